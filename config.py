@@ -1,0 +1,264 @@
+"""Every setting of Greendot, read once from the environment and validated at start.
+
+The settings are one frozen dataclass, so that a process that has started holds only
+values that make sense together. A wrong value raises `SettingsError` with a line that
+names the variable and says what it takes. Times are seconds, and may be fractional.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import urlsplit, urlunsplit
+
+PROJECT_ROOT = Path(__file__).resolve().parent
+DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_ROOT / 'var' / 'greendot.db'}"
+DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
+
+# A connection survives two lost heartbeats: three of them must fit into the TTL.
+# Zulip asserts the same of its ping interval, Phoenix of its down period.
+HEARTBEATS_PER_TTL = 3
+
+_TRUE = frozenset({"1", "true", "yes", "on"})
+_FALSE = frozenset({"0", "false", "no", "off", ""})
+_SQL_DRIVERS = {
+    "postgres": "postgresql+psycopg",
+    "postgresql": "postgresql+psycopg",
+    "postgresql+psycopg": "postgresql+psycopg",
+    "sqlite": "sqlite",
+}
+_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_BROKER_SCHEMES = frozenset({"redis", "rediss", "amqp", "amqps"})
+
+
+Number = TypeVar("Number", int, float)
+
+
+class SettingsError(ValueError):
+    """A setting has a value that Greendot cannot run with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """All settings of one process. Times are seconds, sizes are bytes."""
+
+    database_url: str
+    """SQLAlchemy URL, with the driver named (`DATABASE_URL`)."""
+    redis_url: str
+    """Where the presence state lives (`REDIS_URL`)."""
+    broker_url: str
+    """Where Celery's messages go (`CELERY_BROKER_URL`)."""
+    jwt_secret: str
+    """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, else `SECRET_KEY`)."""
+    service_key: str | None
+    """Bearer key of the admin routes; None closes them (`PRESENCE_SERVICE_KEY`)."""
+    allowed_origins: tuple[str, ...] = ()
+    """Foreign origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""
+    heartbeat_interval: float = 20.0
+    """How often a client sends `heartbeat` (`PRESENCE_HEARTBEAT_INTERVAL`)."""
+    online_ttl: float = 60.0
+    """Silence after which a connection is gone (`PRESENCE_ONLINE_TTL`)."""
+    offline_ttl: float = 86400.0
+    """How long an offline user's status is kept (`PRESENCE_OFFLINE_TTL`)."""
+    disconnect_grace: float = 3.0
+    """How long a closed connection still counts (`PRESENCE_DISCONNECT_GRACE`)."""
+    sweep_interval: float = 5.0
+    """How often beat expires what is due (`PRESENCE_SWEEP_INTERVAL`)."""
+    gateway_ttl: float = 15.0
+    """Silence after which a gateway process is dead (`PRESENCE_GATEWAY_TTL`)."""
+    drain_window: float = 10.0
+    """Time over which a stopping gateway closes (`PRESENCE_DRAIN_WINDOW`)."""
+    max_connections_per_user: int = 100
+    """Sockets one user may have open (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
+    max_frame_bytes: int = 4096
+    """Largest frame a client may send (`PRESENCE_MAX_FRAME_BYTES`)."""
+    max_queued_bytes: int = 262144
+    """What may wait for one slow socket (`PRESENCE_MAX_QUEUED_BYTES`)."""
+    max_frames_per_second: float = 20.0
+    """Frames a client may send, sustained (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
+    redis_max_connections: int = 16
+    """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
+    redis_tls_verify: bool = True
+    """Check the certificate of a `rediss://` server (`PRESENCE_REDIS_TLS_VERIFY`)."""
+    demo: bool = False
+    """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
+    web_concurrency: int = 1
+    """Gateway processes of one web server (`WEB_CONCURRENCY`)."""
+    worker_connections: int = 10000
+    """Sockets of one gateway process, at most (`PRESENCE_WORKER_CONNECTIONS`)."""
+    port: int = 8000
+    """Where the web process listens (`PORT`)."""
+
+    @property
+    def flush_interval(self) -> float:
+        """Seconds between two flushes of a gateway's heartbeats: one, or less where
+        the TTL is so short that a second of delay would eat into it."""
+        return min(1.0, self.online_ttl / 10, self.gateway_ttl / 10)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Settings:
+        """Read the settings from `environ` (default: the process's environment).
+
+        Raises:
+            SettingsError: a value is missing, malformed or at odds with another; the
+                message is one line that names the variable and what it takes.
+        """
+        env = _Reader(os.environ if environ is None else environ)
+        redis_url = env.url("REDIS_URL", DEFAULT_REDIS_URL, _REDIS_SCHEMES)
+        online_ttl = env.seconds("PRESENCE_ONLINE_TTL", 60.0)
+        settings = cls(
+            database_url=env.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
+            redis_url=redis_url,
+            broker_url=env.url("CELERY_BROKER_URL", redis_url, _BROKER_SCHEMES),
+            jwt_secret=env.secret("PRESENCE_JWT_SECRET", "SECRET_KEY"),
+            service_key=env.text("PRESENCE_SERVICE_KEY"),
+            allowed_origins=env.origins("PRESENCE_ALLOWED_ORIGINS"),
+            heartbeat_interval=env.seconds("PRESENCE_HEARTBEAT_INTERVAL", 20.0),
+            online_ttl=online_ttl,
+            offline_ttl=env.seconds("PRESENCE_OFFLINE_TTL", 86400.0),
+            disconnect_grace=env.seconds("PRESENCE_DISCONNECT_GRACE", 3.0, least=0.0),
+            sweep_interval=env.seconds("PRESENCE_SWEEP_INTERVAL", 5.0),
+            gateway_ttl=env.seconds("PRESENCE_GATEWAY_TTL", min(15.0, online_ttl)),
+            drain_window=env.seconds("PRESENCE_DRAIN_WINDOW", 10.0, least=0.0),
+            max_connections_per_user=env.count(
+                "PRESENCE_MAX_CONNECTIONS_PER_USER", 100
+            ),
+            max_frame_bytes=env.count("PRESENCE_MAX_FRAME_BYTES", 4096, least=64),
+            max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
+            max_frames_per_second=env.seconds("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
+            redis_max_connections=env.count(
+                "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
+            ),
+            redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
+            demo=env.flag("PRESENCE_DEMO", default=False),
+            web_concurrency=env.count("WEB_CONCURRENCY", 1),
+            worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
+            port=env.count("PORT", 8000, most=65535),
+        )
+        settings._cross_check()
+        return settings
+
+    def _cross_check(self) -> None:
+        fitting = self.online_ttl / HEARTBEATS_PER_TTL
+        if self.heartbeat_interval > fitting:
+            message = (
+                f"PRESENCE_HEARTBEAT_INTERVAL={self.heartbeat_interval:g}: must be at "
+                f"most a third of PRESENCE_ONLINE_TTL={self.online_ttl:g}, so that a "
+                f"connection survives two lost heartbeats"
+            )
+            raise SettingsError(message)
+        if self.disconnect_grace > self.online_ttl:
+            message = (
+                f"PRESENCE_DISCONNECT_GRACE={self.disconnect_grace:g}: must not be "
+                f"longer than PRESENCE_ONLINE_TTL={self.online_ttl:g}"
+            )
+            raise SettingsError(message)
+        if self.gateway_ttl > self.online_ttl:
+            message = (
+                f"PRESENCE_GATEWAY_TTL={self.gateway_ttl:g}: must not be longer than "
+                f"PRESENCE_ONLINE_TTL={self.online_ttl:g}"
+            )
+            raise SettingsError(message)
+        if self.offline_ttl < self.online_ttl:
+            message = (
+                f"PRESENCE_OFFLINE_TTL={self.offline_ttl:g}: must not be shorter than "
+                f"PRESENCE_ONLINE_TTL={self.online_ttl:g}"
+            )
+            raise SettingsError(message)
+
+
+class _Reader:
+    """Typed access to an environment; every failure names its variable."""
+
+    def __init__(self, environ: Mapping[str, str]) -> None:
+        self._environ = environ
+
+    def text(self, name: str) -> str | None:
+        return self._environ.get(name, "").strip() or None
+
+    def secret(self, name: str, fallback: str) -> str:
+        value = self.text(name) or self.text(fallback)
+        if value is None:
+            message = (
+                f"{name} is not set: it takes the secret that signs the users' tokens, "
+                f"32 characters or more (or set {fallback})"
+            )
+            raise SettingsError(message)
+        return value
+
+    def seconds(self, name: str, default: float, least: float | None = None) -> float:
+        value = self._number(name, default, float, "a number of seconds")
+        if least is None and not 0 < value < float("inf"):
+            raise self._wrong(name, "a number greater than 0")
+        if least is not None and not least <= value < float("inf"):
+            raise self._wrong(name, f"a number of seconds, {least:g} or more")
+        return value
+
+    def count(
+        self, name: str, default: int, least: int = 1, most: int = 10_000_000
+    ) -> int:
+        value = self._number(name, default, int, "a whole number")
+        if not least <= value <= most:
+            raise self._wrong(name, f"a whole number from {least} to {most}")
+        return value
+
+    def flag(self, name: str, *, default: bool) -> bool:
+        value = self._environ.get(name)
+        if value is None:
+            return default
+        if value.strip().lower() in _TRUE:
+            return True
+        if value.strip().lower() in _FALSE:
+            return False
+        raise self._wrong(name, "1 or 0")
+
+    def url(self, name: str, default: str, schemes: frozenset[str]) -> str:
+        value = self.text(name) or default
+        if urlsplit(value).scheme not in schemes:
+            takes = "a URL that starts with " + " or ".join(
+                f"{scheme}://" for scheme in sorted(schemes)
+            )
+            raise self._wrong(name, takes)
+        return value
+
+    def database_url(self, name: str, default: str) -> str:
+        value = self.text(name) or default
+        scheme, separator, rest = value.partition("://")
+        driver = _SQL_DRIVERS.get(scheme)
+        if driver is None or not separator:
+            raise self._wrong(name, "a postgres://, postgresql:// or sqlite:/// URL")
+        return f"{driver}://{rest}"
+
+    def origins(self, name: str) -> tuple[str, ...]:
+        value = self._environ.get(name, "")
+        origins = (part.strip().rstrip("/") for part in value.split(","))
+        return tuple(self._origin(name, origin) for origin in origins if origin)
+
+    def _origin(self, name: str, origin: str) -> str:
+        parts = urlsplit(origin)
+        bare = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
+        if parts.scheme not in {"http", "https"} or not parts.netloc or bare != origin:
+            raise self._wrong(
+                name, "origins like https://chat.example.com, separated by commas"
+            )
+        return origin.lower()
+
+    def _number(
+        self, name: str, default: Number, parse: Callable[[str], Number], takes: str
+    ) -> Number:
+        value = self.text(name)
+        if value is None:
+            return default
+        try:
+            return parse(value)
+        except ValueError:
+            raise self._wrong(name, takes) from None
+
+    def _wrong(self, name: str, takes: str) -> SettingsError:
+        shown = self._environ.get(name, "")
+        if "URL" in name:  # may hold a password
+            shown = f"{urlsplit(shown).scheme}://…" if "://" in shown else "…"
+        return SettingsError(f"{name}={shown}: takes {takes}")
