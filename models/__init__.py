@@ -1,0 +1,1 @@
+"""All state and its vocabulary: SQL rows, Redis presence, wire events."""

@@ -1,0 +1,260 @@
+"""The wire schema: every event, its codec, and every close code with what it means.
+
+Events travel as `{"event": NAME, "data": {...}}` in WebSocket text frames, both ways.
+Between the processes a batch of them travels as one entry of a gateway's stream.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from enum import IntEnum, StrEnum
+from typing import Any, Literal
+
+import orjson
+
+Status = Literal["online", "offline"]
+
+
+class ServerEvent(StrEnum):
+    """What the server sends."""
+
+    WELCOME = "welcome"
+    PRESENCE_SNAPSHOT = "presence_snapshot"
+    FRIEND_STATUS_CHANGED = "friend_status_changed"
+    HEARTBEAT_ACK = "heartbeat_ack"
+    ERROR = "error"
+    GOING_AWAY = "going_away"
+
+
+class ClientEvent(StrEnum):
+    """What a client sends."""
+
+    HEARTBEAT = "heartbeat"
+    LEAVE = "leave"
+
+
+class CloseCode(IntEnum):
+    """Why the server closes a socket. Those in RETRY ask the client to come back."""
+
+    NORMAL = 1000
+    """The client left."""
+    TOO_BIG = 1009
+    """A frame was larger than the server takes."""
+    RESTART = 1012
+    """The server restarts: come back after `reconnect_in`."""
+    TOO_SLOW = 1013
+    """The client does not read as fast as events come, or the server is overloaded."""
+    BAD_FRAME = 4400
+    """Frames that are no events; a client that sends them has a bug."""
+    NOT_AUTHENTICATED = 4401
+    """No token, a bad one, or one that has expired."""
+    FORBIDDEN = 4403
+    """The origin may not use the cookie, or the user was disconnected for good."""
+    HEARTBEATS_STOPPED = 4408
+    """No heartbeat for the online TTL."""
+    TOO_MANY = 4429
+    """Too many frames, or too many connections of one user."""
+
+
+RETRY = frozenset(
+    {
+        CloseCode.RESTART,
+        CloseCode.TOO_SLOW,
+        CloseCode.HEARTBEATS_STOPPED,
+        CloseCode.TOO_MANY,
+    }
+)
+"""Codes after which a client reconnects by itself, with backoff."""
+
+
+class BadFrame(ValueError):
+    """A client's frame that is not an event. `code` is the one of the `error` event."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(message)
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A real change of a user's status. `timestamp` is ms since the epoch, and per user
+    it strictly increases."""
+
+    user_id: str
+    status: Status
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class UserStatus:
+    """A user's status as Redis holds it. Times are ms since the epoch; a user who was
+    never seen has `updated_at` 0 and `last_seen` None."""
+
+    user_id: str
+    online: bool
+    updated_at: int
+    last_seen: int | None
+
+    @property
+    def status(self) -> Status:
+        """`online` or `offline`."""
+        return "online" if self.online else "offline"
+
+    def as_transition(self) -> Transition:
+        """The status as the event that says the same."""
+        return Transition(self.user_id, self.status, self.updated_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """An event and who on one gateway is to hear it."""
+
+    transition: Transition
+    recipients: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayMessage:
+    """One entry of a gateway's stream.
+
+    `transitions` are news for everybody; a gateway drops what is not newer than what it
+    delivered. `introductions` tell one user the present status of another and are
+    always delivered. `snapshots` names users whose audience shrank: they get a fresh
+    snapshot. `disconnects` names users whose sockets are to be closed.
+    """
+
+    transitions: tuple[Delivery, ...] = ()
+    introductions: tuple[Delivery, ...] = ()
+    snapshots: tuple[str, ...] = ()
+    disconnects: tuple[str, ...] = ()
+
+    def encode(self) -> bytes:
+        """The message as bytes for `decode`."""
+        return orjson.dumps(
+            [
+                [_pack(delivery) for delivery in self.transitions],
+                [_pack(delivery) for delivery in self.introductions],
+                self.snapshots,
+                self.disconnects,
+            ]
+        )
+
+    @classmethod
+    def decode(cls, encoded: bytes | str) -> GatewayMessage:
+        """Inverse of `encode`.
+
+        Raises:
+            ValueError: `encoded` is not such a message.
+        """
+        transitions, introductions, snapshots, disconnects = orjson.loads(encoded)
+        return cls(
+            tuple(map(_unpack, transitions)),
+            tuple(map(_unpack, introductions)),
+            tuple(snapshots),
+            tuple(disconnects),
+        )
+
+
+def _pack(delivery: Delivery) -> list[object]:
+    transition = delivery.transition
+    return [
+        transition.user_id,
+        transition.status,
+        transition.timestamp,
+        delivery.recipients,
+    ]
+
+
+def _unpack(packed: list[Any]) -> Delivery:
+    user_id, status, timestamp, recipients = packed
+    return Delivery(Transition(user_id, status, timestamp), tuple(recipients))
+
+
+def encode(event: ServerEvent, data: Mapping[str, object]) -> bytes:
+    """One event as the payload of a text frame."""
+    return orjson.dumps({"event": event, "data": data})
+
+
+def welcome(
+    user_id: str, connection_id: str, heartbeat_interval: float, timestamp: int
+) -> bytes:
+    """First of all. `heartbeat_interval` in seconds, `timestamp` in ms."""
+    return encode(
+        ServerEvent.WELCOME,
+        {
+            "user_id": user_id,
+            "connection_id": connection_id,
+            "heartbeat_interval": heartbeat_interval,
+            "timestamp": timestamp,
+        },
+    )
+
+
+def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
+    """The statuses of all relevant users; replaces what the client knew."""
+    return encode(
+        ServerEvent.PRESENCE_SNAPSHOT,
+        {
+            "statuses": {
+                status.user_id: {
+                    "status": status.status,
+                    "timestamp": status.updated_at,
+                    "last_seen": status.last_seen,
+                }
+                for status in statuses
+            }
+        },
+    )
+
+
+def friend_status_changed(transition: Transition) -> bytes:
+    """Somebody relevant came or went."""
+    return encode(
+        ServerEvent.FRIEND_STATUS_CHANGED,
+        {
+            "user_id": transition.user_id,
+            "status": transition.status,
+            "timestamp": transition.timestamp,
+        },
+    )
+
+
+def heartbeat_ack(timestamp: int) -> bytes:
+    """The heartbeat has arrived. `timestamp` in ms."""
+    return encode(ServerEvent.HEARTBEAT_ACK, {"timestamp": timestamp})
+
+
+def error(code: str, message: str) -> bytes:
+    """The client's frame was not understood; the socket stays open."""
+    return encode(ServerEvent.ERROR, {"code": code, "message": message})
+
+
+def going_away(reconnect_in: float) -> bytes:
+    """The server is about to close; come back after `reconnect_in` seconds."""
+    return encode(ServerEvent.GOING_AWAY, {"reconnect_in": reconnect_in})
+
+
+def decode_client_event(payload: str) -> ClientEvent:
+    """The event in a client's text frame.
+
+    Raises:
+        BadFrame: it is not JSON of the right shape, or an event that clients do not
+            send; the message says which.
+    """
+    try:
+        frame = orjson.loads(payload)
+    except orjson.JSONDecodeError:
+        message = "a frame is JSON: {event: NAME, data: {...}}"
+        raise BadFrame("bad_frame", message) from None
+    if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
+        message = "a frame is an object with a name in event: {event: NAME, data: {...}}"
+        raise BadFrame("bad_frame", message)
+    if not isinstance(frame.get("data", {}), dict):
+        message = "data is an object"
+        raise BadFrame("bad_frame", message)
+    try:
+        return ClientEvent(frame["event"])
+    except ValueError:
+        message = f"unknown event; clients send {' and '.join(ClientEvent)}"
+        raise BadFrame("unknown_event", message) from None

@@ -1,0 +1,45 @@
+"""The errors of the presence store.
+
+    PresenceError
+    └── PresenceUnavailable    Redis did not answer; nothing is known to have happened
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import redis.exceptions
+
+
+class PresenceError(Exception):
+    """What the presence store raises, whatever the reason."""
+
+
+class PresenceUnavailable(PresenceError):
+    """Redis cannot be reached or is not able to serve now. Retrying later is safe:
+    every operation of the store may be repeated."""
+
+
+# A server that loads its data, fails over or is out of memory is away as well.
+_AWAY = (
+    redis.exceptions.ConnectionError,
+    redis.exceptions.TimeoutError,
+    redis.exceptions.BusyLoadingError,
+    redis.exceptions.ReadOnlyError,
+    redis.exceptions.OutOfMemoryError,
+)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Turn the library's errors into ours, at the edge.
+
+    Raises:
+        PresenceUnavailable: in place of the error that says that Redis is away.
+    """
+    try:
+        yield
+    except _AWAY as error:
+        message = f"Redis is not available: {error}"
+        raise PresenceUnavailable(message) from error

@@ -1,0 +1,171 @@
+"""The gateway processes: which are alive, whom they hold, and the way to reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+
+from models.events import GatewayMessage
+from models.presence.errors import translated
+from models.presence.keys import Keys
+from models.presence.scripts import Scripts
+from models.presence.store import SCRIPT_BATCH, SignOfLife, batches
+
+STREAM_MOST = 10_000
+"""Messages kept for a gateway that does not read; each holds up to 500 events."""
+STREAM_TTL_MS = 300_000
+"""A gateway's stream expires that long after its last message."""
+LOOKUP_BATCH = 10_000
+"""Members asked for in one SMISMEMBER; some 2 ms of the server."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeartbeatReply:
+    """`lapsed`: the gateway was unknown or overdue, and has to register everything
+    anew. `gone`: the connections that Redis does not know."""
+
+    lapsed: bool
+    gone: list[SignOfLife]
+
+
+class GatewayStore:
+    """The gateways of one shard. Methods raise `PresenceUnavailable` like the store's.
+
+    Times are seconds.
+    """
+
+    def __init__(
+        self, client: redis.Redis, keys: Keys, *, online_ttl: float, gateway_ttl: float
+    ) -> None:
+        self._redis = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._online_ttl_ms = int(online_ttl * 1000)
+        self._gateway_ttl_ms = int(gateway_ttl * 1000)
+
+    def heartbeat(
+        self, gateway_id: str, signs: Sequence[SignOfLife] = ()
+    ) -> HeartbeatReply:
+        """Move the gateway's deadline and those of its connections in `signs`.
+
+        One script call for up to `SCRIPT_BATCH` connections. Revives nothing.
+        """
+        keys = self._keys
+        lapsed = False
+        gone: list[SignOfLife] = []
+        for batch in list(batches(signs)) or [[]]:
+            names = [keys.online_users, keys.deadlines, keys.gateways]
+            args: list[str | int] = [
+                self._online_ttl_ms,
+                gateway_id,
+                self._gateway_ttl_ms,
+            ]
+            for sign in batch:
+                names += (
+                    keys.user_status(sign.user_id),
+                    keys.user_connections(sign.user_id),
+                )
+                args += (sign.user_id, sign.connection_id, sign.age_ms)
+            reply = self._scripts.run("heartbeat", names, args)
+            lapsed |= bool(reply[0])
+            gone += [batch[index] for index in reply[1:]]
+        return HeartbeatReply(lapsed, gone)
+
+    def ids(self) -> list[str]:
+        """The gateways, those that are overdue but not yet reaped included: they may
+        merely be stalled, and read their stream later."""
+        with translated():
+            return cast("list[str]", self._redis.zrange(self._keys.gateways, 0, -1))
+
+    def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Which gateway holds which of `user_ids`; gateways that hold none are left
+        out. Two round trips, whatever their number."""
+        gateway_ids = self.ids()
+        asked = list(batches(user_ids, LOOKUP_BATCH))
+        if not gateway_ids or not asked:
+            return {}
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for gateway_id in gateway_ids:
+                for batch in asked:
+                    pipe.smismember(self._keys.gateway_users(gateway_id), batch)
+            replies = iter(pipe.execute())
+        held = {
+            gateway_id: {
+                user_id
+                for batch in asked
+                for user_id, member in zip(batch, next(replies), strict=True)
+                if member
+            }
+            for gateway_id in gateway_ids
+        }
+        return {gateway_id: users for gateway_id, users in held.items() if users}
+
+    def publish(self, messages: Mapping[str, GatewayMessage]) -> None:
+        """Append one message to the stream of each gateway, in one round trip."""
+        if not messages:
+            return
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for gateway_id, message in messages.items():
+                stream = self._keys.gateway_events(gateway_id)
+                pipe.xadd(stream, {"m": message.encode()}, maxlen=STREAM_MOST)
+                pipe.pexpire(stream, STREAM_TTL_MS)
+            pipe.execute()
+
+    def read(
+        self, gateway_id: str, after: str, wait_ms: int, most: int = 100
+    ) -> list[tuple[str, GatewayMessage]]:
+        """Messages of `gateway_id` with an id greater than `after` ("0": all), with
+        their ids; waits up to `wait_ms` for the first one."""
+        stream = self._keys.gateway_events(gateway_id)
+        with translated():
+            reply = cast(
+                "Any", self._redis.xread({stream: after}, count=most, block=wait_ms)
+            )
+        if not reply:
+            return []
+        ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
+        return [
+            (entry_id, GatewayMessage.decode(data["m"])) for entry_id, data in entries
+        ]
+
+    def reap(self, gateway_id: str) -> list[str]:
+        """Take away the connections of a dead gateway, and the gateway.
+
+        Returns the users it held; call `expire` for them. Does nothing to a gateway
+        that lives, and stops where it comes back to life: it then registers anew.
+        """
+        keys = self._keys
+        shared = [
+            keys.gateways,
+            keys.gateway_users(gateway_id),
+            keys.gateway_events(gateway_id),
+            keys.deadlines,
+        ]
+        reaped: list[str] = []
+        while True:
+            with translated():
+                batch = cast(
+                    "list[str]",
+                    self._redis.srandmember(
+                        keys.gateway_users(gateway_id), SCRIPT_BATCH
+                    ),
+                )
+            names = shared + [keys.user_connections(user_id) for user_id in batch]
+            if not self._scripts.run("reap", names, [gateway_id, *batch]):
+                return reaped
+            reaped += batch
+            if not batch:
+                return reaped
+
+    def forget(self, gateway_id: str) -> None:
+        """A gateway that has released everything leaves."""
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrem(self._keys.gateways, gateway_id)
+            pipe.delete(
+                self._keys.gateway_users(gateway_id),
+                self._keys.gateway_events(gateway_id),
+            )
+            pipe.execute()

@@ -1,0 +1,62 @@
+"""Every key name of the presence state, and no other place makes one.
+
+`Keys` takes an optional prefix. With a prefix such as `{p7}:` all keys of a shard fall
+into one Redis Cluster slot; with the default, the empty one, the names are exactly
+those that clients of the data know.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Keys:
+    """The key names of one shard."""
+
+    prefix: str = ""
+
+    @property
+    def online_users(self) -> str:
+        """Set: ids of all users who are online now."""
+        return f"{self.prefix}online_users"
+
+    @property
+    def deadlines(self) -> str:
+        """Sorted set: user id -> latest deadline of its connections (ms)."""
+        return f"{self.prefix}online_users:deadlines"
+
+    @property
+    def transitions(self) -> str:
+        """Stream, the outbox: every transition that is not yet broadcast."""
+        return f"{self.prefix}presence:transitions"
+
+    @property
+    def drainer(self) -> str:
+        """String: who drains the outbox, or that a drain has been requested."""
+        return f"{self.prefix}presence:transitions:drainer"
+
+    @property
+    def gateways(self) -> str:
+        """Sorted set: gateway id -> deadline (ms)."""
+        return f"{self.prefix}gateways"
+
+    def user_status(self, user_id: str) -> str:
+        """Hash: `status`, `last_seen`, `updated_at` (ms)."""
+        return f"{self.prefix}user:{user_id}:status"
+
+    def user_connections(self, user_id: str) -> str:
+        """Sorted set: connection id -> deadline (ms)."""
+        return f"{self.prefix}user:{user_id}:connections"
+
+    def gateway_users(self, gateway_id: str) -> str:
+        """Set: users with a connection on that gateway process."""
+        return f"{self.prefix}gateway:{gateway_id}:users"
+
+    def gateway_events(self, gateway_id: str) -> str:
+        """Stream: batches addressed to that gateway process."""
+        return f"{self.prefix}gateway:{gateway_id}:events"
+
+    def ticket(self, ticket: str) -> str:
+        """String: whom a WebSocket ticket was issued to; expires by itself."""
+        return f"{self.prefix}ws_ticket:{ticket}"

@@ -1,0 +1,42 @@
+-- Purpose: make connections live; a user who was not online becomes online, which is
+--          a transition. Also re-registers connections that Redis has lost.
+-- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 users of this gateway,
+--          then per connection: status, connections
+-- ARGV:    1 online TTL (ms), 2 most connections of a user,
+--          then per connection: user id, connection id, age of its last sign of life (ms)
+-- Returns: {kick, per connection: timestamp of the transition, '0' for none,
+--          '-1' for a connection refused because the user has too many}
+
+local ttl, most = tonumber(ARGV[1]), tonumber(ARGV[2])
+local reply = {0}
+
+for i = 0, (#ARGV - 2) / 3 - 1 do
+  local user, connection, age = ARGV[3 + i * 3], ARGV[4 + i * 3], tonumber(ARGV[5 + i * 3])
+  local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
+  local known = redis.call('ZSCORE', connections, connection)
+  -- What lapsed must not count against the limit, nor pile up.
+  redis.call('ZREMRANGEBYSCORE', connections, '-inf', '(' .. ms(now))
+  if not known and redis.call('ZCARD', connections) >= most then
+    reply[#reply + 1] = '-1'
+  else
+    local deadline = now - age + ttl
+    redis.call('ZADD', connections, 'GT', ms(deadline), connection)
+    redis.call('PEXPIRE', connections, 2 * ttl)
+    redis.call('ZADD', KEYS[2], 'GT', ms(deadline), user)
+    redis.call('SADD', KEYS[5], user)
+    if redis.call('SADD', KEYS[1], user) == 1 then
+      reply[#reply + 1] = transition(user, 'online', status, now - age, ttl - age)
+    else
+      -- Still announced as online: the status is refreshed, nobody need hear of it.
+      if redis.call('HSETNX', status, 'updated_at', ms(now)) == 1 then
+        redis.call('HSET', status, 'status', 'online')
+      end
+      redis.call('HSET', status, 'last_seen', ms(now - age))
+      redis.call('PEXPIRE', status, ms(ttl - age))
+      reply[#reply + 1] = '0'
+    end
+  end
+end
+
+reply[1] = must_kick()
+return reply

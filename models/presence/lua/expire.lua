@@ -1,0 +1,30 @@
+-- Purpose: make users offline whose latest deadline has passed. There is no other road
+--          to offline, so a late call can never put a user offline who came back.
+-- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer,
+--          then per user: status, connections
+-- ARGV:    1 online TTL (ms), 2 offline TTL (ms), then per user: user id
+-- Returns: {kick, per user: timestamp of the transition, '0' for none}
+
+local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
+local reply = {0}
+
+for i = 0, #ARGV - 3 do
+  local user = ARGV[3 + i]
+  local status, connections = KEYS[5 + i * 2], KEYS[6 + i * 2]
+  local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
+  local deadline = tonumber(last[2] or redis.call('ZSCORE', KEYS[2], user) or 0)
+  reply[#reply + 1] = '0'
+  if deadline > now then
+    redis.call('ZADD', KEYS[2], ms(deadline), user)
+  else
+    redis.call('ZREM', KEYS[2], user)
+    redis.call('DEL', connections)
+    if redis.call('SREM', KEYS[1], user) == 1 then
+      local last_seen = redis.call('HGET', status, 'last_seen') or deadline - ttl
+      reply[#reply] = transition(user, 'offline', status, tonumber(last_seen), offline_ttl)
+    end
+  end
+end
+
+reply[1] = must_kick()
+return reply

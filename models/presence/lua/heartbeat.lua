@@ -1,0 +1,35 @@
+-- Purpose: move the deadlines of a gateway process and of its connections that gave a
+--          sign of life. Revives nothing: what is not there is answered as gone.
+-- KEYS:    1 online_users, 2 deadlines, 3 gateways, then per connection: status, connections
+-- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms),
+--          then per connection: user id, connection id, age of the heartbeat (ms)
+-- Returns: {lapsed, number of the first gone connection, second, ...}, numbered from 0;
+--          lapsed is 1 where this gateway is unknown or was overdue: others may have
+--          released its connections, so it has to register all of them anew
+
+local ttl = tonumber(ARGV[1])
+
+local deadline = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or 0)
+local reply = {deadline <= now and 1 or 0}
+redis.call('ZADD', KEYS[3], ms(now + ARGV[3]), ARGV[2])
+
+for i = 0, (#ARGV - 3) / 3 - 1 do
+  local user, connection, age = ARGV[4 + i * 3], ARGV[5 + i * 3], tonumber(ARGV[6 + i * 3])
+  local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
+  if not redis.call('ZSCORE', connections, connection)
+    or redis.call('SISMEMBER', KEYS[1], user) == 0 then
+    reply[#reply + 1] = i
+  else
+    local moved = ms(now - age + ttl)
+    redis.call('ZADD', connections, 'GT', moved, connection)
+    redis.call('PEXPIRE', connections, 2 * ttl)
+    redis.call('ZADD', KEYS[2], 'GT', moved, user)
+    if redis.call('HSET', status, 'last_seen', ms(now - age)) == 1 then
+      -- The hash had expired while its user is still announced as online.
+      redis.call('HSET', status, 'status', 'online', 'updated_at', ms(now))
+    end
+    redis.call('PEXPIRE', status, ms(ttl - age))
+  end
+end
+
+return reply

@@ -1,0 +1,42 @@
+-- Purpose: take connections away, with grace: their user's deadline becomes the latest
+--          of what is left, and the grace counts as a connection that nobody can renew.
+--          Makes nobody offline; that is expire's alone.
+-- KEYS:    1 deadlines, 2 users of this gateway, then per connection: status, connections
+-- ARGV:    1 gateway id, then per connection: user id, connection id,
+--          age of its end (ms), grace (ms)
+-- Returns: number of connections that were there
+
+local here = ARGV[1] .. ':'
+local released = 0
+
+local function is_held_here(connections)
+  for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
+    if connection:sub(1, #here) == here and connection:sub(-9) ~= ':released' then
+      return true
+    end
+  end
+  return false
+end
+
+for i = 0, (#ARGV - 1) / 4 - 1 do
+  local user, connection = ARGV[2 + i * 4], ARGV[3 + i * 4]
+  local ended, grace = now - ARGV[4 + i * 4], tonumber(ARGV[5 + i * 4])
+  local status, connections = KEYS[3 + i * 2], KEYS[4 + i * 2]
+  if redis.call('ZREM', connections, connection) == 1 then
+    released = released + 1
+    if grace > 0 then
+      -- Under another name, so that a heartbeat still under way cannot prolong it.
+      redis.call('ZADD', connections, ms(ended + grace), connection .. ':released')
+    end
+    local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
+    redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
+    if redis.call('EXISTS', status) == 1 then
+      redis.call('HSET', status, 'last_seen', ms(ended))
+    end
+  end
+  if not is_held_here(connections) then
+    redis.call('SREM', KEYS[2], user)
+  end
+end
+
+return released

@@ -1,0 +1,30 @@
+-- Purpose: the one way in which a transition is made: state and outbox entry together.
+--          Loaded, after the clock, in front of connect and expire.
+-- KEYS:    3 outbox stream, 4 drainer
+-- Source of the timestamp rule: per user it is max(previous + 1, now), a hybrid logical
+-- clock (Kulkarni et al., 2014), so it strictly increases though clocks step back.
+
+local OUTBOX_MOST = 1000000 -- entries; a bound on memory where no worker ever drains
+local REQUEST_MS = 2000     -- a requested drain that did not begin is asked for again
+
+local transitions = 0
+
+local function transition(user, status, status_key, last_seen, ttl)
+  local previous = tonumber(redis.call('HGET', status_key, 'updated_at') or 0) or 0
+  local timestamp = ms(math.max(previous + 1, now))
+  redis.call('HSET', status_key, 'status', status,
+    'last_seen', ms(last_seen), 'updated_at', timestamp)
+  redis.call('PEXPIRE', status_key, ms(ttl))
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MOST, '*',
+    'user_id', user, 'status', status, 'timestamp', timestamp)
+  transitions = transitions + 1
+  return timestamp
+end
+
+-- 1 where the caller has to start a drain: there is something to drain, nobody drains,
+-- and nobody has asked for it in the last two seconds.
+local function must_kick()
+  if transitions == 0 then return 0 end
+  if redis.call('SET', KEYS[4], 'requested', 'NX', 'PX', REQUEST_MS) then return 1 end
+  return 0
+end

@@ -1,0 +1,82 @@
+"""The outbox: every transition, until it has been broadcast.
+
+The scripts that make a transition write it here in the same step. One drainer at a time
+reads, publishes and then acknowledges; if it dies, what it did not acknowledge is still
+here, and its lease runs out. So delivery is at least once and in order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import redis
+
+from models.events import Transition
+from models.presence.errors import translated
+from models.presence.keys import Keys
+from models.presence.scripts import Scripts
+
+LEASE_MS = 5000
+"""How long a drainer may take for one batch before another takes over."""
+
+
+@dataclass(frozen=True, slots=True)
+class OutboxEntry:
+    """A transition and the id under which it is acknowledged."""
+
+    entry_id: str
+    transition: Transition
+
+
+class Outbox:
+    """The outbox of one shard. Methods raise `PresenceUnavailable` like the store's."""
+
+    def __init__(self, client: redis.Redis, keys: Keys) -> None:
+        self._redis = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+
+    def hold(self, token: str) -> bool:
+        """Become the drainer, or stay it for another lease. False: another is."""
+        return bool(
+            self._scripts.run("drainer_hold", [self._keys.drainer], [token, LEASE_MS])
+        )
+
+    def leave(self, token: str, *, unfinished: bool = False) -> bool:
+        """Stop draining if nothing is left, or at once where `unfinished`, so that the
+        next drain need not wait for the lease. False: there is more to drain."""
+        keys = [self._keys.transitions, self._keys.drainer]
+        args = [token, int(unfinished)]
+        return bool(self._scripts.run("drainer_release", keys, args))
+
+    def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
+        """The oldest `most` entries; waits up to `wait_ms` for the first one."""
+        with translated():
+            reply = cast(
+                "Any",
+                self._redis.xread(
+                    {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
+                ),
+            )
+        if not reply:
+            return []
+        ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
+        return [OutboxEntry(entry_id, _transition(data)) for entry_id, data in entries]
+
+    def acknowledge(self, entries: list[OutboxEntry]) -> None:
+        """Remove entries that have been published."""
+        with translated():
+            self._redis.xdel(
+                self._keys.transitions, *(entry.entry_id for entry in entries)
+            )
+
+    def length(self) -> int:
+        """How many transitions wait to be broadcast."""
+        with translated():
+            return int(cast("Any", self._redis.xlen(self._keys.transitions)))
+
+
+def _transition(data: dict[str, str]) -> Transition:
+    status = "online" if data["status"] == "online" else "offline"
+    return Transition(data["user_id"], status, int(data["timestamp"]))

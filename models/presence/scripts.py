@@ -1,0 +1,81 @@
+"""Loads the Lua scripts and runs them by their digest.
+
+Each operation of the store that must be atomic is one file in `lua/`. A script is sent
+to a server once; after a restart of the server it is sent again, unnoticed.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Sequence
+from functools import cache
+from importlib import resources
+from typing import Any
+
+import redis
+from redis.exceptions import NoScriptError
+
+from models.presence.errors import translated
+
+# What stands in front of a script. Scripts that may change a status share the one way
+# in which a transition is made.
+_PROLOGUES = {
+    "connect": ("clock", "transition"),
+    "expire": ("clock", "transition"),
+}
+_DEFAULT_PROLOGUE = ("clock",)
+
+
+@cache
+def source(name: str) -> str:
+    """The whole Lua text of the script `name`, prologue included."""
+    folder = resources.files("models.presence") / "lua"
+    parts = (*_PROLOGUES.get(name, _DEFAULT_PROLOGUE), name)
+    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+
+
+@cache
+def _digest(name: str) -> str:
+    # Redis names scripts by SHA-1; nothing here depends on its strength.
+    return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
+
+
+class Scripts:
+    """The scripts on one Redis server."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self._redis = client
+
+    def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401 - a reply has the script's shape
+        """Run the script `name` and give its raw reply.
+
+        Raises:
+            PresenceUnavailable: Redis did not answer.
+        """
+        return self.run_many(name, [(keys, args)])[0]
+
+    def run_many(
+        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
+    ) -> list[Any]:
+        """Run the script once per (keys, args), in one round trip, not in one step.
+
+        Raises:
+            PresenceUnavailable: Redis did not answer.
+        """
+
+        def attempt() -> list[Any]:
+            with self._redis.pipeline(transaction=False) as pipe:
+                for keys, args in calls:
+                    pipe.evalsha(_digest(name), len(keys), *keys, *args)
+                return pipe.execute()
+
+        with translated():
+            return self._loaded(name, attempt)
+
+    def _loaded(self, name: str, attempt: Callable[[], list[Any]]) -> list[Any]:
+        try:
+            return attempt()
+        except NoScriptError:
+            # Every script may be repeated, so those of the pipeline that ran may too.
+            self._redis.script_load(source(name))
+            return attempt()

@@ -1,0 +1,248 @@
+"""Who is online: one typed method per atomic operation on the presence state.
+
+Contract of the state: a user is online while some connection's deadline lies ahead.
+`connect` and the gateways' heartbeats move deadlines on, `release` moves them to the
+end of the grace, `expire` makes offline whose deadlines have passed. Connection keys
+expire by themselves; the online set is cleaned by `expire` alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
+
+import redis
+
+from models.events import Transition, UserStatus
+from models.presence.errors import translated
+from models.presence.keys import Keys
+from models.presence.scripts import Scripts
+
+T = TypeVar("T")
+
+SCRIPT_BATCH = 500
+"""Users or connections of one script call: some 3 ms of the server, measured with
+`bench/`; more would let others wait, fewer would cost round trips."""
+
+
+@dataclass(frozen=True, slots=True)
+class SignOfLife:
+    """A connection was opened or its heartbeat came, `age_ms` milliseconds ago."""
+
+    user_id: str
+    connection_id: str
+    age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """A connection ended `age_ms` ago and still counts for `grace_ms` from then."""
+
+    user_id: str
+    connection_id: str
+    grace_ms: int
+    age_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConnectReply:
+    """`transitions`: users who became online. `refused`: connection ids over the limit
+    of their user. `must_kick`: the caller has to start a drain of the outbox."""
+
+    transitions: list[Transition]
+    refused: set[str]
+    must_kick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class ExpireReply:
+    """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`."""
+
+    transitions: list[Transition]
+    must_kick: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Due:
+    """What a sweep has to do: users whose deadline has passed, dead gateways."""
+
+    user_ids: list[str]
+    gateway_ids: list[str]
+
+
+def batches(items: Iterable[T], size: int = SCRIPT_BATCH) -> Iterator[list[T]]:
+    """`items` in lists of at most `size`."""
+    rest = iter(items)
+    while batch := list(islice(rest, size)):
+        yield batch
+
+
+class PresenceStore:
+    """The presence state of one shard. Times are seconds.
+
+    Every method raises `PresenceUnavailable` where Redis does not answer, and may then
+    be repeated.
+    """
+
+    def __init__(
+        self,
+        client: redis.Redis,
+        keys: Keys,
+        *,
+        online_ttl: float,
+        offline_ttl: float,
+        max_connections_per_user: int,
+    ) -> None:
+        self._redis = client
+        self._keys = keys
+        self._scripts = Scripts(client)
+        self._online_ttl_ms = int(online_ttl * 1000)
+        self._offline_ttl_ms = int(offline_ttl * 1000)
+        self._max_connections = max_connections_per_user
+
+    def connect(self, gateway_id: str, signs: Sequence[SignOfLife]) -> ConnectReply:
+        """Make connections of `gateway_id` live, new ones or such that Redis has lost.
+
+        Changes: deadlines, the gateway's users, status, online set, outbox. A user who
+        was not online becomes online, which is one transition.
+        """
+        keys = self._keys
+        shared = [
+            keys.online_users,
+            keys.deadlines,
+            keys.transitions,
+            keys.drainer,
+            keys.gateway_users(gateway_id),
+        ]
+        transitions: list[Transition] = []
+        refused: set[str] = set()
+        must_kick = False
+        for batch in batches(signs):
+            args: list[str | int] = [self._online_ttl_ms, self._max_connections]
+            for sign in batch:
+                args += (sign.user_id, sign.connection_id, sign.age_ms)
+            reply = self._scripts.run("connect", shared + self._of_users(batch), args)
+            must_kick |= bool(reply[0])
+            for sign, timestamp in zip(batch, reply[1:], strict=True):
+                if timestamp == "-1":
+                    refused.add(sign.connection_id)
+                elif timestamp != "0":
+                    transitions.append(
+                        Transition(sign.user_id, "online", int(timestamp))
+                    )
+        return ConnectReply(transitions, refused, must_kick)
+
+    def release(self, gateway_id: str, departures: Sequence[Departure]) -> int:
+        """Take connections of `gateway_id` away; each still counts for its grace.
+
+        Changes: deadlines, the gateway's users. Makes nobody offline: call `expire` for
+        the users once the grace is over. Returns how many connections were there.
+        """
+        shared = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
+        released = 0
+        for batch in batches(departures):
+            args: list[str | int] = [gateway_id]
+            for gone in batch:
+                args += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
+            keys = shared + self._of_users(batch)
+            released += int(self._scripts.run("release", keys, args))
+        return released
+
+    def expire(self, user_ids: Iterable[str]) -> ExpireReply:
+        """Make those of `user_ids` offline whose latest deadline has passed.
+
+        Changes: status, online set, deadlines, outbox; deletes their connections. Does
+        nothing to a user who is live or already offline.
+        """
+        keys = self._keys
+        shared = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        transitions: list[Transition] = []
+        must_kick = False
+        for batch in batches(user_ids):
+            per_user = [
+                key
+                for user_id in batch
+                for key in (keys.user_status(user_id), keys.user_connections(user_id))
+            ]
+            args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms, *batch]
+            reply = self._scripts.run("expire", shared + per_user, args)
+            must_kick |= bool(reply[0])
+            transitions += [
+                Transition(user_id, "offline", int(timestamp))
+                for user_id, timestamp in zip(batch, reply[1:], strict=True)
+                if timestamp != "0"
+            ]
+        return ExpireReply(transitions, must_kick)
+
+    def due(self, most: int = SCRIPT_BATCH) -> Due:
+        """At most `most` users whose deadline has passed, longest ago first, and the
+        dead gateways. Changes nothing; costs O(log n) and what it returns."""
+        keys = [self._keys.deadlines, self._keys.gateways]
+        user_ids, gateway_ids = self._scripts.run("due", keys, [most])
+        return Due(user_ids, gateway_ids)
+
+    def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
+        """The statuses of `user_ids`, in their order, in one round trip."""
+        calls = [
+            (
+                [self._keys.online_users, *map(self._keys.user_status, batch)],
+                batch,
+            )
+            for batch in batches(user_ids)
+        ]
+        if not calls:
+            return []
+        replies = self._scripts.run_many("statuses", calls)
+        return [
+            status
+            for (_, batch), reply in zip(calls, replies, strict=True)
+            for status in map(
+                _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
+            )
+        ]
+
+    def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
+        """Which of `user_ids` are online, in one round trip."""
+        asked = list(batches(user_ids, 10_000))
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for batch in asked:
+                pipe.smismember(self._keys.online_users, batch)
+            replies = pipe.execute()
+        return {
+            user_id: bool(member)
+            for batch, reply in zip(asked, replies, strict=True)
+            for user_id, member in zip(batch, reply, strict=True)
+        }
+
+    def ping(self) -> None:
+        """Return if Redis answers.
+
+        Raises:
+            PresenceUnavailable: it does not.
+        """
+        with translated():
+            self._redis.ping()
+
+    def _of_users(self, batch: Sequence[SignOfLife] | Sequence[Departure]) -> list[str]:
+        keys = self._keys
+        return [
+            key
+            for item in batch
+            for key in (
+                keys.user_status(item.user_id),
+                keys.user_connections(item.user_id),
+            )
+        ]
+
+
+def _user_status(
+    user_id: str, online: int, updated_at: str | None, last_seen: str | None
+) -> UserStatus:
+    return UserStatus(
+        user_id,
+        bool(online),
+        int(updated_at or 0),
+        int(last_seen) if last_seen else None,
+    )
