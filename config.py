@@ -8,6 +8,7 @@ names the variable and says what it takes. Times are seconds, and may be fractio
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,7 +96,8 @@ class Settings:
     @property
     def flush_interval(self) -> float:
         """Seconds between two flushes of a gateway's heartbeats: one, or less where
-        the TTL is so short that a second of delay would eat into it."""
+        the TTL is so short that a second of delay would eat into it.
+        """
         return min(1.0, self.online_ttl / 10, self.gateway_ttl / 10)
 
     @classmethod
@@ -168,6 +170,19 @@ class Settings:
                 f"PRESENCE_ONLINE_TTL={self.online_ttl:g}"
             )
             raise SettingsError(message)
+
+
+def settings_or_exit() -> Settings:
+    """`Settings.from_env()` for an entry point: a wrong setting ends the process.
+
+    It ends with the one line on stderr, without a traceback, and with exit code 3: that
+    is how a gunicorn worker says that starting it again would not help.
+    """
+    try:
+        return Settings.from_env()
+    except SettingsError as error:
+        print(f"greendot: {error}", file=sys.stderr)  # noqa: T201  no logging yet
+        sys.exit(3)
 
 
 class _Reader:

@@ -1,6 +1,6 @@
 """What gunicorn serves: `gunicorn -c python:app.serve wsgi:app`."""
 
 from app.factory import create_app
-from config import Settings
+from config import settings_or_exit
 
-app = create_app(Settings.from_env())
+app = create_app(settings_or_exit())
