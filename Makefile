@@ -14,7 +14,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run test check lint types imports migrations coverage \
+.PHONY: help setup run token test check lint types imports migrations coverage \
 	requirements clean
 .DEFAULT_GOAL := help
 
@@ -25,6 +25,9 @@ setup: $(LOCAL) ## Install what `make run` needs into .venv (VENV=... for elsewh
 
 run: $(LOCAL) ## Start everything with demo users on http://localhost:8000 (PORT=...)
 	@$(PY) -m app.local
+
+token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
+	@$(PY) -m app.local flask token "$(NAME)"
 
 test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
 	$(PY) -m pytest $(ARGS)

