@@ -31,7 +31,7 @@ _SQL_DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
     "sqlite": "sqlite",
 }
-_REDIS_SCHEMES = frozenset({"redis", "rediss", "unix"})
+_REDIS_SCHEMES = frozenset({"redis", "rediss"})
 _BROKER_SCHEMES = frozenset({"redis", "rediss", "amqp", "amqps"})
 
 

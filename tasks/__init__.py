@@ -1,0 +1,1 @@
+"""What runs in Celery: the fan-out of transitions and the expiry of what is due."""

@@ -1,0 +1,88 @@
+"""The Celery application, configured from Settings on first use.
+
+`celery -A tasks.celery_app worker` and `... beat` read the environment; the web process,
+which only sends tasks, hands its settings to `configure`. Nothing connects at import.
+"""
+
+from __future__ import annotations
+
+import ssl
+from typing import Any
+
+from celery import Celery
+
+from config import Settings, SettingsError
+
+QUEUE = "greendot"
+
+_configured: list[Settings] = []
+
+
+def configure(settings: Settings) -> None:
+    """Use `settings` in this process instead of those of the environment."""
+    _configured[:] = [settings]
+    celery.conf.update(_celery_settings(settings))
+
+
+def current_settings() -> Settings:
+    """The settings of this process.
+
+    Raises:
+        SystemExit: the environment is wrong; its one line says what is.
+    """
+    if not _configured:
+        try:
+            _configured.append(Settings.from_env())
+        except SettingsError as error:
+            message = f"greendot: {error}"
+            raise SystemExit(message) from None
+    return _configured[0]
+
+
+def _celery_settings(settings: Settings) -> dict[str, Any]:
+    sweep = settings.sweep_interval
+    tls = settings.broker_url.startswith("rediss://")
+    verify = ssl.CERT_REQUIRED if settings.redis_tls_verify else ssl.CERT_NONE
+    return {
+        "broker_url": settings.broker_url,
+        "broker_use_ssl": {"ssl_cert_reqs": verify} if tls else None,
+        "broker_connection_retry_on_startup": True,
+        "broker_pool_limit": 4,
+        "broker_transport_options": {
+            "socket_connect_timeout": 2,
+            "socket_timeout": 10,
+            "socket_keepalive": True,
+            "health_check_interval": 30,
+        },
+        "task_default_queue": QUEUE,
+        "task_ignore_result": True,
+        # Every task may be repeated; one that dies with its worker is given back.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # Tasks are few and carry batches: a second one must not wait behind a first.
+        "worker_prefetch_multiplier": 1,
+        "worker_cancel_long_running_tasks_on_connection_loss": True,
+        "worker_send_task_events": False,
+        "imports": ("tasks.broadcast", "tasks.expiry"),
+        "timezone": "UTC",
+        # Intervals only: there is nothing that beat would have to remember in a file.
+        "beat_scheduler": "celery.beat:Scheduler",
+        "beat_max_loop_interval": max(0.1, sweep / 2),
+        # Each run is worthless once the next is due, so none of them piles up.
+        "beat_schedule": {
+            "expire-due": {
+                "task": "tasks.expiry.expire_due",
+                "schedule": sweep,
+                "options": {"expires": sweep},
+            },
+            "drain-transitions": {
+                "task": "tasks.broadcast.drain_transitions",
+                "schedule": sweep,
+                "options": {"expires": sweep},
+            },
+        },
+    }
+
+
+celery = Celery("greendot")
+celery.add_defaults(lambda: _celery_settings(current_settings()))

@@ -1,0 +1,94 @@
+"""Turns changes into one message per gateway: audience -> gateways -> messages.
+
+A batch costs one relations query and two round trips to Redis, whatever its size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy.orm import Session
+
+from models.audience import relevant_users
+from models.events import Delivery, GatewayMessage, Transition
+from models.presence import Presence
+from models.presence.rules import newest_per_user
+
+
+def fan_out(
+    presence: Presence, session: Session, transitions: Iterable[Transition]
+) -> None:
+    """Tell everybody who is relevant to the users of `transitions` and holds a
+    connection. Of each user only the newest transition counts.
+
+    Raises:
+        PresenceUnavailable: Redis is away; nothing or all of it was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
+    """
+    newest = newest_per_user(transitions)
+    audience = relevant_users(session, [change.user_id for change in newest])
+    held = presence.gateways.holders(set().union(*audience.values()))
+    presence.gateways.publish(
+        {
+            gateway_id: GatewayMessage(transitions=deliveries)
+            for gateway_id, users in held.items()
+            if (deliveries := _deliveries(newest, audience, users))
+        }
+    )
+
+
+def introduce(
+    presence: Presence, session: Session, pairs: Collection[tuple[str, str]]
+) -> None:
+    """Tell both users of each pair the present status of the other, where they are
+    still relevant to each other. Raises like `fan_out`."""
+    users = sorted({user_id for pair in pairs for user_id in pair})
+    relevant = relevant_users(session, users)
+    audience: dict[str, set[str]] = {user_id: set() for user_id in users}
+    for one, other in pairs:
+        if other in relevant[one]:
+            audience[one].add(other)
+            audience[other].add(one)
+    present = [status.as_transition() for status in presence.store.statuses(users)]
+    held = presence.gateways.holders(users)
+    presence.gateways.publish(
+        {
+            gateway_id: GatewayMessage(introductions=deliveries)
+            for gateway_id, here in held.items()
+            if (deliveries := _deliveries(present, audience, here))
+        }
+    )
+
+
+def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
+    """Have the gateways send a fresh snapshot to those of `user_ids` they hold."""
+    held = presence.gateways.holders(user_ids)
+    presence.gateways.publish(
+        {
+            gateway_id: GatewayMessage(snapshots=tuple(sorted(users)))
+            for gateway_id, users in held.items()
+        }
+    )
+
+
+def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
+    """Have the gateways close every socket of `user_ids`."""
+    held = presence.gateways.holders(user_ids)
+    presence.gateways.publish(
+        {
+            gateway_id: GatewayMessage(disconnects=tuple(sorted(users)))
+            for gateway_id, users in held.items()
+        }
+    )
+
+
+def _deliveries(
+    transitions: Iterable[Transition],
+    audience: Mapping[str, set[str]],
+    held: set[str],
+) -> tuple[Delivery, ...]:
+    return tuple(
+        Delivery(transition, tuple(recipients))
+        for transition in transitions
+        if (recipients := audience[transition.user_id] & held)
+    )

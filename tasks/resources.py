@@ -1,0 +1,26 @@
+"""What a worker process holds for its life: the presence state and the database.
+
+Made on first use, which is after the fork: connections must not be shared by processes.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+
+from sqlalchemy.orm import Session, sessionmaker
+
+from models.db import make_engine, session_factory
+from models.presence import Presence
+from tasks.celery_app import current_settings
+
+
+@cache
+def presence() -> Presence:
+    """The presence state of this process."""
+    return Presence.open(current_settings())
+
+
+@cache
+def sessions() -> sessionmaker[Session]:
+    """The SQL sessions of this process."""
+    return session_factory(make_engine(current_settings().database_url))
