@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -46,15 +46,15 @@ class SettingsError(ValueError):
 class Settings:
     """All settings of one process. Times are seconds, sizes are bytes."""
 
-    database_url: str
+    database_url: str = field(repr=False)
     """SQLAlchemy URL, with the driver named (`DATABASE_URL`)."""
-    redis_url: str
+    redis_url: str = field(repr=False)
     """Where the presence state lives (`REDIS_URL`)."""
-    broker_url: str
+    broker_url: str = field(repr=False)
     """Where Celery's messages go (`CELERY_BROKER_URL`)."""
-    jwt_secret: str
+    jwt_secret: str = field(repr=False)
     """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, else `SECRET_KEY`)."""
-    service_key: str | None
+    service_key: str | None = field(repr=False)
     """Bearer key of the admin routes; None closes them (`PRESENCE_SERVICE_KEY`)."""
     allowed_origins: tuple[str, ...] = ()
     """Foreign origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""

@@ -69,8 +69,6 @@ def check_redis(url: str) -> None:
         LocalError: nothing answers there.
     """
     parts = urlsplit(url)
-    if parts.scheme == "unix":
-        return
     address = (parts.hostname or "localhost", parts.port or 6379)
     try:
         socket.create_connection(address, timeout=5).close()

@@ -1,0 +1,234 @@
+"""Settings: what the environment may say, and what is said about a wrong value."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import subprocess
+import sys
+
+import pytest
+
+from config import PROJECT_ROOT, Settings, SettingsError
+
+NEEDED = {"PRESENCE_JWT_SECRET": "s" * 32}
+
+
+def settings(**environ: str) -> Settings:
+    return Settings.from_env({**NEEDED, **environ})
+
+
+def refusal(**environ: str) -> str:
+    with pytest.raises(SettingsError) as caught:
+        settings(**environ)
+    return str(caught.value)
+
+
+def test_defaults():
+    assert settings() == Settings(
+        database_url=f"sqlite:///{PROJECT_ROOT}/var/greendot.db",
+        redis_url="redis://127.0.0.1:6379/0",
+        broker_url="redis://127.0.0.1:6379/0",
+        jwt_secret="s" * 32,
+        service_key=None,
+    )
+
+
+def test_documented_timings_are_the_defaults():
+    values = settings()
+    assert values.heartbeat_interval == 20
+    assert values.online_ttl == 60
+    assert values.offline_ttl == 86400
+    assert values.disconnect_grace == 3
+    assert values.sweep_interval == 5
+    assert values.gateway_ttl == 15
+    assert values.demo is False
+
+
+@pytest.mark.parametrize(
+    ("variable", "text", "field", "value"),
+    [
+        ("DATABASE_URL", "sqlite:////tmp/a.db", "database_url", "sqlite:////tmp/a.db"),
+        ("REDIS_URL", "rediss://h:1/2", "redis_url", "rediss://h:1/2"),
+        ("CELERY_BROKER_URL", "amqp://h//", "broker_url", "amqp://h//"),
+        ("PRESENCE_JWT_SECRET", "t" * 40, "jwt_secret", "t" * 40),
+        ("PRESENCE_SERVICE_KEY", " key ", "service_key", "key"),
+        ("PRESENCE_SERVICE_KEY", "  ", "service_key", None),
+        (
+            "PRESENCE_ALLOWED_ORIGINS",
+            "https://A.example, http://b.example:81/",
+            "allowed_origins",
+            ("https://a.example", "http://b.example:81"),
+        ),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "0.25", "heartbeat_interval", 0.25),
+        ("PRESENCE_ONLINE_TTL", "90", "online_ttl", 90),
+        ("PRESENCE_OFFLINE_TTL", "60", "offline_ttl", 60),
+        ("PRESENCE_DISCONNECT_GRACE", "0", "disconnect_grace", 0),
+        ("PRESENCE_SWEEP_INTERVAL", "1", "sweep_interval", 1),
+        ("PRESENCE_GATEWAY_TTL", "2.5", "gateway_ttl", 2.5),
+        ("PRESENCE_DRAIN_WINDOW", "0", "drain_window", 0),
+        ("PRESENCE_MAX_CONNECTIONS_PER_USER", "1", "max_connections_per_user", 1),
+        ("PRESENCE_MAX_FRAME_BYTES", "64", "max_frame_bytes", 64),
+        ("PRESENCE_MAX_QUEUED_BYTES", "4096", "max_queued_bytes", 4096),
+        ("PRESENCE_MAX_FRAMES_PER_SECOND", "0.5", "max_frames_per_second", 0.5),
+        ("PRESENCE_REDIS_MAX_CONNECTIONS", "2", "redis_max_connections", 2),
+        ("PRESENCE_REDIS_TLS_VERIFY", "0", "redis_tls_verify", False),
+        ("PRESENCE_DEMO", "yes", "demo", True),
+        ("PRESENCE_DEMO", "", "demo", False),
+        ("WEB_CONCURRENCY", "4", "web_concurrency", 4),
+        ("PRESENCE_WORKER_CONNECTIONS", "5", "worker_connections", 5),
+        ("PORT", "65535", "port", 65535),
+    ],
+)
+def test_a_variable_sets_its_field_and_no_other(variable, text, field, value):
+    changed = dataclasses.asdict(settings(**{variable: text}))
+    assert changed[field] == value
+    before = dataclasses.asdict(settings())
+    also = {"broker_url"} if variable == "REDIS_URL" else set()
+    assert {name for name in changed if changed[name] != before[name]} <= {field} | also
+
+
+@pytest.mark.parametrize(
+    ("variable", "text"),
+    [
+        ("DATABASE_URL", "mysql://h/d"),
+        ("DATABASE_URL", "postgres:/h/d"),
+        ("REDIS_URL", "http://h"),
+        ("REDIS_URL", "unix:///tmp/s"),
+        ("REDIS_URL", "localhost:6379"),
+        ("CELERY_BROKER_URL", "kafka://h"),
+        ("PRESENCE_ALLOWED_ORIGINS", "chat.example.com"),
+        ("PRESENCE_ALLOWED_ORIGINS", "https://chat.example.com/path"),
+        ("PRESENCE_ALLOWED_ORIGINS", "*"),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "20s"),
+        ("PRESENCE_HEARTBEAT_INTERVAL", "0"),
+        ("PRESENCE_ONLINE_TTL", "-1"),
+        ("PRESENCE_ONLINE_TTL", "nan"),
+        ("PRESENCE_OFFLINE_TTL", "inf"),
+        ("PRESENCE_DISCONNECT_GRACE", "-0.1"),
+        ("PRESENCE_SWEEP_INTERVAL", "0"),
+        ("PRESENCE_GATEWAY_TTL", "soon"),
+        ("PRESENCE_DRAIN_WINDOW", "-1"),
+        ("PRESENCE_MAX_CONNECTIONS_PER_USER", "0"),
+        ("PRESENCE_MAX_FRAME_BYTES", "63"),
+        ("PRESENCE_MAX_QUEUED_BYTES", "10"),
+        ("PRESENCE_MAX_FRAMES_PER_SECOND", "0"),
+        ("PRESENCE_REDIS_MAX_CONNECTIONS", "1"),
+        ("PRESENCE_REDIS_TLS_VERIFY", "maybe"),
+        ("PRESENCE_DEMO", "2"),
+        ("WEB_CONCURRENCY", "1.5"),
+        ("PRESENCE_WORKER_CONNECTIONS", "many"),
+        ("PORT", "0"),
+        ("PORT", "65536"),
+    ],
+)
+def test_a_wrong_value_is_refused_in_one_line_that_names_it(variable, text):
+    line = refusal(**{variable: text})
+    assert line.startswith(f"{variable}=")
+    assert ": takes " in line
+    assert "\n" not in line
+
+
+@pytest.mark.parametrize(
+    ("environ", "named"),
+    [
+        (
+            {"PRESENCE_HEARTBEAT_INTERVAL": "21"},
+            {"PRESENCE_HEARTBEAT_INTERVAL", "PRESENCE_ONLINE_TTL"},
+        ),
+        (
+            {"PRESENCE_DISCONNECT_GRACE": "61"},
+            {"PRESENCE_DISCONNECT_GRACE", "PRESENCE_ONLINE_TTL"},
+        ),
+        (
+            {"PRESENCE_GATEWAY_TTL": "61"},
+            {"PRESENCE_GATEWAY_TTL", "PRESENCE_ONLINE_TTL"},
+        ),
+        (
+            {"PRESENCE_OFFLINE_TTL": "59"},
+            {"PRESENCE_OFFLINE_TTL", "PRESENCE_ONLINE_TTL"},
+        ),
+    ],
+)
+def test_values_at_odds_with_each_other_are_both_named(environ, named):
+    line = refusal(**environ)
+    assert all(name in line for name in named)
+    assert "\n" not in line
+
+
+def test_three_heartbeats_just_fit():
+    values = settings(PRESENCE_HEARTBEAT_INTERVAL="1", PRESENCE_ONLINE_TTL="3")
+    assert values.heartbeat_interval * 3 == values.online_ttl
+
+
+def test_a_short_online_ttl_shortens_the_gateway_ttl_with_it():
+    values = settings(PRESENCE_ONLINE_TTL="3", PRESENCE_HEARTBEAT_INTERVAL="1")
+    assert values.gateway_ttl == 3
+
+
+def test_heartbeats_are_flushed_each_second_or_faster_where_the_ttl_is_short():
+    assert settings().flush_interval == 1
+    short = settings(PRESENCE_ONLINE_TTL="3", PRESENCE_HEARTBEAT_INTERVAL="1")
+    assert short.flush_interval == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("scheme", ["postgres", "postgresql", "postgresql+psycopg"])
+def test_postgres_urls_get_the_driver(scheme):
+    url = settings(DATABASE_URL=f"{scheme}://u:p@h:5432/d?sslmode=require").database_url
+    assert url == "postgresql+psycopg://u:p@h:5432/d?sslmode=require"
+
+
+def test_the_broker_is_redis_unless_named():
+    values = settings(REDIS_URL="redis://r:1/1")
+    assert values.broker_url == "redis://r:1/1"
+    both = settings(REDIS_URL="redis://r:1/1", CELERY_BROKER_URL="redis://b:2/2")
+    assert (both.redis_url, both.broker_url) == ("redis://r:1/1", "redis://b:2/2")
+
+
+def test_the_token_secret_falls_back_to_the_secret_key():
+    assert Settings.from_env({"SECRET_KEY": "k" * 32}).jwt_secret == "k" * 32
+    both = Settings.from_env({"SECRET_KEY": "k" * 32, **NEEDED})
+    assert both.jwt_secret == NEEDED["PRESENCE_JWT_SECRET"]
+
+
+def test_without_any_secret_there_is_no_start():
+    with pytest.raises(SettingsError, match=r"^PRESENCE_JWT_SECRET is not set"):
+        Settings.from_env({"PRESENCE_JWT_SECRET": " ", "SECRET_KEY": ""})
+
+
+@pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"])
+@pytest.mark.parametrize("text", ["ftp://user:hunter2@host/0", "user:hunter2@host"])
+def test_a_password_in_a_wrong_url_is_not_shown(variable, text):
+    assert "hunter2" not in refusal(**{variable: text})
+
+
+def test_secrets_and_passwords_are_not_in_the_representation():
+    shown = repr(
+        settings(
+            PRESENCE_JWT_SECRET="jwt-hunter2",
+            PRESENCE_SERVICE_KEY="key-hunter2",
+            DATABASE_URL="postgres://u:hunter2@h/d",
+            REDIS_URL="redis://:hunter2@h",
+        )
+    )
+    assert "hunter2" not in shown
+
+
+def test_settings_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        settings().port = 1
+
+
+def test_an_entry_point_ends_with_the_line_and_without_a_traceback():
+    done = subprocess.run(
+        [sys.executable, "-c", "import config; config.settings_or_exit()"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, **NEEDED, "PRESENCE_ONLINE_TTL": "x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr == (
+        "greendot: PRESENCE_ONLINE_TTL=x: takes a number of seconds\n"
+    )
