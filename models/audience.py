@@ -1,0 +1,169 @@
+"""Who is relevant to whom: the reading side of the graph.
+
+Two users are relevant to each other when they are accepted friends or share a
+conversation, unless the pair is blocked. Nobody is relevant to oneself. This is the
+whole definition; `_relations` says it in SQL, and `test_audience_model.py` checks it
+against a plain Python version.
+
+`relevant_users` is the hot path: once per batch of transitions. It uses Core tables, so
+no ORM object is built, and statements made once, so that they are compiled once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+
+from sqlalchemy import (
+    ColumnElement,
+    CompoundSelect,
+    Select,
+    String,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    union,
+    union_all,
+)
+from sqlalchemy.orm import Session
+
+from models.conversation import conversation_table, participant_table
+from models.friendship import ACCEPTED, BLOCKED, friendship_table
+from models.lists import among, each_pair, pair_list, text_list
+
+
+def relevant_users(session: Session, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """The audience of each of `user_ids`, by one statement for any number of them.
+
+    Every asked id is a key, unknown users with an empty set.
+    """
+    audience: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    if audience:
+        asked = {"ids": list(audience)}
+        for user_id, other in session.execute(_RELEVANT, asked):
+            audience[user_id].add(other)
+    return audience
+
+
+def friends_of(session: Session, user_id: str) -> set[str]:
+    """The accepted friends of one user."""
+    return set(session.scalars(_FRIENDS, {"user_id": user_id}))
+
+
+def partners_of(session: Session, user_id: str) -> set[str]:
+    """Everybody who shares a conversation with the user, without blocked pairs."""
+    return set(session.scalars(_PARTNERS, {"user_id": user_id}))
+
+
+def participants_of(session: Session, conversation_id: str) -> set[str] | None:
+    """All participants of the conversation; None if there is no such conversation.
+
+    No viewer is asked for, so blocked pairs are in it: what a participant may see is
+    this set cut with `partners_of` that participant.
+    """
+    # One row for the conversation at least, with no participant if it is empty.
+    rows = session.scalars(_PARTICIPANTS, {"conversation_id": conversation_id}).all()
+    if not rows:
+        return None
+    return {user_id for user_id in rows if user_id is not None}
+
+
+def relevant_pairs(
+    session: Session, pairs: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Those of `pairs` (each with the smaller id first) who are relevant now."""
+    if not pairs:
+        return set()
+    rows = session.execute(_RELEVANT_PAIRS, {"pairs": list(pairs)})
+    return {(one, other) for one, other in rows}
+
+
+def _friends(
+    asked_a: ColumnElement[bool], asked_b: ColumnElement[bool]
+) -> list[Select[str, str]]:
+    """(user, friend) for the asked users, one select for each side of the pair."""
+    a, b, status = (
+        friendship_table.c.user_a,
+        friendship_table.c.user_b,
+        friendship_table.c.status,
+    )
+    return [
+        select(a.label("user_id"), b.label("other")).where(asked_a, status == ACCEPTED),
+        select(b.label("user_id"), a.label("other")).where(asked_b, status == ACCEPTED),
+    ]
+
+
+_me = participant_table.alias("me")
+_them = participant_table.alias("them")
+
+
+def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
+    """(user, partner) for the asked users; a shared second conversation repeats it."""
+    me, them = _me.c.user_id, _them.c.user_id
+    return (
+        select(me.label("user_id"), them.label("other"))
+        .join_from(_me, _them, _me.c.conversation_id == _them.c.conversation_id)
+        .where(asked, me != them, ~_blocked(me, them), ~_blocked(them, me))
+    )
+
+
+def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
+    """The pair is blocked, stored in this order: one look into the index."""
+    return _friendship(a, b, BLOCKED)
+
+
+def _friendship(
+    a: ColumnElement[str], b: ColumnElement[str], status: ColumnElement[str]
+) -> ColumnElement[bool]:
+    row = friendship_table.alias()
+    return exists().where(row.c.user_a == a, row.c.user_b == b, row.c.status == status)
+
+
+def _relations() -> CompoundSelect[str, str]:
+    ids = text_list("ids")
+    friends = _friends(
+        among(friendship_table.c.user_a, ids), among(friendship_table.c.user_b, ids)
+    )
+    # UNION, not UNION ALL: who is a friend and shares five conversations is one row.
+    return union(*friends, _partners(among(_me.c.user_id, ids)))
+
+
+def _pairs() -> Select[str, str]:
+    pair = each_pair(pair_list("pairs")).table_valued("value", name="pair")
+    one = pair.c.value.op("->>", return_type=String())(0)
+    other = pair.c.value.op("->>", return_type=String())(1)
+    shared = exists().where(
+        _me.c.conversation_id == _them.c.conversation_id,
+        _me.c.user_id == one,
+        _them.c.user_id == other,
+    )
+    return select(one, other).where(
+        or_(
+            _friendship(one, other, ACCEPTED),
+            and_(shared, ~_blocked(one, other)),
+        )
+    )
+
+
+_one: ColumnElement[str] = bindparam("user_id", type_=String())
+_friend_rows = union_all(
+    *_friends(friendship_table.c.user_a == _one, friendship_table.c.user_b == _one)
+).subquery()
+
+_RELEVANT = _relations()
+_RELEVANT_PAIRS = _pairs()
+_FRIENDS = select(_friend_rows.c.other)
+_PARTNERS = (
+    _partners(_me.c.user_id == _one).with_only_columns(_them.c.user_id).distinct()
+)
+_PARTICIPANTS = (
+    select(participant_table.c.user_id)
+    .select_from(
+        conversation_table.outerjoin(
+            participant_table,
+            participant_table.c.conversation_id == conversation_table.c.id,
+        )
+    )
+    .where(conversation_table.c.id == bindparam("conversation_id", type_=String()))
+)

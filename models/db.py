@@ -1,0 +1,100 @@
+"""The SQL database: engine, sessions and what all tables share.
+
+Everything works on PostgreSQL and on SQLite. The two places where their SQL differs for
+us are here: the engine's options and `upsert`. `models.lists` adds a third.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import MetaData, String, create_engine, event
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
+
+from models.identifiers import USER_ID_LENGTH
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine, Table
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.pool import ConnectionPoolEntry
+
+# A process takes at most this many database connections: small hosted plans allow 20
+# in all, and a request holds one only while it queries.
+POOL_SIZE = 5
+POOL_TIMEOUT_SECONDS = 10
+
+SQLITE_BUSY_TIMEOUT_MS = 5000
+
+# Ids are ASCII and compared byte by byte, as Python does it. PostgreSQL's default
+# collation would order them by the host's language: slower, another order than
+# Python's `a < b`, and an index that a new libc can silently break.
+Identifier = String(USER_ID_LENGTH).with_variant(
+    String(USER_ID_LENGTH, collation="C"), "postgresql"
+)
+
+
+class Base(DeclarativeBase):
+    """Base of all tables. Constraints get names, so migrations can address them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+
+
+def make_engine(url: str) -> Engine:
+    """Make the engine of a process; connects only when first used.
+
+    `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
+    `Settings.database_url` does. The folder of a SQLite file is made.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        if parsed.database and parsed.database != ":memory:":
+            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(parsed)
+        event.listen(engine, "connect", _prepare_sqlite)
+        return engine
+    return create_engine(
+        parsed,
+        pool_pre_ping=True,  # a restarted database costs nobody an error
+        pool_size=POOL_SIZE,
+        max_overflow=0,
+        pool_timeout=POOL_TIMEOUT_SECONDS,
+    )
+
+
+def session_factory(engine: Engine) -> sessionmaker[Session]:
+    """Sessions on `engine`. The caller commits; leaving the session rolls back."""
+    return sessionmaker(engine, expire_on_commit=False)
+
+
+def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
+    """An INSERT into `table` that can take an ON CONFLICT clause."""
+    if session.get_bind().dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
+
+
+def table_of(model: type[Base]) -> Table:
+    """The table behind `model`, for statements that build no ORM objects."""
+    table: Any = model.__table__
+    return table  # type: ignore[no-any-return]
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+    cursor = connection.cursor()
+    # First of all, so that the switch to WAL waits for its turn as well.
+    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
+    cursor.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
+    cursor.execute("PRAGMA synchronous = NORMAL")  # safe with WAL, and much faster
+    cursor.execute("PRAGMA foreign_keys = ON")
+    cursor.close()

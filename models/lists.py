@@ -1,0 +1,104 @@
+"""Lists of any length as one bind parameter.
+
+`IN (?, ?, ...)` is another statement text for every number of values: no plan is
+reused, and SQLite stops at 32,766 values. These constructs pass the whole list as one
+value, an array on PostgreSQL and JSON text on SQLite, so a statement for one user and
+for ten thousand is the same text, compiled and prepared once.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from sqlalchemy import ARRAY, BindParameter, Boolean, ColumnElement, String, bindparam
+from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import Text, TypeDecorator, TypeEngine
+
+
+class TextList(TypeDecorator[list[str]]):
+    """A list of texts as a bind value; no column has this type."""
+
+    impl = Text
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """PostgreSQL has arrays, SQLite reads JSON."""
+        if dialect.name == "postgresql":
+            return dialect.type_descriptor(ARRAY(String()))
+        return dialect.type_descriptor(Text())
+
+    def process_bind_param(
+        self, value: Iterable[str] | None, dialect: Dialect
+    ) -> list[str] | str:
+        """The list as the driver takes it."""
+        values = list(value or ())
+        return values if dialect.name == "postgresql" else json.dumps(values)
+
+
+class PairList(TypeDecorator[list[tuple[str, str]]]):
+    """A list of pairs of texts as a bind value: JSON on both databases."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_bind_param(
+        self, value: Iterable[tuple[str, str]] | None, dialect: Dialect
+    ) -> str:
+        """The pairs as JSON arrays of two."""
+        del dialect  # the same for both
+        return json.dumps(list(value or ()))
+
+
+class among(FunctionElement[bool]):  # noqa: N801  reads like the SQL it stands for
+    """`among(column, values)`: the column's value is one of the list's."""
+
+    type = Boolean()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[str], values: BindParameter[Any]) -> None:
+        super().__init__(column, values)
+
+
+class each_pair(FunctionElement[Any]):  # noqa: N801
+    """`each_pair(pairs)`: one row per pair; use it as `.table_valued("value")`."""
+
+    inherit_cache = True
+
+
+def text_list(name: str) -> BindParameter[list[str]]:
+    """The bind parameter `name`, a list of texts."""
+    return bindparam(name, type_=TextList())
+
+
+def pair_list(name: str) -> BindParameter[list[tuple[str, str]]]:
+    """The bind parameter `name`, a list of pairs of texts."""
+    return bindparam(name, type_=PairList())
+
+
+@compiles(among, "postgresql")
+def _among_postgresql(element: among, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    column, values = (compiler.process(part, **kw) for part in element.clauses)
+    return f"{column} = ANY ({values})"
+
+
+@compiles(among, "sqlite")
+def _among_sqlite(element: among, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    column, values = (compiler.process(part, **kw) for part in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({values}))"  # noqa: S608  no values in it
+
+
+@compiles(each_pair, "postgresql")
+def _each_pair_postgresql(element: each_pair, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return (
+        f"json_array_elements(CAST({compiler.process(element.clauses, **kw)} AS JSON))"
+    )
+
+
+@compiles(each_pair, "sqlite")
+def _each_pair_sqlite(element: each_pair, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
+    return f"json_each({compiler.process(element.clauses, **kw)})"

@@ -1,0 +1,68 @@
+"""The users of the host application, as far as presence needs to know them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import DateTime, String, delete, func, select
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from models.db import Base, Identifier, table_of, upsert
+
+DISPLAY_NAME_LENGTH = 200
+
+
+class User(Base):
+    """A user, under the id that the host application gave."""
+
+    __tablename__ = "users"
+
+    id: Mapped[str] = mapped_column(Identifier, primary_key=True)
+    display_name: Mapped[str] = mapped_column(String(DISPLAY_NAME_LENGTH))
+    created_at: Mapped[datetime] = mapped_column(
+        DateTime(timezone=True), server_default=func.now()
+    )
+
+
+user_table = table_of(User)
+
+
+def ensure_user(session: Session, user_id: str) -> None:
+    """Insert the user if unknown, named by the id; otherwise nothing changes.
+
+    Safe when two processes meet the same new user at once. The caller commits.
+    """
+    # Every connecting socket comes through here: a plain read first, so that the known
+    # user (nearly always) takes no write lock.
+    known = select(user_table.c.id).where(user_table.c.id == user_id)
+    if session.execute(known).first() is None:
+        insert = upsert(session, user_table).on_conflict_do_nothing()
+        session.execute(insert, {"id": user_id, "display_name": user_id})
+
+
+def put_user(session: Session, user_id: str, display_name: str) -> None:
+    """Create the user or rename the existing one. The caller commits."""
+    put_users(session, {user_id: display_name})
+
+
+def put_users(session: Session, names: dict[str, str]) -> None:
+    """`put_user` for many: id -> display name, in one round trip."""
+    if not names:
+        return
+    insert = upsert(session, user_table)
+    statement = insert.on_conflict_do_update(
+        index_elements=["id"], set_={"display_name": insert.excluded.display_name}
+    )
+    # In id order: two calls that name the same users wait for each other, and never
+    # crosswise.
+    rows = [{"id": key, "display_name": names[key]} for key in sorted(names)]
+    session.execute(statement, rows)
+
+
+def delete_user(session: Session, user_id: str) -> None:
+    """Delete the user with all relations; an unknown user is no error.
+
+    The database cascades to friendships and participants. Use `delete_user` of
+    `models.graph` to learn whose relations ended. The caller commits.
+    """
+    session.execute(delete(user_table).where(user_table.c.id == user_id))
