@@ -31,11 +31,11 @@ def read_procfile(path: Path) -> dict[str, str]:
     return {name.strip(): command.strip() for name, command in pairs}
 
 
-class Stopped(Exception):  # noqa: N818  an end, not an error
+class Stopped(Exception):
     """A signal asked for a stop."""
 
 
-class Ended(Exception):  # noqa: N818  it is one only for those who did not expect it
+class Ended(Exception):
     """A command ended by itself; `code` is its exit code as a shell shows it."""
 
     def __init__(self, name: str, code: int) -> None:

@@ -1,0 +1,313 @@
+"""`make run` as a person uses it: real processes, a folder of its own, signals."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections.abc import Iterable
+from contextlib import closing, suppress
+from pathlib import Path
+
+import psutil
+import pytest
+
+from app.local_valkey import valkey_command, wait_for_redis
+from app.processes import Ended, Processes, Stopped, read_procfile
+from config import PROJECT_ROOT
+
+pytestmark = pytest.mark.e2e
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+class LocalRun:
+    """One `python -m app.local`, its output, and every process it started."""
+
+    def __init__(self, var: Path, **environ: str) -> None:
+        clean = {
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PRESENCE_", "DATABASE_", "REDIS_", "CELERY_"))
+            and name not in {"PORT", "SECRET_KEY", "WEB_CONCURRENCY"}
+        }
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "app.local"],
+            cwd=PROJECT_ROOT,
+            env={**clean, "GREENDOT_VAR": str(var), **environ},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        self.lines: list[str] = []
+        self.errors: list[str] = []
+        self._readers = [
+            threading.Thread(target=sink.extend, args=(pipe,), daemon=True)
+            for sink, pipe in (
+                (self.lines, self.process.stdout),
+                (self.errors, self.process.stderr),
+            )
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    @property
+    def output(self) -> str:
+        return "".join(self.lines)
+
+    def url(self) -> str:
+        """Wait until it says that it is ready, and where."""
+        deadline = time.monotonic() + START_SECONDS
+        while time.monotonic() < deadline:
+            if found := re.search(r"Greendot is ready: (\S+)", self.output):
+                return found[1]
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.05)
+        pytest.fail(f"not ready:\n{self.output}\n{''.join(self.errors)}")
+
+    def family(self) -> list[psutil.Process]:
+        """Everything that runs below it, Valkey and the gunicorn workers too."""
+        return psutil.Process(self.process.pid).children(recursive=True)
+
+    def end(self, number: signal.Signals | None = None) -> int:
+        """Send the signal, if any, and wait for the end; return the exit code."""
+        if number is not None:
+            self.process.send_signal(number)
+        code = self.process.wait(STOP_SECONDS)
+        for reader in self._readers:
+            reader.join(5)
+        self.process.stdout.close()
+        self.process.stderr.close()
+        return code
+
+
+@pytest.fixture
+def local(tmp_path):
+    runs: list[LocalRun] = []
+
+    def start(**environ: str) -> LocalRun:
+        runs.append(LocalRun(tmp_path / "var", **environ))
+        return runs[-1]
+
+    yield start
+    for run in runs:
+        if run.process.poll() is None:
+            run.end(signal.SIGTERM)
+
+
+def is_ready(url: str) -> bool:
+    with urllib.request.urlopen(f"{url}/readyz", timeout=5) as answer:  # noqa: S310
+        return answer.status == 200
+
+
+def names_of(family: Iterable[psutil.Process]) -> str:
+    return " ".join(" ".join(process.cmdline()) for process in family)
+
+
+def assert_all_gone(family: list[psutil.Process]) -> None:
+    def alive(process: psutil.Process) -> bool:
+        # A zombie has ended: whose child it became has only not asked for it yet.
+        with suppress(psutil.NoSuchProcess):
+            return process.status() != psutil.STATUS_ZOMBIE
+        return False
+
+    deadline = time.monotonic() + 2
+    while any(map(alive, family)):
+        assert time.monotonic() < deadline, names_of(filter(alive, family))
+        time.sleep(0.02)
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_it_serves_until_a_signal_and_leaves_no_process(local, number):
+    run = local(PORT=str(free_port()))
+    url = run.url()
+    assert is_ready(url)
+    family = run.family()
+    assert "valkey-server" in names_of(family)
+    assert names_of(family).count("gunicorn") == 3  # a master and two gateways
+    assert "tasks.celery_app worker" in names_of(family)
+    assert "tasks.celery_app beat" in names_of(family)
+
+    assert run.end(number) == 0
+    assert_all_gone(family)
+    assert not "".join(run.errors)
+    assert "Traceback" not in run.output
+
+
+def test_a_second_run_keeps_secrets_and_data(local, tmp_path):
+    for _ in range(2):
+        run = local(PORT=str(free_port()))
+        assert is_ready(run.url())
+        kept = (tmp_path / "var" / "secrets.json").read_bytes()
+        assert run.end(signal.SIGINT) == 0
+    assert (tmp_path / "var" / "secrets.json").read_bytes() == kept
+    assert (tmp_path / "var" / "secrets.json").stat().st_mode & 0o777 == 0o600
+    assert (tmp_path / "var" / "greendot.db").exists()
+
+
+def test_when_one_process_dies_all_stop_and_it_is_named(local):
+    run = local(PORT=str(free_port()))
+    run.url()
+    family = run.family()
+    (beat,) = [process for process in family if "beat" in process.cmdline()]
+    beat.kill()
+    assert run.end() == 128 + signal.SIGKILL
+    assert "".join(run.errors) == "greendot: beat ended (exit code 137)\n"
+    assert_all_gone(family)
+
+
+def test_a_given_redis_is_used_and_no_valkey_is_started(local, tmp_path):
+    command, url = valkey_command(tmp_path / "data")
+    log = tmp_path / "valkey.log"
+    with Processes(dict(os.environ), 5) as processes, log.open("wb") as output:
+        processes.start("valkey", command, output)
+        wait_for_redis(url, log)
+        run = local(PORT=str(free_port()), REDIS_URL=url)
+        assert is_ready(run.url())
+        assert "valkey-server" not in names_of(run.family())
+        assert run.end(signal.SIGINT) == 0
+
+
+@pytest.mark.parametrize(
+    ("environ", "line"),
+    [
+        (
+            {"PRESENCE_ONLINE_TTL": "soon"},
+            "greendot: PRESENCE_ONLINE_TTL=soon: takes a number of seconds\n",
+        ),
+        (
+            {"DATABASE_URL": "mysql://h/d"},
+            (
+                "greendot: DATABASE_URL=mysql://…: takes a postgres://, postgresql:// "
+                "or sqlite:/// URL\n"
+            ),
+        ),
+    ],
+)
+def test_a_wrong_setting_is_one_line(local, environ, line):
+    run = local(**environ)
+    assert run.end() == 1
+    assert "".join(run.errors) == line
+    assert run.output == ""
+
+
+def test_an_unreachable_redis_is_one_line(local):
+    port = free_port()
+    run = local(REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    assert run.end() == 1
+    assert len(run.errors) == 1
+    assert f"REDIS_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
+
+
+def test_unreadable_secrets_are_one_line(local, tmp_path):
+    (tmp_path / "var").mkdir()
+    (tmp_path / "var" / "secrets.json").write_text("{}", encoding="utf-8")
+    run = local()
+    assert run.end() == 1
+    assert len(run.errors) == 1
+    assert "secrets.json does not hold the secrets" in run.errors[0]
+
+
+def test_a_port_that_was_asked_for_and_is_busy_is_one_line(local):
+    with closing(socket.socket()) as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        run = local(PORT=str(port))
+        assert run.end() == 1
+    assert "".join(run.errors) == (
+        f"greendot: PORT={port}: another program listens there; choose another port\n"
+    )
+
+
+def test_the_next_port_is_taken_where_nobody_asked_for_one(local):
+    with closing(socket.socket()) as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        with suppress(OSError):  # someone else has it: as good
+            other.bind(("127.0.0.1", 8000))
+            other.listen()
+        run = local()
+        url = run.url()
+        assert int(url.rsplit(":", 1)[1]) > 8000
+        assert is_ready(url)
+        assert run.end(signal.SIGINT) == 0
+
+
+def test_a_token_of_the_command_line_is_accepted(local, tmp_path):
+    run = local(PORT=str(free_port()))
+    url = run.url()
+    token = subprocess.run(
+        [sys.executable, "-m", "app.local", "flask", "token", "ada"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "GREENDOT_VAR": str(tmp_path / "var")},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    request = urllib.request.Request(  # noqa: S310
+        f"{url}/api/friends/online-status",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        assert b'"grace":false' in answer.read().replace(b" ", b"")
+    assert run.end(signal.SIGINT) == 0
+
+
+def test_the_procfile_has_one_command_for_each_kind_of_process():
+    lines = read_procfile(PROJECT_ROOT / "Procfile")
+    assert list(lines) == ["release", "web", "worker", "beat"]
+
+
+@pytest.fixture
+def signals_restored():
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("signals_restored")
+class TestProcesses:
+    def test_a_failed_step_is_raised_with_its_code(self, capfd):
+        with (
+            Processes(os.environ, 5) as processes,
+            pytest.raises(Ended, match=r"^step ended \(exit code 3\)$"),
+        ):
+            processes.finish("step", "sh -c 'echo out; echo err >&2; exit 3'")
+        time.sleep(0.1)
+        assert capfd.readouterr().out == "step     | out\nstep     | err\n"
+
+    def test_a_signal_is_raised_as_a_wish_to_stop(self):
+        with Processes(os.environ, 5) as processes:
+            processes.start("sleep", "sleep 60")
+            os.kill(os.getpid(), signal.SIGTERM)
+            with pytest.raises(Stopped):
+                processes.wait()
+
+    def test_what_does_not_stop_is_killed_with_all_its_children(self, tmp_path):
+        pids = tmp_path / "pids"
+        stubborn = f"sh -c 'trap \"\" TERM; sleep 60 & echo $! $$ > {pids}; wait; wait'"
+        with Processes(os.environ, 0.5) as processes:
+            processes.start("stubborn", stubborn)
+            while not (pids.exists() and pids.read_text(encoding="utf-8").strip()):
+                time.sleep(0.02)
+            numbers = pids.read_text(encoding="utf-8").split()
+            family = [psutil.Process(int(number)) for number in numbers]
+            assert len(family) == 2
+        assert_all_gone(family)
