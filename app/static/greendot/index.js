@@ -1,0 +1,4 @@
+/** What an application imports. */
+
+export { createPresenceClient } from "./client.js";
+export { createPresenceStore } from "./store.js";

@@ -1,0 +1,51 @@
+/**
+ * Timers that a hidden tab does not slow down, so that a user whose tab is in the
+ * background stays online. Every timer runs twice, in the page and in a worker, and
+ * the first to fire wins: where no worker may start, the page's own remains.
+ */
+
+/** @type {Worker | null | undefined} undefined: not tried yet */
+let worker;
+let lastId = 0;
+/** @type {Map<number, () => void>} */
+const pending = new Map();
+
+/** @param {number} id */
+function fire(id) {
+  const callback = pending.get(id);
+  pending.delete(id);
+  callback?.();
+}
+
+function startWorker() {
+  try {
+    worker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
+    worker.onmessage = ({ data }) => fire(data);
+    worker.onerror = (event) => {
+      event.preventDefault();
+      worker = null;
+    };
+  } catch {
+    worker = null; // another origin's script, or a policy against workers
+  }
+}
+
+/**
+ * Call back once after `delay` milliseconds.
+ *
+ * @param {number} delay
+ * @param {() => void} callback
+ * @returns {() => void} cancels it
+ */
+export function after(delay, callback) {
+  if (worker === undefined) startWorker();
+  lastId += 1;
+  const id = lastId;
+  pending.set(id, callback);
+  const own = setTimeout(fire, delay, id);
+  worker?.postMessage({ id, delay });
+  return () => {
+    clearTimeout(own);
+    pending.delete(id);
+  };
+}
