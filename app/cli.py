@@ -1,0 +1,109 @@
+"""Commands for operators: `flask --app wsgi import-csv|seed-demo|token`.
+
+On one's own computer `python -m app.local flask COMMAND` has the settings of
+`make run`.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+from flask import Flask
+from flask.cli import with_appcontext
+
+from app.auth import issue_token
+from app.services import services
+from models.friendship import FriendshipStatus
+from models.graph import ConversationRecord, load_bulk
+from models.identifiers import InvalidIdentifier, check_user_id
+from models.importer import ImportFailed, import_csv
+from tasks.broadcast import announce_graph_change
+
+_DAY_SECONDS = 86400
+
+# Friends who do not know each other, a pair who share a conversation only, a pending
+# and a blocked friendship: whoever tries the demo meets each kind.
+_DEMO_NAMES = {
+    "ada": "Ada Lovelace",
+    "grace": "Grace Hopper",
+    "linus": "Linus Torvalds",
+    "margaret": "Margaret Hamilton",
+    "alan": "Alan Turing",
+    "katherine": "Katherine Johnson",
+    "edsger": "Edsger Dijkstra",
+    "radia": "Radia Perlman",
+}
+_DEMO_FRIENDSHIPS = (
+    ("ada", "grace", FriendshipStatus.ACCEPTED),
+    ("ada", "alan", FriendshipStatus.ACCEPTED),
+    ("ada", "margaret", FriendshipStatus.ACCEPTED),
+    ("grace", "margaret", FriendshipStatus.ACCEPTED),
+    ("grace", "linus", FriendshipStatus.ACCEPTED),
+    ("margaret", "katherine", FriendshipStatus.ACCEPTED),
+    ("alan", "edsger", FriendshipStatus.ACCEPTED),
+    ("linus", "radia", FriendshipStatus.PENDING),
+    ("edsger", "linus", FriendshipStatus.BLOCKED),
+)
+_DEMO_CONVERSATIONS = (
+    ConversationRecord("engines", "Engines", frozenset({"ada", "alan", "edsger"})),
+    ConversationRecord(
+        "moon", "To the moon", frozenset({"margaret", "katherine", "grace"})
+    ),
+    ConversationRecord("networks", "Networks", frozenset({"radia", "ada"})),
+)
+
+
+def register(app: Flask) -> None:
+    """Add the commands to the application's command line."""
+    for command in (import_csv_command, seed_demo_command, token_command):
+        app.cli.add_command(command)
+
+
+@click.command("import-csv")
+@click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@with_appcontext
+def import_csv_command(folder: Path) -> None:
+    """Load users.csv, friendships.csv and conversations.csv from FOLDER.
+
+    All or nothing. Whoever is online learns of it at once.
+    """
+    with services().sessions() as session:
+        try:
+            change = import_csv(session, folder)
+        except ImportFailed as error:
+            raise click.ClickException(str(error)) from error
+        session.commit()
+    announce_graph_change(change)
+    gained, lost = len(change.gained), len(change.lost)
+    click.echo(f"{gained} pairs see each other now who did not, {lost} no longer do")
+
+
+@click.command("seed-demo")
+@with_appcontext
+def seed_demo_command() -> None:
+    """Create the demo's users, friendships and conversations (repeatable)."""
+    with services().sessions() as session:
+        change = load_bulk(session, _DEMO_NAMES, _DEMO_FRIENDSHIPS, _DEMO_CONVERSATIONS)
+        session.commit()
+    announce_graph_change(change)
+    click.echo(f"The demo has {len(_DEMO_NAMES)} users: {', '.join(_DEMO_NAMES)}")
+
+
+@click.command("token")
+@click.argument("user")
+@click.option(
+    "--lifetime",
+    type=click.IntRange(min=1),
+    default=_DAY_SECONDS,
+    show_default=True,
+    help="Seconds until the token expires.",
+)
+@with_appcontext
+def token_command(user: str, lifetime: int) -> None:
+    """Print a token that signs in as USER."""
+    try:
+        user_id = check_user_id(user)
+    except InvalidIdentifier as error:
+        raise click.BadParameter(str(error), param_hint="USER") from error
+    click.echo(issue_token(services().settings, user_id, lifetime))
