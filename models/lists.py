@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import ARRAY, BindParameter, Boolean, ColumnElement, String, bindparam
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import Text, TypeDecorator, TypeEngine
 
 
@@ -62,6 +63,15 @@ class among(FunctionElement[bool]):  # noqa: N801  reads like the SQL it stands 
 
     def __init__(self, column: ColumnElement[str], values: BindParameter[Any]) -> None:
         super().__init__(column, values)
+
+    def self_group(self, against: OperatorType | None = None) -> Self:
+        """A comparison needs no `= 1` after it.
+
+        SQLAlchemy would add that on SQLite, where a boolean function is a number, and
+        SQLite would then scan the table instead of using the index.
+        """
+        del against
+        return self
 
 
 class each_pair(FunctionElement[Any]):  # noqa: N801
