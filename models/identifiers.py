@@ -1,12 +1,13 @@
-"""The one rule for ids: opaque strings, as the host application has them.
+"""The rules for what the host application names: ids, and the texts beside them.
 
-Users and conversations share it. The characters are safe in a URL path, in a Redis key
-and in a log line, so nobody further in has to escape an id.
+Ids are opaque strings; users and conversations share one rule. Its characters are safe
+in a URL path, in a Redis key and in a log line, so nobody further in has to escape one.
 """
 
 from __future__ import annotations
 
 import re
+import unicodedata
 
 USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 USER_ID_LENGTH = 64
@@ -29,3 +30,25 @@ def check_user_id(value: object) -> str:
         shown = shown[:USER_ID_LENGTH] + "…"
     message = f"{shown} is not an id: it takes 1 to 64 of A-Z a-z 0-9 _ . : @ -"
     raise InvalidIdentifier(message)
+
+
+class InvalidText(ValueError):
+    """The value is no name or title that can be stored and shown."""
+
+
+def check_text(value: object, least: int, most: int) -> str:
+    """Return `value` if it is text of `least` to `most` characters on one line.
+
+    Raises:
+        InvalidText: it is not; the message says what is taken.
+    """
+    if (
+        isinstance(value, str)
+        and least <= len(value) <= most
+        # Control characters, which PostgreSQL refuses (NUL) or a page would show as
+        # nonsense, and halves of characters (Cs), which no database can encode.
+        and not any(unicodedata.category(each) in {"Cc", "Cs"} for each in value)
+    ):
+        return value
+    message = f"takes text of {least} to {most} characters, without line breaks"
+    raise InvalidText(message)

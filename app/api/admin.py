@@ -1,0 +1,194 @@
+"""The host application's door: its users, friendships and conversations come in here.
+
+Every route takes `Authorization: Bearer $PRESENCE_SERVICE_KEY` and is idempotent. PUT
+answers with what is stored now, 201 if it is new and 200 if it was there; DELETE
+answers 204, also if nothing was there. Who is online learns of a change after its
+commit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from flask import Blueprint, request
+from sqlalchemy.orm import Session
+
+from app.api import admin_input
+from app.auth import require_service_key
+from app.errors import ApiError
+from app.services import services
+from models import graph
+from models.audience import participants_of
+from models.conversation import Conversation
+from models.friendship import Friendship, canonical
+from models.graph import GraphChange, TooManyPairs, UnknownUser
+from models.user import User
+from tasks.broadcast import announce_graph_change, disconnect_user
+
+blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
+
+# Ten thousand users, as many friendships and as many conversations are about 3 MB.
+BULK_BYTES = 16 * 1024 * 1024
+# The largest single thing is a conversation of a thousand ids of 64 characters.
+BODY_BYTES = 128 * 1024
+
+Answer = tuple[dict[str, object], int]
+NOTHING = ("", 204)
+
+
+@blueprint.before_request
+def _guard() -> None:
+    require_service_key()
+    request.max_content_length = BODY_BYTES
+
+
+@blueprint.put("/users/<user_id>")
+def put_user(user_id: str) -> Answer:
+    """Create or rename a user."""
+    key = admin_input.identifier(user_id, "id")
+    name = admin_input.display_name(admin_input.body())
+    with services().sessions() as session:
+        created = session.get(User, key) is None
+        _commit(session, lambda: graph.put_user(session, key, name))
+    return _stored(_user(key, name), created=created)
+
+
+@blueprint.get("/users/<user_id>")
+def get_user(user_id: str) -> Answer:
+    """One user."""
+    key = admin_input.identifier(user_id, "id")
+    with services().sessions() as session:
+        user = session.get(User, key)
+    if user is None:
+        raise _not_found(what="user", key=key)
+    return _stored(_user(user.id, user.display_name))
+
+
+@blueprint.delete("/users/<user_id>")
+def delete_user(user_id: str) -> tuple[str, int]:
+    """Delete a user with all relations, and close the user's sockets."""
+    key = admin_input.identifier(user_id, "id")
+    with services().sessions() as session:
+        _commit(session, lambda: graph.delete_user(session, key))
+    disconnect_user(key)
+    return NOTHING
+
+
+@blueprint.post("/users/<user_id>/disconnect")
+def post_disconnect(user_id: str) -> tuple[str, int]:
+    """Close all sockets of a user, after the host's logout for example."""
+    disconnect_user(admin_input.identifier(user_id, "id"))
+    return NOTHING
+
+
+@blueprint.put("/friendships/<a>/<b>")
+def put_friendship(a: str, b: str) -> Answer:
+    """Create a friendship or set its status; the order of the two does not matter."""
+    pair = canonical(*admin_input.pair(a, b, "path"))
+    status = admin_input.status(admin_input.body())
+    with services().sessions() as session:
+        created = session.get(Friendship, pair) is None
+        _commit(session, lambda: graph.put_friendship(session, *pair, status))
+    stored = {"user_a": pair[0], "user_b": pair[1], "status": status.value}
+    return _stored(stored, created=created)
+
+
+@blueprint.delete("/friendships/<a>/<b>")
+def delete_friendship(a: str, b: str) -> tuple[str, int]:
+    """Delete a friendship, whatever its status."""
+    pair = admin_input.pair(a, b, "path")
+    with services().sessions() as session:
+        _commit(session, lambda: graph.delete_friendship(session, *pair))
+    return NOTHING
+
+
+@blueprint.put("/conversations/<conversation_id>")
+def put_conversation(conversation_id: str) -> Answer:
+    """Create or replace a conversation, with all its participants."""
+    key = admin_input.identifier(conversation_id, "id")
+    record = admin_input.conversation(key, admin_input.body())
+    with services().sessions() as session:
+        created = session.get(Conversation, key) is None
+        _commit(session, lambda: graph.load_bulk(session, conversations=[record]))
+    stored = _conversation(key, record.title, record.participants)
+    return _stored(stored, created=created)
+
+
+@blueprint.get("/conversations/<conversation_id>")
+def get_conversation(conversation_id: str) -> Answer:
+    """One conversation with its participants."""
+    key = admin_input.identifier(conversation_id, "id")
+    with services().sessions() as session:
+        conversation = session.get(Conversation, key)
+        members = participants_of(session, key)
+    if conversation is None or members is None:
+        raise _not_found(what="conversation", key=key)
+    return _stored(_conversation(key, conversation.title, members))
+
+
+@blueprint.delete("/conversations/<conversation_id>")
+def delete_conversation(conversation_id: str) -> tuple[str, int]:
+    """Delete a conversation."""
+    key = admin_input.identifier(conversation_id, "id")
+    with services().sessions() as session:
+        _commit(session, lambda: graph.delete_conversation(session, key))
+    return NOTHING
+
+
+@blueprint.post("/bulk")
+def post_bulk() -> Answer:
+    """Create or replace many things at once, all or nothing."""
+    request.max_content_length = BULK_BYTES
+    bulk = admin_input.bulk(admin_input.body())
+    with services().sessions() as session:
+        _commit(
+            session,
+            lambda: graph.load_bulk(
+                session, bulk.users, bulk.friendships, bulk.conversations
+            ),
+        )
+    counts = {
+        "users": len(bulk.users),
+        "friendships": len(bulk.friendships),
+        "conversations": len(bulk.conversations),
+    }
+    return _stored(counts)
+
+
+def _commit(session: Session, write: Callable[[], GraphChange]) -> None:
+    """Write, commit, and only then tell: nobody hears of what was rolled back."""
+    with _refusals():
+        change = write()
+    session.commit()
+    announce_graph_change(change)
+
+
+@contextmanager
+def _refusals() -> Iterator[None]:
+    try:
+        yield
+    except UnknownUser as error:
+        raise ApiError(409, "unknown_user", str(error)) from error
+    except TooManyPairs as error:
+        raise admin_input.bad_request(
+            field="conversations", takes=str(error)
+        ) from error
+
+
+def _stored(data: object, *, created: bool = False) -> Answer:
+    return {"data": data}, 201 if created else 200
+
+
+def _not_found(*, what: str, key: str) -> ApiError:
+    return ApiError(404, "not_found", f"there is no {what} {key}")
+
+
+def _user(key: str, name: str) -> dict[str, str]:
+    return {"id": key, "display_name": name}
+
+
+def _conversation(
+    key: str, title: str, members: frozenset[str] | set[str]
+) -> dict[str, object]:
+    return {"id": key, "title": title, "participants": sorted(members)}

@@ -1,0 +1,173 @@
+"""What the admin routes take: bodies parsed and checked before anything is written.
+
+Every failure is a 400 that names the field, as `friendships[3][1]`, and what it takes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import orjson
+from flask import request
+
+from app.errors import ApiError
+from models.conversation import MAX_PARTICIPANTS, TITLE_LENGTH
+from models.friendship import FriendshipStatus
+from models.graph import ConversationRecord
+from models.identifiers import InvalidIdentifier, check_text, check_user_id
+from models.user import DISPLAY_NAME_LENGTH
+
+Value = TypeVar("Value")
+Friendship = tuple[str, str, FriendshipStatus]
+
+_PAIR = 2
+_PAIR_WITH_STATUS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Bulk:
+    """A checked body of `POST /api/admin/bulk`."""
+
+    users: dict[str, str]
+    friendships: list[Friendship]
+    conversations: list[ConversationRecord]
+
+
+def bad_request(*, field: str, takes: str) -> ApiError:
+    """The error for a field that is not what it should be."""
+    return ApiError(400, "bad_request", f"{field}: {takes}")
+
+
+def body() -> dict[str, Any]:
+    """The request's JSON object, whatever its content type says."""
+    # orjson, since it refuses what no database can store (halves of characters) and
+    # what would exhaust the stack (brackets without end).
+    try:
+        parsed = orjson.loads(request.get_data(cache=False))
+    except orjson.JSONDecodeError as error:
+        raise bad_request(
+            field="body", takes=f"takes a JSON object ({error})"
+        ) from error
+    return _object(parsed, "body")
+
+
+def identifier(value: object, field: str) -> str:
+    """An id from a path or a body."""
+    try:
+        return check_user_id(value)
+    except InvalidIdentifier as error:
+        raise ApiError(400, "invalid_id", f"{field}: {error}") from error
+
+
+def pair(a: str, b: str, field: str) -> tuple[str, str]:
+    """Two ids of different users."""
+    one, other = identifier(a, field), identifier(b, field)
+    if one == other:
+        raise bad_request(
+            field=field, takes=f"takes two different users, not {one} twice"
+        )
+    return one, other
+
+
+def display_name(fields: dict[str, Any], prefix: str = "") -> str:
+    """The name of a user."""
+    field = f"{prefix}display_name"
+    return _text(fields.get("display_name"), field, 1, DISPLAY_NAME_LENGTH)
+
+
+def status(fields: dict[str, Any]) -> FriendshipStatus:
+    """The status of a friendship."""
+    return _status(fields.get("status"), "status")
+
+
+def conversation(
+    key: str, fields: dict[str, Any], prefix: str = ""
+) -> ConversationRecord:
+    """A conversation with its participants; one without a title has an empty one."""
+    title = fields.get("title")
+    members = _list(fields, "participants", prefix, required=True)
+    field = f"{prefix}participants"
+    if len(members) > MAX_PARTICIPANTS:
+        raise bad_request(field=field, takes=f"takes at most {MAX_PARTICIPANTS} ids")
+    return ConversationRecord(
+        key,
+        "" if title is None else _text(title, f"{prefix}title", 0, TITLE_LENGTH),
+        frozenset(
+            identifier(member, f"{field}[{place}]")
+            for place, member in enumerate(members)
+        ),
+    )
+
+
+def bulk(fields: dict[str, Any]) -> Bulk:
+    """A whole graph, or a part of one; each of the three lists may be missing."""
+    if not fields.keys() & {"users", "friendships", "conversations"}:
+        raise bad_request(
+            field="body", takes="takes users, friendships and conversations"
+        )
+    users = _each(fields, "users", _user)
+    return Bulk(
+        dict(users),
+        _each(fields, "friendships", _friendship),
+        _each(fields, "conversations", _conversation),
+    )
+
+
+def _user(value: object, field: str) -> tuple[str, str]:
+    user = _object(value, field)
+    return identifier(user.get("id"), f"{field}.id"), display_name(user, f"{field}.")
+
+
+def _friendship(value: object, field: str) -> Friendship:
+    # A third element is the status; without it the two are friends.
+    if not isinstance(value, list) or len(value) not in (_PAIR, _PAIR_WITH_STATUS):
+        raise bad_request(field=field, takes='takes ["a", "b"] or ["a", "b", "status"]')
+    one, other = pair(value[0], value[1], field)
+    if len(value) == _PAIR:
+        return one, other, FriendshipStatus.ACCEPTED
+    return one, other, _status(value[2], f"{field}[2]")
+
+
+def _conversation(value: object, field: str) -> ConversationRecord:
+    fields = _object(value, field)
+    key = identifier(fields.get("id"), f"{field}.id")
+    return conversation(key, fields, f"{field}.")
+
+
+def _each(
+    fields: dict[str, Any], name: str, parse: Callable[[object, str], Value]
+) -> list[Value]:
+    values = _list(fields, name, "", required=False)
+    return [parse(value, f"{name}[{place}]") for place, value in enumerate(values)]
+
+
+def _list(
+    fields: dict[str, Any], name: str, prefix: str, *, required: bool
+) -> list[object]:
+    value = fields.get(name)
+    if value is None and not required:
+        return []
+    if not isinstance(value, list):
+        raise bad_request(field=f"{prefix}{name}", takes="takes a list")
+    return value
+
+
+def _object(value: object, field: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise bad_request(field=field, takes="takes a JSON object")
+    return value
+
+
+def _text(value: object, field: str, least: int, most: int) -> str:
+    try:
+        return check_text(value, least, most)
+    except ValueError as error:
+        raise bad_request(field=field, takes=str(error)) from error
+
+
+def _status(value: object, field: str) -> FriendshipStatus:
+    if isinstance(value, str) and value in FriendshipStatus.__members__.values():
+        return FriendshipStatus(value)
+    raise bad_request(field=field, takes="takes accepted, pending or blocked")
