@@ -6,14 +6,22 @@ plain page that says what runs here.
 
 from __future__ import annotations
 
-from flask import Blueprint, Flask, Response, current_app, redirect, render_template
-from flask import request, url_for
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
 from werkzeug import Response as AnyResponse
 
 from app.auth import COOKIE, issue_token, require_user
 from app.demo_people import everybody, name_of, people_of
 from app.errors import ApiError
-from app.services import Services
+from app.services import services
 from models.friendship import FriendshipStatus
 from models.graph import GraphChange, delete_friendship, put_friendship
 from tasks.broadcast import announce_graph_change
@@ -33,13 +41,8 @@ demo = Blueprint("demo", __name__)
 
 def register(app: Flask) -> None:
     """Give the application its page at `/`: the demo, or the plain one."""
-    services: Services = app.extensions["greendot"]
-    app.register_blueprint(demo if services.settings.demo else pages)
-
-
-def _services() -> Services:
-    services: Services = current_app.extensions["greendot"]
-    return services
+    with app.app_context():
+        app.register_blueprint(demo if services().settings.demo else pages)
 
 
 def _page(template: str, **values: object) -> Response:
@@ -60,7 +63,7 @@ def plain() -> Response:
 @demo.get("/")
 def front() -> Response:
     """The signed-in user's people, or the choice of a user."""
-    with _services().sessions() as session:
+    with services().sessions() as session:
         user_id = _signed_in()
         name = None if user_id is None else name_of(session, user_id)
         if name is None:
@@ -71,15 +74,23 @@ def front() -> Response:
 @demo.get("/side-by-side")
 def side_by_side() -> Response:
     """Several users in one window, each with a socket of its own."""
-    with _services().sessions() as session:
-        return _page("demo/side_by_side.html", users=everybody(session))
+    with services().sessions() as session:
+        users = everybody(session)
+    settings = services().settings
+    return _page(
+        "demo/side_by_side.html",
+        users=users,
+        heartbeat=_seconds(settings.heartbeat_interval),
+        ttl=_seconds(settings.online_ttl),
+        grace=_seconds(settings.disconnect_grace),
+    )
 
 
 @demo.post("/demo/sign-in")
 def sign_in() -> AnyResponse:
     """Be the user of the form's `user_id`: sets the cookie that sockets take too."""
     user_id = _known_user(request.form.get("user_id"))
-    token = issue_token(_services().settings, user_id, SIGNED_IN_SECONDS)
+    token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
     response = redirect(url_for("demo.front"), code=303)
     response.set_cookie(
         COOKIE,
@@ -105,7 +116,7 @@ def sign_out() -> AnyResponse:
 @demo.get("/demo/people")
 def people() -> dict[str, object]:
     """Names for the ids of the caller's status map, and the caller's conversations."""
-    with _services().sessions() as session:
+    with services().sessions() as session:
         return {"data": people_of(session, require_user())}
 
 
@@ -114,7 +125,7 @@ def token() -> dict[str, object]:
     """A token of the user in `{"user_id"}`, for a page that shows several users."""
     body = request.get_json(silent=True)
     user_id = _known_user(body.get("user_id") if isinstance(body, dict) else None)
-    issued = issue_token(_services().settings, user_id, SIGNED_IN_SECONDS)
+    issued = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
     return {"data": {"user_id": user_id, "token": issued}}
 
 
@@ -122,7 +133,7 @@ def token() -> dict[str, object]:
 def befriend(one: str, other: str) -> tuple[str, int]:
     """Make the two friends, as the host application would by the admin API."""
     _two_users(one, other)
-    with _services().sessions() as session:
+    with services().sessions() as session:
         change = put_friendship(session, one, other, FriendshipStatus.ACCEPTED)
         session.commit()
     return _announced(change)
@@ -132,10 +143,14 @@ def befriend(one: str, other: str) -> tuple[str, int]:
 def unfriend(one: str, other: str) -> tuple[str, int]:
     """End the friendship of the two."""
     _two_users(one, other)
-    with _services().sessions() as session:
+    with services().sessions() as session:
         change = delete_friendship(session, one, other)
         session.commit()
     return _announced(change)
+
+
+def _seconds(amount: float) -> str:
+    return "1 second" if amount == 1 else f"{amount:g} seconds"
 
 
 def _announced(change: GraphChange) -> tuple[str, int]:
@@ -157,7 +172,7 @@ def _two_users(one: str, other: str) -> None:
 
 
 def _known_user(user_id: object) -> str:
-    with _services().sessions() as session:
+    with services().sessions() as session:
         if not isinstance(user_id, str) or name_of(session, user_id) is None:
             code, message = "unknown_user", "user_id is one of the demo's users"
             raise ApiError(404, code, message)

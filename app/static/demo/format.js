@@ -37,6 +37,6 @@ const HUES = 8;
  */
 export function hue(id) {
   let sum = 0;
-  for (const letter of id) sum = (sum * 31 + (letter.codePointAt(0) ?? 0)) % 9973;
+  for (const letter of id) sum = (sum * 191 + (letter.codePointAt(0) ?? 0)) % 9973;
   return `hue-${sum % HUES}`;
 }

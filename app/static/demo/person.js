@@ -17,7 +17,11 @@ export function element(tag, className, text = "") {
   return made;
 }
 
-/** Fill the avatars that the server's templates left empty. */
+/**
+ * Fill the avatars that the templates left empty.
+ *
+ * @param {ParentNode} root
+ */
 export function fillAvatars(root = document) {
   for (const avatar of root.querySelectorAll("[data-initials-of]")) {
     const name = avatar.getAttribute("data-initials-of") ?? "";

@@ -42,6 +42,7 @@ import { after } from "./timers.js";
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
  * @property {() => void} connect does nothing while it is connected or trying
+ * @property {() => void} retryNow end the present wait for the next try
  * @property {() => Promise<void>} leave offline at once, without grace (sign-out);
  *   resolves when the server has heard it, or after two seconds
  * @property {() => void} close end this page's part; the server's grace applies
@@ -246,6 +247,7 @@ export function createPresenceClient(options = {}) {
   return {
     store,
     connect,
+    retryNow: () => void (waiting !== "no" && attempt()),
     leave: async () => stop()?.leave(),
     close: () => stop()?.cut(CLOSE.NORMAL),
   };

@@ -1,0 +1,70 @@
+/** Several users in one window, and the log of all their frames. */
+
+import { frameLog } from "./frames.js";
+import { createPanel } from "./panel.js";
+
+/** @typedef {import("./panel.js").User} User */
+
+const FIRST_PANELS = 3;
+
+/** @param {string} id */
+const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
+
+/** @type {User[]} */
+const users = JSON.parse(byId("panels").dataset["users"] ?? "[]");
+const template = /** @type {HTMLTemplateElement} */ (byId("panel"));
+const choice = /** @type {HTMLSelectElement} */ (byId("more-user"));
+const frames = byId("frames");
+
+/** @type {Map<string, ReturnType<typeof createPanel>>} */
+const panels = new Map();
+
+const around = {
+  template,
+  users,
+  log: frameLog(frames),
+  // The others learn of who is relevant by presence; a mere word (friend or
+  // conversation partner) is not presence, so their lists are asked for anew.
+  onGraphChanged: () => panels.forEach(({ reload }) => void reload()),
+  announce: (/** @type {string} */ text) => {
+    byId("news").textContent = text;
+  },
+};
+
+/** @param {string} id */
+function add(id) {
+  const user = users.find((known) => known.id === id);
+  if (user === undefined || panels.has(id)) return;
+  const panel = createPanel(user, around);
+  panels.set(id, panel);
+  byId("panels").append(panel.root);
+  panel.root.querySelector(".remove")?.addEventListener("click", () => {
+    panel.client.close();
+    panel.root.remove();
+    panels.delete(id);
+    offer();
+  });
+  offer();
+}
+
+function offer() {
+  const free = users.filter(({ id }) => !panels.has(id));
+  choice.replaceChildren(
+    ...free.map(({ id, display_name }) => new Option(display_name, id)),
+  );
+  byId("more").hidden = free.length === 0;
+}
+
+byId("more").addEventListener("submit", (event) => {
+  event.preventDefault();
+  add(choice.value);
+});
+byId("heartbeats").addEventListener("change", ({ target }) => {
+  const { checked } = /** @type {HTMLInputElement} */ (target);
+  frames.toggleAttribute("data-heartbeats", checked);
+});
+byId("clear").addEventListener("click", () => frames.replaceChildren());
+
+const asked = new URLSearchParams(location.search).getAll("user");
+const first = asked.length > 0 ? asked : users.slice(0, FIRST_PANELS).map(({ id }) => id);
+first.forEach(add);
