@@ -32,11 +32,16 @@ def valkey_command(data: Path) -> tuple[str, str]:
     data.mkdir(exist_ok=True)
     arguments = ("--bind", "127.0.0.1", "--port", str(port), "--dir", str(data))
     nothing_kept = ("--save", "", "--appendonly", "no")
-    command = shlex.join((_valkey_binary(), *arguments, *nothing_kept))
+    command = shlex.join((valkey_binary(), *arguments, *nothing_kept))
     return command, f"redis://127.0.0.1:{port}/0"
 
 
-def _valkey_binary() -> str:
+def valkey_binary() -> str:
+    """The path of a Valkey or Redis that runs on this computer.
+
+    Raises:
+        LocalError: there is none.
+    """
     for candidate in _valkey_candidates():
         try:
             done = subprocess.run(  # noqa: S603  only asks what it is

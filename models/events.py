@@ -248,7 +248,9 @@ def decode_client_event(payload: str) -> ClientEvent:
         message = "a frame is JSON: {event: NAME, data: {...}}"
         raise BadFrame("bad_frame", message) from None
     if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
-        message = "a frame is an object with a name in event: {event: NAME, data: {...}}"
+        message = (
+            "a frame is an object with a name in event: {event: NAME, data: {...}}"
+        )
         raise BadFrame("bad_frame", message)
     if not isinstance(frame.get("data", {}), dict):
         message = "data is an object"

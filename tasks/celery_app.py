@@ -6,12 +6,14 @@ which only sends tasks, hands its settings to `configure`. Nothing connects at i
 
 from __future__ import annotations
 
+import logging
 import ssl
 from typing import Any
 
 from celery import Celery
+from celery.signals import after_setup_logger
 
-from config import Settings, SettingsError
+from config import Settings, settings_or_exit
 
 QUEUE = "greendot"
 
@@ -25,17 +27,9 @@ def configure(settings: Settings) -> None:
 
 
 def current_settings() -> Settings:
-    """The settings of this process.
-
-    Raises:
-        SystemExit: the environment is wrong; its one line says what is.
-    """
+    """The settings of this process; a wrong one ends it with one line."""
     if not _configured:
-        try:
-            _configured.append(Settings.from_env())
-        except SettingsError as error:
-            message = f"greendot: {error}"
-            raise SystemExit(message) from None
+        _configured.append(settings_or_exit())
     return _configured[0]
 
 
@@ -86,3 +80,11 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
 
 celery = Celery("greendot")
 celery.add_defaults(lambda: _celery_settings(current_settings()))
+
+
+@after_setup_logger.connect
+def _quieten(**_: object) -> None:
+    """Two lines per task say nothing where tasks come every few seconds; failures and
+    our own lines stay."""
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).setLevel(logging.WARNING)

@@ -1,0 +1,1 @@
+"""REST: thin blueprints that parse, call and answer."""

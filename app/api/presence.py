@@ -1,0 +1,110 @@
+"""The status of the caller's friends and conversation partners, and tickets for /ws."""
+
+from __future__ import annotations
+
+from flask import Blueprint
+from sqlalchemy.orm import Session
+
+from app.auth import read_token, require_token, require_user
+from app.errors import ApiError
+from app.services import services
+from models.audience import (
+    friends_of,
+    participants_of,
+    partners_of,
+    relevant_users,
+)
+from models.identifiers import InvalidIdentifier, check_user_id
+from models.presence.tickets import TICKET_TTL
+from models.user import ensure_user
+
+blueprint = Blueprint("presence", __name__, url_prefix="/api")
+
+Answer = dict[str, dict[str, object]]
+
+
+@blueprint.get("/friends/online-status")
+def friends_online_status() -> Answer:
+    """Which of the caller's friends are online."""
+    user_id = require_user()
+    with services().sessions() as session:
+        friends = friends_of(session, user_id)
+        _welcome(session, user_id, friends)
+    return _statuses(friends)
+
+
+@blueprint.get("/conversations/online-status")
+def conversations_online_status() -> Answer:
+    """Which of those who share a conversation with the caller are online."""
+    user_id = require_user()
+    with services().sessions() as session:
+        partners = partners_of(session, user_id)
+        _welcome(session, user_id, partners)
+    return _statuses(partners)
+
+
+@blueprint.get("/conversations/<conversation_id>/online-status")
+def conversation_online_status(conversation_id: str) -> Answer:
+    """Which of a conversation's participants are online, the caller included. Whom the
+    caller has blocked, or who has blocked him, is left out."""
+    user_id = require_user()
+    with services().sessions() as session:
+        participants = participants_of(session, _identifier(conversation_id))
+        if participants is None:
+            message = "there is no such conversation"
+            raise ApiError(404, "not_found", message)
+        if user_id not in participants:
+            message = "you are not in this conversation"
+            raise ApiError(403, "forbidden", message)
+        visible = participants & (relevant_users(session, [user_id])[user_id])
+    return _statuses(visible | {user_id})
+
+
+@blueprint.get("/users/<user_id>/status")
+def user_status(user_id: str) -> Answer:
+    """The status of one relevant user, or of the caller. Times in ms."""
+    caller = require_user()
+    subject = _identifier(user_id)
+    if subject != caller:
+        with services().sessions() as session:
+            relevant = relevant_users(session, [caller])[caller]
+        if subject not in relevant:
+            message = "this user is neither your friend nor in a conversation with you"
+            raise ApiError(403, "forbidden", message)
+    (status,) = services().presence.store.statuses([subject])
+    return {
+        "data": {
+            "user_id": subject,
+            "status": status.status,
+            "last_seen": status.last_seen,
+            "updated_at": status.updated_at or None,
+        }
+    }
+
+
+@blueprint.post("/ws-ticket")
+def ws_ticket() -> Answer:
+    """A ticket with which the caller may open one WebSocket within 30 seconds."""
+    token = require_token()
+    read_token(services().settings, token)
+    ticket = services().presence.tickets.issue(token)
+    return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
+
+
+def _statuses(user_ids: set[str]) -> Answer:
+    return {"data": {"statuses": services().presence.store.online(sorted(user_ids))}}
+
+
+def _welcome(session: Session, user_id: str, known_through: set[str]) -> None:
+    """A token is enough to be a user: the host application vouches for its users. Who
+    has relations is known, which spares nearly every call the question."""
+    if not known_through:
+        ensure_user(session, user_id)
+        session.commit()
+
+
+def _identifier(value: str) -> str:
+    try:
+        return check_user_id(value)
+    except InvalidIdentifier as error:
+        raise ApiError(400, "invalid_id", str(error)) from None

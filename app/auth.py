@@ -1,0 +1,163 @@
+"""Who is calling: tokens, the cookie, tickets, origins and the service key.
+
+A token is a JWT (HS256) whose `sub` is the user id. REST takes it from the
+`Authorization` header or the cookie; `/ws` takes a ticket as well.
+"""
+
+from __future__ import annotations
+
+import hmac
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import jwt
+from flask import request
+
+from app.errors import ApiError, Unauthenticated
+from app.services import services
+from config import Settings
+from models.identifiers import InvalidIdentifier, check_user_id
+
+ALGORITHM = "HS256"
+COOKIE = "presence_token"
+_DEFAULT_PORTS = {"http": 80, "https": 443}
+
+
+class ForeignOrigin(ApiError):
+    """A page of an origin that may not use the cookie."""
+
+    def __init__(self) -> None:
+        message = "this origin may not use the cookie; see PRESENCE_ALLOWED_ORIGINS"
+        super().__init__(403, "foreign_origin", message)
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Who calls, and until when (seconds since the epoch; None: for ever)."""
+
+    user_id: str
+    expires_at: float | None
+
+
+def issue_token(settings: Settings, user_id: str, lifetime_seconds: float) -> str:
+    """A token for `user_id` that is good for `lifetime_seconds`."""
+    now = int(time.time())
+    claims = {"sub": user_id, "iat": now, "exp": now + int(lifetime_seconds)}
+    return jwt.encode(claims, settings.jwt_secret, algorithm=ALGORITHM)
+
+
+def read_token(settings: Settings, token: str) -> Identity:
+    """Who `token` stands for.
+
+    Raises:
+        Unauthenticated: it is not ours, has expired, or names no possible user.
+    """
+    try:
+        claims = jwt.decode(
+            token,
+            settings.jwt_secret,
+            algorithms=[ALGORITHM],
+            options={"require": ["sub"], "verify_aud": False, "verify_iat": False},
+        )
+        user_id = check_user_id(claims["sub"])
+    except jwt.ExpiredSignatureError:
+        message = "the token has expired"
+        raise Unauthenticated(message) from None
+    except (jwt.InvalidTokenError, InvalidIdentifier):
+        message = "the token is not valid"
+        raise Unauthenticated(message) from None
+    expires_at = claims.get("exp")
+    return Identity(user_id, None if expires_at is None else float(expires_at))
+
+
+def require_user() -> str:
+    """The id of the user who makes this REST call.
+
+    Raises:
+        Unauthenticated: there is no token, or it is not good.
+    """
+    return read_token(services().settings, require_token()).user_id
+
+
+def require_token() -> str:
+    """The token of this REST call, unread.
+
+    Raises:
+        Unauthenticated: there is none.
+    """
+    token = _bearer() or request.cookies.get(COOKIE)
+    if not token:
+        message = f"send a token as Authorization: Bearer or in the cookie {COOKIE}"
+        raise Unauthenticated(message)
+    return token
+
+
+def require_service_key() -> None:
+    """Let only the host application pass.
+
+    Raises:
+        ApiError: 403 where the admin routes are closed.
+        Unauthenticated: the key is not the right one.
+    """
+    key = services().settings.service_key
+    if key is None:
+        message = "the admin routes are closed: PRESENCE_SERVICE_KEY is not set"
+        raise ApiError(403, "admin_closed", message)
+    if not hmac.compare_digest((_bearer() or "").encode(), key.encode()):
+        message = "send PRESENCE_SERVICE_KEY as Authorization: Bearer"
+        raise Unauthenticated(message)
+
+
+def socket_identity() -> Identity:
+    """Who opens this WebSocket: by ticket, by header, or by cookie.
+
+    The header and the ticket cannot be sent by a foreign page on its own; the cookie is
+    sent by the browser whoever asks, so with it the origin must be ours or allowed.
+
+    Raises:
+        Unauthenticated: none of the three, or one that is not good.
+        ForeignOrigin: a cookie, from a page that may not use it.
+        PresenceUnavailable: the ticket cannot be looked up now.
+    """
+    current = services()
+    ticket = request.args.get("ticket")
+    if ticket is not None:
+        token = current.presence.tickets.take(ticket)
+        if token is None:
+            message = "the ticket is unknown, spent or too old"
+            raise Unauthenticated(message)
+        return read_token(current.settings, token)
+    bearer = _bearer()
+    if bearer is not None:
+        return read_token(current.settings, bearer)
+    identity = read_token(current.settings, require_token())
+    origin = request.headers.get("Origin")
+    if not is_own_origin(origin, request.host, current.settings.allowed_origins):
+        raise ForeignOrigin
+    return identity
+
+
+def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
+    """Whether a page of `origin` may use the cookie: it is the page's own host or one
+    of `allowed`. Browsers always send an origin; without one it is no page at all."""
+    if origin is None:
+        return True
+    parts = urlsplit(origin.lower())
+    if origin.lower() in allowed:
+        return True
+    if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
+        return False
+    own = urlsplit(f"{parts.scheme}://{host.lower()}")
+    try:
+        return (parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]) == (
+            own.hostname,
+            own.port or _DEFAULT_PORTS[parts.scheme],
+        )
+    except ValueError:  # a port that is no number
+        return False
+
+
+def _bearer() -> str | None:
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    return value.strip() if scheme.lower() == "bearer" and value.strip() else None

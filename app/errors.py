@@ -1,0 +1,86 @@
+"""The errors that the web process answers with, and how they become JSON.
+
+    GreendotError
+    └── ApiError               a REST call that cannot be served: status, code, message
+        └── Unauthenticated    no token, a bad one, or one that has expired
+
+What comes from below is translated here: `PresenceUnavailable` and a database that does
+not answer become 503, an unknown route 404, a bad handshake 400.
+"""
+
+from __future__ import annotations
+
+import logging
+
+from flask import Flask, Response, jsonify
+from sqlalchemy.exc import OperationalError
+from werkzeug.exceptions import HTTPException
+from wsproto.utilities import RemoteProtocolError
+
+from models.presence import PresenceUnavailable
+
+log = logging.getLogger(__name__)
+
+
+class GreendotError(Exception):
+    """What Greendot raises by itself."""
+
+
+class ApiError(GreendotError):
+    """A call that cannot be served. `code` is for programs, `message` for people."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+        self.message = message
+
+
+class Unauthenticated(ApiError):
+    """The caller did not show who he is."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(401, "not_authenticated", message)
+
+
+def register(app: Flask) -> None:
+    """Answer every error of `app` as `{"error": {"code", "message"}}`."""
+
+    @app.errorhandler(ApiError)
+    def _api_error(error: ApiError) -> Response:
+        response = _answer(error.status, error.code, error.message)
+        if isinstance(error, Unauthenticated):
+            response.headers["WWW-Authenticate"] = "Bearer"
+        return response
+
+    @app.errorhandler(PresenceUnavailable)
+    def _presence_unavailable(_error: PresenceUnavailable) -> Response:
+        message = "the presence state cannot be reached; try again soon"
+        return _answer(503, "presence_unavailable", message)
+
+    @app.errorhandler(OperationalError)
+    def _database_unavailable(error: OperationalError) -> Response:
+        log.error("the database does not answer: %s", error.orig)
+        message = "the database cannot be reached; try again soon"
+        return _answer(503, "database_unavailable", message)
+
+    @app.errorhandler(RemoteProtocolError)
+    def _bad_handshake(error: RemoteProtocolError) -> Response:
+        return _answer(400, "bad_handshake", str(error))
+
+    @app.errorhandler(HTTPException)
+    def _http_error(error: HTTPException) -> Response:
+        code = (error.name or "error").lower().replace(" ", "_")
+        answer = _answer(error.code or 500, code, error.description or code)
+        for name, value in error.get_headers():
+            if name.lower() in {"allow", "retry-after"}:
+                answer.headers[name] = value
+        return answer
+
+
+def _answer(status: int, code: str, message: str) -> Response:
+    response = jsonify({"error": {"code": code, "message": message}})
+    response.status_code = status
+    if status == 503:
+        response.headers["Retry-After"] = "1"
+    return response

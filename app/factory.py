@@ -1,0 +1,60 @@
+"""Wires the web process: one function, readable from top to bottom."""
+
+from __future__ import annotations
+
+from flask import Flask
+from flask.json.provider import DefaultJSONProvider
+from flask_cors import CORS
+
+from app import cli, demo, errors
+from app.api import admin, health, presence
+from app.gateway import sockets
+from app.gateway.gateway import Gateway
+from app.services import EXTENSION, Services
+from config import Settings
+from models.db import make_engine, session_factory
+from models.presence import Presence
+from tasks import celery_app
+
+MAX_BODY_BYTES = 16 * 1024 * 1024
+"""Enough for a bulk call of some 100,000 rows."""
+
+
+class CompactJSON(DefaultJSONProvider):
+    """JSON as answers need it: in the order given, without blanks."""
+
+    sort_keys = False
+    compact = True
+
+
+def create_app(settings: Settings) -> Flask:
+    """The Flask application. Nothing connects yet; `app.serve` starts the gateway in
+    the process that serves the sockets."""
+    app = Flask(__name__)
+    app.json = CompactJSON(app)
+    app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
+
+    celery_app.configure(settings)
+    state = Presence.open(settings)
+    sessions = session_factory(make_engine(settings.database_url))
+    app.extensions[EXTENSION] = Services(
+        settings=settings,
+        sessions=sessions,
+        presence=state,
+        gateway=Gateway(settings, state, sessions),
+    )
+
+    errors.register(app)
+    app.register_blueprint(health.blueprint)
+    app.register_blueprint(presence.blueprint)
+    app.register_blueprint(admin.blueprint)
+    sockets.register(app)
+    demo.register(app)
+    cli.register(app)
+    if settings.allowed_origins:
+        CORS(
+            app,
+            resources={"/api/*": {"origins": list(settings.allowed_origins)}},
+            supports_credentials=True,
+        )
+    return app

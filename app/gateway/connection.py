@@ -1,0 +1,308 @@
+"""One client: its frames, its limits and its bounded outbound queue.
+
+All writes to a socket go through `Connection.send`, so there is one writer. What the
+kernel takes at once is written at once; the rest waits in a queue for a greenlet of its
+own. A client that does not read fills its queue, is closed, and delays nobody.
+
+Reading is done here too, by the greenlet that serves the request, in place of
+simple-websocket's reader thread: that one writes to the socket by itself, beside ours.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections import deque
+from contextlib import suppress
+from typing import Protocol
+
+import gevent
+from wsproto.connection import Connection as WebSocketProtocol
+from wsproto.connection import ConnectionState
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
+
+from app.gateway.frames import close_frame, pong_frame, text_frame
+from models import events
+from models.events import BadFrame, ClientEvent, CloseCode
+
+READ_BYTES = 4096
+CLOSE_WAIT = 3.0
+"""Seconds that a client has to answer a close frame before its socket is cut."""
+MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
+MOST_BAD_FRAMES = 10
+"""Bad frames after which a client is closed; until then each gets an `error`."""
+BURST_SECONDS = 3.0
+"""A client may send that many seconds' worth of frames at once."""
+
+
+class Owner(Protocol):
+    """Who is told what happens on a connection: the gateway."""
+
+    def heartbeat(self, connection: Connection) -> None:
+        """A heartbeat came."""
+
+    def depart(self, connection: Connection) -> None:
+        """The connection has ended or is being closed. May be told more than once."""
+
+
+class Connection:
+    """A client's socket after the handshake. Not shared between processes.
+
+    `last_heartbeat` is in monotonic seconds, `expires_at` in seconds since the epoch.
+    `has_left` says that the end of this connection needs no grace.
+    """
+
+    __slots__ = (
+        "_allowance",
+        "_bad_frames",
+        "_close_bytes",
+        "_closing",
+        "_counted_at",
+        "_frames_per_second",
+        "_held",
+        "_max_frame_bytes",
+        "_max_queued_bytes",
+        "_message",
+        "_owner",
+        "_protocol",
+        "_queue",
+        "_queued_bytes",
+        "_socket",
+        "_writer",
+        "connection_id",
+        "expires_at",
+        "has_left",
+        "last_heartbeat",
+        "user_id",
+    )
+
+    def __init__(  # noqa: PLR0913 - each is a fact about this client or a limit
+        self,
+        sock: socket.socket,
+        protocol: WebSocketProtocol,
+        owner: Owner,
+        *,
+        connection_id: str,
+        user_id: str,
+        expires_at: float | None,
+        max_frame_bytes: int,
+        max_queued_bytes: int,
+        frames_per_second: float,
+    ) -> None:
+        self.connection_id = connection_id
+        self.user_id = user_id
+        self.expires_at = expires_at
+        self.last_heartbeat = time.monotonic()
+        self.has_left = False
+        self._socket = sock
+        self._protocol = protocol
+        self._owner = owner
+        self._max_frame_bytes = max_frame_bytes
+        self._max_queued_bytes = max_queued_bytes
+        self._frames_per_second = frames_per_second
+        self._allowance = frames_per_second * BURST_SECONDS
+        self._counted_at = self.last_heartbeat
+        self._bad_frames = 0
+        self._message: list[str] | None = None
+        self._held: list[bytes] | None = []
+        self._queue: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._writer: gevent.Greenlet | None = None
+        self._closing: CloseCode | None = None
+        self._close_bytes = 0
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether a close frame was sent: nothing else will be."""
+        return self._closing is not None
+
+    # Writing
+
+    def open(self, welcome: bytes) -> None:
+        """Send `welcome`, first of all, and then what came in the meantime."""
+        held, self._held = self._held or [], None
+        self.send(b"".join((text_frame(welcome), *held)))
+
+    def send(self, frames: bytes) -> None:
+        """Write whole frames. Never waits: what the socket does not take is queued, and
+        a client whose queue is full is closed."""
+        if self._closing is not None:
+            return
+        if self._held is not None:
+            self._held.append(frames)
+        else:
+            self._write(frames)
+
+    def close(self, code: CloseCode, reason: str = "") -> None:
+        """Send a close frame, and count the connection as gone. The client has
+        CLOSE_WAIT seconds to end the socket."""
+        if self._closing is not None:
+            return
+        self._closing = code
+        self._owner.depart(self)
+        self._write(close_frame(code, reason))
+        gevent.spawn_later(CLOSE_WAIT, self.cut)
+
+    def cut(self) -> None:
+        """End the socket without another word; wakes whoever reads or writes it."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    def _write(self, data: bytes) -> None:
+        if self._writer is None:
+            try:
+                # gevent: with a timeout of 0 it raises instead of waiting.
+                sent = self._socket.send(data, 0, 0.0)  # type: ignore[call-arg]
+            except BlockingIOError:
+                sent = 0
+            except OSError:
+                self.cut()  # the reader sees the end
+                return
+            if sent == len(data):
+                self._written()
+                return
+            data = data[sent:]
+        self._queue.append(data)
+        self._queued_bytes += len(data)
+        if self._queued_bytes > self._max_queued_bytes and self._closing is None:
+            # The frame that is half written must be finished, the others need not.
+            self._keep_first()
+            self.close(CloseCode.TOO_SLOW, "this client reads too slowly")
+        if self._writer is None:
+            self._writer = gevent.spawn(self._write_queue)
+
+    def _written(self) -> None:
+        if self._closing is not None:
+            # Nothing follows a close frame. The client still reads it: ending only our
+            # half keeps unread bytes of its own from turning the end into a reset.
+            with suppress(OSError):
+                self._socket.shutdown(socket.SHUT_WR)
+
+    def _keep_first(self) -> None:
+        first = self._queue[0]
+        self._queue.clear()
+        self._queue.append(first)
+        self._queued_bytes = len(first)
+
+    def _write_queue(self) -> None:
+        try:
+            while self._queue:
+                data = self._queue[0]
+                sent = self._socket.send(data)
+                self._queued_bytes -= sent
+                if sent == len(data):
+                    self._queue.popleft()
+                else:
+                    self._queue[0] = data[sent:]
+            self._written()
+        except OSError:
+            self._queue.clear()
+            self._queued_bytes = 0
+            self.cut()
+        finally:
+            self._writer = None
+
+    # Reading
+
+    def run(self) -> None:
+        """Serve the client until its socket ends."""
+        while data := self._receive():
+            if self._closing is not None:
+                self._close_bytes += len(data)
+                if self._close_bytes > MOST_BYTES_WHILE_CLOSING:
+                    return
+            elif self._take(data):
+                return
+
+    def _receive(self) -> bytes:
+        try:
+            return self._socket.recv(READ_BYTES)
+        except OSError:
+            return b""
+
+    def _take(self, data: bytes) -> bool:
+        """Handle what has arrived. True where the client closed the connection."""
+        self._protocol.receive_data(data)
+        for event in self._protocol.events():
+            if isinstance(event, CloseConnection):
+                if self._protocol.state is ConnectionState.OPEN:
+                    # No close frame: wsproto's word for bytes that are no frames.
+                    self.close(CloseCode.BAD_FRAME, event.reason or "no frame")
+                    return False
+                self._answer_close(event)
+                return True
+            self._handle(event)
+            if self._closing is not None:
+                break
+        return False
+
+    def _answer_close(self, event: CloseConnection) -> None:
+        """Send the client's own code back, as RFC 6455 wants it."""
+        self._closing = CloseCode.NORMAL
+        self._write(self._protocol.send(event.response()))
+        if self._writer is not None:
+            self._writer.join(CLOSE_WAIT)
+
+    def _handle(self, event: Event) -> None:
+        if not self._is_within_rate():
+            self.close(CloseCode.TOO_MANY, "too many frames")
+        elif isinstance(event, TextMessage):
+            text = self._assemble(event)
+            if text is not None:
+                self._handle_text(text)
+        elif isinstance(event, BytesMessage):
+            if len(event.data) > self._max_frame_bytes:
+                self._close_too_big()
+            elif event.message_finished:
+                self._reject("bad_frame", "frames are text, not binary")
+        elif isinstance(event, Ping):
+            self.send(pong_frame(bytes(event.payload)))
+
+    def _is_within_rate(self) -> bool:
+        """A token bucket: BURST_SECONDS' worth of frames, filled at the rate."""
+        now = time.monotonic()
+        self._allowance = min(
+            self._frames_per_second * BURST_SECONDS,
+            self._allowance + (now - self._counted_at) * self._frames_per_second,
+        )
+        self._counted_at = now
+        self._allowance -= 1
+        return self._allowance >= 0
+
+    def _assemble(self, event: TextMessage) -> str | None:
+        """The whole text where `event` completes it; None where more has to come."""
+        if event.message_finished and self._message is None:
+            text = event.data
+        else:
+            self._message = [*(self._message or []), event.data]
+            text = "".join(self._message)
+        if len(text.encode()) > self._max_frame_bytes:
+            self._close_too_big()
+            return None
+        if not event.message_finished:
+            return None
+        self._message = None
+        return text
+
+    def _close_too_big(self) -> None:
+        self.close(CloseCode.TOO_BIG, f"a frame has at most {self._max_frame_bytes}")
+
+    def _handle_text(self, text: str) -> None:
+        try:
+            event = events.decode_client_event(text)
+        except BadFrame as error:
+            self._reject(error.code, str(error))
+            return
+        if event is ClientEvent.HEARTBEAT:
+            self.last_heartbeat = time.monotonic()
+            self._owner.heartbeat(self)
+            self.send(text_frame(events.heartbeat_ack(time.time_ns() // 1_000_000)))
+        else:
+            self.has_left = True
+            self.close(CloseCode.NORMAL, "goodbye")
+
+    def _reject(self, code: str, message: str) -> None:
+        self._bad_frames += 1
+        self.send(text_frame(events.error(code, message)))
+        if self._bad_frames >= MOST_BAD_FRAMES:
+            self.close(CloseCode.BAD_FRAME, "too many bad frames")

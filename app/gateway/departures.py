@@ -1,0 +1,130 @@
+"""Releases the connections that ended, and expires their users when the grace is over.
+
+The end of a socket is only noted; a loop tells Redis. So a burst of a thousand ends is a
+few script calls, and ends that happen while Redis is away are made good on its return.
+"""
+
+from __future__ import annotations
+
+import heapq
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gevent.event import Event
+
+from app.gateway.connection import Connection
+from app.gateway.hub import Hub
+from config import Settings
+from models.presence import Presence
+from models.presence.rules import age_ms
+from models.presence.store import SCRIPT_BATCH, Departure, batches
+
+CLOCK_SLACK = 0.002
+"""Seconds by which a script's whole milliseconds may be behind our clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    user_id: str
+    connection_id: str
+    at: float
+    grace: float
+
+
+class Departures:
+    """The connections of one gateway process that have ended. Monotonic seconds."""
+
+    def __init__(
+        self,
+        gateway_id: str,
+        settings: Settings,
+        presence: Presence,
+        hub: Hub,
+        *,
+        on_kick: Callable[[], None],
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._grace = settings.disconnect_grace
+        self._online_ttl = settings.online_ttl
+        self._presence = presence
+        self._hub = hub
+        self._on_kick = on_kick
+        self._ended: deque[_Ended] = deque()
+        self._lapsing: list[tuple[float, str]] = []
+        self._wake = Event()
+
+    def add(self, connection: Connection) -> None:
+        """`connection` has ended now. Never waits, never fails."""
+        self._ended.append(
+            _Ended(
+                connection.user_id,
+                connection.connection_id,
+                time.monotonic(),
+                0.0 if connection.has_left else self._grace,
+            )
+        )
+        self._wake.set()
+
+    def step(self) -> None:
+        """Wait for an end or for the end of a grace, and tell Redis.
+
+        Raises:
+            PresenceUnavailable: Redis is away; what was to be told is kept.
+        """
+        if not self._ended:
+            self._wake.wait(self._until_next())
+        self._wake.clear()
+        self.release()
+        self.expire()
+
+    def release(self) -> None:
+        """Tell Redis of every end so far."""
+        while self._ended:
+            batch = [
+                self._ended.popleft() for _ in range(min(len(self._ended), SCRIPT_BATCH))
+            ]
+            now = time.monotonic()
+            try:
+                self._presence.store.release(
+                    self._gateway_id, [self._departure(ended, now) for ended in batch]
+                )
+            except BaseException:
+                self._ended.extendleft(reversed(batch))
+                raise
+            # Counted from the answer, so that it never comes before Redis's deadline.
+            delay = time.monotonic() - now + CLOCK_SLACK
+            for ended in batch:
+                due_at = max(now, ended.at + ended.grace) + delay
+                heapq.heappush(self._lapsing, (due_at, ended.user_id))
+
+    def expire(self) -> None:
+        """Expire the users whose grace is over and who have no socket here."""
+        now = time.monotonic()
+        due: list[tuple[float, str]] = []
+        while self._lapsing and self._lapsing[0][0] <= now:
+            due.append(heapq.heappop(self._lapsing))
+        user_ids = {user_id for _, user_id in due if not self._hub.of_user(user_id)}
+        for batch in batches(user_ids):
+            try:
+                reply = self._presence.store.expire(batch)
+            except BaseException:
+                for entry in due:
+                    heapq.heappush(self._lapsing, entry)
+                raise
+            if reply.must_kick:
+                self._on_kick()
+
+    def _until_next(self) -> float | None:
+        if not self._lapsing:
+            return None
+        return max(0.0, self._lapsing[0][0] - time.monotonic())
+
+    def _departure(self, ended: _Ended, now: float) -> Departure:
+        return Departure(
+            ended.user_id,
+            ended.connection_id,
+            grace_ms=int(ended.grace * 1000),
+            age_ms=age_ms(ended.at, now, self._online_ttl),
+        )

@@ -1,0 +1,91 @@
+"""Which user has which sockets here, and the delivery of one event to many of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from app.gateway.connection import Connection
+from app.gateway.frames import text_frame
+from models import events
+from models.events import Delivery
+
+REMEMBERED = 50_000
+"""Users whose newest delivered timestamp is remembered, twice that at most. Repeats
+come within seconds, so the old may be forgotten."""
+
+
+class Hub:
+    """The connections of one gateway process."""
+
+    def __init__(self) -> None:
+        self._by_user: dict[str, list[Connection]] = {}
+        self._connections: dict[str, Connection] = {}
+        self._newest: dict[str, int] = {}
+        self._newest_before: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    def add(self, connection: Connection) -> None:
+        """From now on events for its user reach `connection`."""
+        self._connections[connection.connection_id] = connection
+        self._by_user.setdefault(connection.user_id, []).append(connection)
+
+    def remove(self, connection: Connection) -> bool:
+        """No event reaches `connection` any more. False: it was not here."""
+        if self._connections.pop(connection.connection_id, None) is None:
+            return False
+        held = self._by_user[connection.user_id]
+        held.remove(connection)
+        if not held:
+            del self._by_user[connection.user_id]
+        return True
+
+    def get(self, connection_id: str) -> Connection | None:
+        """The connection with that id, if it is here."""
+        return self._connections.get(connection_id)
+
+    def of_user(self, user_id: str) -> list[Connection]:
+        """The connections of `user_id`; a copy."""
+        return list(self._by_user.get(user_id, ()))
+
+    def connections(self) -> list[Connection]:
+        """All connections; a copy, so that it may be walked while they come and go."""
+        return list(self._connections.values())
+
+    def users(self) -> list[str]:
+        """All users who have a connection here."""
+        return list(self._by_user)
+
+    def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliver transitions, but for those that are not newer than what has been
+        delivered of the same user: repeats, or what another drainer overtook."""
+        self.deliver(
+            delivery for delivery in deliveries if self._is_news(delivery.transition)
+        )
+
+    def deliver(self, deliveries: Iterable[Delivery]) -> None:
+        """Write each event to every socket of its recipients.
+
+        An event is encoded once. All that one user gets goes out in one send.
+        """
+        frames: dict[str, list[bytes]] = {}
+        for delivery in deliveries:
+            frame = text_frame(events.friend_status_changed(delivery.transition))
+            for user_id in delivery.recipients:
+                frames.setdefault(user_id, []).append(frame)
+        for user_id, of_user in frames.items():
+            data = of_user[0] if len(of_user) == 1 else b"".join(of_user)
+            # A copy: sending may close a connection, which takes it out of the list.
+            for connection in self.of_user(user_id):
+                connection.send(data)
+
+    def _is_news(self, transition: events.Transition) -> bool:
+        user_id = transition.user_id
+        known = self._newest.get(user_id) or self._newest_before.get(user_id, 0)
+        if transition.timestamp <= known:
+            return False
+        self._newest[user_id] = transition.timestamp
+        if len(self._newest) > REMEMBERED:
+            self._newest, self._newest_before = {}, self._newest
+        return True

@@ -1,0 +1,46 @@
+"""Reads this gateway's event stream and hands what it says to the sockets."""
+
+from __future__ import annotations
+
+from app.gateway.hub import Hub
+from app.gateway.snapshots import Snapshots
+from models.events import CloseCode, GatewayMessage
+from models.presence import Presence
+from models.presence.client import BLOCKING_READ_MS
+
+
+class Listener:
+    """The reader of one gateway's stream. Reads on from the last id that it has read,
+    so a lost connection to Redis loses nothing that the stream still holds."""
+
+    def __init__(
+        self, gateway_id: str, presence: Presence, hub: Hub, snapshots: Snapshots
+    ) -> None:
+        self._gateway_id = gateway_id
+        self._presence = presence
+        self._hub = hub
+        self._snapshots = snapshots
+        self._last_id = "0"
+
+    def step(self) -> None:
+        """Wait for messages and deliver them.
+
+        Raises:
+            PresenceUnavailable: Redis is away; reading goes on where it was.
+        """
+        messages = self._presence.gateways.read(
+            self._gateway_id, self._last_id, BLOCKING_READ_MS
+        )
+        for entry_id, message in messages:
+            self._last_id = entry_id
+            self._take(message)
+
+    def _take(self, message: GatewayMessage) -> None:
+        self._hub.deliver_news(message.transitions)
+        self._hub.deliver(message.introductions)
+        if message.snapshots:
+            self._snapshots.owe(message.snapshots)
+        for user_id in message.disconnects:
+            for connection in self._hub.of_user(user_id):
+                connection.has_left = True
+                connection.close(CloseCode.FORBIDDEN, "disconnected by the application")

@@ -1,0 +1,64 @@
+"""How gunicorn serves Greendot: `gunicorn -c python:app.serve wsgi:app`.
+
+Each worker process is a gateway of its own. The hooks start it after the fork, send its
+clients away when the worker is told to stop, and let it take leave at the end.
+
+The master reads this before a worker has patched the standard library for gevent: so
+nothing is imported here that opens sockets.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import gevent
+
+from config import settings_or_exit
+
+_settings = settings_or_exit()
+
+bind = f"0.0.0.0:{_settings.port}"
+worker_class = "gevent"
+workers = _settings.web_concurrency
+worker_connections = _settings.worker_connections
+# Beyond what accept can take at once, a storm of clients waits here, not in retries.
+backlog = 4096
+# Drained sockets need CLOSE_WAIT to end; Heroku kills 30 s after SIGTERM.
+graceful_timeout = int(_settings.drain_window) + 5
+keepalive = 5
+control_socket_disable = True
+errorlog = "-"
+loglevel = "info"
+
+WATCH_EVERY = 0.1
+"""Seconds between two looks at whether the worker was told to stop."""
+
+
+def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """In a fresh worker: start its gateway."""
+    gunicorn_log = logging.getLogger("gunicorn.error")
+    for name in ("app", "tasks", "models"):
+        logger = logging.getLogger(name)
+        logger.handlers = gunicorn_log.handlers
+        logger.setLevel(gunicorn_log.level)
+        logger.propagate = False
+    gateway = _gateway(worker)
+    gateway.start()
+
+    def drain_when_told() -> None:
+        while worker.alive:
+            gevent.sleep(WATCH_EVERY)
+        gateway.drain()
+
+    gevent.spawn(drain_when_told)
+
+
+def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
+    """At the end of a worker: its gateway takes leave."""
+    if getattr(worker, "wsgi", None) is not None:
+        _gateway(worker).stop()
+
+
+def _gateway(worker: Any) -> Any:  # noqa: ANN401 - importing its type would be too early
+    return worker.wsgi.extensions["greendot"].gateway

@@ -1,0 +1,30 @@
+"""What one web process works with, in one place for every request."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import cast
+
+from flask import current_app
+from sqlalchemy.orm import Session, sessionmaker
+
+from app.gateway.gateway import Gateway
+from config import Settings
+from models.presence import Presence
+
+EXTENSION = "greendot"
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """The parts that requests use."""
+
+    settings: Settings
+    sessions: sessionmaker[Session]
+    presence: Presence
+    gateway: Gateway
+
+
+def services() -> Services:
+    """The services of the current application."""
+    return cast("Services", current_app.extensions[EXTENSION])

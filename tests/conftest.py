@@ -1,0 +1,63 @@
+"""Fixtures that many folders of tests share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import RedisServer, is_required, server_command
+from tests.system import System
+
+
+@pytest.fixture(scope="session", params=["valkey", "redis"])
+def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
+    """A running server of each kind that Greendot supports: Valkey 9, Redis 7.0."""
+    binary = server_command(request.param)
+    if binary is None:
+        message = f"no {request.param}-server on this machine"
+        if is_required("REDIS"):
+            pytest.fail(message)
+        pytest.skip(message)
+    server = RedisServer(binary)
+    server.start()
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """The URL of a running Valkey (or Redis) that the whole session shares: every test
+    uses users or a key prefix of its own."""
+    binary = server_command("valkey") or server_command("redis")
+    assert binary is not None, "no Valkey and no Redis to test with"
+    server = RedisServer(binary)
+    server.start()
+    yield server.url
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def system() -> Iterator[System]:
+    """A whole running Greendot that the session shares: every test has users of its
+    own, and leaves the processes alone."""
+    running = System()
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+@pytest.fixture
+def own_system() -> Iterator[System]:
+    """A whole Greendot for one test that stops and kills its processes."""
+    running = System()
+    try:
+        running.start()
+        yield running
+    except BaseException:
+        print(running.logs())
+        raise
+    finally:
+        running.close()

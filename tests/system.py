@@ -1,0 +1,245 @@
+"""The whole of Greendot as real processes, for end-to-end tests: a Valkey, a database,
+two gateways, a Celery worker and beat, run by the lines of the Procfile."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import jwt
+import redis
+
+from app.processes import read_procfile
+from config import PROJECT_ROOT
+from tests.servers import RedisServer, free_port, server_command
+
+JWT_SECRET = "a secret of the tests, long enough for HS256"
+SERVICE_KEY = "service-key-of-the-tests"
+QUICK = {
+    "PRESENCE_ONLINE_TTL": "6",
+    "PRESENCE_HEARTBEAT_INTERVAL": "2",
+    "PRESENCE_DISCONNECT_GRACE": "0.5",
+    "PRESENCE_SWEEP_INTERVAL": "1",
+    "PRESENCE_GATEWAY_TTL": "3",
+    "PRESENCE_DRAIN_WINDOW": "1",
+}
+"""Seconds that are short, so that tests need not wait, but not for a noisy machine."""
+
+
+class Process:
+    """One line of the Procfile, running in a process group of its own."""
+
+    def __init__(self, name: str, environ: dict[str, str], log: Path) -> None:
+        command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[name])
+        self.name = name
+        self.log = log
+        # The virtual environment of the tests, whatever PATH says.
+        command[0] = str(Path(sys.executable).parent / command[0])
+        with log.open("ab") as out:
+            self._popen = subprocess.Popen(
+                command,
+                cwd=PROJECT_ROOT,
+                env=environ,
+                stdout=out,
+                stderr=out,
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The process that was started, which leads its group."""
+        return self._popen.pid
+
+    def signal_group(self, number: signal.Signals) -> None:
+        """Send a signal to it and all its children at once."""
+        try:
+            os.killpg(self.pid, number)
+        except ProcessLookupError:
+            pass
+
+    def kill(self) -> None:
+        """End it and its children as a crash does."""
+        self.signal_group(signal.SIGKILL)
+        self._popen.wait()
+
+    def ask_to_stop(self) -> None:
+        """Tell it to stop, without waiting."""
+        if self._popen.poll() is None:
+            self.signal_group(signal.SIGCONT)
+            self._popen.send_signal(signal.SIGTERM)
+
+    def stop(self, patience: float = 20) -> int:
+        """Stop it as a platform does, and give its exit code."""
+        self.ask_to_stop()
+        try:
+            return self._popen.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+
+
+class System:
+    """A running Greendot. `web_ports[n]` is where gateway n listens."""
+
+    def __init__(
+        self, *, webs: int = 2, database_url: str | None = None, **environ: str
+    ) -> None:
+        binary = server_command("valkey") or server_command("redis")
+        assert binary is not None, "no Valkey and no Redis to test with"
+        self.folder = Path(tempfile.mkdtemp(prefix="greendot-system-"))
+        self.server = RedisServer(binary)
+        self.web_ports = [free_port() for _ in range(webs)]
+        self.environ = {
+            **os.environ,
+            **QUICK,
+            "DATABASE_URL": database_url or f"sqlite:///{self.folder / 'test.db'}",
+            "REDIS_URL": self.server.url,
+            "PRESENCE_JWT_SECRET": JWT_SECRET,
+            "PRESENCE_SERVICE_KEY": SERVICE_KEY,
+            "PYTHONUNBUFFERED": "1",
+            **environ,
+        }
+        self.processes: dict[str, Process] = {}
+
+    def start(self) -> None:
+        """Start everything, and wait until it is ready."""
+        self.server.start()
+        self.redis = redis.Redis(port=self.server.port, decode_responses=True)
+        subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=PROJECT_ROOT,
+            env=self.environ,
+            check=True,
+            capture_output=True,
+        )
+        for number in range(len(self.web_ports)):
+            self.start_web(number)
+        self.start_process("worker")
+        self.start_process("beat")
+        for number in range(len(self.web_ports)):
+            self.wait_ready(number)
+        wait_until(lambda: self.redis.scard("_kombu.binding.greendot") > 0, 20)
+
+    def start_web(self, number: int) -> Process:
+        """Start gateway `number` on its port."""
+        return self.start_process(
+            f"web{number}", PORT=str(self.web_ports[number]), GUNICORN_CMD_ARGS=""
+        )
+
+    def start_process(self, name: str, **environ: str) -> Process:
+        """Start one line of the Procfile; `web0` and `web1` are both `web`."""
+        line = "web" if name.startswith("web") else name.rstrip("0123456789")
+        process = Process(
+            line, {**self.environ, **environ}, self.folder / f"{name}.log"
+        )
+        self.processes[name] = process
+        return process
+
+    def wait_ready(self, number: int = 0) -> None:
+        """Wait until gateway `number` says that it is ready."""
+        wait_until(lambda: self.request("GET", "/readyz", web=number)[0] == 200, 20)
+
+    def close(self) -> None:
+        """Stop everything; what does not stop is killed."""
+        try:
+            for process in self.processes.values():
+                process.ask_to_stop()
+            for process in self.processes.values():
+                try:
+                    process.stop()
+                except subprocess.TimeoutExpired:
+                    print(f"{process.name} had to be killed")
+        finally:
+            for process in self.processes.values():
+                process.kill()
+            self.server.close()
+
+    def logs(self) -> str:
+        """What all processes have written, for a failed test."""
+        return "\n".join(
+            f"--- {path.name}\n{path.read_text(errors='replace')}"
+            for path in sorted(self.folder.glob("*.log"))
+        )
+
+    # As a host application and as its users
+
+    def url(self, web: int = 0) -> str:
+        """Where gateway `web` answers HTTP."""
+        return f"http://127.0.0.1:{self.web_ports[web]}"
+
+    def token(self, user_id: str, lifetime: float = 3600) -> str:
+        """A token as the host application issues it."""
+        claims = {"sub": user_id, "exp": time.time() + lifetime}
+        return jwt.encode(claims, JWT_SECRET, algorithm="HS256")
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+        web: int = 0,
+    ) -> tuple[int, Any]:
+        """One HTTP call: the status and the JSON of the answer."""
+        request = urllib.request.Request(  # noqa: S310 - our own URL
+            self.url(web) + path,
+            method=method,
+            data=None if body is None else json.dumps(body).encode(),
+            headers={"Content-Type": "application/json", **(headers or {})},
+        )
+        if token is not None:
+            request.add_header("Authorization", f"Bearer {token}")
+        try:
+            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+                text = response.read()
+                return response.status, json.loads(text) if text else None
+        except urllib.error.HTTPError as error:
+            with error:
+                text = error.read()
+                return error.code, json.loads(text) if text else None
+        except (urllib.error.URLError, ConnectionError):
+            return 0, None
+
+    def admin(self, method: str, path: str, body: object = None) -> Any:
+        """A call of the host application that has to succeed."""
+        status, answer = self.request(
+            method, f"/api/admin{path}", body, token=SERVICE_KEY
+        )
+        assert 200 <= status < 300, (status, answer)
+        return answer
+
+    def befriend(self, one: str, *others: str) -> None:
+        """Make `one` a friend of all `others`; creates who is not known."""
+        users = [{"id": user_id, "display_name": user_id} for user_id in (one, *others)]
+        pairs = [[one, other] for other in others]
+        self.admin("POST", "/bulk", {"users": users, "friendships": pairs})
+
+    def is_online(self, user_id: str) -> bool:
+        """What Redis says."""
+        return bool(self.redis.sismember("online_users", user_id))
+
+
+def wait_until(condition: Any, patience: float = 10, every: float = 0.02) -> None:
+    """Poll `condition` until it holds.
+
+    Raises:
+        AssertionError: it does not within `patience` seconds.
+    """
+    deadline = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() > deadline:
+            message = f"did not become true within {patience} s"
+            raise AssertionError(message)
+        time.sleep(every)
