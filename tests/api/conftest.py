@@ -1,0 +1,7 @@
+"""The databases of these tests: SQLite and PostgreSQL."""
+
+from tests.databases import (  # noqa: F401
+    database_url,
+    engine,
+    session,
+)

