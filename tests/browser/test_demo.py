@@ -1,0 +1,253 @@
+"""The demo page as people use it: two browsers, each a demo user of its own."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.system import wait_until
+
+PHONE = {"viewport": {"width": 390, "height": 844}, "device_scale_factor": 2}
+
+
+def sign_in(page: Page, site, name: str, web: int = 0) -> None:
+    page.goto(site.url(web) + "/")
+    page.get_by_role("button", name=name).click()
+    expect(page.locator("#connection")).to_have_text("Live")
+
+
+def dot(page: Page, user_id: str):
+    return page.locator(f"#friends [data-user={user_id}]")
+
+
+def is_offline(site, *user_ids: str) -> None:
+    wait_until(lambda: not any(site.is_online(user_id) for user_id in user_ids))
+
+
+@pytest.fixture
+def ada_and_grace(site, open_tab):
+    """Ada sits at one gateway, Grace at the other."""
+    is_offline(site, "ada", "grace")
+    ada, grace = open_tab(), open_tab()
+    sign_in(ada.page, site, "Ada Lovelace", web=0)
+    yield ada, grace
+    for tab in (ada, grace):
+        tab.page.close()
+    is_offline(site, "ada", "grace")
+
+
+def test_two_users_see_each_other_come_and_go(site, ada_and_grace, picture):
+    ada, grace = ada_and_grace
+    row = dot(ada.page, "grace")
+    expect(row).to_have_attribute("data-presence", "offline")
+
+    sign_in(grace.page, site, "Grace Hopper", web=1)
+    expect(row.locator(".presence")).to_have_text("Online")
+    expect(row).to_have_attribute("data-presence", "online")
+    expect(dot(grace.page, "ada").locator(".presence")).to_have_text("Online")
+    expect(ada.page.locator("#friends-count")).to_have_text("1 of 3 online")
+    expect(ada.page.locator("#news")).to_have_text("Grace Hopper is online")
+    picture(ada.page, "friends-light")
+
+    grace.page.close()
+    expect(row.locator(".presence")).to_have_text("Last seen just now")
+    expect(row).to_have_attribute("data-presence", "offline")
+    expect(ada.page.locator("#news")).to_have_text("Grace Hopper went offline")
+
+
+def test_a_reload_is_no_absence(site, ada_and_grace):
+    ada, grace = ada_and_grace
+    sign_in(grace.page, site, "Grace Hopper", web=1)
+    expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "online")
+    ada.page.evaluate("""() => {
+        window.seen = [];
+        const row = document.querySelector('#friends [data-user=grace]');
+        new MutationObserver(() => seen.push(row.dataset.presence))
+            .observe(row, { attributes: true });
+    }""")
+    grace.page.reload()
+    expect(grace.page.locator("#connection")).to_have_text("Live")
+    expect(dot(grace.page, "ada")).to_have_attribute("data-presence", "online")
+    ada.page.wait_for_timeout(1500)  # the grace is half a second
+    assert "offline" not in ada.page.evaluate("seen")
+
+
+def test_signing_out_takes_the_dot_at_once_and_shows_the_choice(site, ada_and_grace):
+    ada, grace = ada_and_grace
+    sign_in(grace.page, site, "Grace Hopper", web=1)
+    expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "online")
+    grace.page.get_by_role("button", name="Sign out").click()
+    expect(grace.page.get_by_role("heading", name="Who is online?")).to_be_visible()
+    assert grace.context.cookies() == []
+    expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "offline")
+
+
+def test_last_seen_grows_old(site, ada_and_grace):
+    ada, grace = ada_and_grace
+    sign_in(grace.page, site, "Grace Hopper", web=1)
+    expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "online")
+    grace.page.close()
+    words = dot(ada.page, "grace").locator(".presence")
+    expect(words).to_have_text("Last seen just now")
+    ada.page.evaluate("""() => {
+        const real = Date.now;
+        Date.now = () => real() + 3 * 60_000 + 1000;
+    }""")
+    expect(words).to_have_text("Last seen 3 min ago", timeout=20_000)
+
+
+def test_the_cookie_is_for_the_server_only(ada_and_grace):
+    ada, _ = ada_and_grace
+    (cookie,) = ada.context.cookies()
+    assert cookie["name"] == "presence_token"
+    assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+
+
+def test_nobody_signs_in_as_a_stranger(site):
+    status, answer = site.request("POST", "/demo/token", {"user_id": "mallory"})
+    assert (status, answer["error"]["code"]) == (404, "unknown_user")
+
+
+@pytest.fixture
+def side_by_side(site, open_tab):
+    is_offline(site, "ada", "grace", "radia")
+    tab = open_tab(outage=True, viewport={"width": 1280, "height": 900})
+    tab.page.goto(site.url() + "/side-by-side?user=ada&user=grace&user=radia")
+    for user in ("ada", "grace", "radia"):
+        expect(panel(tab.page, user).locator(".connection")).to_have_text("Live")
+    expect(seen_by(tab.page, "grace", "ada")).to_have_text("Online")
+    yield tab
+    tab.page.close()
+    site.admin("PUT", "/friendships/ada/grace", {"status": "accepted"})
+    is_offline(site, "ada", "grace", "radia")
+
+
+def panel(page: Page, user: str):
+    return page.locator(f".panel[data-user={user}]")
+
+
+def seen_by(page: Page, viewer: str, user: str):
+    return panel(page, viewer).locator(f"[data-user={user}] .presence")
+
+
+def press(page: Page, user: str, act: str) -> None:
+    panel(page, user).get_by_role("button", name=act, exact=True).click()
+
+
+def test_leave_and_connect(side_by_side):
+    page = side_by_side.page
+    press(page, "ada", "Leave")
+    expect(seen_by(page, "grace", "ada")).to_have_text("Last seen just now")
+    expect(panel(page, "ada").locator(".connection")).to_have_text("Offline")
+    expect(seen_by(page, "ada", "grace")).to_have_text("Not known just now")
+    press(page, "ada", "Connect")
+    expect(seen_by(page, "grace", "ada")).to_have_text("Online")
+    expect(seen_by(page, "ada", "grace")).to_have_text("Online")
+    frames = page.locator(".frame .event").all_text_contents()
+    assert {"leave", "welcome", "presence_snapshot"} < set(frames)
+
+
+def test_close(side_by_side):
+    press(side_by_side.page, "ada", "Close")
+    expect(seen_by(side_by_side.page, "grace", "ada")).to_have_text(
+        "Last seen just now"
+    )
+
+
+def test_a_cut_cable_turns_both_sides_grey(side_by_side, picture):
+    page = side_by_side.page
+    press(page, "ada", "Cut the cable")
+    # Ada's page hears nothing: within one heartbeat interval it vouches for nobody.
+    expect(seen_by(page, "ada", "grace")).to_have_text(
+        "Not known just now", timeout=2_600
+    )
+    assert seen_by(page, "grace", "ada").text_content() == "Online"
+    # The server hears nothing either: offline after the TTL and a sweep.
+    expect(seen_by(page, "grace", "ada")).to_have_text("Last seen just now")
+    expect(panel(page, "ada").locator(".connection")).to_have_text("Reconnecting…")
+    picture(page, "side-by-side-cable-cut")
+    press(page, "ada", "Cut the cable")
+    expect(seen_by(page, "grace", "ada")).to_have_text("Online")
+    expect(seen_by(page, "ada", "grace")).to_have_text("Online")
+
+
+def test_stopped_heartbeats_end_in_4408_and_a_return(side_by_side):
+    page = side_by_side.page
+    press(page, "ada", "Stop heartbeats")
+    closed = page.locator(".frame[data-direction=end] .event")
+    expect(closed.first).to_have_text("close 4408", timeout=12_000)
+    expect(panel(page, "ada").locator(".connection")).to_have_text("Live")
+    expect(seen_by(page, "grace", "ada")).to_have_text("Online")
+
+
+def test_befriend_and_unfriend(side_by_side):
+    page = side_by_side.page
+    expect(panel(page, "grace").locator("[data-user=radia]")).to_have_count(0)
+    panel(page, "grace").locator("select").select_option("radia")
+    press(page, "grace", "Befriend")
+    expect(seen_by(page, "grace", "radia")).to_have_text("Online")
+    expect(seen_by(page, "radia", "grace")).to_have_text("Online")
+    press(page, "radia", "Unfriend Grace Hopper")
+    expect(panel(page, "grace").locator("[data-user=radia]")).to_have_count(0)
+    expect(panel(page, "radia").locator("[data-user=grace]")).to_have_count(0)
+
+
+def test_panels_come_and_go(side_by_side):
+    page = side_by_side.page
+    page.get_by_label("One more user").select_option("alan")
+    page.get_by_role("button", name="Add", exact=True).click()
+    expect(seen_by(page, "ada", "alan")).to_have_text("Online")
+    press(page, "alan", "Remove")
+    expect(panel(page, "alan")).to_have_count(0)
+    expect(seen_by(page, "ada", "alan")).to_have_text(re.compile("Last seen"))
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("shape", ["desk", "phone"])
+def test_pages_are_accessible_and_fit(site, open_tab, picture, scheme, shape):
+    options = PHONE if shape == "phone" else {}
+    tab = open_tab(color_scheme=scheme, **options)
+    page = tab.page
+    page.goto(site.url() + "/")
+    expect(page.get_by_role("button", name="Ada Lovelace")).to_be_visible()
+    look(page, picture, f"welcome-{scheme}-{shape}")
+    sign_in(page, site, "Ada Lovelace")
+    expect(dot(page, "grace").locator(".presence")).not_to_have_text("…")
+    look(page, picture, f"friends-{scheme}-{shape}")
+    page.goto(site.url() + "/side-by-side")
+    expect(page.locator(".panel .connection").first).to_have_text("Live")
+    look(page, picture, f"side-by-side-{scheme}-{shape}")
+    page.close()
+    is_offline(site, "ada")
+
+
+def look(page: Page, picture, name: str) -> None:
+    picture(page, name)
+    results = Axe().run(page)
+    assert results.violations_count == 0, results.generate_report()
+    width = page.evaluate("document.documentElement.scrollWidth - innerWidth")
+    assert width <= 0, "the page is wider than the window"
+
+
+def test_the_keyboard_is_enough(site, open_tab):
+    tab = open_tab()
+    page = tab.page
+    page.goto(site.url() + "/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    page.keyboard.press("Tab")  # the link in the text
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("button", name="Ada Lovelace")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#connection")).to_have_text("Live")
+    page.close()
+    is_offline(site, "ada")
+
+
+def test_without_the_demo_the_page_is_plain(system):
+    status, _ = system.request("GET", "/demo/people")
+    assert status == 404
