@@ -12,13 +12,13 @@ import click
 from flask import Flask
 from flask.cli import with_appcontext
 
+from app.announce import announce_graph_change
 from app.auth import issue_token
 from app.services import services
 from models.friendship import FriendshipStatus
 from models.graph import ConversationRecord, load_bulk
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.importer import ImportFailed, import_csv
-from tasks.broadcast import announce_graph_change
 
 _DAY_SECONDS = 86400
 

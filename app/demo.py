@@ -18,13 +18,13 @@ from flask import (
 )
 from werkzeug import Response as AnyResponse
 
+from app.announce import announce_graph_change
 from app.auth import COOKIE, issue_token, require_user
 from app.demo_people import everybody, name_of, people_of
 from app.errors import ApiError
 from app.services import services
 from models.friendship import FriendshipStatus
 from models.graph import GraphChange, delete_friendship, put_friendship
-from tasks.broadcast import announce_graph_change
 
 SIGNED_IN_SECONDS = 12 * 3600
 

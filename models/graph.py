@@ -2,7 +2,7 @@
 
 A function here brings the database to the state the host names: repeating it changes
 nothing. It returns a `GraphChange`, the pairs who became or ceased to be relevant to
-each other, which `tasks.broadcast.announce_graph_change` tells to whoever is online.
+each other, which `app.announce` tells to whoever is online.
 The caller commits, and announces after the commit; on an error it rolls back, and
 nothing has happened.
 

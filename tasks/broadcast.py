@@ -1,4 +1,4 @@
-"""The tasks that tell gateways of changes. Thin: plain values in, safe to repeat.
+"""The task that tells gateways of transitions.
 
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
 found nobody draining, and by beat as a safety net. One drainer works at a time; it stays
@@ -11,14 +11,9 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Iterable
-from itertools import islice
-from typing import Any
 
-from celery import Task
 from kombu.exceptions import OperationalError
 
-from models.graph import GraphChange
 from models.presence import Presence, PresenceUnavailable
 from tasks import fanout, resources
 from tasks.celery_app import celery
@@ -33,7 +28,6 @@ TURN = 3.0
 """Seconds after which a drainer makes room for other tasks, and is sent again."""
 KICK_EXPIRES = 10
 """Seconds after which an asked-for drain is worthless: beat has made another."""
-PAIRS_PER_TASK = 1000
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
@@ -41,27 +35,6 @@ def drain_transitions() -> None:
     """Broadcast what is in the outbox, and what comes while at it."""
     if drain(resources.presence()):
         kick()
-
-
-@celery.task(name="tasks.broadcast.introduce")
-def introduce(pairs: list[tuple[str, str]]) -> None:
-    """Tell both users of each pair the present status of the other."""
-    with resources.sessions()() as session:
-        fanout.introduce(
-            resources.presence(), session, [(one, other) for one, other in pairs]
-        )
-
-
-@celery.task(name="tasks.broadcast.refresh")
-def refresh(user_ids: list[str]) -> None:
-    """Send a fresh snapshot to `user_ids`, whose audience has shrunk."""
-    fanout.refresh(resources.presence(), user_ids)
-
-
-@celery.task(name="tasks.broadcast.disconnect")
-def disconnect(user_ids: list[str]) -> None:
-    """Close every socket of `user_ids`."""
-    fanout.disconnect(resources.presence(), user_ids)
 
 
 def drain(presence: Presence) -> bool:
@@ -105,33 +78,9 @@ def _leave(presence: Presence, token: str) -> None:
 
 def kick() -> bool:
     """Ask for a drain of the outbox. False where the broker is away: beat asks again."""
-    return _send(drain_transitions, expires=KICK_EXPIRES)
-
-
-def announce_graph_change(change: GraphChange) -> None:
-    """Tell the users whose relations changed. Call it after the commit."""
-    for pairs in _chunks(sorted(change.gained), PAIRS_PER_TASK):
-        _send(introduce, pairs)
-    lost = sorted({user_id for pair in change.lost for user_id in pair})
-    for user_ids in _chunks(lost, PAIRS_PER_TASK):
-        _send(refresh, user_ids)
-
-
-def disconnect_user(user_id: str) -> None:
-    """Close every socket of `user_id`, wherever it is."""
-    _send(disconnect, [user_id])
-
-
-def _send(task: Task, *args: object, **options: Any) -> bool:  # noqa: ANN401 - options of apply_async
     try:
-        task.apply_async(args, retry=False, **options)
+        drain_transitions.apply_async(retry=False, expires=KICK_EXPIRES)
     except OperationalError as error:
-        log.warning("%s not sent, the broker is away: %s", task.name, error)
+        log.warning("no drain was asked for, the broker is away: %s", error)
         return False
     return True
-
-
-def _chunks(items: Iterable[Any], size: int) -> Iterable[list[Any]]:
-    rest = iter(items)
-    while chunk := list(islice(rest, size)):
-        yield chunk

@@ -41,16 +41,18 @@ def introduce(
     presence: Presence, session: Session, pairs: Collection[tuple[str, str]]
 ) -> None:
     """Tell both users of each pair the present status of the other, where they are
-    still relevant to each other. Raises like `fan_out`."""
-    users = sorted({user_id for pair in pairs for user_id in pair})
-    relevant = relevant_users(session, users)
-    audience: dict[str, set[str]] = {user_id: set() for user_id in users}
-    for one, other in pairs:
-        if other in relevant[one]:
-            audience[one].add(other)
-            audience[other].add(one)
-    present = [status.as_transition() for status in presence.store.statuses(users)]
-    held = presence.gateways.holders(users)
+    relevant to each other. Costs nothing for pairs of whom nobody is connected. Raises
+    like `fan_out`."""
+    held = presence.gateways.holders({user_id for pair in pairs for user_id in pair})
+    connected = set().union(*held.values())
+    audience: dict[str, set[str]] = {}
+    for pair in pairs:
+        for viewer, subject in (pair, pair[::-1]):
+            if viewer in connected:
+                audience.setdefault(subject, set()).add(viewer)
+    for subject, relevant in relevant_users(session, audience).items():
+        audience[subject] &= relevant
+    present = [status.as_transition() for status in presence.store.statuses(audience)]
     presence.gateways.publish(
         {
             gateway_id: GatewayMessage(introductions=deliveries)

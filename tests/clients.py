@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
+from contextlib import ExitStack
 from types import TracebackType
 from typing import Any
 
@@ -38,8 +39,11 @@ class Client:
         if token is not None:
             headers["Authorization"] = f"Bearer {token}"
         url = f"ws://127.0.0.1:{system.web_ports[web]}/ws{query}"
-        self.socket = connect(
-            url, additional_headers=headers, compression=None, ping_interval=None
+        self._stack = ExitStack()
+        self.socket = self._stack.enter_context(
+            connect(
+                url, additional_headers=headers, compression=None, ping_interval=None
+            )
         )
         self.seen: list[dict[str, Any]] = []
         self._ended = threading.Event()
@@ -124,4 +128,4 @@ class Client:
     def close(self) -> None:
         """Close the socket as a browser does."""
         self._ended.set()
-        self.socket.close()
+        self._stack.close()

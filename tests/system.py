@@ -3,6 +3,7 @@ two gateways, a Celery worker and beat, run by the lines of the Procfile."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shlex
@@ -62,10 +63,8 @@ class Process:
 
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to it and all its children at once."""
-        try:
+        with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, number)
-        except ProcessLookupError:
-            pass
 
     def kill(self) -> None:
         """End it and its children as a crash does."""
@@ -128,7 +127,7 @@ class System:
         self.start_process("beat")
         for number in range(len(self.web_ports)):
             self.wait_ready(number)
-        wait_until(lambda: self.redis.scard("_kombu.binding.greendot") > 0, 20)
+        wait_until(lambda: self.redis.scard("_kombu.binding.greendot") > 0, 60)
 
     def start_web(self, number: int) -> Process:
         """Start gateway `number` on its port."""
@@ -147,7 +146,7 @@ class System:
 
     def wait_ready(self, number: int = 0) -> None:
         """Wait until gateway `number` says that it is ready."""
-        wait_until(lambda: self.request("GET", "/readyz", web=number)[0] == 200, 20)
+        wait_until(lambda: self.request("GET", "/readyz", web=number)[0] == 200, 60)
 
     def close(self) -> None:
         """Stop everything; what does not stop is killed."""
@@ -155,10 +154,7 @@ class System:
             for process in self.processes.values():
                 process.ask_to_stop()
             for process in self.processes.values():
-                try:
-                    process.stop()
-                except subprocess.TimeoutExpired:
-                    print(f"{process.name} had to be killed")
+                process.stop()
         finally:
             for process in self.processes.values():
                 process.kill()
@@ -209,7 +205,7 @@ class System:
             with error:
                 text = error.read()
                 return error.code, json.loads(text) if text else None
-        except (urllib.error.URLError, ConnectionError):
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0, None
 
     def admin(self, method: str, path: str, body: object = None) -> Any:

@@ -22,9 +22,9 @@ from app.local_valkey import valkey_command, wait_for_redis
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
-START_SECONDS = 60
+START_SECONDS = 90
 STOP_SECONDS = 30
 
 
@@ -100,8 +100,7 @@ def local(tmp_path):
 
     yield start
     for run in runs:
-        if run.process.poll() is None:
-            run.end(signal.SIGTERM)
+        run.end(signal.SIGTERM)
 
 
 def is_ready(url: str) -> bool:

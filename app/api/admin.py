@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from flask import Blueprint, request
 from sqlalchemy.orm import Session
 
+from app.announce import announce_graph_change, disconnect_user
 from app.api import admin_input
 from app.auth import require_service_key
 from app.errors import ApiError
@@ -24,7 +25,6 @@ from models.conversation import Conversation
 from models.friendship import Friendship, canonical
 from models.graph import GraphChange, TooManyPairs, UnknownUser
 from models.user import User
-from tasks.broadcast import announce_graph_change, disconnect_user
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 

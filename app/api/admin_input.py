@@ -168,6 +168,7 @@ def _text(value: object, field: str, least: int, most: int) -> str:
 
 
 def _status(value: object, field: str) -> FriendshipStatus:
-    if isinstance(value, str) and value in FriendshipStatus.__members__.values():
-        return FriendshipStatus(value)
-    raise bad_request(field=field, takes="takes accepted, pending or blocked")
+    try:
+        return FriendshipStatus.parse(value)
+    except ValueError as error:
+        raise bad_request(field=field, takes=str(error)) from error

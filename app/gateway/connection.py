@@ -107,7 +107,7 @@ class Connection:
         self._held: list[bytes] | None = []
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
-        self._writer: gevent.Greenlet | None = None
+        self._writer: gevent.Greenlet[..., None] | None = None
         self._closing: CloseCode | None = None
         self._close_bytes = 0
 

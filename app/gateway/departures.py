@@ -83,7 +83,8 @@ class Departures:
         """Tell Redis of every end so far."""
         while self._ended:
             batch = [
-                self._ended.popleft() for _ in range(min(len(self._ended), SCRIPT_BATCH))
+                self._ended.popleft()
+                for _ in range(min(len(self._ended), SCRIPT_BATCH))
             ]
             now = time.monotonic()
             try:

@@ -55,7 +55,7 @@ class Gateway:
         self._presence = presence
         self._numbers = itertools.count(1)
         self._kicked = Event()
-        self._loops: list[gevent.Greenlet] = []
+        self._loops: list[gevent.Greenlet[..., None]] = []
         self.hub = Hub()
         self._snapshots = Snapshots(presence, sessions, self.hub)
         self._heartbeats = Heartbeats(

@@ -50,7 +50,7 @@ class Outage:
             self.failures = 0
 
 
-def spawn_loop(name: str, step: Callable[[], None]) -> gevent.Greenlet:
+def spawn_loop(name: str, step: Callable[[], None]) -> gevent.Greenlet[..., None]:
     """Call `step` again and again in a greenlet. `step` does its own waiting."""
 
     def loop() -> None:

@@ -49,7 +49,7 @@ def register(app: Flask) -> None:
         if request.path == PATH:
             request.environ.pop("HTTP_SEC_WEBSOCKET_EXTENSIONS", None)
 
-    @sock.route(PATH)
+    @sock.route(PATH)  # type: ignore[untyped-decorator]
     def _socket(websocket: Server) -> None:
         current = services()
         try:
@@ -66,22 +66,22 @@ def register(app: Flask) -> None:
         websocket.connected = False
 
 
-def _refuse(
-    current: Services, websocket: Server, code: CloseCode, reason: str
-) -> None:
+def _refuse(current: Services, websocket: Server, code: CloseCode, reason: str) -> None:
     """Close with a code: a browser shows a page nothing of a refused handshake."""
     connection = _connection(current, websocket, Identity("", None))
     connection.close(code, reason)
     connection.run()
 
 
-def _connection(
-    current: Services, websocket: Server, identity: Identity
-) -> Connection:
+def _connection(current: Services, websocket: Server, identity: Identity) -> Connection:
     settings = current.settings
+    sock, protocol = websocket.sock, websocket.ws.connection
+    if sock is None or protocol is None:
+        message = "there is no socket, or no handshake was made on it"
+        raise ConnectionError(message)
     return Connection(
-        websocket.sock,
-        websocket.ws.connection,
+        sock,
+        protocol,
         current.gateway,
         connection_id=current.gateway.new_connection_id(),
         user_id=identity.user_id,

@@ -1,7 +1,7 @@
 """The errors of the presence store.
 
-    PresenceError
-    └── PresenceUnavailable    Redis did not answer; nothing is known to have happened
+PresenceError
+└── PresenceUnavailable    Redis did not answer; nothing is known to have happened
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 import redis
 
-from models.events import Transition
+from models.events import Status, Transition
 from models.presence.errors import translated
 from models.presence.keys import Keys
 from models.presence.scripts import Scripts
@@ -47,8 +47,9 @@ class Outbox:
         """Stop draining if nothing is left, or at once where `unfinished`, so that the
         next drain need not wait for the lease. False: there is more to drain."""
         keys = [self._keys.transitions, self._keys.drainer]
-        args = [token, int(unfinished)]
-        return bool(self._scripts.run("drainer_release", keys, args))
+        return bool(
+            self._scripts.run("drainer_release", keys, [token, int(unfinished)])
+        )
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
@@ -78,5 +79,5 @@ class Outbox:
 
 
 def _transition(data: dict[str, str]) -> Transition:
-    status = "online" if data["status"] == "online" else "offline"
+    status: Status = "online" if data["status"] == "online" else "offline"
     return Transition(data["user_id"], status, int(data["timestamp"]))
