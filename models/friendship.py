@@ -29,6 +29,19 @@ class FriendshipStatus(StrEnum):
     BLOCKED = "blocked"
     """They never see each other, even where they share a conversation."""
 
+    @classmethod
+    def parse(cls, value: object) -> FriendshipStatus:
+        """The status of that name.
+
+        Raises:
+            ValueError: there is none; the message says which there are.
+        """
+        for status in cls:
+            if status.value == value:
+                return status
+        message = "takes accepted, pending or blocked"
+        raise ValueError(message)
+
 
 # Literals, not bind values: the planner picks the partial index only if it sees the
 # status when it plans.

@@ -121,7 +121,7 @@ class _Import:
             other = row.take("user_b", check_user_id)
             pair = row.check("user_b", other, partial(canonical, one))
             status = row.text("status") or FriendshipStatus.ACCEPTED
-            self.friendships[pair] = row.check("status", status, FriendshipStatus)
+            self.friendships[pair] = row.check("status", status, FriendshipStatus.parse)
             self._name(one, row)
             self._name(other, row)
 
@@ -165,7 +165,7 @@ class _Import:
             message = f"{name}: is not UTF-8 ({error.reason})"
             raise ImportFailed(message) from error
         except csv.Error as error:
-            message = f"{name}:{reader.line_num}: {error}"
+            message = f"{name}:{reader.reader.line_num}: {error}"
             raise ImportFailed(message) from error
 
 
