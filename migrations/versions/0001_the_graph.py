@@ -29,13 +29,13 @@ def upgrade() -> None:
             server_default=sa.func.now(),
             nullable=False,
         ),
-        sa.PrimaryKeyConstraint("id", name="pk_users"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_users")),
     )
     op.create_table(
         "conversations",
         sa.Column("id", IDENTIFIER, nullable=False),
         sa.Column("title", sa.String(200), nullable=False),
-        sa.PrimaryKeyConstraint("id", name="pk_conversations"),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_conversations")),
     )
     op.create_table(
         "friendships",
@@ -43,34 +43,39 @@ def upgrade() -> None:
         sa.Column("user_b", IDENTIFIER, nullable=False),
         sa.Column("status", sa.String(16), nullable=False),
         sa.PrimaryKeyConstraint(
-            "user_a", "user_b", name="pk_friendships", postgresql_include=["status"]
+            "user_a",
+            "user_b",
+            name=op.f("pk_friendships"),
+            postgresql_include=["status"],
         ),
         sa.ForeignKeyConstraint(
             ["user_a"],
             ["users.id"],
-            name="fk_friendships_user_a_users",
+            name=op.f("fk_friendships_user_a_users"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["user_b"],
             ["users.id"],
-            name="fk_friendships_user_b_users",
+            name=op.f("fk_friendships_user_b_users"),
             ondelete="CASCADE",
         ),
         sa.CheckConstraint(
             "status IN ('pending', 'accepted', 'blocked')",
-            name="ck_friendships_status",
+            name=op.f("ck_friendships_status"),
         ),
-        sa.CheckConstraint("user_a < user_b", name="ck_friendships_canonical_order"),
+        sa.CheckConstraint(
+            "user_a < user_b", name=op.f("ck_friendships_canonical_order")
+        ),
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "ix_friendships_user_b_status_user_a",
+        op.f("ix_friendships_user_b_status_user_a"),
         "friendships",
         ["user_b", "status", "user_a"],
     )
     op.create_index(
-        "ix_friendships_blocked",
+        op.f("ix_friendships_blocked"),
         "friendships",
         ["user_a", "user_b"],
         postgresql_where=BLOCKED,
@@ -80,23 +85,25 @@ def upgrade() -> None:
         "participants",
         sa.Column("conversation_id", IDENTIFIER, nullable=False),
         sa.Column("user_id", IDENTIFIER, nullable=False),
-        sa.PrimaryKeyConstraint("conversation_id", "user_id", name="pk_participants"),
+        sa.PrimaryKeyConstraint(
+            "conversation_id", "user_id", name=op.f("pk_participants")
+        ),
         sa.ForeignKeyConstraint(
             ["conversation_id"],
             ["conversations.id"],
-            name="fk_participants_conversation_id_conversations",
+            name=op.f("fk_participants_conversation_id_conversations"),
             ondelete="CASCADE",
         ),
         sa.ForeignKeyConstraint(
             ["user_id"],
             ["users.id"],
-            name="fk_participants_user_id_users",
+            name=op.f("fk_participants_user_id_users"),
             ondelete="CASCADE",
         ),
         sqlite_with_rowid=False,
     )
     op.create_index(
-        "ix_participants_user_id_conversation_id",
+        op.f("ix_participants_user_id_conversation_id"),
         "participants",
         ["user_id", "conversation_id"],
     )
