@@ -55,7 +55,7 @@ def main(arguments: list[str]) -> int:
         if arguments[:1] == ["flask"]:
             return _flask(environ, arguments[1:], var)
         settings = Settings.from_env(environ)
-        environ["PORT"] = str(_port(settings.port, asked="PORT" in environ))
+        environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
         # Demo sign-in is for the person at this computer, not for the network.
         environ.setdefault("GUNICORN_CMD_ARGS", f"--bind=127.0.0.1:{environ['PORT']}")
         valkey = None
@@ -175,8 +175,12 @@ def _kept_secrets(path: Path) -> dict[str, str]:
         raise LocalError(message) from None
 
 
-def _port(wanted: int, *, asked: bool) -> int:
-    """The port to listen on: `wanted`, or the next free one if nobody asked for it."""
+def choose_port(wanted: int, *, asked: bool) -> int:
+    """The port to listen on: `wanted`, or the next free one if nobody asked for it.
+
+    Raises:
+        LocalError: there is none.
+    """
     candidates = range(wanted, wanted + (1 if asked else _FREE_PORTS))
     for port in candidates:
         if _is_free(port):

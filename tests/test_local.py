@@ -18,7 +18,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from app.local_valkey import valkey_command, wait_for_redis
+from app.local import choose_port
+from app.local_valkey import LocalError, valkey_command, wait_for_redis
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
 
@@ -108,6 +109,24 @@ def is_ready(url: str) -> bool:
         return answer.status == 200
 
 
+def friends_of_ada(url: str, var: Path) -> bytes:
+    """What REST answers to a token of the command line."""
+    token = subprocess.run(
+        [sys.executable, "-m", "app.local", "flask", "token", "ada"],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "GREENDOT_VAR": str(var)},
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.strip()
+    request = urllib.request.Request(  # noqa: S310
+        f"{url}/api/friends/online-status",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        return answer.read().replace(b" ", b"")
+
+
 def names_of(family: Iterable[psutil.Process]) -> str:
     return " ".join(" ".join(process.cmdline()) for process in family)
 
@@ -131,36 +150,31 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_it_serves_until_a_signal_and_leaves_no_process(local, number):
-    run = local(PORT=str(free_port()))
-    url = run.url()
-    assert is_ready(url)
-    family = run.family()
-    assert "valkey-server" in names_of(family)
-    assert names_of(family).count("gunicorn") == 3  # a master and two gateways
-    assert "tasks.celery_app worker" in names_of(family)
-    assert "tasks.celery_app beat" in names_of(family)
-
-    assert run.end(number) == 0
-    assert_all_gone(family)
-    assert not "".join(run.errors)
-    assert "Traceback" not in run.output
-
-
-def test_a_second_run_keeps_secrets_and_data(local, tmp_path):
-    for _ in range(2):
+def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_path):
+    secrets = tmp_path / "var" / "secrets.json"
+    kept = set()
+    for number in (signal.SIGINT, signal.SIGTERM):
         run = local(PORT=str(free_port()))
-        assert is_ready(run.url())
-        kept = (tmp_path / "var" / "secrets.json").read_bytes()
-        assert run.end(signal.SIGINT) == 0
-    assert (tmp_path / "var" / "secrets.json").read_bytes() == kept
-    assert (tmp_path / "var" / "secrets.json").stat().st_mode & 0o777 == 0o600
-    assert (tmp_path / "var" / "greendot.db").exists()
+        url = run.url()
+        assert is_ready(url)
+        family = run.family()
+        assert "valkey-server" in names_of(family)
+        assert names_of(family).count("gunicorn") == 3  # a master and two gateways
+        assert "tasks.celery_app worker" in names_of(family)
+        assert "tasks.celery_app beat" in names_of(family)
+        kept.add(secrets.read_bytes())
+        assert b'"grace":false' in friends_of_ada(url, tmp_path / "var")
+
+        assert run.end(number) == 0
+        assert_all_gone(family)
+        assert not "".join(run.errors)
+        assert "Traceback" not in run.output
+    assert len(kept) == 1
+    assert secrets.stat().st_mode & 0o777 == 0o600
 
 
 def test_when_one_process_dies_all_stop_and_it_is_named(local):
-    run = local(PORT=str(free_port()))
+    run = local(PORT=str(free_port()), WEB_CONCURRENCY="1")
     run.url()
     family = run.family()
     (beat,) = [process for process in family if "beat" in process.cmdline()]
@@ -176,7 +190,7 @@ def test_a_given_redis_is_used_and_no_valkey_is_started(local, tmp_path):
     with Processes(dict(os.environ), 5) as processes, log.open("wb") as output:
         processes.start("valkey", command, output)
         wait_for_redis(url, log)
-        run = local(PORT=str(free_port()), REDIS_URL=url)
+        run = local(PORT=str(free_port()), REDIS_URL=url, WEB_CONCURRENCY="1")
         assert is_ready(run.url())
         assert "valkey-server" not in names_of(run.family())
         assert run.end(signal.SIGINT) == 0
@@ -234,37 +248,14 @@ def test_a_port_that_was_asked_for_and_is_busy_is_one_line(local):
     )
 
 
-def test_the_next_port_is_taken_where_nobody_asked_for_one(local):
+def test_the_next_port_is_taken_where_nobody_asked_for_one():
     with closing(socket.socket()) as other:
-        other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        with suppress(OSError):  # someone else has it: as good
-            other.bind(("127.0.0.1", 8000))
-            other.listen()
-        run = local()
-        url = run.url()
-        assert int(url.rsplit(":", 1)[1]) > 8000
-        assert is_ready(url)
-        assert run.end(signal.SIGINT) == 0
-
-
-def test_a_token_of_the_command_line_is_accepted(local, tmp_path):
-    run = local(PORT=str(free_port()))
-    url = run.url()
-    token = subprocess.run(
-        [sys.executable, "-m", "app.local", "flask", "token", "ada"],
-        cwd=PROJECT_ROOT,
-        env={**os.environ, "GREENDOT_VAR": str(tmp_path / "var")},
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout.strip()
-    request = urllib.request.Request(  # noqa: S310
-        f"{url}/api/friends/online-status",
-        headers={"Authorization": f"Bearer {token}"},
-    )
-    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
-        assert b'"grace":false' in answer.read().replace(b" ", b"")
-    assert run.end(signal.SIGINT) == 0
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        assert port < choose_port(port, asked=False) < port + 100
+        with pytest.raises(LocalError, match=rf"^PORT={port}: another program"):
+            choose_port(port, asked=True)
 
 
 def test_the_procfile_has_one_command_for_each_kind_of_process():
@@ -292,10 +283,11 @@ class TestProcesses:
         time.sleep(0.1)
         assert capfd.readouterr().out == "step     | out\nstep     | err\n"
 
-    def test_a_signal_is_raised_as_a_wish_to_stop(self):
+    @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+    def test_a_signal_is_raised_as_a_wish_to_stop(self, number):
         with Processes(os.environ, 5) as processes:
             processes.start("sleep", "sleep 60")
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
             with pytest.raises(Stopped):
                 processes.wait()
 
