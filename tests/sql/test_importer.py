@@ -16,7 +16,9 @@ pytestmark = pytest.mark.integration
 
 GOOD = {
     "users.csv": 'id,display_name\nann,Ann\nbob,\ncid,Cid\ndan,"Dan, the last"\n',
-    "friendships.csv": "user_b,user_a,status\nann,bob,accepted\ncid,ann,\ndan,ann,pending\n",
+    "friendships.csv": (
+        "user_b,user_a,status\nann,bob,accepted\ncid,ann,\ndan,ann,pending\n"
+    ),
     "conversations.csv": "id,title,colour\nc1,One,red\nc2,,\n",
     "participants.csv": "conversation_id,user_id\nc1,dan\nc1,ann\n",
 }
