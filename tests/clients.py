@@ -7,8 +7,9 @@ import threading
 import time
 from contextlib import ExitStack
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
+import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
@@ -50,7 +51,7 @@ class Client:
         if beats is not None:
             threading.Thread(target=self._beat, args=(beats,), daemon=True).start()
 
-    def __enter__(self) -> Client:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -114,12 +115,11 @@ class Client:
     def expect_close(self, patience: float = PATIENCE) -> int:
         """The close code that the server sends; other frames are passed over."""
         deadline = time.monotonic() + patience
-        try:
+        with pytest.raises(ConnectionClosed) as closed:
             while True:
                 self.receive(max(0.0, deadline - time.monotonic()))
-        except ConnectionClosed as closed:
-            assert closed.rcvd is not None, "ended without a close frame"
-            return closed.rcvd.code
+        assert closed.value.rcvd is not None, "ended without a close frame"
+        return closed.value.rcvd.code
 
     def stop_beating(self) -> None:
         """Fall silent, with the socket open."""

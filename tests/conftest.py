@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -57,7 +58,22 @@ def own_system() -> Iterator[System]:
         running.start()
         yield running
     except BaseException:
-        print(running.logs())
+        sys.stderr.write(running.logs())
         raise
     finally:
         running.close()
+
+
+@pytest.fixture
+def own_system_of() -> Iterator[Callable[..., System]]:
+    """Starts a whole Greendot, one gateway, with the settings that a test wants."""
+    running: list[System] = []
+
+    def start(**environ: str) -> System:
+        running.append(System(webs=1, **environ))
+        running[-1].start()
+        return running[-1]
+
+    yield start
+    for one in running:
+        one.close()

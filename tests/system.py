@@ -24,7 +24,7 @@ from app.processes import read_procfile
 from config import PROJECT_ROOT
 from tests.servers import RedisServer, free_port, server_command
 
-JWT_SECRET = "a secret of the tests, long enough for HS256"
+JWT_SECRET = "a secret of the tests, long enough for any algorithm that signs tokens"
 SERVICE_KEY = "service-key-of-the-tests"
 QUICK = {
     "PRESENCE_ONLINE_TTL": "6",

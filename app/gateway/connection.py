@@ -62,8 +62,9 @@ class Connection:
         "_held",
         "_max_frame_bytes",
         "_max_queued_bytes",
-        "_message",
+        "_message_bytes",
         "_owner",
+        "_parts",
         "_protocol",
         "_queue",
         "_queued_bytes",
@@ -103,7 +104,8 @@ class Connection:
         self._allowance = frames_per_second * BURST_SECONDS
         self._counted_at = self.last_heartbeat
         self._bad_frames = 0
-        self._message: list[str] | None = None
+        self._parts: list[str] = []
+        self._message_bytes = 0
         self._held: list[bytes] | None = []
         self._queue: deque[bytes] = deque()
         self._queued_bytes = 0
@@ -246,17 +248,10 @@ class Connection:
     def _handle(self, event: Event) -> None:
         if not self._is_within_rate():
             self.close(CloseCode.TOO_MANY, "too many frames")
-        elif isinstance(event, TextMessage):
-            text = self._assemble(event)
-            if text is not None:
-                self._handle_text(text)
-        elif isinstance(event, BytesMessage):
-            if len(event.data) > self._max_frame_bytes:
-                self._close_too_big()
-            elif event.message_finished:
-                self._reject("bad_frame", "frames are text, not binary")
         elif isinstance(event, Ping):
             self.send(pong_frame(bytes(event.payload)))
+        elif isinstance(event, TextMessage | BytesMessage):
+            self._take_part(event)
 
     def _is_within_rate(self) -> bool:
         """A token bucket: BURST_SECONDS' worth of frames, filled at the rate."""
@@ -269,23 +264,22 @@ class Connection:
         self._allowance -= 1
         return self._allowance >= 0
 
-    def _assemble(self, event: TextMessage) -> str | None:
-        """The whole text where `event` completes it; None where more has to come."""
-        if event.message_finished and self._message is None:
-            text = event.data
-        else:
-            self._message = [*(self._message or []), event.data]
-            text = "".join(self._message)
-        if len(text.encode()) > self._max_frame_bytes:
-            self._close_too_big()
-            return None
-        if not event.message_finished:
-            return None
-        self._message = None
-        return text
-
-    def _close_too_big(self) -> None:
-        self.close(CloseCode.TOO_BIG, f"a frame has at most {self._max_frame_bytes}")
+    def _take_part(self, event: TextMessage | BytesMessage) -> None:
+        """A message comes in parts: as the client cut it, and as it was read."""
+        text = event.data if isinstance(event, TextMessage) else None
+        self._message_bytes += len(event.data if text is None else text.encode())
+        if self._message_bytes > self._max_frame_bytes:
+            limit = f"a frame has at most {self._max_frame_bytes} bytes"
+            self.close(CloseCode.TOO_BIG, limit)
+            return
+        if text is not None:
+            self._parts.append(text)
+        if event.message_finished:
+            parts, self._parts, self._message_bytes = self._parts, [], 0
+            if text is None:
+                self._reject("bad_frame", "frames are text, not binary")
+            else:
+                self._handle_text("".join(parts))
 
     def _handle_text(self, text: str) -> None:
         try:
