@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import psutil
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
+from playwright.sync_api import (
+    Browser,
+    BrowserContext,
+    Page,
+    Playwright,
+    sync_playwright,
+)
 
 from config import PROJECT_ROOT
-from tests.servers import is_required
+from tests.browser.needed import missing
 from tests.system import System
 
 ARTIFACTS = PROJECT_ROOT / "test-artifacts"
@@ -35,24 +43,52 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.browser)
 
 
-def missing(what: str) -> None:
-    """Skip with a line that is seen, or fail where CI says that it must be there."""
-    if is_required("BROWSER"):
-        pytest.fail(f"{what} is missing, and GREENDOT_REQUIRE_BROWSER is set")
-    pytest.skip(f"BROWSER TESTS LEFT OUT: {what} is missing")
-
-
 @pytest.fixture(scope="session")
-def chromium() -> Iterator[Browser]:
+def playwright() -> Iterator[Playwright]:
+    with sync_playwright() as running:
+        yield running
+
+
+def launch(playwright: Playwright) -> Browser:
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
         missing("chromium")
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=binary, args=CHROMIUM_FLAGS
-        )
-        yield browser
-        browser.close()
+    return playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
+
+
+@pytest.fixture(scope="session")
+def chromium(playwright: Playwright) -> Iterator[Browser]:
+    browser = launch(playwright)
+    yield browser
+    browser.close()
+
+
+class OwnBrowser:
+    """A browser whose processes a test may stop, as sleep does."""
+
+    def __init__(self, playwright: Playwright) -> None:
+        before = set(psutil.Process().children(recursive=True))
+        self.browser = launch(playwright)
+        self._before = before
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to all of its processes."""
+        all_of_them = [
+            process
+            for process in psutil.Process().children(recursive=True)
+            if process not in self._before and "chrom" in process.name()
+        ]
+        assert all_of_them
+        for process in all_of_them:
+            process.send_signal(number)
+
+
+@pytest.fixture
+def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
+    own = OwnBrowser(playwright)
+    yield own
+    own.signal(signal.SIGCONT)
+    own.browser.close()
 
 
 def start_demo(**environ: str) -> System:

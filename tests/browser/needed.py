@@ -1,0 +1,49 @@
+"""What the browser tests need beside Python: a browser, and packages from npm, which
+are installed once, from the lock file beside this."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+from typing import NoReturn
+
+import pytest
+
+from tests.servers import is_required
+
+HERE = Path(__file__).parent
+
+
+def missing(what: str) -> NoReturn:
+    """Skip with a line that is seen, or fail where CI says that it must be there."""
+    if is_required("BROWSER"):
+        pytest.fail(f"{what} is missing, and GREENDOT_REQUIRE_BROWSER is set")
+    pytest.skip(f"BROWSER TESTS LEFT OUT: {what} is missing")
+
+
+def npm(*arguments: str, folder: Path = HERE) -> str:
+    """Run npm; skips the test, loudly, where there is none."""
+    command = shutil.which("npm")
+    if command is None:
+        missing("npm")
+    done = subprocess.run(
+        [command, *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def node_modules(folder: Path = HERE) -> Path:
+    """The folder of the installed packages; installs them where they are not there or
+    older than the lock file."""
+    installed = folder / "node_modules"
+    stamp = installed / ".package-lock.json"
+    lock = folder / "package-lock.json"
+    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
+        npm("ci", "--no-audit", "--no-fund", folder=folder)
+    return installed

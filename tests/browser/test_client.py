@@ -1,0 +1,265 @@
+"""client.js in a real browser against a real server: what it makes of the order in
+which news arrive, of close codes, and of a page that sleeps."""
+
+from __future__ import annotations
+
+import itertools
+import signal
+import time
+
+import pytest
+from playwright.sync_api import Page
+
+from tests.clients import Client
+from tests.system import wait_until
+
+CONNECT = """async ({ url, token }) => {
+    const { createPresenceClient } = await import('/static/greendot/index.js');
+    window.closes = [];
+    window.frames = [];
+    window.denied = [];
+    window.client = createPresenceClient({
+        url,
+        token,
+        onFrame: (frame, direction) => frames.push({ ...frame, direction }),
+        onClose: (code, retryIn) => closes.push([code, retryIn]),
+        onDenied: (code) => denied.push(code),
+    });
+    window.store = client.store;
+    window.isOnline = (id) => store.getState().isOnline(id);
+}"""
+LIVE = "store.getState().connection === 'live' && !store.getState().stale"
+numbers = itertools.count()
+
+
+@pytest.fixture
+def names(site):
+    """A user and a friend whom no other test knows."""
+    number = next(numbers)
+    me, friend = f"client-{number}-me", f"client-{number}-friend"
+    site.befriend(me, friend)
+    return me, friend
+
+
+@pytest.fixture
+def page(site, open_tab) -> Page:
+    tab = open_tab(outage=True)
+    tab.page.goto(site.url() + "/healthz")
+    return tab.page
+
+
+def connect(page: Page, site, user: str, lifetime: float = 3600) -> None:
+    token = site.token(user, lifetime)
+    page.evaluate(CONNECT, {"url": site.url(), "token": token})
+
+
+def live(page: Page, timeout: float = 5_000) -> None:
+    page.wait_for_function(LIVE, timeout=timeout)
+
+
+def sees(page: Page, user: str, *, online: bool) -> None:
+    condition = "([id, online]) => isOnline(id) === online"
+    page.wait_for_function(condition, arg=[user, online])
+
+
+def test_it_comes_live_and_hears_of_friends(site, page, names):
+    me, friend = names
+    connect(page, site, me)
+    live(page)
+    with Client(site, friend, web=1).opened():
+        sees(page, friend, online=True)
+    sees(page, friend, online=False)
+    assert page.evaluate("(id) => store.getState().lastSeen[id]", friend) > 1.7e12
+
+
+def test_it_beats_as_the_welcome_says(site, page, names):
+    connect(page, site, names[0])
+    live(page)
+    page.wait_for_function(
+        "frames.filter(({ event }) => event === 'heartbeat_ack').length >= 2"
+    )
+    time.sleep(site_ttl(site))
+    assert page.evaluate("[closes, store.getState().connection]") == [[], "live"]
+
+
+def site_ttl(site) -> float:
+    return float(site.environ["PRESENCE_ONLINE_TTL"])
+
+
+def test_a_late_rest_answer_puts_nothing_old_back(site, page, names):
+    me, friend = names
+    held = []
+
+    def hold(route):
+        held.append((route, route.fetch()))  # the friend is offline in it
+
+    page.route("**/online-status", hold)
+    connect(page, site, me)
+    live(page)
+    with Client(site, friend).opened():
+        sees(page, friend, online=True)
+        page.wait_for_timeout(100)
+        assert len(held) == 2
+        for route, response in held:
+            route.fulfill(response=response)
+        page.wait_for_timeout(200)
+        assert page.evaluate("isOnline", friend) is True
+
+
+def test_rest_shows_green_before_the_socket_is_there(site, page, names):
+    me, friend = names
+    page.route_web_socket("**/ws*", lambda _socket: None)  # it never answers
+    with Client(site, friend).opened():
+        connect(page, site, me)
+        sees(page, friend, online=True)
+        assert page.evaluate("store.getState().connection") == "reconnecting"
+
+
+def test_an_old_snapshot_gives_way_to_newer_news(site, page, names):
+    me, friend = names
+    late = []
+
+    def between(socket):
+        server = socket.connect_to_server()
+
+        def from_server(message):
+            if '"presence_snapshot"' in message and not late:
+                late.append((socket, message))
+            else:
+                socket.send(message)
+
+        server.on_message(from_server)
+
+    page.route_web_socket("**/ws*", between)
+    connect(page, site, me)
+    wait_for(page, lambda: late)
+    assert '"offline"' in late[0][1]
+    with Client(site, friend).opened():
+        page.wait_for_function("frames.some(({ data }) => data.status === 'online')")
+        socket, message = late[0]
+        socket.send(message)
+        live(page)
+        page.wait_for_timeout(100)
+        assert page.evaluate("isOnline", friend) is True
+
+
+def wait_for(page: Page, condition) -> None:
+    """`wait_until`, while the browser's own events go on."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        page.wait_for_timeout(20)
+
+
+def test_a_former_friend_is_dropped_though_news_came_before(site, page, names):
+    me, friend = names
+    connect(page, site, me)
+    live(page)
+    with Client(site, friend).opened():
+        sees(page, friend, online=True)
+        site.admin("DELETE", f"/friendships/{me}/{friend}")
+        page.wait_for_function("(id) => !(id in store.getState().statuses)", arg=friend)
+        site.admin("PUT", f"/friendships/{me}/{friend}", {"status": "accepted"})
+        sees(page, friend, online=True)
+
+
+def test_a_bad_token_is_not_tried_again(site, page):
+    page.evaluate(CONNECT, {"url": site.url(), "token": "nonsense"})
+    page.wait_for_function("denied.length === 1")
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("[denied, closes, store.getState().connection]") == [
+        [4401],
+        [[4401, None]],
+        "offline",
+    ]
+
+
+def test_an_expired_token_ends_in_4401_and_stays(site, page, names):
+    connect(page, site, names[0], lifetime=2)
+    live(page)
+    page.wait_for_function("denied.length === 1", timeout=10_000)
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("[denied, closes]") == [[4401], [[4401, None]]]
+    assert page.evaluate("store.getState().stale") is True
+
+
+def test_a_disconnect_by_the_host_is_not_tried_again(site, page, names):
+    connect(page, site, names[0])
+    live(page)
+    site.admin("POST", f"/users/{names[0]}/disconnect")
+    page.wait_for_function("denied.length === 1")
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("[denied, closes]") == [[4403], [[4403, None]]]
+
+
+def test_too_many_frames_end_in_4429_and_a_return(site, page, names):
+    sockets = []
+    page.route_web_socket(
+        "**/ws*", lambda socket: sockets.append(socket.connect_to_server())
+    )
+    connect(page, site, names[0])
+    live(page)
+    for _ in range(200):
+        sockets[0].send('{"event": "heartbeat", "data": {}}')
+    page.wait_for_function("closes.length === 1")
+    code, retry_in = page.evaluate("closes[0]")
+    assert code == 4429
+    assert 0 <= retry_in <= 5_000
+    live(page, timeout=8_000)
+
+
+def test_leave_is_heard_at_once_and_connect_comes_back(site, page, names):
+    me, friend = names
+    with Client(site, friend).opened() as watcher:
+        connect(page, site, me)
+        watcher.expect_change(me, "online")
+        live(page)
+        page.evaluate("client.leave()")
+        left = watcher.expect_change(me, "offline", patience=2)
+        assert page.evaluate("[closes, store.getState().connection]") == [[], "offline"]
+        assert page.evaluate("isOnline", friend) is False
+        page.evaluate("client.connect()")
+        back = watcher.expect_change(me, "online")
+        assert back["timestamp"] > left["timestamp"]
+        live(page)
+        assert page.evaluate("isOnline", friend) is True
+
+
+def test_a_page_without_network_says_so_and_recovers_at_once(site, page, names):
+    connect(page, site, names[0])
+    live(page)
+    page.context.set_offline(True)
+    page.wait_for_function("store.getState().connection === 'offline'")
+    assert page.evaluate("store.getState().stale") is True
+    page.wait_for_timeout(3_000)
+    page.context.set_offline(False)
+    live(page, timeout=1_500)
+
+
+def test_the_word_of_the_network_is_checked(site, page, names):
+    """A computer without "the network" may well reach a server on itself."""
+    connect(page, site, names[0])
+    live(page)
+    page.evaluate("dispatchEvent(new Event('offline'))")
+    assert page.evaluate("store.getState().stale") is True
+    live(page, timeout=1_000)
+    assert page.evaluate("closes") == []
+
+
+def test_it_wakes_with_the_machine(site, own_browser, names):
+    """The whole browser stands still for longer than the TTL, as in a closed laptop."""
+    me, friend = names
+    page = own_browser.browser.new_page()
+    page.goto(site.url() + "/healthz")
+    connect(page, site, me)
+    live(page)
+    own_browser.signal(signal.SIGSTOP)
+    wait_until(lambda: not site.is_online(me), patience=15)
+    with Client(site, friend).opened():
+        time.sleep(4)
+        own_browser.signal(signal.SIGCONT)
+        woken = time.monotonic()
+        page.wait_for_function("closes.length > 0")
+        live(page)
+        assert time.monotonic() - woken < 3
+        assert page.evaluate("isOnline", friend) is True

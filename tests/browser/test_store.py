@@ -1,0 +1,194 @@
+"""store.js in a real browser: Zustand's contract, and who wins when news collide."""
+
+from __future__ import annotations
+
+import pytest
+
+CREATE = """async () => {
+    const { createPresenceStore } = await import('/static/greendot/index.js');
+    window.store = createPresenceStore();
+    window.of = (...ids) => ids.map((id) => store.getState().statuses[id]);
+    window.heard = [];
+}"""
+
+
+@pytest.fixture(scope="module")
+def blank(site, chromium):
+    page = chromium.new_page()
+    page.goto(site.url() + "/healthz")
+    yield page
+    page.close()
+
+
+@pytest.fixture
+def store(blank):
+    blank.evaluate(CREATE)
+    return blank
+
+
+def test_it_keeps_zustands_vanilla_contract(store):
+    assert store.evaluate("""() => {
+        const first = store.getState();
+        const unsubscribe = store.subscribe((now, before) => heard.push([now, before]));
+        store.setState({ connection: 'live' });
+        const second = store.getState();
+        store.setState(second);  // the same state: nobody is woken
+        store.setState((state) => ({ stale: !state.stale }));
+        const third = store.getState();
+        unsubscribe();
+        store.setState(store.getInitialState(), true);
+        return {
+            initial: first === store.getInitialState(),
+            calls: heard.length,
+            first: heard[0][0] === second && heard[0][1] === first,
+            second: heard[1][0] === third && heard[1][1] === second,
+            merged: [third.connection, third.stale],
+            actions: third.setStatus === first.setStatus,
+            reset: store.getState() === first,
+        };
+    }""") == {
+        "initial": True,
+        "calls": 2,
+        "first": True,
+        "second": True,
+        "merged": ["live", False],
+        "actions": True,
+        "reset": True,
+    }
+
+
+def test_the_newest_timestamp_wins(store):
+    assert store.evaluate("""() => {
+        const { setStatus } = store.getState();
+        setStatus('a', true, 100);
+        store.subscribe(() => heard.push('woken'));
+        setStatus('a', false, 99);
+        setStatus('a', false, 100);
+        const kept = of('a');
+        setStatus('a', false, 101);
+        return [kept, of('a'), heard];
+    }""") == [[True], [False], ["woken"]]
+
+
+def test_what_has_no_timestamp_never_overwrites_what_has_one(store):
+    assert store.evaluate("""() => {
+        const { setStatus, setMultipleStatuses } = store.getState();
+        setMultipleStatuses({ a: true, b: true });
+        setStatus('a', false, 5);
+        setMultipleStatuses({ a: true, b: false, c: true });
+        setStatus('a', true);
+        return of('a', 'b', 'c');
+    }""") == [False, False, True]
+
+
+def test_nobody_is_online_while_stale(store):
+    assert store.evaluate("""() => {
+        const { setStatus, isOnline } = store.getState();
+        setStatus('a', true, 1);
+        const stale = isOnline('a');
+        store.setState({ stale: false });
+        return [stale, isOnline('a'), isOnline('b'), isOnline('constructor')];
+    }""") == [False, True, False, False]
+
+
+def test_a_snapshot_is_the_whole_map(store):
+    assert store.evaluate("""() => {
+        const { setStatus, setMultipleStatuses } = store.getState();
+        setStatus('gone', true, 100);
+        setMultipleStatuses({ unknown: true });
+        setStatus('stays', true, 100);
+        store.applySnapshot({
+            stays: { status: 'offline', timestamp: 200, last_seen: 199 },
+            fresh: { status: 'online', timestamp: 150, last_seen: 150 },
+        });
+        const { statuses, lastSeen } = store.getState();
+        return { statuses, lastSeen };
+    }""") == {
+        "statuses": {"stays": False, "fresh": True},
+        "lastSeen": {"stays": 199, "fresh": 150},
+    }
+
+
+def test_live_news_outlive_a_snapshot_that_was_read_before_them(store):
+    assert store.evaluate("""() => {
+        const { setStatus } = store.getState();
+        setStatus('newer', false, 300);
+        setStatus('older', false, 100);
+        setStatus('befriended', true, 300);
+        store.applySnapshot({
+            newer: { status: 'online', timestamp: 200, last_seen: 200 },
+            older: { status: 'online', timestamp: 200, last_seen: 200 },
+        }, new Set(['newer', 'older', 'befriended']));
+        return store.getState().statuses;
+    }""") == {"newer": False, "older": True, "befriended": True}
+
+
+def test_a_forgotten_user_is_not_green_for_ever(store):
+    """The server forgets offline users after a day: their snapshot has no timestamp."""
+    assert store.evaluate("""() => {
+        store.getState().setStatus('a', true, 100);
+        const wire = { status: 'offline', timestamp: 0, last_seen: null };
+        store.applySnapshot({ a: wire });
+        const asleep = of('a');
+        store.getState().setStatus('a', true, 50);
+        return [asleep, of('a')];
+    }""") == [[False], [True]]
+
+
+def test_a_change_wakes_only_whom_it_concerns(store):
+    assert store.evaluate("""() => {
+        const { setStatus } = store.getState();
+        store.setState({ stale: false });
+        const stop = store.subscribeUser('a', () => heard.push('a'));
+        store.subscribeUser('b', () => heard.push('b'));
+        setStatus('a', true, 1);
+        setStatus('c', true, 1);
+        store.applySnapshot({
+            a: { status: 'online', timestamp: 1, last_seen: 1 },
+            b: { status: 'online', timestamp: 2, last_seen: 2 },
+        });
+        const alone = heard.splice(0);
+        store.setState({ stale: true });
+        const everyone = heard.splice(0);
+        stop();
+        setStatus('a', false, 9);
+        return [alone, everyone, heard];
+    }""") == [["a", "b"], ["a", "b"], []]
+
+
+@pytest.mark.parametrize("name", ["constructor", "__proto__", "hasOwnProperty"])
+def test_any_id_is_a_fine_id(store, name):
+    assert store.evaluate(
+        """(id) => {
+        store.setState({ stale: false });
+        const { setStatus, isOnline } = store.getState();
+        const before = isOnline(id);
+        setStatus(id, true, 7);
+        const after = isOnline(id);
+        const wire = `{"${id}": {"status": "offline", "timestamp": 8}}`;
+        store.applySnapshot(JSON.parse(wire));
+        return [before, after, isOnline(id), Object.keys(store.getState().statuses)];
+    }""",
+        name,
+    ) == [False, True, False, [name]]
+
+
+def test_the_wait_grows_with_the_outage_and_is_jittered(blank):
+    assert blank.evaluate("""async () => {
+        const { retryDelay } = await import('/static/greendot/backoff.js');
+        const most = (outage) => retryDelay(outage, 1000, () => 1);
+        return [
+            [0, 5_000, 60_000, 300_000, 9e9].map(most),
+            retryDelay(60_000, 1000, () => 0),
+            retryDelay(60_000, 1000, () => 0.5),
+            retryDelay(0, 5_000, () => 1),
+        ];
+    }""") == [[1000, 1000, 6000, 30000, 30000], 0, 3000, 5000]
+
+
+def test_which_close_codes_are_final(blank):
+    assert blank.evaluate("""async () => {
+        const { mayRetry } = await import('/static/greendot/protocol.js');
+        return [1000, 1001, 1006, 1009, 1012, 1013, 4400, 4401, 4403, 4408, 4429]
+            .filter((code) => !mayRetry(code));
+    }""") == [4401, 4403]
