@@ -305,8 +305,7 @@ def test_writers_at_the_same_time_all_succeed_and_report_each_change_once(engine
                 with sessions() as session:
                     status = ACCEPTED if (number + turn) % 2 else PENDING
                     rows = [(*pair, status) for pair in order]
-                    record = ConversationRecord(f"c{number}", "", frozenset({"ann"}))
-                    change = graph.load_bulk(session, {}, rows, [record])
+                    change = graph.load_bulk(session, friendships=rows)
                     session.commit()
                 changes.append(change)
         except Exception as error:  # noqa: BLE001 - any is a failure of the test
@@ -334,3 +333,17 @@ def test_changes_add_up():
     assert one.then(two) == gained(("a", "c"), ("b", "c"))
     assert bool(one.then(two))
     assert not NOTHING
+
+
+@pytest.mark.usefixtures("people")
+def test_a_session_that_has_read_can_write_after_somebody_else_wrote(engine):
+    """As a PUT does, which first looks whether the thing is there."""
+    sessions = session_factory(engine)
+    with sessions() as mine, sessions() as other:
+        assert mine.get(Friendship, ("ann", "bob")) is None
+        graph.put_friendship(other, "bob", "cid", ACCEPTED)
+        other.commit()
+
+        change = graph.put_friendship(mine, "ann", "bob", ACCEPTED)
+        mine.commit()
+    assert change == gained(("ann", "bob"))
