@@ -11,6 +11,7 @@ not answer become 503, an unknown route 404, a bad handshake 400.
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
 from sqlalchemy.exc import OperationalError
@@ -81,6 +82,6 @@ def register(app: Flask) -> None:
 def _answer(status: int, code: str, message: str) -> Response:
     response = jsonify({"error": {"code": code, "message": message}})
     response.status_code = status
-    if status == 503:
+    if status == HTTPStatus.SERVICE_UNAVAILABLE:
         response.headers["Retry-After"] = "1"
     return response

@@ -71,9 +71,13 @@ RETRY = frozenset(
 class BadFrame(ValueError):
     """A client's frame that is not an event. `code` is the one of the `error` event."""
 
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
+    code = "bad_frame"
+
+
+class UnknownEvent(BadFrame):
+    """An event that clients do not send."""
+
+    code = "unknown_event"
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,17 +250,17 @@ def decode_client_event(payload: str) -> ClientEvent:
         frame = orjson.loads(payload)
     except orjson.JSONDecodeError:
         message = "a frame is JSON: {event: NAME, data: {...}}"
-        raise BadFrame("bad_frame", message) from None
+        raise BadFrame(message) from None
     if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
         message = (
             "a frame is an object with a name in event: {event: NAME, data: {...}}"
         )
-        raise BadFrame("bad_frame", message)
+        raise BadFrame(message)
     if not isinstance(frame.get("data", {}), dict):
         message = "data is an object"
-        raise BadFrame("bad_frame", message)
+        raise BadFrame(message)
     try:
         return ClientEvent(frame["event"])
     except ValueError:
         message = f"unknown event; clients send {' and '.join(ClientEvent)}"
-        raise BadFrame("unknown_event", message) from None
+        raise UnknownEvent(message) from None

@@ -1,9 +1,9 @@
 """The task that tells gateways of transitions.
 
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
-found nobody draining, and by beat as a safety net. One drainer works at a time; it stays
-a while after the outbox is empty, so that under steady load no change waits for a task
-of its own.
+found nobody draining, and by beat as a safety net. One drainer works at a time; it
+stays a while after the outbox is empty, so that under steady load no change waits for
+a task of its own.
 """
 
 from __future__ import annotations
@@ -77,7 +77,7 @@ def _leave(presence: Presence, token: str) -> None:
 
 
 def kick() -> bool:
-    """Ask for a drain of the outbox. False where the broker is away: beat asks again."""
+    """Ask for a drain. False where the broker is away: beat asks again."""
     try:
         drain_transitions.apply_async(retry=False, expires=KICK_EXPIRES)
     except OperationalError as error:

@@ -1,7 +1,8 @@
 """The Celery application, configured from Settings on first use.
 
-`celery -A tasks.celery_app worker` and `... beat` read the environment; the web process,
-which only sends tasks, hands its settings to `configure`. Nothing connects at import.
+`celery -A tasks.celery_app worker` and `... beat` read the environment; the web
+process, which only sends tasks, hands its settings to `configure`. Nothing connects at
+import.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Releases the connections that ended, and expires their users when the grace is over.
+"""Releases connections that ended, and expires their users when the grace is over.
 
-The end of a socket is only noted; a loop tells Redis. So a burst of a thousand ends is a
-few script calls, and ends that happen while Redis is away are made good on its return.
+The end of a socket is only noted; a loop tells Redis. So a burst of a thousand ends is
+a few script calls, and ends while Redis is away are made good on its return.
 """
 
 from __future__ import annotations

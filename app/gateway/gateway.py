@@ -1,8 +1,8 @@
 """The gateway of one web process: its parts, its loops and the life of a connection.
 
 The data's way, in the order of docs/ARCHITECTURE.md: a socket's frames come in through
-`connection`, heartbeats and ends are gathered by `heartbeats` and `departures`, Redis is
-told, and what the fan-out answers comes back through `listener` to the `hub`.
+`connection`, heartbeats and ends are gathered by `heartbeats` and `departures`, Redis
+is told, and what the fan-out answers comes back through `listener` to the `hub`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ TICKET_TTL = 30
 
 
 class Tickets:
-    """Issues and takes tickets. Methods raise `PresenceUnavailable` like the store's."""
+    """Issues and takes tickets. Raises `PresenceUnavailable` like the store."""
 
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
