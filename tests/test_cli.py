@@ -1,0 +1,101 @@
+"""The operators' commands, on a database of their own."""
+
+from __future__ import annotations
+
+import pytest
+from flask import Flask
+
+from app import cli
+from app.auth import read_token
+from app.factory import create_app
+from config import Settings
+from models.audience import relevant_users
+from models.db import Base
+
+
+@pytest.fixture
+def app(tmp_path) -> Flask:
+    settings = Settings.from_env(
+        {
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'greendot.db'}",
+            # Nobody listens there: the commands work on the graph while Redis is away.
+            "REDIS_URL": "redis://127.0.0.1:9/0",
+            "PRESENCE_JWT_SECRET": "s" * 32,
+        }
+    )
+    app = create_app(settings)
+    with cli_services(app).sessions() as session:
+        engine = session.get_bind()
+        Base.metadata.create_all(engine)
+    yield app
+    engine.dispose()
+
+
+def cli_services(app: Flask):
+    with app.app_context():
+        return cli.services()
+
+
+def run(app: Flask, *arguments: str):
+    return app.test_cli_runner().invoke(args=arguments)
+
+
+def audience_of(app: Flask, user_id: str) -> set[str]:
+    with cli_services(app).sessions() as session:
+        return relevant_users(session, [user_id])[user_id]
+
+
+def test_the_demo_is_seeded_once_however_often_it_is_asked_for(app):
+    first = run(app, "seed-demo")
+    assert first.exit_code == 0, first.output
+    audience = audience_of(app, "ada")
+    assert {"grace", "alan", "radia"} <= audience  # friends, and a conversation
+    assert run(app, "seed-demo").exit_code == 0
+    assert audience_of(app, "ada") == audience
+
+
+def test_a_pending_and_a_blocked_friendship_of_the_demo_show_nobody(app):
+    run(app, "seed-demo")
+    assert "linus" not in audience_of(app, "radia")
+    assert "linus" not in audience_of(app, "edsger")
+
+
+def test_a_folder_is_imported_and_what_changed_is_told(app, tmp_path):
+    (tmp_path / "users.csv").write_text("id\nann\nbob\n", encoding="utf-8")
+    (tmp_path / "friendships.csv").write_text(
+        "user_a,user_b\nann,bob\n", encoding="utf-8"
+    )
+    done = run(app, "import-csv", str(tmp_path))
+    assert done.exit_code == 0, done.output
+    assert "1 pairs see each other now who did not, 0 no longer do" in done.output
+    assert audience_of(app, "ann") == {"bob"}
+
+
+def test_a_wrong_folder_is_one_line_and_changes_nothing(app, tmp_path):
+    (tmp_path / "users.csv").write_text("id\nann\n", encoding="utf-8")
+    (tmp_path / "friendships.csv").write_text(
+        "user_a,user_b\nann,nobody\n", encoding="utf-8"
+    )
+    done = run(app, "import-csv", str(tmp_path))
+    assert done.exit_code == 1
+    assert done.output == "Error: friendships.csv:2: unknown user nobody\n"
+    assert audience_of(app, "ann") == set()
+
+
+def test_a_token_signs_in_as_the_user_for_its_lifetime(app):
+    done = run(app, "token", "ada", "--lifetime", "60")
+    settings = cli_services(app).settings
+    identity = read_token(settings, done.output.strip())
+    assert identity.user_id == "ada"
+    longer = run(app, "token", "ada", "--lifetime", "3600").output.strip()
+    later = read_token(settings, longer).expires_at - identity.expires_at
+    assert later == pytest.approx(3540, abs=5)
+
+
+@pytest.mark.parametrize(
+    "arguments", [("token", "no spaces"), ("token", "ada", "--lifetime", "0")]
+)
+def test_a_wrong_argument_is_refused(app, arguments):
+    done = run(app, *arguments)
+    assert done.exit_code == 2
+    assert "Error: Invalid value" in done.output
