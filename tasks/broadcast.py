@@ -12,7 +12,8 @@ import logging
 import secrets
 import time
 
-from kombu.exceptions import OperationalError
+from kombu.exceptions import OperationalError as BrokerError
+from sqlalchemy.exc import OperationalError
 
 from models.presence import Presence, PresenceUnavailable
 from tasks import fanout, resources
@@ -33,7 +34,12 @@ KICK_EXPIRES = 10
 @celery.task(name="tasks.broadcast.drain_transitions")
 def drain_transitions() -> None:
     """Broadcast what is in the outbox, and what comes while at it."""
-    if drain(resources.presence()):
+    try:
+        unfinished = drain(resources.presence())
+    except (PresenceUnavailable, OperationalError) as error:
+        log.warning("nothing was broadcast, the next drain will do it: %s", error)
+        return
+    if unfinished:
         kick()
 
 
@@ -47,11 +53,13 @@ def drain(presence: Presence) -> bool:
     token = secrets.token_hex(8)
     ends = time.monotonic() + TURN
     finished = True
+    linger = 0  # what finds nothing at all to do is gone at once
     while presence.outbox.hold(token):
         finished = False
         try:
-            entries = presence.outbox.read(BATCH, LINGER_MS)
+            entries = presence.outbox.read(BATCH, linger)
             if entries:
+                linger = LINGER_MS
                 with resources.sessions()() as session:
                     fanout.fan_out(
                         presence, session, [entry.transition for entry in entries]
@@ -80,7 +88,7 @@ def kick() -> bool:
     """Ask for a drain. False where the broker is away: beat asks again."""
     try:
         drain_transitions.apply_async(retry=False, expires=KICK_EXPIRES)
-    except OperationalError as error:
+    except BrokerError as error:
         log.warning("no drain was asked for, the broker is away: %s", error)
         return False
     return True

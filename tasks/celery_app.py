@@ -7,12 +7,12 @@ import.
 
 from __future__ import annotations
 
-import logging
 import ssl
 from typing import Any
 
 from celery import Celery
 from celery.signals import after_setup_logger
+from kombu.transport.redis import Channel
 
 from config import Settings, settings_or_exit
 
@@ -42,6 +42,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "broker_url": settings.broker_url,
         "broker_use_ssl": {"ssl_cert_reqs": verify} if tls else None,
         "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
         "broker_pool_limit": 4,
         "broker_transport_options": {
             "socket_connect_timeout": 2,
@@ -51,11 +52,10 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         },
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
-        # Every task may be repeated; one that dies with its worker is given back.
-        "task_acks_late": True,
-        "task_reject_on_worker_lost": True,
         # Tasks are few and carry batches: a second one must not wait behind a first.
         "worker_prefetch_multiplier": 1,
+        "worker_consumer": "tasks.patience:Consumer",
+        # Of no effect without late acknowledgement; unset, Celery warns of it.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
         "imports": ("tasks.broadcast", "tasks.expiry"),
@@ -79,13 +79,20 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
     }
 
 
+# A task's message holds nothing that would be lost with it: the outbox keeps what is to
+# be done until it is done, and beat sends the next one. So nothing is given back to the
+# broker, and a worker survives the loss of it: with unacknowledged messages at hand,
+# kombu 5.7 ends on "'NoneType' object has no attribute 'hostname'" (seen when Redis was
+# killed under a worker with late acknowledgement).
+Channel.do_restore = False
+
 celery = Celery("greendot")
 celery.add_defaults(lambda: _celery_settings(current_settings()))
 
 
 @after_setup_logger.connect
-def _quieten(**_: object) -> None:
-    """Two lines per task say nothing where tasks come every few seconds; failures and
-    our own lines stay."""
-    for name in ("celery.worker.strategy", "celery.app.trace"):
-        logging.getLogger(name).setLevel(logging.WARNING)
+def _set_up_logging(**_: object) -> None:
+    # Here, not above: what it imports is the worker's and beat's, not for the gateway.
+    from tasks.patience import quieten  # noqa: PLC0415
+
+    quieten()

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 
-from models.presence import Presence
+from models.presence import Presence, PresenceUnavailable
 from tasks import broadcast, resources
 from tasks.celery_app import celery
 
@@ -21,7 +21,12 @@ MOST_PER_SWEEP = 100_000
 @celery.task(name="tasks.expiry.expire_due")
 def expire_due() -> None:
     """Release what dead gateways held, then expire every user who is due."""
-    if sweep(resources.presence()):
+    try:
+        must_kick = sweep(resources.presence())
+    except PresenceUnavailable as error:
+        log.warning("nothing was expired, the next sweep will do it: %s", error)
+        return
+    if must_kick:
         broadcast.kick()
 
 
