@@ -30,9 +30,11 @@ for i = 0, (#ARGV - 2) / 3 - 1 do
       -- Still announced as online: the status is refreshed, nobody need hear of it.
       if redis.call('HSETNX', status, 'updated_at', ms(now)) == 1 then
         redis.call('HSET', status, 'status', 'online')
+        redis.call('PEXPIRE', status, ms(ttl - age))
       end
       redis.call('HSET', status, 'last_seen', ms(now - age))
-      redis.call('PEXPIRE', status, ms(ttl - age))
+      -- Never shorter: another device may have given a later sign of life.
+      redis.call('PEXPIRE', status, ms(ttl - age), 'GT')
       reply[#reply + 1] = '0'
     end
   end

@@ -27,8 +27,10 @@ for i = 0, (#ARGV - 3) / 3 - 1 do
     if redis.call('HSET', status, 'last_seen', ms(now - age)) == 1 then
       -- The hash had expired while its user is still announced as online.
       redis.call('HSET', status, 'status', 'online', 'updated_at', ms(now))
+      redis.call('PEXPIRE', status, ms(ttl - age))
     end
-    redis.call('PEXPIRE', status, ms(ttl - age))
+    -- Never shorter: another device may have given a later sign of life.
+    redis.call('PEXPIRE', status, ms(ttl - age), 'GT')
   end
 end
 
