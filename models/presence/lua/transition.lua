@@ -14,7 +14,8 @@ local function transition(user, status, status_key, last_seen, ttl)
   local timestamp = ms(math.max(previous + 1, now))
   redis.call('HSET', status_key, 'status', status,
     'last_seen', ms(last_seen), 'updated_at', timestamp)
-  redis.call('PEXPIRE', status_key, ms(ttl))
+  -- A timestamp ahead of a clock that stepped back must be remembered until it is past.
+  redis.call('PEXPIRE', status_key, ms(math.max(ttl, timestamp + 1 - now)))
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MOST, '*',
     'user_id', user, 'status', status, 'timestamp', timestamp)
   transitions = transitions + 1
