@@ -10,13 +10,22 @@
 local ttl, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
+-- A page that is reloaded comes within the grace of its old connection: that is not open.
+local function open(connections)
+  local count = 0
+  for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
+    if connection:sub(-9) ~= ':released' then count = count + 1 end
+  end
+  return count
+end
+
 for i = 0, (#ARGV - 2) / 3 - 1 do
   local user, connection, age = ARGV[3 + i * 3], ARGV[4 + i * 3], tonumber(ARGV[5 + i * 3])
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known = redis.call('ZSCORE', connections, connection)
   -- What lapsed must not count against the limit, nor pile up.
   redis.call('ZREMRANGEBYSCORE', connections, '-inf', '(' .. ms(now))
-  if not known and redis.call('ZCARD', connections) >= most then
+  if not known and redis.call('ZCARD', connections) >= most and open(connections) >= most then
     reply[#reply + 1] = '-1'
   else
     local deadline = now - age + ttl
