@@ -27,6 +27,8 @@ for i = 0, (#ARGV - 1) / 4 - 1 do
     if grace > 0 then
       -- Under another name, so that a heartbeat still under way cannot prolong it.
       redis.call('ZADD', connections, ms(ended + grace), connection .. ':released')
+      -- Taking the last member away has deleted the key and its TTL.
+      redis.call('PEXPIRE', connections, 2 * grace, 'NX')
     end
     local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
     redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
