@@ -34,6 +34,8 @@ for i = 0, (#ARGV - 1) / 4 - 1 do
     redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
     if redis.call('EXISTS', status) == 1 then
       redis.call('HSET', status, 'last_seen', ms(ended))
+      -- Expire reads it when the grace is over.
+      redis.call('PEXPIRE', status, ms(ended + grace - now), 'GT')
     end
   end
   if not is_held_here(connections) then
