@@ -20,7 +20,8 @@ for i = 0, #ARGV - 3 do
     redis.call('ZREM', KEYS[2], user)
     redis.call('DEL', connections)
     if redis.call('SREM', KEYS[1], user) == 1 then
-      local last_seen = redis.call('HGET', status, 'last_seen') or deadline - ttl
+      local last_seen = redis.call('HGET', status, 'last_seen')
+        or (deadline > 0 and deadline - ttl or now) -- 0: nothing but the set knew the user
       reply[#reply] = transition(user, 'offline', status, tonumber(last_seen), offline_ttl)
     end
   end
