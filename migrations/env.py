@@ -15,7 +15,7 @@ from alembic import context
 import models.conversation
 import models.friendship
 import models.user
-from config import Settings
+from config import Settings, SettingsError
 from models.db import Base, make_engine
 
 TABLES = (
@@ -31,12 +31,16 @@ def database_url() -> str:
     given = given or context.config.attributes.get("url")
     # Of all settings only this one matters here, so it is the only one read; the
     # secret is demanded by Settings and used by nothing.
-    return Settings.from_env(
-        {
-            "DATABASE_URL": given or os.environ.get("DATABASE_URL", ""),
-            "PRESENCE_JWT_SECRET": "not-used-by-migrations-not-used-by-migrations",
-        }
-    ).database_url
+    try:
+        return Settings.from_env(
+            {
+                "DATABASE_URL": given or os.environ.get("DATABASE_URL", ""),
+                "PRESENCE_JWT_SECRET": "not-used-by-migrations-not-used-by-migrations",
+            }
+        ).database_url
+    except SettingsError as error:
+        message = f"greendot: {error}"
+        raise SystemExit(message) from None
 
 
 def migrate() -> None:
