@@ -143,7 +143,7 @@ class PresenceStore:
         shared = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
         released = 0
         for batch in batches(departures):
-            args: list[str | int] = [gateway_id]
+            args: list[str | int] = [gateway_id, self._online_ttl_ms]
             for gone in batch:
                 args += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
             keys = shared + self._of_users(batch)

@@ -2,11 +2,12 @@
 --          of what is left, and the grace counts as a connection that nobody can renew.
 --          Makes nobody offline; that is expire's alone.
 -- KEYS:    1 deadlines, 2 users of this gateway, then per connection: status, connections
--- ARGV:    1 gateway id, then per connection: user id, connection id,
+-- ARGV:    1 gateway id, 2 online TTL (ms), then per connection: user id, connection id,
 --          age of its end (ms), grace (ms)
 -- Returns: number of connections that were there
 
 local here = ARGV[1] .. ':'
+local ttl = tonumber(ARGV[2])
 local released = 0
 
 local function is_held_here(connections)
@@ -18,9 +19,9 @@ local function is_held_here(connections)
   return false
 end
 
-for i = 0, (#ARGV - 1) / 4 - 1 do
-  local user, connection = ARGV[2 + i * 4], ARGV[3 + i * 4]
-  local ended, grace = now - ARGV[4 + i * 4], tonumber(ARGV[5 + i * 4])
+for i = 0, (#ARGV - 2) / 4 - 1 do
+  local user, connection = ARGV[3 + i * 4], ARGV[4 + i * 4]
+  local ended, grace = now - ARGV[5 + i * 4], tonumber(ARGV[6 + i * 4])
   local status, connections = KEYS[3 + i * 2], KEYS[4 + i * 2]
   if redis.call('ZREM', connections, connection) == 1 then
     released = released + 1
@@ -28,14 +29,14 @@ for i = 0, (#ARGV - 1) / 4 - 1 do
       -- Under another name, so that a heartbeat still under way cannot prolong it.
       redis.call('ZADD', connections, ms(ended + grace), connection .. ':released')
       -- Taking the last member away has deleted the key and its TTL.
-      redis.call('PEXPIRE', connections, 2 * grace, 'NX')
+      redis.call('PEXPIRE', connections, 2 * ttl)
     end
     local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
     redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
     if redis.call('EXISTS', status) == 1 then
       redis.call('HSET', status, 'last_seen', ms(ended))
-      -- Expire reads it when the grace is over.
-      redis.call('PEXPIRE', status, ms(ended + grace - now), 'GT')
+      -- It was alive until then. Expire reads this when the grace is over.
+      redis.call('PEXPIRE', status, ms(ended + ttl - now), 'GT')
     end
   end
   if not is_held_here(connections) then
