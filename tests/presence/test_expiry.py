@@ -1,0 +1,280 @@
+"""The only road to offline: release with grace, deadlines that pass, and expire."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from models.presence.store import SCRIPT_BATCH, Departure, SignOfLife
+from tests.presence.shard import GATEWAY, GRACE_MS, OFFLINE_TTL_MS, OTHER, TTL_MS, Shard
+
+pytestmark = pytest.mark.integration
+
+RELEASED = f"{GATEWAY}:1:released"
+
+
+# Expire
+
+
+def test_expire_after_the_deadline_makes_offline(shard):
+    (online,) = shard.connect("ann").transitions
+    shard.let_pass(TTL_MS + 1, "ann")
+    before = shard.now()
+    reply = shard.presence.store.expire(["ann"])
+    (offline,) = reply.transitions
+    assert (offline.user_id, offline.status) == ("ann", "offline")
+    assert before <= offline.timestamp <= shard.now()
+    assert offline.timestamp > online.timestamp
+    assert not shard.is_online("ann")
+    assert shard.outbox() == [online, offline]
+    assert shard.hash("ann")["status"] == "offline"
+    assert shard.hash("ann")["updated_at"] == str(offline.timestamp)
+    assert OFFLINE_TTL_MS - 5000 < shard.hash_ttl("ann") <= OFFLINE_TTL_MS
+    assert shard.connections("ann") == {}
+    assert shard.deadline("ann") is None
+
+
+def test_expire_before_the_deadline_changes_nothing(shard):
+    (online,) = shard.connect("ann").transitions
+    before = shard.hash("ann")
+    reply = shard.presence.store.expire(["ann"])
+    assert reply.transitions == []
+    assert not reply.must_kick
+    assert shard.is_online("ann")
+    assert shard.hash("ann") == before
+    assert len(shard.connections("ann")) == 1
+    assert shard.outbox() == [online]
+
+
+def test_expire_waits_for_the_last_of_several_connections(shard):
+    shard.connect("ann", 1)
+    shard.let_pass(TTL_MS + 1, "ann")
+    shard.connect("ann", 2, gateway=OTHER)
+    assert shard.expire("ann") == []
+    shard.let_pass(TTL_MS + 1, "ann")
+    assert len(shard.expire("ann")) == 1
+
+
+def test_expire_twice_is_one_transition(shard):
+    shard.connect("ann")
+    shard.release("ann")
+    assert len(shard.expire("ann", "ann")) == 1
+    assert shard.expire("ann") == []
+    assert [entry.status for entry in shard.outbox()] == ["online", "offline"]
+
+
+def test_expire_of_who_was_never_here_leaves_nothing(shard):
+    assert shard.expire("ghost") == []
+    assert shard.all_keys() == set()
+
+
+def test_expire_sets_a_wrong_deadline_right(shard):
+    """The user's deadline follows the connections', which are the truth."""
+    shard.connect("ann")
+    shard.client.zadd(shard.keys.deadlines, {"ann": 1})
+    assert shard.presence.store.due().user_ids == ["ann"]
+    assert shard.expire("ann") == []
+    assert shard.deadline("ann") == shard.connections("ann")[f"{GATEWAY}:1"]
+    assert shard.presence.store.due().user_ids == []
+
+
+def test_expire_without_connections_goes_by_the_deadline(shard):
+    shard.connect("ann")
+    shard.client.delete(shard.keys.user_connections("ann"))
+    assert shard.expire("ann") == []
+    assert shard.is_online("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    assert len(shard.expire("ann")) == 1
+
+
+def test_expire_of_an_announced_user_without_anything_else(shard):
+    """Only the online set is left of the user: nobody knows when they were seen."""
+    shard.client.sadd(shard.keys.online_users, "ann")
+    before = shard.now()
+    (offline,) = shard.expire("ann")
+    assert before <= offline.timestamp
+    assert 0 < int(shard.hash("ann")["last_seen"]) <= offline.timestamp
+    assert not shard.is_online("ann")
+
+
+def test_silence_leaves_the_last_sign_of_life_as_last_seen(shard):
+    """Even where the status has expired with the deadline, as it does on silence."""
+    shard.connect("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    assert shard.hash("ann") == {}
+    last_sign = shard.deadline("ann") - TTL_MS
+    shard.expire("ann")
+    assert int(shard.hash("ann")["last_seen"]) == last_sign
+
+
+def test_more_users_than_one_batch(shard):
+    users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 3)]
+    store = shard.presence.store
+    store.connect(GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users])
+    stay = set(users[::2])
+    gone = [Departure(user, f"{GATEWAY}:{user}", 0) for user in users[1::2]]
+    assert store.release(GATEWAY, gone) == len(gone)
+    assert [entry.user_id for entry in store.expire(users).transitions] == users[1::2]
+    assert shard.client.smembers(shard.keys.online_users) == stay
+    assert shard.client.smembers(shard.keys.gateway_users(GATEWAY)) == stay
+
+
+# Release
+
+
+def test_release_makes_nobody_offline(shard):
+    (online,) = shard.connect("ann").transitions
+    assert shard.release("ann") == 1
+    assert shard.is_online("ann")
+    assert shard.outbox() == [online]
+    assert shard.connections("ann") == {}
+    assert not shard.holds("ann")
+    assert shard.presence.store.due().user_ids == ["ann"]
+    assert len(shard.expire("ann")) == 1
+
+
+def test_grace_keeps_online_until_it_ends(shard):
+    shard.connect("ann")
+    before = shard.now()
+    shard.release("ann", grace_ms=GRACE_MS)
+    (deadline,) = shard.connections("ann").values()
+    assert before + GRACE_MS <= deadline <= shard.now() + GRACE_MS
+    assert shard.deadline("ann") == deadline
+    assert set(shard.connections("ann")) == {RELEASED}
+    assert shard.expire("ann") == []
+    shard.let_pass(GRACE_MS + 1, "ann")
+    assert len(shard.expire("ann")) == 1
+
+
+def test_grace_in_real_time(shard):
+    shard.connect("ann")
+    shard.release("ann", grace_ms=80)
+    assert shard.expire("ann") == []
+    time.sleep(0.1)
+    assert len(shard.expire("ann")) == 1
+
+
+def test_who_comes_back_within_the_grace_never_was_away(shard):
+    shard.connect("ann", 1)
+    shard.release("ann", 1, grace_ms=GRACE_MS)
+    assert shard.connect("ann", 2).transitions == []
+    shard.let_pass(GRACE_MS + 1, "ann")
+    assert shard.expire("ann") == []
+    assert len(shard.outbox()) == 1
+
+
+def test_a_late_release_does_not_harm_who_came_back(shard):
+    shard.connect("ann", 1)
+    shard.connect("ann", 2, gateway=OTHER)
+    deadline = shard.deadline("ann")
+    shard.release("ann", 1)
+    assert shard.expire("ann") == []
+    assert shard.deadline("ann") == shard.connections("ann")[f"{OTHER}:2"] >= deadline
+
+
+def test_release_twice_counts_once(shard):
+    shard.connect("ann")
+    assert shard.release("ann", grace_ms=GRACE_MS) == 1
+    deadline = shard.deadline("ann")
+    assert shard.release("ann", grace_ms=GRACE_MS) == 0
+    assert shard.deadline("ann") == deadline
+
+
+def test_release_of_what_never_was_leaves_nothing(shard):
+    assert shard.release("ghost", grace_ms=GRACE_MS) == 0
+    assert shard.all_keys() == set()
+
+
+def test_release_after_offline_changes_nothing(shard):
+    shard.connect("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    shard.expire("ann")
+    before = shard.hash("ann")
+    assert shard.release("ann", grace_ms=GRACE_MS) == 0
+    assert shard.hash("ann") == before
+    assert shard.connections("ann") == {}
+    assert shard.deadline("ann") is None
+    assert shard.expire("ann") == []
+
+
+def test_release_told_late_counts_from_the_end(shard):
+    """Redis was away for a while: the grace was over before it was told."""
+    shard.connect("ann")
+    now = shard.now()
+    shard.release("ann", grace_ms=GRACE_MS, age_ms=10_000)
+    last_seen = int(shard.hash("ann")["last_seen"])
+    assert now - 10_000 <= last_seen <= shard.now() - 10_000
+    assert len(shard.expire("ann")) == 1
+    assert int(shard.hash("ann")["last_seen"]) == last_seen
+
+
+def test_released_connections_expire_by_themselves(shard):
+    """Taking the last member away deletes the key, and its TTL with it."""
+    shard.connect("ann")
+    shard.release("ann", grace_ms=GRACE_MS)
+    ttl = shard.client.pttl(shard.keys.user_connections("ann"))
+    assert GRACE_MS - 1000 < ttl <= 2 * TTL_MS
+
+
+def test_status_lives_through_the_grace(shard):
+    """The last heartbeat came nearly a TTL ago: the status would expire in the grace,
+    and with it the moment at which the user was last seen."""
+    shard.connect("ann", age_ms=TTL_MS - 100)
+    ended = shard.now()
+    shard.release("ann", grace_ms=GRACE_MS)
+    assert GRACE_MS - 1000 < shard.hash_ttl("ann") <= TTL_MS
+    shard.let_pass(GRACE_MS + 1, "ann")
+    shard.expire("ann")
+    assert int(shard.hash("ann")["last_seen"]) >= ended
+
+
+def test_gateway_keeps_a_user_with_another_connection_there(shard):
+    shard.connect("ann", 1)
+    shard.connect("ann", 2)
+    shard.connect("ann", 3, gateway=OTHER)
+    shard.release("ann", 1, grace_ms=GRACE_MS)
+    assert shard.holds("ann")
+    shard.release("ann", 2, grace_ms=GRACE_MS)
+    assert not shard.holds("ann")
+    assert shard.holds("ann", OTHER)
+
+
+def test_gateways_with_similar_names_are_told_apart(shard):
+    shard.connect("ann", 1, gateway="web.1:aa")
+    shard.connect("ann", 1, gateway="web.1:aab")
+    shard.release("ann", 1, gateway="web.1:aa")
+    assert not shard.holds("ann", "web.1:aa")
+    assert shard.holds("ann", "web.1:aab")
+    assert set(shard.connections("ann")) == {"web.1:aab:1"}
+
+
+def test_whole_batch_of_one_user(shard):
+    """500 sockets of one user end at once."""
+    store = shard.presence.store
+    many = Shard.open(shard.client, shard.keys.prefix, max_connections_per_user=1000)
+    ids = [f"{GATEWAY}:{number}" for number in range(SCRIPT_BATCH + 100)]
+    many.presence.store.connect(GATEWAY, [SignOfLife("ann", one) for one in ids])
+    assert store.release(GATEWAY, [Departure("ann", one, 0) for one in ids]) == len(ids)
+    assert not shard.holds("ann")
+    assert len(shard.expire("ann")) == 1
+
+
+# Due
+
+
+def test_due_lists_who_has_passed_longest_ago_first(shard):
+    for user in ("live", "old", "older"):
+        shard.connect(user)
+    shard.let_pass(TTL_MS + 100, "old")
+    shard.let_pass(TTL_MS + 900, "older")
+    assert shard.presence.store.due().user_ids == ["older", "old"]
+    assert shard.presence.store.due(most=1).user_ids == ["older"]
+    shard.expire("older", "old")
+    assert shard.presence.store.due().user_ids == []
+
+
+def test_due_takes_at_most_a_batch(shard):
+    deadlines = {f"u{number}": number for number in range(SCRIPT_BATCH + 1)}
+    shard.client.zadd(shard.keys.deadlines, deadlines)
+    assert len(shard.presence.store.due().user_ids) == SCRIPT_BATCH

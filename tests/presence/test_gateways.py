@@ -1,0 +1,292 @@
+"""The gateways: their deadlines, what heartbeats may do, reaping, and their streams."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from models.events import Delivery, GatewayMessage, Transition
+from models.presence.gateways import STREAM_MOST, STREAM_TTL_MS
+from models.presence.store import SCRIPT_BATCH, SignOfLife
+from tests.presence.shard import GATEWAY, GATEWAY_TTL_MS, GRACE_MS, OTHER, TTL_MS
+
+pytestmark = pytest.mark.integration
+
+
+# Heartbeats
+
+
+def test_first_heartbeat_of_a_gateway_is_a_lapse(shard):
+    assert shard.presence.gateways.heartbeat(GATEWAY).lapsed
+    before = shard.now()
+    assert not shard.presence.gateways.heartbeat(GATEWAY).lapsed
+    deadline = shard.client.zscore(shard.keys.gateways, GATEWAY)
+    assert before <= deadline - GATEWAY_TTL_MS <= shard.now()
+
+
+def test_an_overdue_gateway_is_told_so_and_lives_again(shard):
+    gateways = shard.presence.gateways
+    gateways.heartbeat(GATEWAY)
+    shard.kill_gateway(GATEWAY)
+    assert shard.presence.store.due().gateway_ids == [GATEWAY]
+    assert gateways.heartbeat(GATEWAY).lapsed
+    assert shard.presence.store.due().gateway_ids == []
+    assert not gateways.heartbeat(GATEWAY).lapsed
+
+
+def test_heartbeat_moves_the_deadlines_and_the_status(shard):
+    (online,) = shard.connect("ann").transitions
+    shard.let_pass(30_000, "ann")
+    before = shard.now()
+    assert shard.heartbeat("ann")
+    after = shard.now()
+    deadline = shard.deadline("ann")
+    assert before <= deadline - TTL_MS <= after
+    assert shard.connections("ann") == {f"{GATEWAY}:1": deadline}
+    status = shard.hash("ann")
+    assert status["status"] == "online"
+    assert int(status["last_seen"]) == deadline - TTL_MS
+    assert int(status["updated_at"]) == online.timestamp
+    assert TTL_MS - 5000 < shard.hash_ttl("ann") <= TTL_MS
+    assert shard.client.pttl(shard.keys.user_connections("ann")) > TTL_MS
+    assert shard.outbox() == [online]
+
+
+def test_heartbeat_counts_from_when_it_came(shard):
+    shard.connect("ann")
+    shard.let_pass(30_000, "ann")
+    now = shard.now()
+    shard.heartbeat("ann", age_ms=10_000)
+    assert now <= shard.deadline("ann") - TTL_MS + 10_000 <= shard.now()
+
+
+def test_heartbeat_revives_nothing(shard):
+    assert not shard.heartbeat("ann")
+    assert shard.all_keys() == {shard.keys.gateways}
+
+
+def test_heartbeat_after_release_is_gone(shard):
+    shard.connect("ann")
+    shard.release("ann")
+    assert not shard.heartbeat("ann")
+    assert len(shard.expire("ann")) == 1
+
+
+def test_late_heartbeat_does_not_prolong_a_released_connection(shard):
+    shard.connect("ann")
+    shard.release("ann", grace_ms=GRACE_MS)
+    before = shard.connections("ann"), shard.deadline("ann")
+    assert not shard.heartbeat("ann")
+    assert (shard.connections("ann"), shard.deadline("ann")) == before
+    shard.let_pass(GRACE_MS + 1, "ann")
+    assert len(shard.expire("ann")) == 1
+
+
+def test_heartbeat_after_offline_is_gone(shard):
+    shard.connect("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    shard.expire("ann")
+    assert not shard.heartbeat("ann")
+    assert not shard.is_online("ann")
+    assert shard.hash("ann")["status"] == "offline"
+
+
+def test_heartbeat_rebuilds_an_expired_status(shard):
+    (online,) = shard.connect("ann").transitions
+    shard.client.delete(shard.keys.user_status("ann"))
+    assert shard.heartbeat("ann")
+    rebuilt = shard.hash("ann")
+    assert rebuilt["status"] == "online"
+    assert int(rebuilt["updated_at"]) >= online.timestamp
+    assert int(rebuilt["last_seen"]) >= online.timestamp
+    assert 0 < shard.hash_ttl("ann") <= TTL_MS
+    assert len(shard.outbox()) == 1
+
+
+def test_user_taken_out_of_the_online_set_is_registered_anew(shard):
+    """Where somebody else removed the user, heartbeats say so and connect mends it."""
+    (first,) = shard.connect("ann").transitions
+    shard.client.srem(shard.keys.online_users, "ann")
+    assert not shard.heartbeat("ann")
+    (again,) = shard.connect("ann").transitions
+    assert again.status == "online"
+    assert again.timestamp > first.timestamp
+    assert shard.heartbeat("ann")
+    assert shard.is_online("ann")
+
+
+def test_gone_are_named_over_several_batches(shard):
+    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)]
+    shard.presence.store.connect(GATEWAY, signs[::2])
+    reply = shard.presence.gateways.heartbeat(GATEWAY, signs)
+    assert reply.lapsed
+    assert reply.gone == signs[1::2]
+    assert not shard.presence.gateways.heartbeat(GATEWAY, signs).lapsed
+
+
+# Reaping
+
+
+def test_a_live_gateway_is_not_reaped(shard):
+    shard.connect("ann")
+    shard.heartbeat("ann")
+    assert shard.presence.gateways.reap(GATEWAY) == []
+    assert shard.holds("ann")
+    assert shard.heartbeat("ann")
+    assert shard.expire("ann") == []
+
+
+def test_a_dead_gateway_is_reaped_with_its_connections_only(shard):
+    shard.heartbeat("ann")
+    shard.heartbeat("ann", gateway=OTHER)
+    shard.connect("ann")
+    shard.connect("bob")
+    shard.connect("bob", gateway=OTHER)
+    shard.connect("cid", gateway=OTHER)
+    shard.presence.gateways.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.kill_gateway(GATEWAY)
+    assert sorted(shard.presence.gateways.reap(GATEWAY)) == ["ann", "bob"]
+    assert [entry.user_id for entry in shard.expire("ann", "bob", "cid")] == ["ann"]
+    assert set(shard.connections("bob")) == {f"{OTHER}:1"}
+    assert shard.deadline("bob") == shard.connections("bob")[f"{OTHER}:1"]
+    assert shard.presence.gateways.ids() == [OTHER]
+    keys = shard.keys
+    gone = {keys.gateway_users(GATEWAY), keys.gateway_events(GATEWAY)}
+    assert not gone & shard.all_keys()
+
+
+def test_released_connections_keep_their_grace_through_reaping(shard):
+    """A client whose gateway went down properly is on the way to another one."""
+    shard.heartbeat("ann")
+    shard.connect("ann", 1)
+    shard.connect("ann", 2)
+    shard.release("ann", 1, grace_ms=GRACE_MS)
+    shard.kill_gateway(GATEWAY)
+    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
+    assert set(shard.connections("ann")) == {f"{GATEWAY}:1:released"}
+    assert shard.deadline("ann") == shard.connections("ann")[f"{GATEWAY}:1:released"]
+    assert shard.expire("ann") == []
+    assert shard.connect("ann", gateway=OTHER).transitions == []
+
+
+def test_reaping_twice_or_an_unknown_gateway(shard):
+    shard.connect("ann")
+    shard.kill_gateway(GATEWAY)
+    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
+    assert shard.presence.gateways.reap(GATEWAY) == []
+    assert shard.presence.gateways.reap("never:was") == []
+    assert shard.presence.store.due().gateway_ids == []
+
+
+def test_reaping_more_than_one_batch(shard):
+    users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 9)]
+    shard.presence.store.connect(
+        GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
+    )
+    shard.kill_gateway(GATEWAY)
+    assert sorted(shard.presence.gateways.reap(GATEWAY)) == sorted(users)
+    assert len(shard.expire(*users)) == len(users)
+
+
+def test_a_gateway_that_comes_back_registers_anew(shard):
+    """Stalled for longer than its TTL, reaped, and alive after all."""
+    shard.heartbeat("ann")
+    shard.connect("ann")
+    shard.kill_gateway(GATEWAY)
+    shard.presence.gateways.reap(GATEWAY)
+    reply = shard.presence.gateways.heartbeat(
+        GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")]
+    )
+    assert reply.lapsed
+    assert [sign.user_id for sign in reply.gone] == ["ann"]
+    assert shard.connect("ann").transitions == []  # nobody expired it in between
+    assert shard.holds("ann")
+    assert shard.expire("ann") == []
+
+
+def test_users_who_went_offline_before_are_reaped_without_a_trace(shard):
+    shard.connect("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    shard.expire("ann")
+    shard.kill_gateway(GATEWAY)
+    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
+    assert shard.deadline("ann") is None
+    assert shard.expire("ann") == []
+
+
+def test_forget_leaves_nothing(shard):
+    shard.connect("ann")
+    shard.heartbeat("ann")
+    shard.presence.gateways.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.release("ann")
+    shard.expire("ann")
+    shard.presence.gateways.forget(GATEWAY)
+    assert not [key for key in shard.all_keys() if "gateway" in key]
+
+
+# Who holds whom, and how they are reached
+
+
+def test_holders(shard):
+    gateways = shard.presence.gateways
+    assert gateways.holders(["ann"]) == {}
+    for gateway in (GATEWAY, OTHER, "web.3:cc"):
+        gateways.heartbeat(gateway)
+    shard.connect("ann")
+    shard.connect("ann", gateway=OTHER)
+    shard.connect("bob", gateway=OTHER)
+    asked = {"ann", "bob", "cid"}
+    assert gateways.holders(asked) == {GATEWAY: {"ann"}, OTHER: {"ann", "bob"}}
+    assert gateways.holders(iter(["cid"])) == {}
+    assert gateways.holders([]) == {}
+
+
+def test_holders_counts_gateways_that_are_merely_stalled(shard):
+    shard.connect("ann")
+    shard.kill_gateway(GATEWAY)
+    assert shard.presence.gateways.holders(["ann"]) == {GATEWAY: {"ann"}}
+
+
+def test_holders_of_more_than_one_lookup(shard):
+    users = [f"u{number}" for number in range(25_001)]
+    shard.client.sadd(shard.keys.gateway_users(GATEWAY), *users[::1000])
+    shard.presence.gateways.heartbeat(GATEWAY)
+    assert shard.presence.gateways.holders(users) == {GATEWAY: set(users[::1000])}
+
+
+def message(user: str) -> GatewayMessage:
+    return GatewayMessage(
+        transitions=(Delivery(Transition(user, "online", 1), ("b",)),)
+    )
+
+
+def test_messages_are_read_in_order_from_the_last_id(shard):
+    gateways = shard.presence.gateways
+    gateways.publish({})
+    assert shard.all_keys() == set()
+    gateways.publish({GATEWAY: message("a"), OTHER: message("b")})
+    gateways.publish({GATEWAY: message("c")})
+    ((first_id, first), (second_id, second)) = gateways.read(GATEWAY, "0", 10)
+    assert (first, second) == (message("a"), message("c"))
+    assert [data for _, data in gateways.read(GATEWAY, first_id, 10)] == [second]
+    assert gateways.read(GATEWAY, second_id, 10) == []
+    assert [data for _, data in gateways.read(OTHER, "0", 10)] == [message("b")]
+    assert len(gateways.read(GATEWAY, "0", 10, most=1)) == 1
+
+
+def test_reading_waits_no_longer_than_asked(shard):
+    started = time.monotonic()
+    assert shard.presence.gateways.read(GATEWAY, "0", 60) == []
+    assert 0.05 <= time.monotonic() - started < 2
+
+
+def test_streams_are_trimmed_and_expire(shard):
+    stream = shard.keys.gateway_events(GATEWAY)
+    with shard.client.pipeline(transaction=False) as pipe:
+        for _ in range(STREAM_MOST + 500):
+            pipe.xadd(stream, {"m": ""})
+        pipe.execute()
+    shard.presence.gateways.publish({GATEWAY: message("a")})
+    assert shard.client.xlen(stream) <= STREAM_MOST + 100  # trimmed by whole nodes
+    assert STREAM_TTL_MS - 5000 < shard.client.pttl(stream) <= STREAM_TTL_MS
