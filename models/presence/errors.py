@@ -6,6 +6,7 @@ PresenceError
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,14 +22,18 @@ class PresenceUnavailable(PresenceError):
     every operation of the store may be repeated."""
 
 
-# A server that loads its data, fails over or is out of memory is away as well.
+# A server that loads its data, fails over or is out of memory is away as well; so is
+# one that takes no writes because its disk is full or its replicas are not there.
 _AWAY = (
     redis.exceptions.ConnectionError,
     redis.exceptions.TimeoutError,
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
+    redis.exceptions.ClusterDownError,
 )
+# Replies that the library has no class for; a pipeline writes more in front of them.
+_AWAY_REPLY = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS)\b")
 
 
 @contextmanager
@@ -41,5 +46,12 @@ def translated() -> Iterator[None]:
     try:
         yield
     except _AWAY as error:
-        message = f"Redis is not available: {error}"
-        raise PresenceUnavailable(message) from error
+        raise _unavailable(error) from error
+    except redis.exceptions.ResponseError as error:
+        if _AWAY_REPLY.search(str(error)):
+            raise _unavailable(error) from error
+        raise
+
+
+def _unavailable(error: Exception) -> PresenceUnavailable:
+    return PresenceUnavailable(f"Redis is not available: {error}")

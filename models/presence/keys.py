@@ -41,6 +41,11 @@ class Keys:
         """Sorted set: gateway id -> deadline (ms)."""
         return f"{self.prefix}gateways"
 
+    @property
+    def sweeps(self) -> str:
+        """Hash: when sweeps ran, since when without a gap, since when they hold."""
+        return f"{self.prefix}presence:sweeps"
+
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms)."""
         return f"{self.prefix}user:{user_id}:status"

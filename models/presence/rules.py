@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 from models.events import Transition
 
@@ -23,6 +24,54 @@ def newest_per_user(transitions: Iterable[Transition]) -> list[Transition]:
         if known is None or transition.timestamp > known.timestamp:
             newest[transition.user_id] = transition
     return list(newest.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a sweep knows before it expires anybody. Times are ms of Redis's clock;
+    `held_since` is 0 where sweeps do not hold."""
+
+    now: int
+    no_gap_since: int
+    held_since: int
+    affected: int
+    """Users whose deadline has passed, and those of overdue gateways."""
+    online: int
+    gateways: int
+    overdue_gateways: int
+
+
+@dataclass(frozen=True, slots=True)
+class Breaker:
+    """When a sweep holds. `share` of all who are online and `count` of users: both have
+    to be reached; `hold` and `trust` are ms."""
+
+    share: float
+    count: int
+    hold: int
+    trust: int
+    """A gateway silent for that long is gone, if somebody watched meanwhile."""
+
+    def holds(self, survey: Survey) -> bool:
+        """Whether the sweep must expire nobody now.
+
+        Where everything seems to be dead at once, it is more likely that Redis stood
+        still, or its clock was moved: the gateways then have `hold` to prove that they
+        live. Not so where sweeps have run without a gap for as long as it takes a
+        gateway to be dead: then Redis was there, and the silence was real.
+        """
+        if survey.held_since:
+            return survey.now < survey.held_since + self.hold
+        return self.is_mass(survey) and not self._was_watched(survey)
+
+    def is_mass(self, survey: Survey) -> bool:
+        """Whether this sweep would make very many users offline at once."""
+        all_overdue = 0 < survey.gateways == survey.overdue_gateways
+        many = survey.affected >= max(self.count, self.share * survey.online)
+        return bool(survey.affected) and (all_overdue or many)
+
+    def _was_watched(self, survey: Survey) -> bool:
+        return survey.now - survey.no_gap_since >= self.trust
 
 
 def is_silent(last_heartbeat: float, now: float, online_ttl: float) -> bool:

@@ -18,6 +18,7 @@ import redis
 from models.events import Transition, UserStatus
 from models.presence.errors import translated
 from models.presence.keys import Keys
+from models.presence.rules import Survey
 from models.presence.scripts import Scripts
 
 T = TypeVar("T")
@@ -182,6 +183,38 @@ class PresenceStore:
         keys = [self._keys.deadlines, self._keys.gateways]
         user_ids, gateway_ids = self._scripts.run("due", keys, [most])
         return Due(user_ids, gateway_ids)
+
+    def survey(self, max_gap_ms: int) -> tuple[Survey, list[str]]:
+        """What a sweep has to know before it expires anybody, and the ids of overdue
+        gateways. Records that a sweep has run; more than `max_gap_ms` after the last
+        one is a gap."""
+        keys = self._keys
+        shared = [keys.deadlines, keys.gateways, keys.online_users, keys.sweeps]
+        reply = self._scripts.run("survey", shared, [max_gap_ms])
+        *numbers, overdue = reply
+        now, no_gap_since, held_since, due, online, gateways = map(int, numbers)
+        with translated(), self._redis.pipeline(transaction=False) as pipe:
+            for gateway_id in overdue:
+                pipe.scard(keys.gateway_users(gateway_id))
+            affected = due + sum(pipe.execute())
+        survey = Survey(
+            now,
+            no_gap_since,
+            held_since,
+            affected,
+            online,
+            gateways,
+            len(overdue),
+        )
+        return survey, overdue
+
+    def hold_sweeps(self, since: int) -> None:
+        """Sweeps hold from `since` (ms); 0: no longer."""
+        with translated():
+            if since:
+                self._redis.hset(self._keys.sweeps, "held_since", str(since))
+            else:
+                self._redis.hdel(self._keys.sweeps, "held_since")
 
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order, in one round trip."""

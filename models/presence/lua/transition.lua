@@ -15,7 +15,7 @@ local function transition(user, status, status_key, last_seen, ttl)
   redis.call('HSET', status_key, 'status', status,
     'last_seen', ms(last_seen), 'updated_at', timestamp)
   -- A timestamp ahead of a clock that stepped back must be remembered until it is past.
-  redis.call('PEXPIRE', status_key, ms(math.max(ttl, timestamp + 1 - now)))
+  redis.call('PEXPIRE', status_key, ms(math.max(ttl, timestamp + 10 - now)))
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MOST, '*',
     'user_id', user, 'status', status, 'timestamp', timestamp)
   transitions = transitions + 1

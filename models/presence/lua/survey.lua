@@ -1,0 +1,22 @@
+-- Purpose: what a sweep has to know before it expires anybody, and the record of when
+--          sweeps have run: a gap in it says that Redis or the sweeps stood still.
+-- KEYS:    1 deadlines, 2 gateways, 3 online_users, 4 sweeps
+-- ARGV:    1 longest time between two sweeps that is no gap (ms)
+-- Returns: {now, since when there was no gap, since when sweeps hold or '0',
+--          users due, users online, gateways, {ids of overdue gateways}}
+
+local last = tonumber(redis.call('HGET', KEYS[4], 'last'))
+if not last or now - last > tonumber(ARGV[1]) or now < last then
+  redis.call('HSET', KEYS[4], 'no_gap_since', ms(now))
+end
+redis.call('HSET', KEYS[4], 'last', ms(now))
+
+return {
+  ms(now),
+  redis.call('HGET', KEYS[4], 'no_gap_since'),
+  redis.call('HGET', KEYS[4], 'held_since') or '0',
+  redis.call('ZCOUNT', KEYS[1], '-inf', ms(now)),
+  redis.call('SCARD', KEYS[3]),
+  redis.call('ZCARD', KEYS[2]),
+  redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms(now))
+}
