@@ -1,0 +1,65 @@
+"""When a sweep holds, decided by pure rules."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from models.presence.rules import Breaker, Survey
+
+BREAKER = Breaker(share=0.5, count=100, hold=5_000, trust=15_000)
+QUIET = Survey(
+    now=1_000_000,
+    no_gap_since=1_000_000 - 60_000,
+    held_since=0,
+    affected=0,
+    online=1_000,
+    gateways=2,
+    overdue_gateways=0,
+)
+JUST_BACK = replace(QUIET, no_gap_since=QUIET.now)
+
+
+def test_nothing_due_is_never_held():
+    assert not BREAKER.holds(QUIET)
+    assert not BREAKER.holds(JUST_BACK)
+    assert not BREAKER.holds(replace(JUST_BACK, overdue_gateways=2))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"affected": 500},
+        {"affected": 1_000},
+        {"affected": 3, "online": 3, "overdue_gateways": 2},
+        {"affected": 1, "online": 1, "gateways": 1, "overdue_gateways": 1},
+    ],
+)
+def test_all_gone_at_once_is_held_after_a_gap_and_believed_without_one(gone):
+    assert BREAKER.holds(replace(JUST_BACK, **gone))
+    assert not BREAKER.holds(replace(QUIET, **gone))
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        {"affected": 499},
+        {"affected": 99, "online": 99},
+        {"affected": 50, "overdue_gateways": 1},
+    ],
+)
+def test_few_who_are_gone_are_never_held(gone):
+    assert not BREAKER.holds(replace(JUST_BACK, **gone))
+
+
+def test_a_hold_lasts_its_time_whatever_is_seen_meanwhile_and_then_ends():
+    held = replace(JUST_BACK, held_since=JUST_BACK.now)
+    assert BREAKER.holds(replace(held, now=held.now + 4_999))
+    assert not BREAKER.holds(replace(held, now=held.now + 5_000, affected=1_000))
+
+
+def test_trust_begins_when_a_gateway_would_have_been_seen_to_die():
+    gone = replace(QUIET, affected=1_000)
+    assert BREAKER.holds(replace(gone, no_gap_since=gone.now - 14_999))
+    assert not BREAKER.holds(replace(gone, no_gap_since=gone.now - 15_000))

@@ -1,0 +1,246 @@
+"""The outbox: one drainer at a time, nothing lost, and nobody woken in vain."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+import pytest
+import redis
+
+from models.events import Transition
+from models.presence.outbox import LEASE_MS, Outbox
+from tests.presence.shard import GATEWAY, Shard
+
+pytestmark = pytest.mark.integration
+
+
+def flip(shard: Shard, user: str = "ann") -> bool:
+    """Online and offline again; whether either call asked for a drain."""
+    kicks = [shard.connect(user).must_kick]
+    shard.release(user)
+    kicks.append(shard.presence.store.expire([user]).must_kick)
+    return any(kicks)
+
+
+# Who has to start a drain
+
+
+def test_one_kick_until_somebody_drains(shard):
+    assert shard.connect("ann").must_kick
+    assert not shard.connect("bob").must_kick
+    assert not flip(shard, "cid")
+
+
+def test_a_request_that_nobody_heard_is_repeated_after_two_seconds(shard):
+    shard.connect("ann")
+    ttl = shard.client.pttl(shard.keys.drainer)
+    assert 1500 < ttl <= 2000
+    shard.client.pexpire(shard.keys.drainer, 1)
+    time.sleep(0.01)
+    assert shard.connect("bob").must_kick
+
+
+def test_expire_asks_for_a_drain_too(shard):
+    shard.connect("ann")
+    shard.client.delete(shard.keys.drainer)
+    shard.release("ann")
+    assert shard.presence.store.expire(["ann"]).must_kick
+
+
+def test_no_transition_no_kick(shard):
+    shard.connect("ann")
+    shard.client.delete(shard.keys.drainer)
+    assert not shard.connect("ann").must_kick
+    assert not shard.presence.store.expire(["ann"]).must_kick
+    assert not shard.client.exists(shard.keys.drainer)
+
+
+def test_no_kick_while_a_drainer_works(shard):
+    shard.connect("ann")
+    assert shard.presence.outbox.hold("me")
+    assert not shard.connect("bob").must_kick
+
+
+# Who may drain
+
+
+def test_one_drainer_at_a_time(shard):
+    outbox = shard.presence.outbox
+    assert outbox.hold("me")
+    assert LEASE_MS - 1000 < shard.client.pttl(shard.keys.drainer) <= LEASE_MS
+    assert not outbox.hold("you")
+    assert outbox.hold("me")
+    assert outbox.leave("me")
+    assert outbox.hold("you")
+
+
+def test_a_request_is_not_a_drainer(shard):
+    shard.connect("ann")
+    assert shard.presence.outbox.hold("me")
+
+
+def test_holding_again_prolongs_the_lease(shard):
+    shard.presence.outbox.hold("me")
+    shard.client.pexpire(shard.keys.drainer, 1000)
+    shard.presence.outbox.hold("me")
+    assert shard.client.pttl(shard.keys.drainer) > LEASE_MS - 1000
+
+
+def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
+    outbox = shard.presence.outbox
+    outbox.hold("dead")
+    shard.connect("ann")
+    shard.client.pexpire(shard.keys.drainer, 1)
+    time.sleep(0.01)
+    assert shard.connect("bob").must_kick
+    assert outbox.hold("next")
+    assert len(outbox.read(10, 1)) == 2
+
+
+def test_leaving_what_is_not_empty(shard):
+    outbox = shard.presence.outbox
+    outbox.hold("me")
+    shard.connect("ann")
+    assert not outbox.leave("me")
+    assert not outbox.hold("you")
+    assert outbox.leave("me", unfinished=True)
+    assert outbox.hold("you")
+
+
+def test_who_lost_the_lease_takes_it_from_nobody(shard):
+    outbox = shard.presence.outbox
+    outbox.hold("late")
+    shard.client.delete(shard.keys.drainer)
+    outbox.hold("next")
+    assert outbox.leave("late")
+    assert outbox.leave("late", unfinished=True)
+    assert not outbox.hold("late")
+    assert outbox.hold("next")
+
+
+# What it holds
+
+
+def test_entries_stay_until_they_are_acknowledged(shard):
+    outbox = shard.presence.outbox
+    flip(shard)
+    assert outbox.length() == 2
+    first = outbox.read(10, 1)
+    assert outbox.read(10, 1) == first
+    assert [entry.transition for entry in first] == shard.outbox()
+    assert [entry.transition.status for entry in first] == ["online", "offline"]
+    outbox.acknowledge(first[:1])
+    assert outbox.read(10, 1) == first[1:]
+    outbox.acknowledge(first)
+    assert outbox.length() == 0
+    assert outbox.read(10, 1) == []
+
+
+def test_reading_takes_the_oldest_first_and_no_more_than_asked(shard):
+    for number in range(5):
+        shard.connect(f"u{number}")
+    entries = shard.presence.outbox.read(3, 1)
+    assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
+
+
+@pytest.mark.parametrize("wait_ms", [0, 60])
+def test_reading_waits_no_longer_than_asked(shard, wait_ms):
+    started = time.monotonic()
+    assert shard.presence.outbox.read(10, wait_ms) == []
+    assert time.monotonic() - started < 2
+
+
+def test_reading_wakes_up_for_the_first_entry(shard):
+    found: list[Transition] = []
+
+    def read() -> None:
+        found.extend(
+            entry.transition for entry in shard.presence.outbox.read(10, 20_000)
+        )
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    time.sleep(0.05)
+    reply = shard.connect("ann")
+    reader.join(timeout=10)
+    assert found == reply.transitions
+
+
+class Drainers:
+    """Threads that drain as the task does, started by nothing but kicks: each kick is
+    heard once, so one that is never made leaves the outbox full."""
+
+    def __init__(self, url: str, prefix: str) -> None:
+        self._url, self._prefix = url, prefix
+        self._kicks = threading.Semaphore(0)
+        self._ended = threading.Event()
+        self.drained: list[Transition] = []
+        self._threads = [threading.Thread(target=self._run) for _ in range(2)]
+        for thread in self._threads:
+            thread.start()
+
+    def kick(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
+        if must_kick:
+            self._kicks.release()
+
+    def finish(self) -> None:
+        self._ended.set()
+        for thread in self._threads:
+            thread.join()
+
+    def _run(self) -> None:
+        client = redis.Redis.from_url(self._url, decode_responses=True)
+        outbox = Shard.open(client, self._prefix).presence.outbox
+        token = str(threading.get_ident())
+        while self._kicks.acquire(timeout=0.2) or not self._ended.is_set():
+            while outbox.hold(token) and not self._drain(outbox, token):
+                pass
+        client.close()
+
+    def _drain(self, outbox: Outbox, token: str) -> bool:
+        entries = outbox.read(7, 1)
+        self.drained += [entry.transition for entry in entries]
+        if entries:
+            outbox.acknowledge(entries)
+        return not entries and outbox.leave(token)
+
+
+def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_server):
+    drainers = Drainers(redis_server.url, shard.keys.prefix)
+
+    def write(user: str) -> None:
+        client = redis.Redis.from_url(redis_server.url, decode_responses=True)
+        own = Shard.open(client, shard.keys.prefix)
+        for _ in range(60):
+            drainers.kick(own.connect(user).must_kick)
+            own.release(user)
+            drainers.kick(own.presence.store.expire([user]).must_kick)
+        client.close()
+
+    users = ("u0", "u1", "u2")
+    writers = [threading.Thread(target=write, args=(user,)) for user in users]
+    for thread in writers:
+        thread.start()
+    for thread in writers:
+        thread.join()
+    drainers.finish()
+
+    assert shard.presence.outbox.length() == 0
+    assert len(drainers.drained) == 3 * 60 * 2
+    for user in users:
+        own = [entry for entry in drainers.drained if entry.user_id == user]
+        assert [entry.status for entry in own] == ["online", "offline"] * 60
+        times = [entry.timestamp for entry in own]
+        assert times == sorted(set(times))
+
+
+def test_the_outbox_is_bounded_where_nobody_drains(shard):
+    """By a MAXLEN of a million: looked up in what the server was told."""
+    with shard.client.monitor() as monitor:
+        shard.connect("ann")
+        for command in monitor.listen():
+            if command["command"].upper().startswith("XADD"):
+                break
+    assert " MAXLEN ~ 1000000 " in command["command"]
+    assert GATEWAY not in command["command"]

@@ -1,0 +1,253 @@
+"""Loading scripts, what they may touch, and a server that is away."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+
+import pytest
+import redis
+
+from models.events import GatewayMessage
+from models.presence import Keys, PresenceError, PresenceUnavailable, scripts
+from models.presence.store import SignOfLife
+from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
+from tests.servers import RedisServer, free_port, server_command
+
+LUA = resources.files("models.presence") / "lua"
+SCRIPTS = sorted(
+    path.name.removesuffix(".lua")
+    for path in LUA.iterdir()
+    if path.name not in ("clock.lua", "transition.lua")
+)
+
+
+def whole_life(shard: Shard) -> None:
+    """Every operation of every part, each of them with something to do."""
+    store, gateways = shard.presence.store, shard.presence.gateways
+    for gateway in (GATEWAY, OTHER):
+        shard.heartbeat("ann", gateway=gateway)
+        shard.connect("ann", gateway=gateway)
+        shard.heartbeat("ann", gateway=gateway)
+    shard.connect("bob")
+    shard.connect("bob", 2, age_ms=100)
+    shard.release("bob", 1, grace_ms=GRACE_MS)
+    shard.release("bob", 2)
+    store.due()
+    store.expire(["ann", "bob", "cid"])
+    shard.let_pass(GRACE_MS + 1, "bob")
+    store.expire(["bob"])
+    shard.kill_gateway(GATEWAY)
+    store.due()
+    gateways.reap(GATEWAY)
+    store.statuses(["ann", "bob", "cid"])
+    store.online(["ann", "bob", "cid"])
+    gateways.holders(["ann", "bob"])
+    gateways.publish({OTHER: GatewayMessage(snapshots=("ann",))})
+    gateways.read(OTHER, "0", 1)
+    outbox = shard.presence.outbox
+    outbox.hold("token")
+    outbox.leave("token")
+    outbox.acknowledge(outbox.read(100, 1))
+    outbox.leave("token")
+    shard.presence.tickets.take(shard.presence.tickets.issue("t"))
+    gateways.forget(OTHER)
+
+
+# What they are
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_every_script_says_what_it_is(name):
+    text = (LUA / f"{name}.lua").read_text("utf-8")
+    for part in ("-- Purpose:", "-- KEYS:", "-- ARGV:", "-- Returns:"):
+        assert part in text
+    assert len(text.splitlines()) <= 60
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
+    text = (LUA / f"{name}.lua").read_text("utf-8")
+    code = "\n".join(line.partition("--")[0] for line in text.splitlines())
+    assert "'TIME'" not in code
+    first_arguments = re.findall(r"redis\.call\('\w+', ([^,)]+)", code)
+    assert first_arguments
+    local = {"status", "connections", "status_key"}
+    assert {one for one in first_arguments if not one.startswith("KEYS[")} <= local
+
+
+def test_there_is_one_clock():
+    text = (LUA / "clock.lua").read_text("utf-8")
+    assert text.count("redis.call('TIME')") == 1
+    assert all(scripts.source(name).startswith(text) for name in SCRIPTS)
+
+
+# What they touch
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("prefix", ["{p7}:", ""])
+def test_scripts_touch_only_their_keys(redis_server, prefix):
+    """The server tells each command that a script calls: its key must be one of the
+    KEYS of that very call, and begin with the shard's prefix."""
+    url = redis_server.url.removesuffix("/0") + "/7"
+    client = redis.Redis.from_url(url, decode_responses=True)
+    shard = Shard.open(client, prefix)
+    whole_life(shard)  # loads the scripts
+    declared: list[str] = []
+    called: set[str] = set()
+    with client.monitor() as monitor:
+        whole_life(shard)
+        client.echo("the end")
+        for command in monitor.listen():
+            words = command["command"].split(" ")
+            if words == ["ECHO", "the", "end"]:
+                break
+            if words[0] == "EVALSHA":
+                declared = words[3 : 3 + int(words[2])]
+                assert all(key.startswith(prefix) for key in declared)
+            elif command["client_type"] == "lua" and words[0] != "TIME":
+                called.add(words[0])
+                assert words[1] in declared, command
+    assert all(key.startswith(prefix) for key in client.scan_iter())
+    shard.remove()
+    client.close()
+    assert called >= {"HSET", "PEXPIRE", "SADD", "SREM", "XADD", "ZADD", "ZREM"}
+
+
+@pytest.mark.integration
+def test_shards_do_not_see_each_other(client):
+    one, two = Shard.open(client), Shard.open(client)
+    one.connect("ann")
+    assert two.presence.store.online(["ann"]) == {"ann": False}
+    assert two.connect("ann").transitions
+    one.release("ann")
+    one.expire("ann")
+    assert two.is_online("ann")
+    one.remove()
+    two.remove()
+
+
+def test_default_names_are_the_public_ones():
+    keys = Keys()
+    assert keys.online_users == "online_users"
+    assert keys.user_status("u1") == "user:u1:status"
+    assert keys.user_connections("u1") == "user:u1:connections"
+    assert keys.deadlines == "online_users:deadlines"
+    assert keys.transitions == "presence:transitions"
+    assert keys.gateways == "gateways"
+    assert keys.gateway_users("g") == "gateway:g:users"
+    assert keys.gateway_events("g") == "gateway:g:events"
+
+
+# Loading
+
+
+@pytest.mark.integration
+def test_scripts_are_loaded_again_after_the_server_forgot_them(shard):
+    shard.connect("ann")
+    shard.client.script_flush()
+    assert shard.connect("bob").transitions
+    shard.client.script_flush()
+    whole_life(shard)
+    assert len(shard.outbox()) == 0
+
+
+@pytest.mark.integration
+def test_a_pipeline_of_script_calls_survives_it_too(shard):
+    shard.connect("u1100")
+    shard.client.script_flush()
+    users = [f"u{number}" for number in range(1200)]
+    found = shard.presence.store.statuses(users)
+    assert [status.user_id for status in found if status.online] == ["u1100"]
+
+
+# A server that is away
+
+
+def operations(shard: Shard) -> dict[str, object]:
+    store, gateways = shard.presence.store, shard.presence.gateways
+    outbox, tickets = shard.presence.outbox, shard.presence.tickets
+    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    return {
+        "connect": lambda: store.connect(GATEWAY, [sign]),
+        "release": lambda: shard.release("ann"),
+        "expire": lambda: store.expire(["ann"]),
+        "due": store.due,
+        "statuses": lambda: store.statuses(["ann"]),
+        "online": lambda: store.online(["ann"]),
+        "ping": store.ping,
+        "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
+        "ids": gateways.ids,
+        "holders": lambda: gateways.holders(["ann"]),
+        "publish": lambda: gateways.publish({GATEWAY: GatewayMessage()}),
+        "read": lambda: gateways.read(GATEWAY, "0", 1),
+        "reap": lambda: gateways.reap(GATEWAY),
+        "forget": lambda: gateways.forget(GATEWAY),
+        "hold": lambda: outbox.hold("t"),
+        "leave": lambda: outbox.leave("t"),
+        "outbox": lambda: outbox.read(1, 1),
+        "acknowledge": lambda: outbox.acknowledge([]),
+        "length": outbox.length,
+        "issue": lambda: tickets.issue("t"),
+        "take": lambda: tickets.take("t"),
+    }
+
+
+@pytest.mark.parametrize("name", operations(Shard.open(redis.Redis())))
+def test_no_server_is_presence_unavailable(name):
+    client = redis.Redis(port=free_port(), decode_responses=True, retry=None)
+    with pytest.raises(PresenceUnavailable, match="Redis is not available"):
+        operations(Shard.open(client, ""))[name]()
+    client.close()
+
+
+def test_the_error_can_be_caught_as_the_stores():
+    assert issubclass(PresenceUnavailable, PresenceError)
+
+
+@pytest.mark.integration
+def test_a_server_that_dies_and_comes_back_empty():
+    binary = server_command("valkey") or server_command("redis")
+    server = RedisServer(binary)
+    server.start()
+    client = redis.Redis(port=server.port, decode_responses=True, retry=None)
+    try:
+        shard = Shard.open(client, "")
+        (first,) = shard.connect("ann").transitions
+        server.kill()
+        for operation in (shard.connect, shard.expire, shard.heartbeat):
+            with pytest.raises(PresenceUnavailable):
+                operation("ann")
+        server.start()
+        # As a gateway does: its heartbeat is answered with gone, and it registers anew.
+        assert not shard.heartbeat("ann")
+        (again,) = shard.connect("ann").transitions
+        assert again.timestamp > first.timestamp
+        assert shard.heartbeat("ann")
+        assert shard.presence.store.online(["ann"]) == {"ann": True}
+    finally:
+        client.close()
+        server.close()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize(
+    ("name", "value"), [("maxmemory", "1"), ("min-replicas-to-write", "1")]
+)
+def test_a_server_that_cannot_write_now_is_away(name, value):
+    """Out of memory; a primary without its replicas. Both pass."""
+    server = RedisServer(server_command("valkey") or server_command("redis"))
+    server.start()
+    client = redis.Redis(port=server.port, decode_responses=True, retry=None)
+    try:
+        shard = Shard.open(client, "")
+        shard.connect("ann")
+        client.config_set(name, value)
+        with pytest.raises(PresenceUnavailable):
+            shard.heartbeat("ann")
+        client.config_set(name, "0")
+        assert shard.heartbeat("ann")
+    finally:
+        client.close()
+        server.close()
