@@ -72,6 +72,13 @@ class Settings:
     """Silence after which a gateway process is dead (`PRESENCE_GATEWAY_TTL`)."""
     drain_window: float = 10.0
     """Time over which a stopping gateway closes (`PRESENCE_DRAIN_WINDOW`)."""
+    breaker_share: float = 0.5
+    """Share of all online users whose expiry at once is suspicious
+    (`PRESENCE_BREAKER_SHARE`)."""
+    breaker_count: int = 100
+    """Fewer users than that are never suspicious (`PRESENCE_BREAKER_COUNT`)."""
+    breaker_hold: float = 5.0
+    """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`)."""
     max_connections_per_user: int = 100
     """Sockets one user may have open (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
     max_frame_bytes: int = 4096
@@ -125,6 +132,11 @@ class Settings:
             sweep_interval=env.seconds("PRESENCE_SWEEP_INTERVAL", 5.0),
             gateway_ttl=env.seconds("PRESENCE_GATEWAY_TTL", min(15.0, online_ttl)),
             drain_window=env.seconds("PRESENCE_DRAIN_WINDOW", 10.0, least=0.0),
+            breaker_share=env.seconds("PRESENCE_BREAKER_SHARE", 0.5),
+            breaker_count=env.count("PRESENCE_BREAKER_COUNT", 100),
+            breaker_hold=env.seconds(
+                "PRESENCE_BREAKER_HOLD", min(5.0, online_ttl / 2), least=0.0
+            ),
             max_connections_per_user=env.count(
                 "PRESENCE_MAX_CONNECTIONS_PER_USER", 100
             ),

@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import logging
 
+from config import Settings
 from models.presence import Presence, PresenceUnavailable
+from models.presence.rules import Breaker
 from tasks import broadcast, resources
-from tasks.celery_app import celery
+from tasks.celery_app import celery, current_settings
 
 log = logging.getLogger(__name__)
 
 MOST_PER_SWEEP = 100_000
 """Users that one sweep expires, so that it ends well before its next run is late."""
+GAP_SWEEPS = 2
+"""Sweep intervals without a sweep that are a gap: Redis or the sweeps stood still."""
 
 
 @celery.task(name="tasks.expiry.expire_due")
 def expire_due() -> None:
     """Release what dead gateways held, then expire every user who is due."""
     try:
-        must_kick = sweep(resources.presence())
+        must_kick = sweep(resources.presence(), current_settings())
     except PresenceUnavailable as error:
         log.warning("nothing was expired, the next sweep will do it: %s", error)
         return
@@ -30,8 +34,11 @@ def expire_due() -> None:
         broadcast.kick()
 
 
-def sweep(presence: Presence, most: int = MOST_PER_SWEEP) -> bool:
-    """Do one sweep. Returns whether the caller has to kick the fan-out."""
+def sweep(presence: Presence, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
+    """Do one sweep, unless it has to hold. Returns whether the caller has to kick the
+    fan-out."""
+    if _holds(presence, settings):
+        return False
     must_kick = False
     expired = 0
     due = presence.store.due()
@@ -49,3 +56,35 @@ def sweep(presence: Presence, most: int = MOST_PER_SWEEP) -> bool:
     if expired:
         log.info("%d users expired", expired)
     return must_kick
+
+
+def _holds(presence: Presence, settings: Settings) -> bool:
+    breaker = Breaker(
+        share=settings.breaker_share,
+        count=settings.breaker_count,
+        hold=int(settings.breaker_hold * 1000),
+        trust=int(settings.gateway_ttl * 1000),
+    )
+    gap = int(GAP_SWEEPS * settings.sweep_interval * 1000)
+    survey, overdue = presence.store.survey(gap)
+    holds = breaker.holds(survey)
+    if holds and not survey.held_since:
+        presence.store.hold_sweeps(survey.now)
+        log.warning(
+            "%d of %d users seem to be gone at once, and %d of %d gateways: nobody is "
+            "expired for %.1f s, so that those who live can show it",
+            survey.affected,
+            survey.online,
+            survey.overdue_gateways,
+            survey.gateways,
+            settings.breaker_hold,
+        )
+    elif survey.held_since and not holds:
+        presence.store.hold_sweeps(0)
+        log.warning(
+            "sweeps go on: %d of %d users are gone, and gateways %s",
+            survey.affected,
+            survey.online,
+            ", ".join(overdue) or "none",
+        )
+    return holds

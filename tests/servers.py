@@ -74,6 +74,10 @@ class RedisServer:
                 break
         client.close()
 
+    def signal(self, number: int) -> None:
+        """Send it a signal: SIGSTOP makes it stand still."""
+        os.kill(self.pid, number)
+
     def kill(self) -> None:
         """End it at once, as a crash does."""
         if self._process is not None:
