@@ -11,7 +11,9 @@ import { element, fillAvatars, personRow } from "./person.js";
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
+const me = /** @type {HTMLElement} */ (document.querySelector("[data-me]"));
 const client = createPresenceClient({
+  user: me.dataset["me"] ?? "",
   onDenied: () => location.reload(), // signed out elsewhere: the page says so
 });
 const { store } = client;

@@ -36,6 +36,7 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   const cable = createCable();
   const client = createPresenceClient({
     token,
+    share: false, // a cable of its own is the point here
     fetch: cable.fetch,
     WebSocket: cable.WebSocket,
     onFrame: ({ event, data }, direction) => log(user.display_name, direction, event, data),

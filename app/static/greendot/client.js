@@ -1,20 +1,13 @@
-/**
- * Keeps a presence store in step with the server: connects, hydrates, reconnects, and
- * says honestly when it cannot vouch for what the store holds.
- */
+/** What an application makes: a presence store that is kept in step with the server. */
 
-import { retryDelay } from "./backoff.js";
-import { networkIsGone, watchPage } from "./page.js";
-import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastBound, mayRetry } from "./protocol.js";
-import { PresenceHttpError, createRest, reveal } from "./rest.js";
-import { openSocket } from "./socket.js";
+import { createConnection } from "./connection.js";
+import { reveal } from "./rest.js";
 import { createPresenceStore } from "./store.js";
-import { after } from "./timers.js";
+import { canShare, shareAmongTabs } from "./tabs.js";
 
+/** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./protocol.js").Frame} Frame */
-/** @typedef {import("./protocol.js").WireStatus} WireStatus */
 /** @typedef {import("./rest.js").Secret} Secret */
-/** @typedef {import("./socket.js").PresenceSocket} PresenceSocket */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
 
 /**
@@ -25,17 +18,23 @@ import { after } from "./timers.js";
  *   default: the cookie `presence_token`
  * @property {Secret} [ticket] a ticket for the socket, or a function that gives a new
  *   one each time (a ticket works once), for pages whose own server fetches tickets
+ * @property {boolean} [share] one socket for all tabs of this browser (default), or one
+ *   for this page
+ * @property {string} [user] id of the signed-in user. Tabs share a socket only with tabs
+ *   of the same user. With a token it is read from there; with the cookie, name it if
+ *   somebody may sign in as somebody else before `leave()` was called
  * @property {PresenceStore} [store]
  * @property {boolean} [autoConnect] connect at once (default), or wait for `connect()`
  * @property {boolean} [hydrate] ask REST for the first statuses (default)
- * @property {typeof fetch} [fetch]
- * @property {typeof WebSocket} [WebSocket]
+ * @property {typeof globalThis.fetch} [fetch]
+ * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
  * @property {(code: number) => void} [onDenied] the server said who may not come back
  *   (4401: sign in again, 4403): the client does not retry until `connect()`
- * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame
- * @property {(code: number, retryIn: number | null) => void} [onClose] a socket ended;
- *   milliseconds until the next try, null for none
+ * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame of
+ *   this page's own socket
+ * @property {(code: number, retryIn: number | null) => void} [onClose] this page's own
+ *   socket ended; milliseconds until the next try, null for none
  */
 
 /**
@@ -43,8 +42,8 @@ import { after } from "./timers.js";
  * @property {PresenceStore} store
  * @property {() => void} connect does nothing while it is connected or trying
  * @property {() => void} retryNow end the present wait for the next try
- * @property {() => Promise<void>} leave offline at once, without grace (sign-out);
- *   resolves when the server has heard it, or after two seconds
+ * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
+ *   (sign-out); resolves when the server has heard it, or after two seconds
  * @property {() => void} close end this page's part; the server's grace applies
  */
 
@@ -54,203 +53,74 @@ import { after } from "./timers.js";
  */
 export function createPresenceClient(options = {}) {
   const store = options.store ?? createPresenceStore();
-  const random = options.random ?? Math.random;
   const base = httpBase(options.url);
-  const rest = createRest({
-    base,
-    ...(options.token === undefined ? {} : { token: options.token }),
-    fetch: options.fetch ?? globalThis.fetch.bind(globalThis),
-  });
+  /** @type {Promise<Connection> | null} */
+  let chosen = null;
+  /** @type {Connection | null} */
+  let connection = null;
+
+  async function choose() {
+    const user = options.share === false || !canShare() ? null : await identity(options);
+    if (user === null) return createConnection(base, options, store);
+    /** @type {ReturnType<typeof shareAmongTabs>} */
+    let tabs;
+    const onDenied = (/** @type {number} */ code) => {
+      tabs.denied(code);
+      options.onDenied?.(code);
+    };
+    const own = createConnection(base, { ...options, onDenied }, store);
+    const name = `greendot ${base} ${user}`;
+    return (tabs = shareAmongTabs(name, store, own, (code) => options.onDenied?.(code)));
+  }
 
   let wanted = false;
-  let tries = 0; // tells an answer to an earlier try from one to the current
-  let hydrated = false;
-  let lostAt = 0;
-  let stopWatching = () => {};
-  let cancelRetry = () => {};
-  /** @type {"no" | "soon" | "when told"} whether a retry waits, and by whose word */
-  let waiting = "no";
-  /** @type {PresenceSocket | null} */
-  let socket = null;
-  /** @type {number | null} when the server wants a planned reconnect */
-  let comeBackAt = null;
-  /** @type {Set<string>} users of whom an event came on the current socket */
-  let live = new Set();
-  let snapshotted = false;
-
-  const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
-
-  function connect() {
-    if (wanted) return;
+  async function connect() {
     wanted = true;
-    lostAt = Date.now();
-    stopWatching = watchPage({ onWake, onOffline });
-    void attempt();
-  }
-
-  /** Forget the current socket, its retry and every answer still under way. */
-  function reset() {
-    tries += 1;
-    cancelRetry();
-    waiting = "no";
-    comeBackAt = null;
-    live = new Set();
-    snapshotted = false;
-    const old = socket;
-    socket = null;
-    return old;
-  }
-
-  async function attempt() {
-    reset()?.cut(CLOSE.NORMAL);
-    const current = tries;
-    store.setState({ connection: away() });
-    if (!hydrated && options.hydrate !== false) void hydrate(current);
-    let address;
-    try {
-      address = await socketAddress();
-    } catch (error) {
-      if (current === tries) lost(codeOf(error));
-      return;
-    }
-    if (current !== tries) return;
-    socket = openSocket(address, options.WebSocket ?? WebSocket, {
-      onFrame: (frame) => current === tries && receive(frame),
-      onQuiet: (quiet) => current === tries && setQuiet(quiet),
-      onClosed: (code) => current === tries && lost(code),
-      onSent: (frame) => options.onFrame?.(frame, "out"),
-    });
-  }
-
-  async function socketAddress() {
-    const address = new URL(base.replace(/^http/, "ws") + PATHS.SOCKET);
-    if (options.ticket !== undefined) {
-      address.searchParams.set("ticket", await reveal(options.ticket));
-    } else if (options.token !== undefined) {
-      address.searchParams.set("ticket", await rest.ticket());
-    }
-    return address.href;
-  }
-
-  /** @param {number} current */
-  async function hydrate(current) {
-    try {
-      const statuses = await rest.statuses();
-      // The snapshot is newer and complete: REST only fills the time before it.
-      if (current !== tries || snapshotted) return;
-      hydrated = true;
-      store.getState().setMultipleStatuses(statuses);
-      store.setState({ stale: false });
-    } catch (error) {
-      // With a ticket the socket has credentials of its own, and REST may have none.
-      const code = codeOf(error);
-      if (current !== tries || mayRetry(code) || options.ticket !== undefined) return;
-      lost(code);
-    }
-  }
-
-  /** @param {Frame} frame */
-  function receive({ event, data }) {
-    if (event === FROM_SERVER.WELCOME) {
-      store.setState({ connection: "live" });
-    } else if (event === FROM_SERVER.SNAPSHOT) {
-      const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
-      // The first map may have been read before the last events were made. A later one
-      // is sent because somebody ceased to be relevant: whoever is missing is gone.
-      store.applySnapshot(statuses, live, snapshotted ? new Set() : live);
-      snapshotted = true;
-      hydrated = true;
-      store.setState({ stale: false });
-    } else if (event === FROM_SERVER.STATUS) {
-      const id = String(data["user_id"]);
-      live.add(id);
-      const online = data["status"] === ONLINE;
-      store.getState().setStatus(id, online, Number(data["timestamp"]));
-    } else if (event === FROM_SERVER.HEARTBEAT_ACK) {
-      lostAt = 0; // the connection has proved itself: the next outage is a new one
-    } else if (event === FROM_SERVER.GOING_AWAY) {
-      planReconnect(Number(data["reconnect_in"]) * 1000 || 0);
-    }
-    options.onFrame?.({ event, data }, "in");
-  }
-
-  /** @param {boolean} quiet */
-  function setQuiet(quiet) {
-    store.setState(
-      quiet
-        ? { connection: away(), stale: true }
-        : { connection: "live", stale: !snapshotted },
+    store.setState((state) =>
+      state.connection === "offline" ? { connection: "reconnecting" } : state,
     );
+    connection ??= await (chosen ??= choose());
+    if (wanted) connection.connect();
   }
 
-  /** @param {number} delay */
-  function planReconnect(delay) {
-    comeBackAt = Date.now() + delay;
-    schedule(delay, "when told");
-  }
+  if (options.autoConnect !== false && typeof document !== "undefined") void connect();
 
-  /**
-   * @param {number} delay
-   * @param {"soon" | "when told"} why
-   */
-  function schedule(delay, why) {
-    cancelRetry();
-    waiting = why;
-    cancelRetry = after(delay, () => void attempt());
-  }
-
-  /** @param {number} code */
-  function lost(code) {
-    const planned = comeBackAt;
-    reset()?.cut(CLOSE.NORMAL);
-    if (!mayRetry(code)) {
-      stop();
-      options.onClose?.(code, null);
-      options.onDenied?.(code);
-      return;
-    }
-    const now = Date.now();
-    lostAt ||= now;
-    const delay =
-      planned === null
-        ? retryDelay(now - lostAt, leastBound(code), random)
-        : Math.max(0, planned - now);
-    store.setState({ connection: away(), stale: true });
-    schedule(delay, planned === null ? "soon" : "when told");
-    options.onClose?.(code, delay);
-  }
-
-  /** @param {number} slept */
-  function onWake(slept) {
-    if (waiting === "soon" || (waiting === "when told" && slept > 0)) void attempt();
-    else if (networkIsGone()) socket?.doubt();
-    else socket?.check(slept);
-  }
-
-  function onOffline() {
-    // Loopback and local networks work without "the network": so ask before hanging up.
-    store.setState({ connection: "offline", stale: true });
-    socket?.doubt();
-  }
-
-  function stop() {
+  const stopped = () => {
     wanted = false;
-    hydrated = false;
-    stopWatching();
-    const old = reset();
     store.setState({ connection: "offline", stale: true });
-    return old;
-  }
-
-  if (options.autoConnect !== false && typeof document !== "undefined") connect();
-
+  };
   return {
     store,
-    connect,
-    retryNow: () => void (waiting !== "no" && attempt()),
-    leave: async () => stop()?.leave(),
-    close: () => stop()?.cut(CLOSE.NORMAL),
+    connect: () => void connect(),
+    retryNow: () => connection?.retryNow(),
+    async leave() {
+      await connection?.leave();
+      stopped();
+    },
+    close() {
+      connection?.close();
+      stopped();
+    },
   };
+}
+
+/**
+ * Whose tabs these are.
+ *
+ * @param {PresenceClientOptions} options
+ * @returns {Promise<string | null>} null: not known, so nothing is shared
+ */
+async function identity({ user, token, ticket }) {
+  if (user !== undefined) return user;
+  if (ticket !== undefined) return null;
+  if (token === undefined) return "cookie";
+  try {
+    const [, payload = ""] = (await reveal(token)).split(".");
+    const claims = JSON.parse(atob(payload.replace(/-/g, "+").replace(/_/g, "/")));
+    return typeof claims.sub === "string" ? claims.sub : null;
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -262,16 +132,4 @@ function httpBase(url) {
   const full = url === undefined ? page : new URL(url, page).href;
   if (full === undefined) return "";
   return full.replace(/^ws/, "http").replace(/(\/ws)?\/*$/, "");
-}
-
-/**
- * @param {unknown} error
- * @returns {number} the close code that says the same as this failed request
- */
-function codeOf(error) {
-  const status = error instanceof PresenceHttpError ? error.status : 0;
-  if (status === 401) return CLOSE.NOT_AUTHENTICATED;
-  if (status === 403) return CLOSE.NOT_ALLOWED;
-  if (status === 429) return CLOSE.TOO_MANY;
-  return CLOSE.NOT_HEARD;
 }

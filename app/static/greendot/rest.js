@@ -4,7 +4,7 @@
  * with a WebSocket).
  */
 
-import { PATHS } from "./protocol.js";
+import { CLOSE, PATHS } from "./protocol.js";
 
 const TIMEOUT = 10_000;
 
@@ -24,6 +24,18 @@ export class PresenceHttpError extends Error {
 }
 
 /**
+ * @param {unknown} error
+ * @returns {number} the close code that says the same as this failed request
+ */
+export function closeCodeOf(error) {
+  const status = error instanceof PresenceHttpError ? error.status : 0;
+  if (status === 401) return CLOSE.NOT_AUTHENTICATED;
+  if (status === 403) return CLOSE.NOT_ALLOWED;
+  if (status === 429) return CLOSE.TOO_MANY;
+  return CLOSE.NOT_HEARD;
+}
+
+/**
  * @param {Secret} secret
  * @returns {Promise<string>}
  */
@@ -36,8 +48,12 @@ export async function reveal(secret) {
  * @param {string} options.base the server's http(s) URL, without a slash at its end
  * @param {Secret} [options.token] without it, the browser's cookie speaks
  * @param {typeof globalThis.fetch} options.fetch
+ * @returns the calls of one attempt to connect
  */
 export function createRest({ base, token, fetch }) {
+  /** @type {Promise<string> | null} asked for once, whatever number of calls need it */
+  let revealed = null;
+
   /**
    * @param {string} method
    * @param {string} path
@@ -46,7 +62,9 @@ export function createRest({ base, token, fetch }) {
   async function call(method, path) {
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
-    if (token !== undefined) headers["Authorization"] = `Bearer ${await reveal(token)}`;
+    if (token !== undefined) {
+      headers["Authorization"] = `Bearer ${await (revealed ??= reveal(token))}`;
+    }
     const credentials = token === undefined ? "include" : "omit";
     const response = await fetch(base + path, {
       method,

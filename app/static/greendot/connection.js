@@ -1,0 +1,243 @@
+/**
+ * This page's own line to the server: connects, hydrates the store, reconnects, and
+ * says honestly when it cannot vouch for what the store holds.
+ */
+
+import { retryDelay } from "./backoff.js";
+import { networkIsGone, watchPage } from "./page.js";
+import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastBound, mayRetry } from "./protocol.js";
+import { closeCodeOf, createRest, reveal } from "./rest.js";
+import { openSocket } from "./socket.js";
+import { after } from "./timers.js";
+
+/** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
+/** @typedef {import("./protocol.js").Frame} Frame */
+/** @typedef {import("./protocol.js").WireStatus} WireStatus */
+/** @typedef {import("./socket.js").PresenceSocket} PresenceSocket */
+/** @typedef {import("./store.js").PresenceStore} PresenceStore */
+
+/** @typedef {ReturnType<typeof createRest>} Rest */
+
+/**
+ * @typedef {object} Connection
+ * @property {() => void} connect does nothing while it is connected or trying
+ * @property {() => void} retryNow end the present wait for the next try
+ * @property {(slept: number) => void} wake there is reason to look at the socket
+ * @property {() => Promise<void>} leave offline at once, without grace
+ * @property {() => void} close end this page's part; the server's grace applies
+ * @property {() => number} interval heartbeat interval in milliseconds
+ */
+
+/**
+ * @param {string} base the server's http(s) URL, without a slash at its end
+ * @param {PresenceClientOptions} options
+ * @param {PresenceStore} store
+ * @returns {Connection}
+ */
+export function createConnection(base, options, store) {
+  const random = options.random ?? Math.random;
+  const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+
+  let wanted = false;
+  let tries = 0; // tells an answer to an earlier try from one to the current
+  let hydrated = false;
+  let lostAt = 0;
+  let interval = 20_000;
+  let stopWatching = () => {};
+  let cancelRetry = () => {};
+  /** @type {"no" | "soon" | "when told"} whether a retry waits, and by whose word */
+  let waiting = "no";
+  /** @type {PresenceSocket | null} */
+  let socket = null;
+  /** @type {number | null} when the server wants a planned reconnect */
+  let comeBackAt = null;
+  /** @type {Set<string>} users of whom an event came on the current socket */
+  let live = new Set();
+  let snapshotted = false;
+
+  const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
+
+  function connect() {
+    if (wanted) return;
+    wanted = true;
+    lostAt = Date.now();
+    stopWatching = watchPage({ onWake: wake, onOffline });
+    void attempt();
+  }
+
+  /** Forget the current socket, its retry and every answer still under way. */
+  function reset() {
+    tries += 1;
+    cancelRetry();
+    waiting = "no";
+    comeBackAt = null;
+    live = new Set();
+    snapshotted = false;
+    const old = socket;
+    socket = null;
+    return old;
+  }
+
+  async function attempt() {
+    reset()?.cut(CLOSE.NORMAL);
+    const current = tries;
+    store.setState({ connection: away() });
+    const { token } = options;
+    const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
+    if (mayHydrate()) void hydrate(rest, current);
+    let address;
+    try {
+      address = await socketAddress(rest);
+    } catch (error) {
+      if (current === tries) lost(closeCodeOf(error));
+      return;
+    }
+    if (current !== tries) return;
+    socket = openSocket(address, options.WebSocket ?? WebSocket, {
+      onFrame: (frame) => current === tries && receive(frame),
+      onQuiet: (quiet) => current === tries && setQuiet(quiet),
+      onClosed: (code) => current === tries && lost(code),
+      onSent: (frame) => options.onFrame?.(frame, "out"),
+    });
+  }
+
+  /** @param {Rest} rest */
+  async function socketAddress(rest) {
+    const address = new URL(base.replace(/^http/, "ws") + PATHS.SOCKET);
+    if (options.ticket !== undefined) {
+      address.searchParams.set("ticket", await reveal(options.ticket));
+    } else if (options.token !== undefined) {
+      address.searchParams.set("ticket", await rest.ticket());
+    }
+    return address.href;
+  }
+
+  /** Not over what a socket once said: REST cannot tell whether that still holds. */
+  function mayHydrate() {
+    const known = Object.keys(store.getState().timestamps).length > 0;
+    return options.hydrate !== false && !hydrated && !known;
+  }
+
+  /**
+   * @param {Rest} rest
+   * @param {number} current
+   */
+  async function hydrate(rest, current) {
+    try {
+      const statuses = await rest.statuses();
+      // The snapshot is newer and complete: REST only fills the time before it.
+      if (current !== tries || snapshotted) return;
+      hydrated = true;
+      store.getState().setMultipleStatuses(statuses);
+      store.setState({ stale: false });
+    } catch (error) {
+      // With a ticket the socket has credentials of its own, and REST may have none.
+      const code = closeCodeOf(error);
+      if (current !== tries || mayRetry(code) || options.ticket !== undefined) return;
+      lost(code);
+    }
+  }
+
+  /** @param {Frame} frame */
+  function receive({ event, data }) {
+    if (event === FROM_SERVER.WELCOME) {
+      interval = Number(data["heartbeat_interval"]) * 1000 || interval;
+      store.setState({ connection: "live" });
+    } else if (event === FROM_SERVER.SNAPSHOT) {
+      const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
+      // The first map may have been read before the last events were made. A later one
+      // is sent because somebody ceased to be relevant: whoever is missing is gone.
+      store.applySnapshot(statuses, live, snapshotted ? new Set() : live);
+      snapshotted = true;
+      hydrated = true;
+      store.setState({ stale: false });
+    } else if (event === FROM_SERVER.STATUS) {
+      const id = String(data["user_id"]);
+      live.add(id);
+      const online = data["status"] === ONLINE;
+      store.getState().setStatus(id, online, Number(data["timestamp"]));
+    } else if (event === FROM_SERVER.HEARTBEAT_ACK) {
+      lostAt = 0; // the connection has proved itself: the next outage is a new one
+    } else if (event === FROM_SERVER.GOING_AWAY) {
+      planReconnect(Number(data["reconnect_in"]) * 1000 || 0);
+    }
+    options.onFrame?.({ event, data }, "in");
+  }
+
+  /** @param {boolean} quiet */
+  function setQuiet(quiet) {
+    store.setState(
+      quiet
+        ? { connection: away(), stale: true }
+        : { connection: "live", stale: !snapshotted },
+    );
+  }
+
+  /** @param {number} delay */
+  function planReconnect(delay) {
+    comeBackAt = Date.now() + delay;
+    schedule(delay, "when told");
+  }
+
+  /**
+   * @param {number} delay
+   * @param {"soon" | "when told"} why
+   */
+  function schedule(delay, why) {
+    cancelRetry();
+    waiting = why;
+    cancelRetry = after(delay, () => void attempt());
+  }
+
+  /** @param {number} code */
+  function lost(code) {
+    const planned = comeBackAt;
+    reset()?.cut(CLOSE.NORMAL);
+    if (!mayRetry(code)) {
+      stop();
+      options.onClose?.(code, null);
+      options.onDenied?.(code);
+      return;
+    }
+    const now = Date.now();
+    lostAt ||= now;
+    const delay =
+      planned === null
+        ? retryDelay(now - lostAt, leastBound(code), random)
+        : Math.max(0, planned - now);
+    store.setState({ connection: away(), stale: true });
+    schedule(delay, planned === null ? "soon" : "when told");
+    options.onClose?.(code, delay);
+  }
+
+  /** @param {number} slept */
+  function wake(slept) {
+    if (waiting === "soon" || (waiting === "when told" && slept > 0)) void attempt();
+    else if (networkIsGone()) socket?.doubt();
+    else socket?.check(slept);
+  }
+
+  function onOffline() {
+    // Loopback and local networks work without "the network": so ask before hanging up.
+    store.setState({ connection: "offline", stale: true });
+    socket?.doubt();
+  }
+
+  function stop() {
+    wanted = false;
+    hydrated = false;
+    stopWatching();
+    const old = reset();
+    store.setState({ connection: "offline", stale: true });
+    return old;
+  }
+
+  return {
+    connect,
+    wake,
+    retryNow: () => void (waiting !== "no" && attempt()),
+    leave: async () => stop()?.leave(),
+    close: () => stop()?.cut(CLOSE.NORMAL),
+    interval: () => interval,
+  };
+}

@@ -1,0 +1,167 @@
+/**
+ * React bindings, over useSyncExternalStore: a component is rendered again only when
+ * what it shows has changed.
+ */
+
+import {
+  createContext,
+  createElement,
+  useCallback,
+  useContext,
+  useEffect,
+  useMemo,
+  useState,
+  useSyncExternalStore,
+} from "react";
+import { createPresenceClient } from "./client.js";
+import { of } from "./store.js";
+
+/** @typedef {import("./client.js").PresenceClient} PresenceClient */
+/** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
+/** @typedef {import("./store.js").ConnectionState} ConnectionState */
+/** @typedef {import("./store.js").PresenceState} PresenceState */
+
+const Greendot = createContext(/** @type {PresenceClient | null} */ (null));
+
+/**
+ * Connects while it is mounted. Its props are the client's options and are read once:
+ * give it a `key` (the user's id, say) to start anew.
+ *
+ * @param {PresenceClientOptions & {
+ *   client?: PresenceClient, children?: import("react").ReactNode,
+ * }} props `client`: one that you made, and connect and leave yourself
+ */
+export function GreendotProvider({ client: given, children, ...options }) {
+  const [client] = useState(
+    () => given ?? createPresenceClient({ ...options, autoConnect: false }),
+  );
+  useEffect(() => {
+    if (given !== undefined) return undefined;
+    client.connect();
+    return () => client.close();
+  }, [client, given]);
+  return createElement(Greendot.Provider, { value: client }, children);
+}
+
+/**
+ * @returns {PresenceClient} for `leave()` at sign-out, `retryNow()`, and the store
+ */
+export function useGreendot() {
+  const client = useContext(Greendot);
+  if (client === null) throw new Error("there is no <GreendotProvider> around this");
+  return client;
+}
+
+/**
+ * @template T
+ * @param {(state: PresenceState) => T} select gives the same value for the same state
+ * @returns {T}
+ */
+function usePresenceState(select) {
+  const { store } = useGreendot();
+  return useSyncExternalStore(
+    store.subscribe,
+    () => select(store.getState()),
+    () => select(store.getInitialState()),
+  );
+}
+
+/**
+ * @param {string} userId
+ * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online` only
+ *   while somebody vouches for it; `lastSeen` in milliseconds since the epoch; `known`:
+ *   the server is heard and has told of this user
+ */
+export function usePresence(userId) {
+  const { store } = useGreendot();
+  const subscribe = useCallback(
+    (/** @type {() => void} */ wake) => store.subscribeUser(userId, wake),
+    [store, userId],
+  );
+  const online = useSyncExternalStore(
+    subscribe,
+    () => store.getState().isOnline(userId),
+    () => false,
+  );
+  const lastSeen = useSyncExternalStore(
+    subscribe,
+    () => of(store.getState().lastSeen, userId) ?? null,
+    () => null,
+  );
+  const known = useSyncExternalStore(
+    subscribe,
+    () => !store.getState().stale && Object.hasOwn(store.getState().statuses, userId),
+    () => false,
+  );
+  return useMemo(() => ({ online, lastSeen, known }), [online, lastSeen, known]);
+}
+
+/**
+ * @returns {string[]} ids of all friends and conversation partners who are online
+ */
+export function useOnlineFriends() {
+  // As one text, so that React sees an unchanged list as unchanged. Ids have no blanks.
+  const ids = usePresenceState(({ statuses, isOnline }) =>
+    Object.keys(statuses).filter(isOnline).sort().join(" "),
+  );
+  return useMemo(() => (ids === "" ? [] : ids.split(" ")), [ids]);
+}
+
+/**
+ * @returns {ConnectionState} how this page's own connection is
+ */
+export function useConnection() {
+  return usePresenceState(({ connection }) => connection);
+}
+
+/** @type {Record<string, import("react").CSSProperties>} */
+const STYLES = {
+  badge: { display: "inline-flex", alignItems: "center", gap: "0.4em" },
+  dot: {
+    boxSizing: "border-box",
+    width: "0.7em",
+    height: "0.7em",
+    flex: "none",
+    border: "0.15em solid #7c8881",
+    borderRadius: "50%",
+  },
+  online: { borderColor: "#1fae5b", background: "#1fae5b" },
+  unknown: { borderStyle: "dotted" },
+  unseen: {
+    position: "absolute",
+    width: 1,
+    height: 1,
+    overflow: "hidden",
+    clipPath: "inset(50%)",
+    whiteSpace: "nowrap",
+  },
+};
+
+const WORDS = { online: "Online", offline: "Offline", unknown: "Unknown" };
+
+/**
+ * The dot: full and green, or a grey ring; dotted while nobody can vouch for it. Says
+ * the same in words to screen readers, and to everybody with `words`.
+ *
+ * @param {object} props
+ * @param {string} props.userId
+ * @param {boolean} [props.words] show the words beside the dot
+ * @param {string} [props.className]
+ */
+export function OnlineBadge({ userId, words = false, className = "greendot-badge" }) {
+  const { online, known } = usePresence(userId);
+  const presence = online ? "online" : known ? "offline" : "unknown";
+  return createElement(
+    "span",
+    { className, "data-presence": presence, style: STYLES["badge"] },
+    createElement("span", {
+      "aria-hidden": true,
+      style: { ...STYLES["dot"], ...STYLES[presence] },
+    }),
+    createElement(
+      "span",
+      words ? null : { style: STYLES["unseen"] },
+      WORDS[presence],
+    ),
+  );
+}

@@ -1,0 +1,263 @@
+/**
+ * One socket for all tabs of a browser that show the same user. A lock of the browser
+ * (Web Locks) makes one tab the leader: it alone has a connection, and tells the others
+ * by BroadcastChannel. When its tab is closed, the next in the queue leads.
+ */
+
+import { watchPage } from "./page.js";
+import { applied, patchBetween, wholePatch } from "./patches.js";
+import { after } from "./timers.js";
+
+/** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./patches.js").Patch} Patch */
+/** @typedef {import("./store.js").PresenceStore} PresenceStore */
+
+/**
+ * What tabs say to each other. Followers ask, the leader tells.
+ *
+ * @typedef {Patch & {
+ *   from: string,
+ *   kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch",
+ *   to?: string, slept?: number, code?: number, interval?: number,
+ * }} Message
+ */
+
+const LEAVE_TIMEOUT = 2_000;
+// The lock outlives the goodbye a little, so that nobody leads on before hearing it.
+const LOCK_AFTER_LEFT = 300;
+const BEAT_SHARE = 0.75; // as for the server's heartbeats: silence shows in one interval
+// A leader that is silent for so long is frozen: intervals, and milliseconds at least.
+const STEAL_AFTER = 1.5;
+const STEAL_AFTER_LEAST = 5_000;
+
+/** @returns {boolean} */
+export const canShare = () =>
+  typeof BroadcastChannel !== "undefined" &&
+  typeof navigator !== "undefined" &&
+  navigator.locks !== undefined; // only in secure contexts: https, or localhost
+
+/**
+ * @param {string} name the same in all tabs of one user, and in no other
+ * @param {PresenceStore} store
+ * @param {Connection} own used while this tab leads
+ * @param {(code: number) => void} onDenied another tab was refused for all of us
+ * @returns {Connection & {denied: (code: number) => void}} `denied`: `own` was refused
+ */
+export function shareAmongTabs(name, store, own, onDenied) {
+  const me = Math.random().toString(36).slice(2);
+  /** @type {BroadcastChannel | null} */
+  let channel = null;
+  /** @type {AbortController | null} */
+  let waiting = null;
+  let leading = false;
+  let release = () => {};
+  /** @type {string | null} whose patches are understood: its whole map has come */
+  let leader = null;
+  let interval = own.interval();
+  const nothing = () => {};
+  let unsubscribe = nothing;
+  let stopWatching = nothing;
+  let cancelBeat = nothing;
+  let cancelQuiet = nothing;
+  let cancelSteal = nothing;
+  let onLeft = nothing;
+
+  /** @param {Omit<Message, "from">} message */
+  const post = (message) => channel?.postMessage({ from: me, ...message });
+
+  function connect() {
+    if (channel !== null) return;
+    channel = new BroadcastChannel(name);
+    channel.onmessage = ({ data }) => receive(data);
+    follow();
+  }
+
+  // --- Following
+
+  function follow() {
+    leader = null;
+    store.setState({ connection: "reconnecting", stale: true });
+    stopWatching = watchPage({
+      onWake: (slept) => post({ kind: "wake", slept }),
+      onOffline: nothing, // the leader sees it too, and tells
+    });
+    queue(false);
+    post({ kind: "hello" });
+    expectLeader();
+  }
+
+  /** @param {boolean} steal */
+  function queue(steal) {
+    waiting?.abort();
+    const ours = new AbortController();
+    waiting = ours;
+    const options = steal ? { steal } : { signal: ours.signal };
+    navigator.locks
+      .request(name, options, () => {
+        if (waiting !== ours || channel === null) return undefined;
+        return new Promise((resolve) => lead(() => resolve(undefined)));
+      })
+      .catch(() => {
+        // Aborted by ourselves, or stolen from us: our page was frozen too long.
+        if (leading && waiting === ours) stepDown();
+      });
+  }
+
+  function expectLeader() {
+    cancelQuiet();
+    cancelSteal();
+    cancelQuiet = after(interval, () =>
+      store.setState({ connection: "reconnecting", stale: true }),
+    );
+    // Not all at once: the first to take over greets the others.
+    const known = leader === null ? 0 : interval * STEAL_AFTER;
+    const patience = Math.max(STEAL_AFTER_LEAST, known) * (1 + Math.random() / 2);
+    cancelSteal = after(patience, () => queue(true));
+  }
+
+  function stopFollowing() {
+    stopWatching();
+    cancelQuiet();
+    cancelSteal();
+  }
+
+  /** @param {Message} message */
+  function apply(message) {
+    if (message.to !== undefined && message.to !== me) {
+      if (leader === message.from) expectLeader(); // not for us, but a sign of life
+      return;
+    }
+    if (message.whole !== true && leader !== message.from) {
+      post({ kind: "hello" }); // a leader whom we do not know yet
+      return;
+    }
+    leader = message.from;
+    interval = message.interval ?? interval;
+    expectLeader();
+    const state = store.getState();
+    const next = applied(state, message);
+    const isNews = next.statuses !== undefined || next.stale !== state.stale;
+    if (isNews || next.connection !== state.connection) store.setState(next);
+  }
+
+  // --- Leading
+
+  /** @param {() => void} unlock */
+  function lead(unlock) {
+    leading = true;
+    release = unlock;
+    stopFollowing();
+    own.connect();
+    tellAll();
+    unsubscribe = store.subscribe((state, previous) => {
+      tell(patchBetween(previous, state));
+    });
+    waitToBeat();
+  }
+
+  /** Every word to the others is a sign of life; where there is none, a beat is. */
+  function waitToBeat() {
+    cancelBeat();
+    cancelBeat = after(own.interval() * BEAT_SHARE, () => {
+      const { connection, stale } = store.getState();
+      tell({ connection, stale });
+    });
+  }
+
+  /** @param {Patch & {to?: string}} patch */
+  function tell(patch) {
+    post({ kind: "patch", interval: own.interval(), ...patch });
+    waitToBeat();
+  }
+
+  /** @param {string} [to] */
+  function tellAll(to) {
+    tell({ ...wholePatch(store.getState()), ...(to === undefined ? {} : { to }) });
+  }
+
+  function stopLeading() {
+    leading = false;
+    unsubscribe();
+    cancelBeat();
+  }
+
+  function stepDown() {
+    stopLeading();
+    own.close();
+    follow();
+  }
+
+  // --- Both
+
+  /** @param {Message} message */
+  function receive(message) {
+    const { kind } = message;
+    if (kind === "left" || kind === "denied") {
+      if (leading) own.close();
+      stop();
+      if (kind === "denied") onDenied(message.code ?? 0);
+      onLeft();
+    } else if (leading) {
+      if (kind === "hello") tellAll(message.from);
+      else if (kind === "wake") own.wake(message.slept ?? 0);
+      else if (kind === "retry") own.retryNow();
+      else if (kind === "leave") void leave();
+    } else if (kind === "patch") apply(message);
+  }
+
+  async function leave() {
+    if (channel === null) return;
+    if (leading) {
+      stopLeading(); // first: what follows is said here and by "left"
+      post({ kind: "patch", connection: "offline", stale: true });
+      await own.leave();
+      post({ kind: "left" });
+      stop();
+      return;
+    }
+    const left = new Promise((resolve) => {
+      onLeft = () => resolve(undefined);
+      after(LEAVE_TIMEOUT, onLeft);
+    });
+    post({ kind: "leave" });
+    await left;
+    stop();
+  }
+
+  function stop() {
+    if (channel === null) return;
+    stopFollowing();
+    if (leading) stopLeading();
+    const unlock = release;
+    release = nothing;
+    after(LOCK_AFTER_LEFT, unlock);
+    waiting?.abort();
+    waiting = null;
+    // Closing at once would drop what was just posted in some browsers.
+    const old = channel;
+    channel = null;
+    old.onmessage = null;
+    after(0, () => old.close());
+    store.setState({ connection: "offline", stale: true });
+  }
+
+  return {
+    connect,
+    wake: (slept) => (leading ? own.wake(slept) : post({ kind: "wake", slept })),
+    retryNow: () => (leading ? own.retryNow() : post({ kind: "retry" })),
+    leave,
+    close() {
+      const led = leading;
+      const unlock = release;
+      release = nothing;
+      stop();
+      if (led) own.close();
+      unlock(); // nobody left: the next tab leads at once
+    },
+    denied(code) {
+      post({ kind: "denied", code });
+      stop();
+    },
+    interval: () => interval,
+  };
+}

@@ -1,0 +1,58 @@
+/** A page with the real React and Zustand, to see who is rendered when. */
+
+import {
+  GreendotProvider,
+  OnlineBadge,
+  useConnection,
+  useGreendot,
+  useOnlineFriends,
+  usePresence,
+} from "greendot-client/react";
+import { StrictMode, createElement, useRef } from "react";
+import { createRoot } from "react-dom/client";
+import { useStore } from "zustand";
+
+const { options, users } = window.test;
+
+function useRenders() {
+  const renders = useRef(0);
+  renders.current += 1;
+  return renders.current;
+}
+
+function Row({ id }) {
+  const { online, lastSeen, known } = usePresence(id);
+  const renders = useRenders();
+  return createElement(
+    "li",
+    { id, "data-renders": renders },
+    createElement(OnlineBadge, { userId: id }),
+    createElement("code", null, JSON.stringify({ online, known, seen: lastSeen !== null })),
+  );
+}
+
+function Zustand({ id }) {
+  const { store } = useGreendot();
+  const online = useStore(store, (state) => state.statuses[id] === true);
+  return createElement("p", { id: "zustand", "data-renders": useRenders() }, String(online));
+}
+
+function Friends() {
+  return createElement("p", { id: "friends" }, useOnlineFriends().join(" "));
+}
+
+function Line() {
+  window.client = useGreendot();
+  return createElement("p", { id: "line" }, useConnection());
+}
+
+const page = createElement(
+  GreendotProvider,
+  options,
+  createElement("ul", null, ...users.map((id) => createElement(Row, { key: id, id }))),
+  createElement(Zustand, { id: users[0] }),
+  createElement(Friends),
+  createElement(Line),
+);
+window.root = createRoot(document.body.appendChild(document.createElement("div")));
+window.root.render(window.test.strict ? createElement(StrictMode, null, page) : page);

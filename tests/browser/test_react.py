@@ -1,0 +1,187 @@
+"""The React bindings, with the real React and Zustand, and the example application."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from config import PROJECT_ROOT
+from tests.browser.needed import node_modules, npm
+from tests.clients import Client
+from tests.servers import free_port
+from tests.system import wait_until
+
+pytestmark = pytest.mark.timeout(300)
+
+HERE = Path(__file__).parent
+PACKAGE = PROJECT_ROOT / "app" / "static" / "greendot"
+EXAMPLE = PROJECT_ROOT / "examples" / "react"
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def script(tmp_path_factory) -> str:
+    """The test page's script with React and Zustand in it."""
+    modules = node_modules()
+    out = tmp_path_factory.mktemp("bundle") / "page.js"
+    subprocess.run(
+        [
+            modules / ".bin" / "esbuild",
+            HERE / "react" / "page.js",
+            "--bundle",
+            "--format=esm",
+            f"--alias:greendot-client/react={PACKAGE / 'react.js'}",
+            f"--outfile={out}",
+            "--log-level=error",
+        ],
+        check=True,
+        env={**os.environ, "NODE_PATH": str(modules)},
+    )
+    return out.read_text()
+
+
+@pytest.fixture
+def names(site):
+    number = next(numbers)
+    found = [f"react-{number}-{name}" for name in ("me", "one", "two")]
+    site.befriend(*found)
+    return found
+
+
+@pytest.fixture
+def open_page(site, open_tab, script, names):
+    """The test page, at the site's own origin."""
+
+    def open_(*, strict: bool = False) -> Page:
+        page = open_tab().page
+        html = '<!doctype html><title>React</title><link rel="icon" href="data:,">'
+        page.route(
+            "**/react-page",
+            lambda route: route.fulfill(body=html, content_type="text/html"),
+        )
+        test = {
+            "strict": strict,
+            "users": names[1:],
+            "options": {"token": site.token(names[0])},
+        }
+        page.goto(site.url() + "/react-page")
+        page.evaluate(f"window.test = {json.dumps(test)}")
+        page.add_script_tag(content=script, type="module")
+        expect(page.locator("#line")).to_have_text("live")
+        return page
+
+    return open_
+
+
+def badge(page: Page, user: str):
+    return page.locator(f"#{user} .greendot-badge")
+
+
+def test_a_change_renders_only_whom_it_concerns(site, open_page, names):
+    _, one, two = names
+    page = open_page()
+    expect(badge(page, one)).to_have_attribute("data-presence", "offline")
+    before = page.locator(f"#{two}").get_attribute("data-renders")
+    with Client(site, one).opened():
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+        expect(badge(page, one)).to_have_text("Online")
+        expect(page.locator("#friends")).to_have_text(one)
+        expect(page.locator("#zustand")).to_have_text("true")
+    expect(badge(page, one)).to_have_attribute("data-presence", "offline")
+    expect(page.locator("#zustand")).to_have_text("false")
+    seen = json.loads(page.locator(f"#{one} code").text_content())
+    assert seen == {"online": False, "known": True, "seen": True}
+    assert page.locator(f"#{two}").get_attribute("data-renders") == before
+    assert page.locator("#zustand").get_attribute("data-renders") == "3"
+
+
+def test_strict_mode_and_unmounting(site, open_page, names):
+    me, one, _ = names
+    page = open_page(strict=True)
+    with Client(site, one).opened():
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+    page.evaluate("root.unmount()")
+    wait_until(lambda: not site.is_online(me))
+
+
+def test_after_leaving_nobody_is_shown_as_green(site, open_page, names):
+    _, one, _ = names
+    page = open_page()
+    with Client(site, one).opened():
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+        page.evaluate("client.leave()")
+        expect(badge(page, one)).to_have_attribute("data-presence", "unknown")
+        expect(badge(page, one)).to_have_text("Unknown")
+        expect(page.locator("#friends")).to_have_text("")
+        page.evaluate("client.connect()")
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+
+
+@pytest.fixture(scope="module")
+def example(site, tmp_path_factory):
+    """examples/react, built with the client as `npm pack` makes it, and served."""
+    modules = node_modules(EXAMPLE)
+    folder = tmp_path_factory.mktemp("pack")
+    npm("pack", "--pack-destination", str(folder), folder=PACKAGE)
+    (packed,) = folder.iterdir()
+    npm("install", "--no-save", "--no-package-lock", str(packed), folder=EXAMPLE)
+    vite = modules / ".bin" / "vite"
+    subprocess.run([vite, "build"], cwd=EXAMPLE, check=True, capture_output=True)
+    port = free_port()
+    served = subprocess.Popen(
+        [vite, "preview", "--port", str(port), "--strictPort", "--host", "127.0.0.1"],
+        cwd=EXAMPLE,
+        env={**os.environ, "GREENDOT_URL": site.url()},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    yield f"http://127.0.0.1:{port}"
+    served.terminate()
+    served.wait()
+
+
+def test_the_example_shows_green_dots(example, site, open_tab, picture):
+    wait_until(lambda: not site.is_online("ada") and not site.is_online("grace"))
+    ada, grace = open_tab(), open_tab()
+    wait_until(lambda: answers(ada.page, example + "/?user=ada"))
+    row = ada.page.locator("li", has_text="grace").locator(".greendot-badge")
+    expect(row).to_have_text("Offline")
+    grace.page.goto(example + "/?user=grace")
+    expect(row).to_have_text("Online")
+    expect(ada.page.locator("#count")).to_have_text("grace online")
+    picture(ada.page, "example-react")
+    grace.page.close()
+    expect(row).to_have_text("Offline")
+    ada.page.close()
+
+
+def answers(page: Page, url: str) -> bool:
+    try:
+        return page.goto(url).ok
+    except Exception:  # noqa: BLE001 - Vite is not there yet
+        return False
+
+
+def test_the_packed_types_are_those_of_the_source(tmp_path):
+    node_modules()
+    subprocess.run(
+        [
+            node_modules() / ".bin" / "tsc",
+            "--project",
+            HERE / "tsconfig.types.json",
+            "--outDir",
+            tmp_path,
+        ],
+        check=True,
+    )
+    fresh = {path.name: path.read_text() for path in tmp_path.iterdir()}
+    kept = {path.name: path.read_text() for path in (PACKAGE / "types").iterdir()}
+    assert kept == fresh, (
+        "run: tests/browser/node_modules/.bin/tsc -p tests/browser/tsconfig.types.json"
+    )
