@@ -1,0 +1,344 @@
+"""README.md is true: its clients, commands and tables are tried as they stand there."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from app.processes import read_procfile
+from config import PROJECT_ROOT, Settings, SettingsError
+from tests.clients import Client
+from tests.docs.pages import Page, code
+from tests.servers import is_required
+from tests.system import JWT_SECRET, SERVICE_KEY, System, wait_until
+
+PAGE = Page("README.md")
+PACKAGE = PROJECT_ROOT / "app" / "static" / "greendot"
+BIN = Path(sys.executable).parent
+Start = Callable[..., Path]
+SHOWN_FOLDER = "/tmp/graph"  # noqa: S108 - of the reader; here it is replaced
+
+
+def name(user: str) -> str:
+    """A user of this very test."""
+    return f"{user}-{os.urandom(4).hex()}"
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start a client as a process of its own; its output goes to the file returned."""
+    with contextlib.ExitStack() as stack:
+
+        def run(command: list[str], **environ: str) -> Path:
+            output = tmp_path / "output"
+            process = subprocess.Popen(
+                command,
+                cwd=tmp_path,
+                env={**os.environ, **environ},
+                stdout=stack.enter_context(output.open("wb")),
+                stderr=subprocess.STDOUT,
+            )
+            stack.callback(process.wait, 10)
+            stack.callback(process.send_signal, signal.SIGKILL)
+            return output
+
+        yield run
+
+
+def node() -> list[str]:
+    """Node with a WebSocket: from 22 on by itself, 20 has it behind a flag."""
+    binary = shutil.which("node")
+    flags: tuple[list[str], ...] = ([], ["--experimental-websocket"])
+    for flag in flags if binary else ():
+        has = subprocess.run(
+            [
+                binary,
+                *flag,
+                "-e",
+                "new WebSocket('ws://127.0.0.1:9').onerror = () => 0",
+            ],
+            capture_output=True,
+            check=False,
+        )
+        if has.returncode == 0:
+            return [binary, *flag]
+    message = "NOT TESTED: the README's JavaScript, for want of node >= 22"
+    if is_required("BROWSER"):
+        pytest.fail(message)
+    pytest.skip(message)
+
+
+def has_line(output: Path, *parts: str) -> Callable[[], bool]:
+    return lambda: any(
+        all(part in line for part in parts) for line in output.read_text().splitlines()
+    )
+
+
+def assert_follows(system: System, start: Start, command: list[str]) -> None:
+    """The client is online, sees a friend come and go, and its heartbeats count."""
+    ada, grace = name("ada"), name("grace")
+    system.befriend(ada, grace)
+    output = start(command, GREENDOT_URL=system.url(), GREENDOT_TOKEN=system.token(ada))
+    wait_until(has_line(output, "presence_snapshot", grace, "offline"), 20)
+    assert system.is_online(ada)
+    with Client(system, grace, web=1).opened() as friend:
+        wait_until(has_line(output, "friend_status_changed", grace, "online"))
+        wait_until(has_line(output, "heartbeat_ack"))
+        friend.send("leave")
+        wait_until(has_line(output, "friend_status_changed", grace, "offline"))
+
+
+@pytest.mark.e2e
+def test_the_python_client_works(system: System, start: Start, tmp_path: Path):
+    (tmp_path / "client.py").write_text(_client("python"))
+    assert_follows(system, start, [sys.executable, "client.py"])
+
+
+@pytest.mark.e2e
+def test_the_javascript_client_works(system: System, start: Start, tmp_path: Path):
+    (tmp_path / "client.mjs").write_text(_client("js"))
+    assert_follows(system, start, [*node(), "client.mjs"])
+
+
+def _client(language: str) -> str:
+    (text,) = [
+        block.text for block in PAGE.blocks("client") if block.language == language
+    ]
+    return text
+
+
+@pytest.mark.parametrize("language", ["python", "js"])
+def test_the_clients_are_short(language: str):
+    lines = [
+        line
+        for line in _client(language).splitlines()
+        if line.strip() and not line.startswith(("import ", "from "))
+    ]
+    assert len(lines) <= 25
+
+
+@pytest.mark.e2e
+def test_the_client_for_pages_works(system: System, start: Start, tmp_path: Path):
+    # As npm installs it from a folder: by a link.
+    (tmp_path / "node_modules").mkdir()
+    (tmp_path / "node_modules" / "greendot-client").symlink_to(PACKAGE)
+    (tmp_path / "page.mjs").write_text(
+        "const { GREENDOT_URL: url, GREENDOT_TOKEN: token } = process.env;\n"
+        + PAGE.block("page").text
+        + "presence.connect();\n"  # by itself it connects in pages only
+    )
+    ada, grace = name("ada"), name("grace")
+    system.befriend(ada, grace)
+    output = start(
+        [*node(), "page.mjs"],
+        GREENDOT_URL=system.url(),
+        GREENDOT_TOKEN=system.token(ada),
+    )
+    wait_until(lambda: system.is_online(ada), 20)
+    with Client(system, grace, web=1).opened():
+        wait_until(has_line(output, f"online: {grace}"))
+
+
+def test_the_react_bindings_are_named_as_they_are():
+    """The browser tests run them; this is about the names in the README."""
+    imported = re.search(r"import \{ (.*) \} from \"(.*)\";", PAGE.block("react").text)
+    assert imported is not None
+    package = json.loads((PACKAGE / "package.json").read_text())
+    path = imported[2].replace(package["name"], ".")
+    bindings = (PACKAGE / package["exports"][path]["default"]).read_text()
+    for binding in imported[1].split(", "):
+        assert f"export function {binding}(" in bindings
+    options = bindings + (PACKAGE / "client.js").read_text()
+    given = set(re.findall(r"\b(\w+)=\{?\"?", PAGE.block("react").text))
+    for prop in given - {"key"}:
+        assert re.search(rf"\b{prop}\b", options), prop
+
+
+@pytest.mark.e2e
+def test_the_token_is_taken(system: System):
+    done = subprocess.run(
+        [sys.executable, "-c", PAGE.block("token").text],
+        env={**os.environ, "PRESENCE_JWT_SECRET": JWT_SECRET},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    token = done.stdout.strip()
+    path = "/api/friends/online-status"
+    assert system.request("GET", path, token=token)[0] == 200
+
+
+@pytest.mark.e2e
+def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
+    # curl fails where the server refuses, and the shell at the first failure.
+    (tmp_path / ".curlrc").write_text("fail-with-body\nsilent\nshow-error\n")
+    graph = tmp_path / "graph"
+    environ = {
+        **system.environ,
+        "CURL_HOME": str(tmp_path),
+        "GREENDOT_URL": system.url(),
+        "GREENDOT_VAR": str(tmp_path / "var"),
+        "KEY": SERVICE_KEY,
+    }
+    blocks = [*PAGE.blocks("curl"), PAGE.block("csv")]
+    assert len(blocks) == 4
+    for block in blocks:
+        command = block.text.replace(SHOWN_FOLDER, str(graph))
+        command = command.replace(".venv/bin/", f"{BIN}/")
+        done = subprocess.run(
+            ["bash", "-euc", command],
+            env=environ,
+            cwd=PROJECT_ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert _friends(system, "ann") == {"bob"}  # cleo is pending
+    assert _partners(system, "ann") == {"bob", "cleo", "dan"}
+    assert _friends(system, "eve") == _partners(system, "eve") == {"fay"}
+    for user_id in ("ann", "bob", "cleo", "dan", "eve", "fay"):
+        system.admin("DELETE", f"/users/{user_id}")
+    for conversation in ("lunch", "trip", "books"):
+        system.admin("DELETE", f"/conversations/{conversation}")
+
+
+def _friends(system: System, user_id: str) -> set[str]:
+    return _statuses(system, user_id, "/api/friends/online-status")
+
+
+def _partners(system: System, user_id: str) -> set[str]:
+    return _statuses(system, user_id, "/api/conversations/online-status")
+
+
+def _statuses(system: System, user_id: str, path: str) -> set[str]:
+    status, answer = system.request("GET", path, token=system.token(user_id))
+    assert status == 200
+    return set(answer["data"]["statuses"])
+
+
+def test_the_processes_are_those_of_the_procfile():
+    lines = [
+        re.sub(r"^PORT=\d+ ", "", line)
+        for line in PAGE.block("processes").text.splitlines()
+    ]
+    procfile = read_procfile(PROJECT_ROOT / "Procfile")
+    assert set(lines) == set(procfile.values())
+    assert lines.count(procfile["web"]) == 2
+
+
+def test_the_variables_of_production_are_enough():
+    exported = dict(
+        line.removeprefix("export ").split("=", 1)
+        for line in PAGE.block("settings").text.splitlines()
+    )
+    assert Settings.from_env(exported).demo is False
+
+
+def test_every_target_that_is_named_exists():
+    makefile = (PROJECT_ROOT / "Makefile").read_text()
+    for target in set(re.findall(r"\bmake (?:-s )?([a-z]+)\b", PAGE.text)):
+        # "and make" of a sentence is no target.
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
+
+
+# The table of settings
+
+SETTINGS = PAGE.table("variable", "default", "what")
+SECRET = {"SECRET_KEY": "s" * 32}
+
+
+class Asked(dict[str, str]):
+    """An environment that remembers what it was asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(SECRET)
+        self.names: set[str] = set()
+
+    def get(self, key: str, default: object = None) -> object:
+        self.names.add(key)
+        return super().get(key, default)
+
+
+def test_the_table_names_every_setting_and_no_other():
+    asked = Asked()
+    Settings.from_env(asked)
+    names = [code(row[0]) for row in SETTINGS]
+    assert len(names) == len(set(names))
+    assert set(names) == asked.names
+
+
+@pytest.mark.parametrize("row", SETTINGS, ids=lambda row: code(row[0]))
+def test_the_table_has_the_default(row: list[str]):
+    variable, default = code(row[0]), row[1]
+    names = {code(other[0]) for other in SETTINGS}
+    plain = Settings.from_env(SECRET)
+    if default.startswith("required"):
+        with pytest.raises(SettingsError, match=variable):
+            Settings.from_env({})
+        Settings.from_env({variable: "s" * 32})
+    elif default == "not set":
+        assert Settings.from_env({**SECRET, variable: ""}) == plain
+        field = variable.removeprefix("PRESENCE_").lower()
+        assert not getattr(plain, field)
+    elif code(default) in names:
+        other = {**SECRET, code(default): "redis://elsewhere:1/2"}
+        same = {**other, variable: "redis://elsewhere:1/2"}
+        assert Settings.from_env(other) == Settings.from_env(same) != plain
+    else:
+        value = code(default).replace("PROJECT", str(PROJECT_ROOT))
+        assert Settings.from_env({**SECRET, variable: value}) == plain
+
+
+# The table of routes
+
+_ROUTES = """
+import json
+from app.factory import create_app
+from config import Settings
+
+app = create_app(Settings.from_env({"SECRET_KEY": "s" * 32}))
+print(json.dumps([
+    [rule.rule, sorted(rule.methods - {"HEAD", "OPTIONS"})]
+    for rule in app.url_map.iter_rules()
+    if rule.endpoint != "static"
+]))
+"""
+
+
+def test_the_table_of_routes_is_that_of_the_application():
+    done = subprocess.run(
+        [sys.executable, "-c", _ROUTES],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    served = {
+        (method, re.sub(r"<(\w+)>", r"{\1}", rule))
+        for rule, methods in json.loads(done.stdout)
+        for method in methods
+    }
+    named = set()
+    for row in PAGE.table("route", "who", "what"):
+        *methods, path = code(row[0]).split()
+        named |= {(method, path) for method in methods}
+    assert named == served
+
+
+def test_no_page_points_to_a_file_that_is_not_there():
+    pages = [*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md")]
+    assert len(pages) >= 5
+    for page in pages:
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
+            assert (page.parent / link).exists(), f"{page}: {link}"
