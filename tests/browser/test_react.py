@@ -60,17 +60,12 @@ def open_page(site, open_tab, script, names):
 
     def open_(*, strict: bool = False) -> Page:
         page = open_tab().page
-        html = '<!doctype html><title>React</title><link rel="icon" href="data:,">'
-        page.route(
-            "**/react-page",
-            lambda route: route.fulfill(body=html, content_type="text/html"),
-        )
         test = {
             "strict": strict,
             "users": names[1:],
             "options": {"token": site.token(names[0])},
         }
-        page.goto(site.url() + "/react-page")
+        page.goto(site.url() + "/healthz")
         page.evaluate(f"window.test = {json.dumps(test)}")
         page.add_script_tag(content=script, type="module")
         expect(page.locator("#line")).to_have_text("live")

@@ -114,6 +114,9 @@ export function useConnection() {
   return usePresenceState(({ connection }) => connection);
 }
 
+const GREEN = "#1fae5b";
+const GREY = "#7c8881";
+
 /** @type {Record<string, import("react").CSSProperties>} */
 const STYLES = {
   badge: { display: "inline-flex", alignItems: "center", gap: "0.4em" },
@@ -122,11 +125,12 @@ const STYLES = {
     width: "0.7em",
     height: "0.7em",
     flex: "none",
-    border: "0.15em solid #7c8881",
+    borderWidth: "0.15em",
     borderRadius: "50%",
   },
-  online: { borderColor: "#1fae5b", background: "#1fae5b" },
-  unknown: { borderStyle: "dotted" },
+  online: { borderStyle: "solid", borderColor: GREEN, backgroundColor: GREEN },
+  offline: { borderStyle: "solid", borderColor: GREY, backgroundColor: "transparent" },
+  unknown: { borderStyle: "dotted", borderColor: GREY, backgroundColor: "transparent" },
   unseen: {
     position: "absolute",
     width: 1,
