@@ -88,6 +88,14 @@ def session(engine: Engine) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def empty_postgresql() -> Iterator[str]:
+    """The URL of an empty PostgreSQL database, for what is no fixture. The server
+    listens on a socket in the folder that the URL names as `host`."""
+    with _copy_of("template1") as url:
+        yield url
+
+
 @cache
 def _server() -> str:
     """The URL of the run's PostgreSQL server, which stops when the run ends."""

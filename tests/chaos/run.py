@@ -1,0 +1,133 @@
+"""One run: rounds of faults under churn, each followed by quiet, in which all has to
+become right."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Mapping, Sequence
+
+import redis
+
+from tests.chaos import truth
+from tests.chaos.device import MOST_BACKOFF
+from tests.chaos.faults import Injector
+from tests.chaos.graph import Graph, random_graph
+from tests.chaos.report import Report
+from tests.chaos.schedule import Fault
+from tests.chaos.stage import GRACE, HOLD, SWEEP, TTL, Stage
+from tests.chaos.swarm import Swarm
+from tests.chaos.witness import Witness
+
+log = logging.getLogger(__name__)
+
+USERS = 120
+DEVICES = 200
+CALM_SECONDS = 12.0
+"""Seconds of churn without any fault, before the first round."""
+BOUND = TTL + GRACE + SWEEP + HOLD + MOST_BACKOFF
+"""Within that many seconds after the last fault all must be right: what the server
+promises, and what a client may wait before it comes back."""
+LOOK_EVERY = 0.25
+STAYS_RIGHT = 0.75
+"""What has become right must still be so that much later."""
+
+
+class Run:
+    """A run on a stage that is up."""
+
+    def __init__(self, stage: Stage, seed: int) -> None:
+        graph = random_graph(random.Random(seed), USERS)  # noqa: S311
+        self._stage = stage
+        self._graph: Graph = graph
+        self._relevant: Mapping[str, frozenset[str]] = graph.relevant()
+        self.witness = Witness(stage.server.port)
+        self.injector = Injector(stage)
+        self.swarm = Swarm(stage, graph, self.witness, size=DEVICES, seed=seed)
+        self.report = Report(seed, DEVICES, USERS, logs=str(stage.folder))
+
+    async def go(self, rounds: Sequence[Sequence[Fault]]) -> Report:
+        """Do the rounds. The report has what was found, failures included."""
+        began = time.monotonic()
+        await asyncio.to_thread(self._graph.load, self._stage)
+        watching = asyncio.create_task(self.witness.run())
+        self.swarm.start()
+        try:
+            await asyncio.sleep(CALM_SECONDS)
+            await self.converge("calm")
+            for number, faults in enumerate(rounds, 1):
+                self.swarm.go_on()
+                names = [f"{fault.at:.1f} {fault.name}" for fault in faults]
+                log.info("round %d: %s", number, "; ".join(names))
+                await self.injector.run_round(faults)
+                await self.converge(f"round {number}")
+        finally:
+            await self.swarm.stop()
+            watching.cancel()
+        self.report.seconds = time.monotonic() - began
+        self._sum_up()
+        return self.report
+
+    async def converge(self, name: str) -> None:
+        """Let nobody come or go, and wait until all is right."""
+        self.swarm.hold()
+        began = time.monotonic()
+        right_since: float | None = None
+        while True:
+            problems = await self.problems()
+            now = time.monotonic()
+            if problems and now > began + BOUND:
+                log.error("%s: wrong: %s", name, "\n".join(problems))
+                self.report.wrong[name] = problems
+                return
+            if problems:
+                right_since = None
+            elif right_since is None:
+                right_since = now
+            elif now > right_since + STAYS_RIGHT:
+                break
+            await asyncio.sleep(LOOK_EVERY)
+        took = right_since - began
+        log.info("%s: right after %.2f s", name, took)
+        self.report.convergence.append(took)
+        missed = truth.missed(self.swarm.devices, self._relevant, self.witness)
+        self.report.missed += [f"{name}: {line}" for line in missed]
+
+    async def problems(self) -> list[str]:
+        """What is wrong now, in the clients and in Redis."""
+        for error in self.swarm.broken():
+            raise error
+        devices = self.swarm.devices
+        found = truth.check_clients(devices, self._relevant, self.witness)
+        expected = truth.Expected.of(devices)
+        try:
+            state = await asyncio.to_thread(self._read, expected)
+        except redis.RedisError as error:
+            return [*found, f"Redis cannot be read: {error}"]
+        return found + truth.check_redis(state, expected)
+
+    def _read(self, expected: truth.Expected) -> truth.State:
+        with self._stage.server.client() as client:
+            return truth.read_redis(client, self._graph.users, expected.held)
+
+    def _sum_up(self) -> None:
+        report, swarm = self.report, self.swarm
+        injected = self.injector.injected
+        judgement = truth.judge(self.witness, swarm.spans, injected)
+        report.injected = injected
+        report.transitions = len(self.witness.transitions)
+        report.events = swarm.events
+        report.duplicates = swarm.duplicates
+        report.unexpected = swarm.unexpected()
+        report.false_offlines = judgement.false_offlines
+        report.excused_offlines = judgement.excused
+        report.worst_ghost = judgement.worst_ghost
+        report.worst_calm_ghost = judgement.worst_calm_ghost
+        report.calm_delays = [
+            delay
+            for at, delay in swarm.delays
+            if truth.is_calm(at - delay, at, injected)
+        ]
+        report.worst_lag = swarm.worst_lag

@@ -1,0 +1,143 @@
+"""The system under test: real processes, and a proxy on every line between them."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+import redis
+from sqlalchemy.engine import make_url
+
+from models.presence import Keys
+from tests.chaos.proxy import Proxy
+from tests.databases import empty_postgresql
+from tests.servers import RedisServer, server_command
+from tests.system import Process, System
+
+SWEEPS = Keys().sweeps
+TTL = 6.0
+GRACE = 1.0
+SWEEP = 1.0
+GATEWAY_TTL = 3.0
+HEARTBEAT = 1.5
+HOLD = 1.0
+SETTINGS = {
+    "PRESENCE_ONLINE_TTL": str(TTL),
+    "PRESENCE_HEARTBEAT_INTERVAL": str(HEARTBEAT),
+    "PRESENCE_DISCONNECT_GRACE": str(GRACE),
+    "PRESENCE_SWEEP_INTERVAL": str(SWEEP),
+    "PRESENCE_GATEWAY_TTL": str(GATEWAY_TTL),
+    "PRESENCE_DRAIN_WINDOW": "2",
+    "PRESENCE_BREAKER_SHARE": "0.3",
+    "PRESENCE_BREAKER_COUNT": "20",
+    "PRESENCE_BREAKER_HOLD": str(HOLD),
+}
+
+
+class Valkey(RedisServer):
+    """A Valkey that can be restarted from what it held some time ago."""
+
+    def keep(self) -> None:
+        """Keep what it holds now for a later restart."""
+        with self.client() as client:
+            client.save()
+        shutil.copy(self._folder / "dump.rdb", self._folder / "kept.rdb")
+
+    def client(self) -> redis.Redis:
+        """A client that no fault of a line touches. The caller closes it."""
+        return redis.Redis(port=self.port, decode_responses=True, socket_timeout=10)
+
+    def flush(self) -> None:
+        """Lose everything."""
+        with self.client() as client:
+            client.flushall()
+
+    def kill_connections(self) -> None:
+        """End every connection but that of the witness, who reads MONITOR."""
+        with self.client() as client:
+            for other in client.client_list():
+                if other["cmd"] != "monitor":
+                    client.client_kill_filter(_id=other["id"], skipme=True)
+
+    def last_sweep(self) -> float:
+        """When a sweep last ran, in seconds since the epoch; 0 where none is known."""
+        try:
+            with self.client() as client:
+                return int(client.hget(SWEEPS, "last") or 0) / 1000
+        except redis.RedisError:
+            return 0
+
+    def restart(self, *, from_kept: bool) -> None:
+        """Start it again after a kill: empty, or with what was kept."""
+        dump = self._folder / "dump.rdb"
+        dump.unlink(missing_ok=True)
+        if from_kept:
+            shutil.copy(self._folder / "kept.rdb", dump)
+        self.start()
+
+
+class Stage(System):
+    """A Greendot of two gateways, two workers and beat, on PostgreSQL.
+
+    `lines` are the proxies: `clients of web0`, `redis of web0`, `redis of workers`,
+    `database`, and so on. Use it as an async context manager.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(webs=2, **SETTINGS)
+        binary = server_command("valkey") or server_command("redis")
+        assert binary is not None
+        self.server: Valkey = Valkey(binary)
+        self.lines: dict[str, Proxy] = {}
+        self._stack = ExitStack()
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self._start()
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await asyncio.to_thread(self.close)
+        for line in self.lines.values():
+            await line.close()
+        await asyncio.to_thread(self._stack.close)
+
+    async def _start(self) -> None:
+        url = make_url(
+            await asyncio.to_thread(self._stack.enter_context, empty_postgresql())
+        )
+        upstreams: dict[str, int | str] = {
+            "database": str(Path(str(url.query["host"])) / ".s.PGSQL.5432"),
+            "redis of workers": self.server.port,
+        }
+        for number, port in enumerate(self.web_ports):
+            upstreams[f"redis of web{number}"] = self.server.port
+            upstreams[f"clients of web{number}"] = port
+        for name, upstream in upstreams.items():
+            self.lines[name] = Proxy(upstream)
+            await self.lines[name].start()
+        through = url.set(host="127.0.0.1", port=self.lines["database"].port, query={})
+        self.environ["DATABASE_URL"] = through.render_as_string(hide_password=False)
+        await asyncio.to_thread(self.start)
+
+    def start(self) -> None:
+        """Start everything, and wait until it is ready."""
+        super().start()
+        self.start_process("worker1")
+
+    def start_process(self, name: str, **environ: str) -> Process:
+        """Start one line of the Procfile, with Redis behind a proxy."""
+        name = "worker0" if name == "worker" else name
+        line = self.lines[f"redis of {name if name.startswith('web') else 'workers'}"]
+        url = f"redis://127.0.0.1:{line.port}/0"
+        return super().start_process(name, REDIS_URL=url, **environ)
+
+    def forget(self) -> None:
+        """Remove the logs."""
+        shutil.rmtree(self.folder, ignore_errors=True)

@@ -1,0 +1,267 @@
+"""The model: who really is online. Everything else is compared with it.
+
+A user is online while one of their devices wants to be. That is known here, because the
+devices are ours. `check_clients` and `check_redis` hold when nothing has come or gone
+for a while; the other functions judge what was announced meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import redis
+
+from models.presence import Keys
+from tests.chaos.device import Device, Span
+from tests.chaos.faults import Injected
+from tests.chaos.stage import GRACE, SWEEP, TTL
+from tests.chaos.witness import Witness
+
+KEYS = Keys()
+RELEASED = ":released"
+EXCUSED_AFTER = TTL + GRACE + SWEEP
+"""Seconds after a fault for which it may be the reason of what happens."""
+
+
+def online_users(devices: Iterable[Device]) -> set[str]:
+    """Who really is online."""
+    return {device.user_id for device in devices if device.wanted}
+
+
+# When all is quiet
+
+
+def check_clients(
+    devices: Iterable[Device], relevant: Mapping[str, frozenset[str]], witness: Witness
+) -> list[str]:
+    """What is wrong in the devices' own maps, a line each."""
+    devices = list(devices)
+    online = online_users(devices)
+    problems = []
+    for device in devices:
+        if not device.wanted:
+            continue
+        span = device.span
+        if span is None or span.snapshot_at is None:
+            problems.append(f"{device.name} is not connected: {device.trouble}")
+            continue
+        if span.statuses.keys() != relevant[device.user_id]:
+            differ = sorted(span.statuses.keys() ^ relevant[device.user_id])
+            problems.append(
+                f"{device.name} at {span.connection_id} differs in {differ}"
+            )
+        for user_id, (status, timestamp) in span.statuses.items():
+            really = "online" if user_id in online else "offline"
+            if status != really:
+                problems.append(
+                    f"{device.name} at {span.connection_id} (opened {span.opened_at}, "
+                    f"snapshot {span.snapshot_at}) sees {user_id} {status} since "
+                    f"{timestamp}, but {user_id} is {really}; last transition: "
+                    f"{witness.newest(user_id)}"
+                )
+    return problems
+
+
+def missed(
+    devices: Iterable[Device], relevant: Mapping[str, frozenset[str]], witness: Witness
+) -> list[str]:
+    """Real changes that a connected relevant device got neither as an event nor in a
+    snapshot. Of each user the last change counts: earlier ones may be passed over."""
+    problems = []
+    for device in devices:
+        span = device.span
+        if not device.wanted or span is None or span.snapshot_at is None:
+            continue
+        for user_id in relevant[device.user_id]:
+            change = witness.newest(user_id)
+            if change is None or change.timestamp <= span.snapshot_at * 1000:
+                continue
+            if span.statuses.get(user_id, ("", 0))[1] < change.timestamp:
+                problems.append(f"{device.name} at {span.connection_id}: {change}")
+    return problems
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What Redis should hold."""
+
+    connected: dict[str, set[str]]
+    """The connection ids of each user who is online."""
+    held: dict[str, set[str]]
+    """The users of each gateway process."""
+
+    @classmethod
+    def of(cls, devices: Iterable[Device]) -> Expected:
+        """What it should hold for these devices."""
+        found = cls({}, {})
+        for device in devices:
+            if device.wanted:
+                ids = found.connected.setdefault(device.user_id, set())
+                if device.span is not None:
+                    ids.add(device.span.connection_id)
+                    users = found.held.setdefault(device.span.gateway, set())
+                    users.add(device.user_id)
+        return found
+
+
+def check_redis(state: State, expected: Expected) -> list[str]:
+    """What Redis holds and should not, or the other way round, a line each."""
+    connected, held = expected.connected, expected.held
+    problems = [
+        *_compare(KEYS.online_users, state.online, set(connected)),
+        *_compare(KEYS.deadlines, state.deadlines, set(connected)),
+        *_compare(KEYS.gateways, state.gateways, set(held)),
+    ]
+    if state.outbox:
+        problems.append(f"{state.outbox} transitions are still in the outbox")
+    for gateway, users in held.items():
+        problems += _compare(
+            KEYS.gateway_users(gateway), state.users_of[gateway], users
+        )
+    for user_id, status in state.statuses.items():
+        key = KEYS.user_status(user_id)
+        right = {"online"} if user_id in connected else {"offline", None}
+        if status not in right:
+            problems.append(f"{key} says {status}, not {right}")
+    for user_id, ids in state.connections.items():
+        key = KEYS.user_connections(user_id)
+        problems += _compare(key, ids, connected.get(user_id, set()))
+    return problems
+
+
+@dataclass(frozen=True)
+class State:
+    """What Redis holds: only what still counts."""
+
+    online: set[str]
+    deadlines: set[str]
+    gateways: set[str]
+    outbox: int
+    users_of: dict[str, set[str]]
+    statuses: dict[str, str | None]
+    connections: dict[str, set[str]]
+
+
+def read_redis(
+    client: redis.Redis, users: Sequence[str], gateways: Iterable[str]
+) -> State:
+    """What Redis holds of these users and gateways, all at one moment."""
+    gateways = list(gateways)
+    with client.pipeline(transaction=True) as pipe:
+        pipe.time()
+        pipe.smembers(KEYS.online_users)
+        pipe.zrange(KEYS.deadlines, 0, -1, withscores=True)
+        pipe.zrange(KEYS.gateways, 0, -1)
+        pipe.xlen(KEYS.transitions)
+        for gateway in gateways:
+            pipe.smembers(KEYS.gateway_users(gateway))
+        for user_id in users:
+            pipe.hget(KEYS.user_status(user_id), "status")
+        for user_id in users:
+            pipe.zrange(KEYS.user_connections(user_id), 0, -1, withscores=True)
+        time, online, deadlines, known, outbox, *rest = pipe.execute()
+    now = time[0] * 1000 + time[1] // 1000
+    sets, rest = rest[: len(gateways)], rest[len(gateways) :]
+    hashes, members = rest[: len(users)], rest[len(users) :]
+    return State(
+        online,
+        {user_id for user_id, deadline in deadlines if deadline > now},
+        set(known),
+        outbox,
+        dict(zip(gateways, sets, strict=True)),
+        dict(zip(users, hashes, strict=True)),
+        {
+            user_id: {
+                connection_id
+                for connection_id, deadline in of_user
+                if deadline > now and not connection_id.endswith(RELEASED)
+            }
+            for user_id, of_user in zip(users, members, strict=True)
+        },
+    )
+
+
+def _compare(what: str, found: set[str], expected: set[str]) -> list[str]:
+    if found == expected:
+        return []
+    more, less = sorted(found - expected), sorted(expected - found)
+    return [f"{what} has {more} too many and lacks {less}"]
+
+
+# What was announced
+
+
+@dataclass
+class Judgement:
+    """What the announcements of a run were worth. Ghost times are seconds."""
+
+    false_offlines: list[str]
+    excused: int
+    """Offlines while a gateway was cut off for so long that nobody could know."""
+    worst_ghost: float
+    worst_calm_ghost: float
+    """The same, of ghosts in whose time no fault was at work."""
+
+
+def judge(
+    witness: Witness, spans: Iterable[Span], injected: list[Injected]
+) -> Judgement:
+    """Judge every announced offline: did the user have a socket that the server itself
+    answered afterwards? And if rightly announced: how late was it?"""
+    of_user: dict[str, list[Span]] = {}
+    for span in spans:
+        of_user.setdefault(span.user_id, []).append(span)
+    result = Judgement([], 0, 0.0, 0.0)
+    for change in list(witness.transitions):
+        if change.status == "online":
+            continue
+        at = change.timestamp / 1000
+        theirs = of_user.get(change.user_id, [])
+        live = [span for span in theirs if _is_live(span, at)]
+        if live and any(_is_excused(span, at, injected) for span in live):
+            result.excused += 1
+        elif live:
+            result.false_offlines.append(
+                f"{change}, but {live[0].device} had {live[0].connection_id} from "
+                f"{live[0].opened_at} on, answered at {live[0].answered_at}"
+            )
+        else:
+            ends = [span.ended_at for span in theirs if span.ended_at is not None]
+            before = [end for end in ends if end <= at]
+            if before:
+                _note_ghost(result, max(before), at, injected)
+    return result
+
+
+def _is_live(span: Span, at: float) -> bool:
+    return span.opened_at is not None and span.opened_at < at < span.answered_at
+
+
+def _is_excused(span: Span, at: float, injected: list[Injected]) -> bool:
+    return any(
+        fault.fault.kind.cuts_off
+        and fault.fault.gateway == f"web{span.web}"
+        and _touches(fault, at, at)
+        for fault in injected
+    )
+
+
+def _note_ghost(
+    result: Judgement, ended: float, at: float, injected: list[Injected]
+) -> None:
+    ghost = at - ended
+    result.worst_ghost = max(result.worst_ghost, ghost)
+    if is_calm(ended, at, injected):
+        result.worst_calm_ghost = max(result.worst_calm_ghost, ghost)
+
+
+def is_calm(begin: float, end: float, injected: list[Injected]) -> bool:
+    """Whether no fault was at work, nor its aftermath, between two times."""
+    return not any(_touches(fault, begin, end) for fault in injected)
+
+
+def _touches(injected: Injected, begin: float, end: float) -> bool:
+    """Whether it was at work, or its aftermath, between two times."""
+    ended = injected.ended if injected.ended is not None else float("inf")
+    return injected.began <= end and begin <= ended + EXCUSED_AFTER
