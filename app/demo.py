@@ -43,6 +43,7 @@ def register(app: Flask) -> None:
     """Give the application its page at `/`: the demo, or the plain one."""
     with app.app_context():
         app.register_blueprint(demo if services().settings.demo else pages)
+    app.add_url_rule("/favicon.ico", view_func=favicon)
 
 
 def _page(template: str, **values: object) -> Response:
@@ -52,6 +53,11 @@ def _page(template: str, **values: object) -> Response:
     # A page says who is signed in: the back button must not bring an older answer.
     response.headers["Cache-Control"] = "no-store"
     return response
+
+
+def favicon() -> Response:
+    """Browsers ask for it beside any page, even beside JSON."""
+    return current_app.send_static_file("demo/icon.svg")
 
 
 @pages.get("/")
