@@ -67,6 +67,8 @@ class Outbox:
 
     def acknowledge(self, entries: list[OutboxEntry]) -> None:
         """Remove entries that have been published."""
+        if not entries:
+            return
         with translated():
             self._redis.xdel(
                 self._keys.transitions, *(entry.entry_id for entry in entries)
