@@ -6,12 +6,14 @@ import asyncio
 import random
 import signal
 import time
+from collections import defaultdict
 from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.chaos.proxy import Proxy, Side
-from tests.chaos.schedule import GATEWAYS, WORKERS, Fault
+from tests.chaos.schedule import GATEWAYS, WORKERS, Fault, parts_of
 from tests.chaos.stage import Stage
 from tests.system import wait_until
 
@@ -35,6 +37,7 @@ class Injector:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.injected: list[Injected] = []
 
     async def run_round(self, faults: Iterable[Fault]) -> None:
@@ -47,10 +50,14 @@ class Injector:
 
     async def _at_its_time(self, fault: Fault) -> None:
         await asyncio.sleep(fault.at)
-        injected = Injected(fault, time.time())
-        self.injected.append(injected)
-        await self.inject(fault)
-        injected.ended = time.time()
+        async with AsyncExitStack() as stack:
+            # What is still starting must not be started once more.
+            for part in parts_of(fault.target):
+                await stack.enter_async_context(self._locks[part])
+            injected = Injected(fault, time.time())
+            self.injected.append(injected)
+            await self.inject(fault)
+            injected.ended = time.time()
 
     async def inject(self, fault: Fault) -> None:
         """Carry out one fault now, to its end."""

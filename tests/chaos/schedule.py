@@ -62,6 +62,7 @@ KINDS = (
     Kind("half-open", ("clients of web0", "clients of web1"), 0, 0, cuts_off=True),
     Kind("cut", ("database",), 10.0, 10.0),
     Kind("stall", ("database",), 4.0, 10.0),
+    Kind("half-open", ("database",), 0, 0),
 )
 
 
@@ -103,16 +104,17 @@ def _round(chance: random.Random, kinds: Iterator[Kind]) -> list[Fault]:
         target = chance.choice(kind.targets)
         lasts = chance.uniform(kind.least, kind.most)
         at = chance.uniform(0, ROUND_SECONDS * 0.75)
-        parts = _parts(target)
-        at = max(at, *(busy_until.get(part, 0.0) for part in parts))
+        parts = parts_of(target)
+        at = max([at, *(busy_until.get(part, 0.0) for part in parts)])
         for part in parts:
             busy_until[part] = at + lasts + 1
         faults.append(Fault(kind, target, at, lasts, chance.getrandbits(32)))
     return sorted(faults, key=lambda fault: fault.at)
 
 
-def _parts(target: str) -> tuple[str, ...]:
-    return GATEWAYS if target == "gateways" else (target, target)
+def parts_of(target: str) -> tuple[str, ...]:
+    """What a fault on `target` touches, in an order that is always the same."""
+    return GATEWAYS if target == "gateways" else (target,)
 
 
 def _shuffled_for_ever(chance: random.Random) -> Iterator[Kind]:
