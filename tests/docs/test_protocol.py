@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
+from http.client import HTTPConnection
 
 import pytest
 
@@ -144,6 +146,14 @@ def test_the_close_codes_are_those_of_the_code():
     assert all(row[3].startswith(("yes", "no")) for row in table)
 
 
+def half_a_handshake(system: System) -> tuple[int, dict]:
+    with closing(HTTPConnection("127.0.0.1", system.web_ports[0], timeout=10)) as http:
+        upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
+        http.request("GET", "/ws", headers=upgrade)
+        answer = http.getresponse()
+        return answer.status, json.loads(answer.read())
+
+
 @pytest.mark.e2e
 def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
     ada, linus = name("ada"), name("linus")
@@ -157,6 +167,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
     calls = [
         system.request("PUT", path, {"display_name": 7}, token=service),
         system.request("GET", "/api/users/a%20b/status", token=user),
+        half_a_handshake(system),
         system.request("GET", "/api/friends/online-status"),
         system.request("PUT", path, {"display_name": "Ada"}, token=user),
         system.request("GET", f"/api/users/{linus}/status", token=user),
