@@ -8,8 +8,9 @@ from importlib import resources
 import pytest
 import redis
 
-from models.events import GatewayMessage
+from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable, scripts
+from models.presence.outbox import OutboxEntry
 from models.presence.store import SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
@@ -169,6 +170,7 @@ def operations(shard: Shard) -> dict[str, object]:
     store, gateways = shard.presence.store, shard.presence.gateways
     outbox, tickets = shard.presence.outbox, shard.presence.tickets
     sign = SignOfLife("ann", f"{GATEWAY}:1")
+    entry = OutboxEntry("1-1", Transition("ann", "online", 1))
     return {
         "connect": lambda: store.connect(GATEWAY, [sign]),
         "release": lambda: shard.release("ann"),
@@ -187,7 +189,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "hold": lambda: outbox.hold("t"),
         "leave": lambda: outbox.leave("t"),
         "outbox": lambda: outbox.read(1, 1),
-        "acknowledge": lambda: outbox.acknowledge([]),
+        "acknowledge": lambda: outbox.acknowledge([entry]),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
         "take": lambda: tickets.take("t"),

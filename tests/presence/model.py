@@ -1,0 +1,169 @@
+"""What the presence state should be, in plain Python: the contract, executable.
+
+A *lease* is a connection with the deadline up to which it counts; one that was released
+is a lease under another name, which nobody can renew.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from models.events import Transition
+from models.presence.store import Departure, SignOfLife
+
+TTL = 60_000
+OFFLINE_TTL = 600_000
+GATEWAY_TTL = 15_000
+MOST = 3
+REQUEST = 2_000
+LEASE = 5_000
+
+
+@dataclass
+class Model:
+    """The state as it should be at `now` (ms)."""
+
+    now: int
+    leases: dict[str, dict[str, int]] = field(default_factory=dict)
+    leases_until: dict[str, int] = field(default_factory=dict)
+    online: set[str] = field(default_factory=set)
+    newest: dict[str, int] = field(default_factory=dict)
+    """The newest timestamp ever told of a user."""
+    held: dict[str, set[str]] = field(default_factory=dict)
+    gateways: dict[str, int] = field(default_factory=dict)
+    drainer: tuple[str, int] | None = None
+    made: list[Transition] = field(default_factory=list)
+    """Transitions of the present call."""
+
+    def set_now(self, now: int) -> None:
+        self.now = now
+        for user, until in list(self.leases_until.items()):
+            if until < now:
+                del self.leases_until[user]
+                self.leases.pop(user, None)
+
+    # Questions
+
+    def is_live(self, user: str) -> bool:
+        return any(end > self.now for end in self.leases.get(user, {}).values())
+
+    def open_here(self, user: str, gateway: str) -> list[str]:
+        return [
+            lease
+            for lease in self.leases.get(user, {})
+            if lease.startswith(gateway + ":") and not lease.endswith(":released")
+        ]
+
+    # Calls
+
+    def connect(self, gateway: str, signs: list[SignOfLife]) -> set[str]:
+        """The connections that are refused."""
+        refused = set()
+        for sign in signs:
+            leases = self.leases.setdefault(sign.user_id, {})
+            known = sign.connection_id in leases
+            for lease in [lease for lease, end in leases.items() if end < self.now]:
+                del leases[lease]
+            count = sum(not lease.endswith(":released") for lease in leases)
+            if not known and count >= MOST:
+                refused.add(sign.connection_id)
+                continue
+            self._renew(sign)
+            self.held.setdefault(gateway, set()).add(sign.user_id)
+            if sign.user_id not in self.online:
+                self.online.add(sign.user_id)
+                self._tell(sign.user_id, "online")
+        return refused
+
+    def heartbeat(
+        self, gateway: str, signs: list[SignOfLife]
+    ) -> tuple[bool, list[SignOfLife]]:
+        """Whether the gateway had lapsed, and the connections that are gone."""
+        lapsed = self.gateways.get(gateway, 0) <= self.now
+        self.gateways[gateway] = self.now + GATEWAY_TTL
+        gone = []
+        for sign in signs:
+            known = sign.connection_id in self.leases.get(sign.user_id, {})
+            if known and sign.user_id in self.online:
+                self._renew(sign)
+            else:
+                gone.append(sign)
+        return lapsed, gone
+
+    def release(self, gateway: str, departures: list[Departure]) -> int:
+        """How many connections were there."""
+        count = 0
+        for gone in departures:
+            leases = self.leases.get(gone.user_id, {})
+            if leases.pop(gone.connection_id, None) is not None:
+                count += 1
+                if gone.grace_ms > 0:
+                    end = self.now - gone.age_ms + gone.grace_ms
+                    leases[gone.connection_id + ":released"] = end
+                    self.leases_until[gone.user_id] = self.now + 2 * TTL
+            if not self.open_here(gone.user_id, gateway):
+                self.held.get(gateway, set()).discard(gone.user_id)
+        return count
+
+    def expire(self, users: list[str]) -> None:
+        for user in users:
+            if self.is_live(user):
+                continue
+            self.leases.pop(user, None)
+            if user in self.online:
+                self.online.discard(user)
+                self._tell(user, "offline")
+
+    def reap(self, gateway: str) -> set[str]:
+        """The users that a dead gateway held."""
+        if self.gateways.get(gateway, 0) > self.now:
+            return set()
+        users = self.held.pop(gateway, set())
+        for user in users:
+            for lease in self.open_here(user, gateway):
+                del self.leases[user][lease]
+        self.gateways.pop(gateway, None)
+        return users
+
+    def sweep(self) -> None:
+        for gateway in [g for g, end in self.gateways.items() if end <= self.now]:
+            self.reap(gateway)
+        self.expire(sorted(set(self.leases) | self.online))
+
+    # The outbox and its drainer
+
+    def must_kick(self) -> bool:
+        """Whether the present call has to ask for a drain."""
+        if not self.made or self._holder() is not None:
+            return False
+        self.drainer = ("requested", self.now + REQUEST)
+        return True
+
+    def hold(self, token: str) -> bool:
+        if self._holder() not in {None, "requested", token}:
+            return False
+        self.drainer = (token, self.now + LEASE)
+        return True
+
+    def leave(self, token: str, *, is_empty: bool) -> bool:
+        if self._holder() != token:
+            return True
+        if is_empty:
+            self.drainer = None
+        return is_empty
+
+    def _holder(self) -> str | None:
+        if self.drainer is None or self.drainer[1] < self.now:
+            return None
+        return self.drainer[0]
+
+    def _renew(self, sign: SignOfLife) -> None:
+        leases = self.leases.setdefault(sign.user_id, {})
+        end = self.now - sign.age_ms + TTL
+        leases[sign.connection_id] = max(end, leases.get(sign.connection_id, 0))
+        self.leases_until[sign.user_id] = self.now + 2 * TTL
+
+    def _tell(self, user: str, status: str) -> None:
+        timestamp = max(self.newest.get(user, 0) + 1, self.now)
+        self.newest[user] = timestamp
+        self.made.append(Transition(user, status, timestamp))
