@@ -1,0 +1,98 @@
+"""`python -m bench SCENARIO`: measures Greendot, alone or beside its peers.
+
+Every figure comes from real processes on this machine, over loopback. See
+bench/README.md for what the scenarios do and what they have shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+
+from bench.greendot import Greendot
+from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
+from bench.peer_targets import FlaskSocketIO, SocketIO
+from bench.report import report
+from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
+from bench.store import STORE, store
+
+TARGETS: dict[str, TargetKind] = {
+    kind.name: kind for kind in (Greendot, FlaskSocketIO, SocketIO)
+}
+PEER = "peer-"
+FILES_WANTED = 15_000
+
+
+def main() -> None:
+    """Run what the command line names."""
+    # So that whoever ends us ends the servers, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    arguments = _parse()
+    scale = QUICK if arguments.quick else FULL
+    if raise_file_limit() < FILES_WANTED:
+        print(
+            "few open files are allowed here: 10,000 clients will not fit",
+            file=sys.stderr,
+        )
+    name = arguments.scenario
+    with pinned(cores_for_generator()):
+        if name == "all":
+            for scenario in SCENARIOS:
+                _run(scenario, arguments.targets or list(TARGETS), scale)
+            _run_store(scale)
+        elif name == "store":
+            _run_store(scale)
+        elif name.startswith(PEER):
+            targets = ["greendot", name.removeprefix(PEER)]
+            for scenario in arguments.only or SCENARIOS:
+                _run(scenario, targets, scale, f"{name}-{scenario}")
+        else:
+            _run(name, arguments.targets or ["greendot"], scale)
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
+    peers = [PEER + name for name in TARGETS if name != "greendot"]
+    parser.add_argument("scenario", choices=["all", *SCENARIOS, "store", *peers])
+    parser.add_argument("--quick", action="store_true", help="prove the harness only")
+    parser.add_argument(
+        "--targets", type=_names, help=f"of {', '.join(TARGETS)}, separated by commas"
+    )
+    parser.add_argument("--only", type=_names, help="these scenarios of a peer-* run")
+    return parser.parse_args()
+
+
+def _names(text: str) -> list[str]:
+    names = text.split(",")
+    unknown = set(names) - set(TARGETS) - set(SCENARIOS)
+    if unknown:
+        message = f"unknown: {', '.join(sorted(unknown))}"
+        raise argparse.ArgumentTypeError(message)
+    return names
+
+
+def _run(
+    scenario: str, targets: Sequence[str], scale: Scale, name: str | None = None
+) -> None:
+    run, columns = SCENARIOS[scenario]
+    machine = describe()
+    rows = []
+    for row in run([TARGETS[target] for target in targets], scale):
+        print(f"{scenario}: {row['target']}, {row['case']}: done", flush=True)
+        rows.append(row)
+    report(name or scenario, columns, rows, machine)
+
+
+def _run_store(scale: Scale) -> None:
+    machine = describe()
+    rows = []
+    for row in store(scale):
+        print(f"store: {row['case']}: done", flush=True)
+        rows.append(row)
+    report("store", STORE, rows, machine)
+
+
+if __name__ == "__main__":
+    main()

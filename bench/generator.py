@@ -1,0 +1,143 @@
+"""The generator: a process of its own that puts a load on a server.
+
+`Generator` is how a scenario runs one; `python -m bench.generator` is the process. It
+reads a plan from stdin, runs the load, and prints lines of JSON: a mark at each moment
+at which the scenario is to measure the servers (it waits for the answer), and the
+result, which tells the generator's own CPU share between two marks.
+"""
+
+from __future__ import annotations
+
+import json
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bench.graph import Graph
+from bench.machine import cores_for_generator, pinned, raise_file_limit
+from bench.measure import Sample
+from bench.servers import SECRET, Target
+from config import PROJECT_ROOT
+
+TICK = 0.25
+"""Seconds between two samples of memory, where a scenario wants its peak."""
+
+
+class GeneratorFailed(Exception):
+    """The generator ended without a result; it has said why on stderr."""
+
+
+@dataclass(slots=True)
+class Run:
+    """What a load found, and the samples of the servers taken at its marks."""
+
+    result: dict[str, Any]
+    samples: dict[str, Sample]
+    peak_memory: int
+
+    def cpu(self, start: str, end: str) -> float:
+        """CPU seconds that the servers used between two marks."""
+        return self.samples[end].cpu - self.samples[start].cpu
+
+    def cpu_by_part(self, start: str, end: str) -> dict[str, float]:
+        """The same, by part of the system."""
+        before, after = self.samples[start].cpu_by_part, self.samples[end].cpu_by_part
+        return {name: round(after[name] - before[name], 2) for name in after}
+
+
+def run_load(
+    target: Target,
+    load: str,
+    limit: float = 300,
+    *,
+    watch_memory: bool = False,
+    at_mark: Callable[[str], None] = lambda _: None,
+    **arguments: object,
+) -> Run:
+    """Run `load` (a name in `bench.loads.LOADS`) against `target`.
+
+    Raises:
+        GeneratorFailed: it failed, or took more than `limit` seconds.
+    """
+    plan = {
+        "load": load,
+        "protocol": target.protocol,
+        "address": f"127.0.0.1:{target.port}",
+        "secret": SECRET,
+        "graph": asdict(target.graph),
+        "arguments": arguments,
+    }
+    with pinned(cores_for_generator()):
+        process = subprocess.Popen(
+            [sys.executable, "-m", "bench.generator"],
+            cwd=PROJECT_ROOT,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+    try:
+        return _follow(
+            process, plan, target, time.monotonic() + limit, watch_memory, at_mark
+        )
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _follow(
+    process: subprocess.Popen[str],
+    plan: dict[str, object],
+    target: Target,
+    deadline: float,
+    watch_memory: bool,  # noqa: FBT001
+    at_mark: Callable[[str], None],
+) -> Run:
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    assert process.stdout is not None  # noqa: S101
+    process.stdin.write(json.dumps(plan) + "\n")
+    samples: dict[str, Sample] = {}
+    peak = 0
+    while time.monotonic() < deadline:
+        if not select.select([process.stdout], [], [], TICK)[0]:
+            if watch_memory and samples:
+                peak = max(peak, target.sample().memory)
+            continue
+        line = process.stdout.readline()
+        if not line:
+            break
+        message = json.loads(line)
+        if "result" in message:
+            return Run(message["result"], samples, peak)
+        now = target.sample()
+        samples[message["mark"]] = now
+        peak = max(peak, now.memory)
+        at_mark(message["mark"])
+        process.stdin.write("\n")
+    message = f"the generator of `{plan['load']}` against {target.name} gave no result"
+    raise GeneratorFailed(message)
+
+
+async def _main() -> None:
+    # Here, not above: the scenarios' process needs neither picows nor uvloop.
+    from bench.loads import LOADS  # noqa: PLC0415
+    from bench.marks import Marks  # noqa: PLC0415
+    from bench.swarm import Swarm  # noqa: PLC0415
+
+    raise_file_limit()
+    plan = json.loads(sys.stdin.readline())
+    graph = Graph(**plan["graph"])
+    swarm = Swarm(graph, plan["protocol"], plan["address"], plan["secret"])
+    result = await LOADS[plan["load"]](swarm, Marks(), **plan["arguments"])
+    swarm.close()
+    print(json.dumps({"result": result}), flush=True)
+
+
+if __name__ == "__main__":
+    import uvloop
+
+    uvloop.run(_main())

@@ -1,0 +1,88 @@
+"""Greendot as it is deployed: the lines of the Procfile, a Valkey and a database."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import redis
+from sqlalchemy import insert
+
+from app.processes import read_procfile
+from bench.graph import user_id
+from bench.servers import SECRET, Target, wait_until
+from config import PROJECT_ROOT
+from models.db import make_engine, session_factory, table_of
+from models.friendship import Friendship, FriendshipStatus
+from models.user import User
+from tasks.celery_app import QUEUE
+
+MOST_SOCKETS = 16_000
+"""Of one gateway: in a storm the new sockets come before the old ones are gone."""
+
+
+class Greendot(Target):
+    """One gateway, one Celery worker, beat and a Valkey, with the default settings.
+
+    The database is SQLite, or what BENCH_DATABASE_URL names (empty, and for us alone).
+    """
+
+    name = "greendot"
+    protocol = "greendot"
+    hydrate_path = "/api/friends/online-status"
+
+    def start(self) -> None:
+        """Start the Procfile's processes on a database that holds the graph."""
+        url = os.environ.get("BENCH_DATABASE_URL")
+        self._database_url = url or f"sqlite:///{self.folder / 'bench.db'}"
+        self._environ = {
+            "DATABASE_URL": self._database_url,
+            "REDIS_URL": self.start_valkey(),
+            "PRESENCE_JWT_SECRET": SECRET,
+            "PRESENCE_WORKER_CONNECTIONS": str(MOST_SOCKETS),
+            "PRESENCE_DRAIN_WINDOW": "0",
+            "PORT": str(self.port),
+            # The Procfile listens to the world; a benchmark to this machine only.
+            "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self.port}",
+        }
+        self._load()
+        for line in ("web", "worker", "beat"):
+            command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[line])
+            command[0] = str(Path(sys.executable).parent / command[0])
+            self.run(line, command, **self._environ)
+        self.wait_http("/readyz")
+        client = redis.Redis.from_url(self._environ["REDIS_URL"])
+        binding = f"_kombu.binding.{QUEUE}"
+        wait_until(lambda: bool(client.exists(binding)), "the worker", self.log_tail)
+        client.close()
+
+    def _load(self) -> None:
+        subprocess.run(
+            [sys.executable, "-m", "alembic", "upgrade", "head"],
+            cwd=PROJECT_ROOT,
+            env={**os.environ, **self._environ},
+            check=True,
+            capture_output=True,
+        )
+        engine = make_engine(self._database_url)
+        users = [user_id(number) for number in range(self.graph.users)]
+        pairs = [tuple(sorted(map(user_id, pair))) for pair in self.graph.pairs()]
+        with session_factory(engine)() as session:
+            for table in (table_of(Friendship), table_of(User)):
+                session.execute(table.delete())
+            session.execute(
+                insert(table_of(User)),
+                [{"id": user, "display_name": user} for user in users],
+            )
+            session.execute(
+                insert(table_of(Friendship)),
+                [
+                    {"user_a": a, "user_b": b, "status": FriendshipStatus.ACCEPTED}
+                    for a, b in pairs
+                ],
+            )
+            session.commit()
+        engine.dispose()

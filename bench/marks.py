@@ -1,0 +1,30 @@
+"""The moments at which a scenario measures the servers, on the generator's side."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+import time
+
+
+class Marks:
+    """The generator's side of the marks."""
+
+    def __init__(self) -> None:
+        self._taken: dict[str, tuple[float, float]] = {}
+
+    async def __call__(self, name: str) -> None:
+        """Have the servers measured now."""
+        self._taken[name] = (time.monotonic(), time.process_time())
+        print(json.dumps({"mark": name}), flush=True)
+        await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
+
+    def seconds(self, start: str, end: str) -> float:
+        """Seconds between two marks."""
+        return self._taken[end][0] - self._taken[start][0]
+
+    def cpu_share(self, start: str, end: str) -> float:
+        """This process's share of a core between two marks."""
+        used = self._taken[end][1] - self._taken[start][1]
+        return used / self.seconds(start, end)

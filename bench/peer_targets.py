@@ -1,0 +1,70 @@
+"""What a user might take instead of Greendot: servers that get the same load."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from dataclasses import asdict
+from pathlib import Path
+
+from bench.servers import SECRET, DidNotStart, Target
+from config import PROJECT_ROOT
+
+PEERS = PROJECT_ROOT / "bench" / "peers"
+
+
+class Peer(Target):
+    """One server process and a Valkey as its message queue."""
+
+    protocol = "socketio"
+    hydrate_path = "/online-status"
+
+    def environ(self) -> dict[str, str]:
+        """What the server reads; starts the Valkey."""
+        return {
+            "REDIS_URL": self.start_valkey(),
+            "BENCH_SECRET": SECRET,
+            "BENCH_GRAPH": json.dumps(asdict(self.graph)),
+            "PORT": str(self.port),
+        }
+
+
+class FlaskSocketIO(Peer):
+    """Flask-SocketIO under gunicorn's gevent worker."""
+
+    name = "flask-socketio"
+
+    def start(self) -> None:
+        """Start it, and return when it serves."""
+        gunicorn = str(Path(sys.executable).parent / "gunicorn")
+        self.run(
+            "web",
+            [
+                *(gunicorn, "--worker-class", "gevent", "--workers", "1"),
+                *("--bind", f"127.0.0.1:{self.port}", "--backlog", "4096"),
+                *("--worker-connections", "16000", "--keep-alive", "5"),
+                "bench.peers.flask_socketio_app:app",
+            ],
+            **self.environ(),
+        )
+        self.wait_http("/healthz")
+
+
+class SocketIO(Peer):
+    """socket.io on Node."""
+
+    name = "socketio"
+
+    def start(self) -> None:
+        """Start it, and return when it serves; installs its packages the first time."""
+        node, npm = shutil.which("node"), shutil.which("npm")
+        if node is None or npm is None:
+            message = "the socket.io peer needs node and npm on PATH"
+            raise DidNotStart(message)
+        if not (PEERS / "node_modules" / "socket.io").is_dir():
+            install = [npm, "ci", "--no-audit", "--no-fund"]
+            subprocess.run(install, cwd=PEERS, check=True)  # noqa: S603 - what is locked
+        self.run("web", [node, "socketio_server.js"], cwd=PEERS, **self.environ())
+        self.wait_http("/healthz")

@@ -1,0 +1,231 @@
+"""The scenarios: which servers, which graph, which load, which figures.
+
+Each takes the kinds of server and a `Scale`, and gives its rows. Every case starts its
+server anew; the same generator puts the same load on each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from bench.generator import Run, run_load
+from bench.graph import Graph
+from bench.report import Column, Row
+from bench.servers import Target
+
+KB = 1024
+MB = 1024 * KB
+TargetKind = Callable[[Graph], Target]
+
+TARGET = Column("target", "server")
+CASE = Column("case", "case")
+GENERATOR = Column("generator", "generator CPU", digits=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """How much load; `QUICK` only proves that the harness works."""
+
+    crowds: tuple[int, ...] = (2_000, 10_000)
+    idle_seconds: float = 40.0
+    audiences: tuple[int, ...] = (20, 100, 500)
+    latency_seconds: float = 16.0
+    churn_users: int = 2_000
+    friends: int = 50
+    windows: tuple[int, ...] = (8, 32, 128)
+    churn_seconds: float = 10.0
+    hydrate_seconds: float = 10.0
+    stored_users: int = 1_000_000
+    due: tuple[int, ...] = (0, 1_000, 100_000)
+
+
+FULL = Scale()
+QUICK = Scale(
+    crowds=(200,),
+    idle_seconds=5.0,
+    audiences=(20,),
+    latency_seconds=4.0,
+    churn_users=200,
+    friends=20,
+    windows=(4, 16),
+    churn_seconds=4.0,
+    hydrate_seconds=3.0,
+    stored_users=20_000,
+    due=(0, 1_000, 5_000),
+)
+
+IDLE = (
+    TARGET,
+    CASE,
+    Column("kb", "KB per connection", "less"),
+    Column("memory_mb", "MB in all", "less"),
+    Column("cpu_percent", "% of a core per 1,000", "less", 2),
+    Column("handshakes_per_s", "handshakes/s", "more", 0),
+    GENERATOR,
+)
+
+
+def idle(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+    """Connections that do nothing but stay. Users have two friends each, so that no
+    server takes a path that it has for those without."""
+    for size in scale.crowds:
+        for kind in kinds:
+            with kind(Graph.ring(size, 2)) as target:
+                run = run_load(target, "idle", seconds=scale.idle_seconds)
+                empty, end = run.samples["empty"], run.samples["end"]
+                cpu = run.cpu("start", "end") / scale.idle_seconds / size * 1000
+                yield {
+                    "target": target.name,
+                    "case": f"{size:,} connections",
+                    "kb": (end.memory - empty.memory) / size / KB,
+                    "memory_mb": end.memory / MB,
+                    "cpu_percent": cpu * 100,
+                    "cpu_by_part": run.cpu_by_part("start", "end"),
+                    "generator": run.result["generator_share"],
+                    **run.result,
+                }
+
+
+LATENCY = (
+    TARGET,
+    CASE,
+    Column("p50_ms", "p50 ms", "less"),
+    Column("p99_ms", "p99 ms", "less"),
+    Column("max_ms", "max ms"),
+    Column("missing", "missing"),
+    GENERATOR,
+)
+
+
+def latency(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+    """One user connects and leaves, on a system that does nothing else."""
+    for size in scale.audiences:
+        for kind in kinds:
+            with kind(Graph.star(size)) as target:
+                run = run_load(target, "latency", seconds=scale.latency_seconds, rate=5)
+                yield {
+                    "target": target.name,
+                    "case": f"F = {size}",
+                    "generator": run.result["generator_share"],
+                    "cpu_by_part": run.cpu_by_part("start", "end"),
+                    **run.result,
+                }
+
+
+THROUGHPUT = (
+    TARGET,
+    CASE,
+    Column("delivered_per_s", "delivered/s", "more", 0),
+    Column("changes_per_s", "changes/s", "more", 0),
+    Column("p50_ms", "p50 ms", "less"),
+    Column("p99_ms", "p99 ms", "less"),
+    Column("cpu_per_1000", "CPU s per 1,000", "less", 4),
+    Column("lost", "lost"),
+    GENERATOR,
+)
+
+
+def throughput(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+    """Users come and go, as many as the server holds, `window` at a time."""
+    for kind in kinds:
+        with kind(Graph.ring(scale.churn_users, scale.friends)) as target:
+            run = run_load(
+                target,
+                "throughput",
+                windows=scale.windows,
+                seconds=scale.churn_seconds,
+                warm_up=3,
+            )
+            yield from map(dict, _churn_rows(target, run))
+
+
+def _churn_rows(target: Target, run: Run) -> Iterator[Row]:
+    for row in run.result["rows"]:
+        start, end = f"start {row['window']}", f"end {row['window']}"
+        seconds = run.samples[end].at - run.samples[start].at
+        yield {
+            "target": target.name,
+            "case": f"{row['window']} at a time",
+            # More was delivered between the samples than was counted, by their margin.
+            "cpu_per_1000": run.cpu(start, end)
+            / seconds
+            / row["delivered_per_s"]
+            * 1000,
+            "cpu_by_part": run.cpu_by_part(start, end),
+            "generator": row["generator_share"],
+            "dropped": run.result["dropped"],
+            **row,
+        }
+
+
+STORM = (
+    TARGET,
+    CASE,
+    Column("right_s", "all maps right after s", "less"),
+    Column("connected_s", "all connected after s", "less"),
+    Column("failed_attempts", "failed attempts"),
+    Column("wrong_clients", "wrong in the end"),
+    Column("peak_mb", "peak MB", "less"),
+    GENERATOR,
+)
+
+
+def storm(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+    """All are cut and come back at once."""
+    for size in scale.crowds:
+        for kind in kinds:
+            with kind(Graph.ring(size, scale.friends)) as target:
+                run = run_load(target, "storm", limit=400, watch_memory=True)
+                yield {
+                    "target": target.name,
+                    "case": f"{size:,} clients",
+                    "peak_mb": run.peak_memory / MB,
+                    "generator": run.result["generator_share"],
+                    "cpu_by_part": run.cpu_by_part("before", "after"),
+                    **run.result,
+                }
+
+
+HYDRATE = (
+    TARGET,
+    CASE,
+    Column("p50_ms", "p50 ms", "less", 2),
+    Column("p99_ms", "p99 ms", "less", 2),
+    Column("requests_per_s", "requests/s", "more", 0),
+    Column("p99_busy_ms", "p99 ms at that rate", "less"),
+    GENERATOR,
+)
+HYDRATED_FRIENDS = 500
+AT_ONCE = 16
+
+
+def hydrate(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+    """The first status map of an application that loads."""
+    for kind in kinds:
+        with kind(Graph.star(HYDRATED_FRIENDS)) as target:
+            run = run_load(
+                target,
+                "hydrate",
+                path=target.hydrate_path,
+                seconds=scale.hydrate_seconds,
+                at_once=AT_ONCE,
+            )
+            yield {
+                "target": target.name,
+                "case": f"F = {HYDRATED_FRIENDS}",
+                "generator": run.result["generator_share"],
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                **run.result,
+            }
+
+
+Scenario = Callable[[Sequence[TargetKind], Scale], Iterator[Row]]
+
+SCENARIOS: dict[str, tuple[Scenario, tuple[Column, ...]]] = {
+    "idle": (idle, IDLE),
+    "latency": (latency, LATENCY),
+    "throughput": (throughput, THROUGHPUT),
+    "storm": (storm, STORM),
+    "hydrate": (hydrate, HYDRATE),
+}

@@ -1,0 +1,197 @@
+"""The scenario `store`: the Lua scripts alone, with a million users online.
+
+One process calls the methods that gateways and workers call. A rate "per core" is users
+by CPU second of the Valkey, so the caller's own speed does not matter. The longest
+script is what the server's slow log says, the longest wait is that of a client that
+asks for PONG all the while.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, cast
+
+import redis
+
+from bench.graph import Graph, user_id
+from bench.machine import cores_for_generator, pinned
+from bench.measure import percentile
+from bench.pinger import Pinger
+from bench.report import Column, Row
+from bench.scenarios import Scale
+from bench.servers import SECRET, Target
+from config import Settings
+from models.presence import Keys, Presence
+from models.presence.store import SCRIPT_BATCH, Departure, SignOfLife, batches
+from tasks.expiry import sweep
+
+GATEWAY = "web.1.27:5f3a9c1e"
+TTL = 3600
+"""So long that nobody expires while we measure; the scripts do the same work."""
+FEW_USERS = 1_000
+REPEATS = 50
+
+STORE = (
+    Column("case", "case"),
+    Column("users", "users"),
+    Column("per_core_s", "per core and s", "more", 0),
+    Column("per_s", "per s by one caller", "more", 0),
+    Column("seconds", "seconds", "less", 4),
+    Column("script_ms", "longest script ms", "less", 2),
+    Column("ping_ms", "longest wait ms", "less", 2),
+    Column("bytes", "bytes per user", "less", 0),
+)
+
+
+class _Valkey(Target):
+    name = "valkey"
+
+    def start(self) -> None:
+        self.url = self.start_valkey()
+
+
+class _Bench:
+    """The store under test, and the measuring of its phases."""
+
+    def __init__(self, target: _Valkey, pinger: Pinger) -> None:
+        self._target = target
+        self._pinger = pinger
+        self.settings = Settings.from_env(
+            {
+                "REDIS_URL": target.url,
+                "PRESENCE_JWT_SECRET": SECRET,
+                "PRESENCE_ONLINE_TTL": str(TTL),
+                "PRESENCE_GATEWAY_TTL": str(TTL),
+            }
+        )
+        self.presence = Presence.open(self.settings)
+        self.client = redis.Redis.from_url(target.url)
+        self.client.config_set("slowlog-log-slower-than", 200)
+        self.client.config_set("slowlog-max-len", 10_000)
+
+    def phase(self, case: str, users: int, work: Callable[[], object]) -> Row:
+        """Do `work`, which is about `users` users, and tell what it took."""
+        self.client.slowlog_reset()
+        self._pinger.longest_ms()
+        before, start = self._target.sample(), time.perf_counter()
+        work()
+        seconds = time.perf_counter() - start
+        cpu = self._target.sample().cpu - before.cpu
+        ping_ms = self._pinger.longest_ms()
+        slow = cast("list[dict[str, Any]]", self.client.slowlog_get(10_000))
+        scripts = [
+            entry["duration"] for entry in slow if b"EVALSHA" in entry["command"]
+        ]
+        return {
+            "case": case,
+            "users": users,
+            "seconds": seconds,
+            "per_s": users / seconds if users else None,
+            "per_core_s": users / cpu if users and cpu else None,
+            "script_ms": max(scripts, default=0) / 1000,
+            "ping_ms": ping_ms,
+        }
+
+    def used_memory(self) -> int:
+        """Bytes, once the outbox is as empty as a worker leaves it."""
+        self.client.unlink(Keys().transitions)
+        self.client.slowlog_reset()
+        time.sleep(1)
+        return int(cast("dict[str, Any]", self.client.info("memory"))["used_memory"])
+
+
+def store(scale: Scale) -> Iterator[Row]:
+    """All phases, one after the other, on the same data."""
+    with (
+        pinned(cores_for_generator()),
+        _Valkey(Graph.ring(3, 2)) as target,
+        Pinger(target.url) as pinger,
+    ):
+        bench = _Bench(target, pinger)
+        empty = bench.used_memory()
+        few = _signs(0, FEW_USERS)
+        bench.presence.gateways.heartbeat(GATEWAY)
+        bench.presence.store.connect(GATEWAY, few)
+        yield _quiet_sweep(bench, f"sweep, none due of {FEW_USERS:,}")
+
+        many = _signs(FEW_USERS, scale.stored_users)
+        yield bench.phase("come online", len(many), lambda: _connect(bench, many))
+        used = bench.used_memory() - empty
+        yield {
+            "case": "memory",
+            "users": scale.stored_users,
+            "bytes": used / scale.stored_users,
+        }
+        yield bench.phase("heartbeats", len(many), lambda: _heartbeats(bench, many))
+        for due in scale.due:
+            if not due:
+                yield _quiet_sweep(bench, f"sweep, none due of {scale.stored_users:,}")
+                continue
+            _make_due(bench, scale.stored_users, due)
+            yield bench.phase(
+                f"sweep, {due:,} due",
+                due,
+                lambda: sweep(bench.presence, bench.settings),
+            )
+            bench.used_memory()
+        some = many[: max(scale.due)]
+        yield bench.phase("releases", len(some), lambda: _release(bench, some))
+        users = [sign.user_id for sign in some]
+        yield bench.phase("expiries", len(users), lambda: _expire(bench, users))
+
+
+def _signs(first: int, end: int) -> list[SignOfLife]:
+    return [
+        SignOfLife(user_id(number), f"{GATEWAY}:{number}")
+        for number in range(first, end)
+    ]
+
+
+def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
+    for batch in batches(signs, SCRIPT_BATCH):
+        bench.presence.store.connect(GATEWAY, batch)
+
+
+def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
+    for batch in batches(signs, SCRIPT_BATCH):
+        bench.presence.gateways.heartbeat(GATEWAY, batch)
+
+
+def _release(bench: _Bench, signs: list[SignOfLife]) -> None:
+    for batch in batches(signs, SCRIPT_BATCH):
+        bench.presence.store.release(
+            GATEWAY, [Departure(sign.user_id, sign.connection_id, 0) for sign in batch]
+        )
+
+
+def _expire(bench: _Bench, users: list[str]) -> None:
+    for batch in batches(users, SCRIPT_BATCH):
+        bench.presence.store.expire(batch)
+
+
+def _make_due(bench: _Bench, first: int, count: int) -> None:
+    """More users come online, who were last heard of a whole TTL ago."""
+    age = TTL * 1000 - 1
+    bench.presence.store.connect(
+        GATEWAY,
+        [
+            SignOfLife(sign.user_id, sign.connection_id, age)
+            for sign in _signs(first, first + count)
+        ],
+    )
+    bench.used_memory()
+
+
+def _quiet_sweep(bench: _Bench, case: str) -> Row:
+    times = []
+
+    def work() -> None:
+        for _ in range(REPEATS):
+            start = time.perf_counter()
+            sweep(bench.presence, bench.settings)
+            times.append(time.perf_counter() - start)
+
+    row = dict(bench.phase(case, 0, work))
+    row["seconds"] = percentile(sorted(times), 50)
+    return row
