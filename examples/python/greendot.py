@@ -1,0 +1,365 @@
+"""A Greendot client for Python programs: bots, tests, services that ask who is online.
+
+    with Presence("https://presence.example.com", token) as presence:
+        print(presence.is_online("grace"))
+        for change in presence.changes():
+            print(change.user_id, "is", "online" if change.online else "offline")
+
+`AsyncPresence` is the same for asyncio. Both beat, answer `going_away`, reconnect with
+full jitter, obey close codes, and call nobody online while the server is not heard: as
+the browser client in app/static/greendot does. Needs `pip install websockets`.
+"""
+# ruff: noqa: INP001 - a file to copy, not a package
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import json
+import queue
+import random
+import threading
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, Self, TypeVar
+
+from websockets.asyncio.client import ClientConnection, connect
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+FINAL_CODES = frozenset({4401, 4403})
+"""Close codes after which a client does not come back by itself."""
+SILENT = 4000
+NOT_HEARD = 1006
+BEAT_SHARE = 0.75
+"""Of the heartbeat interval; the rest is for the answer."""
+SHARE_OF_OUTAGE, LEAST_WAIT, MOST_WAIT = 0.1, 1.0, 30.0
+PATIENCE = 10.0
+
+Result = TypeVar("Result")
+Token = str | Callable[[], str | Awaitable[str]]
+
+
+class Denied(Exception):
+    """The server does not let this user in: sign in again (4401), or never (4403)."""
+
+    def __init__(self, code: int) -> None:
+        super().__init__(f"the server closed with {code}")
+        self.code = code
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Somebody came or went. `timestamp` is milliseconds since the epoch."""
+
+    user_id: str
+    online: bool
+    timestamp: int
+
+
+class AsyncPresence:
+    """Who is online, for asyncio. Use it with `async with`.
+
+    `token` is the user's JWT, or a function (async or not) that gives a fresh one.
+    """
+
+    def __init__(self, url: str, token: Token) -> None:
+        self._url = "ws" + url.rstrip("/").removeprefix("http") + "/ws"
+        self._token = token
+        self._statuses: dict[str, bool] = {}
+        self._timestamps: dict[str, int] = {}
+        self.last_seen: dict[str, int] = {}
+        """User id -> milliseconds since the epoch."""
+        self.stale = True
+        """The server is not heard: nothing known here is known to hold."""
+        self.denied: Denied | None = None
+        self._socket: ClientConnection | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._live = asyncio.Event()
+        self._listeners: list[Callable[[Change | None], None]] = []
+        self._has_picture = False
+        self._return_at: float | None = None
+
+    def is_online(self, user_id: str) -> bool:
+        """Whether the user is online; never true while stale."""
+        return not self.stale and self._statuses.get(user_id, False)
+
+    @property
+    def online(self) -> set[str]:
+        """Everybody relevant who is online."""
+        return {user_id for user_id in self._statuses if self.is_online(user_id)}
+
+    async def ready(self) -> None:
+        """Wait until the whole picture is here.
+
+        Raises:
+            Denied: the server does not let this user in.
+        """
+        await self._live.wait()
+        if self.denied is not None:
+            raise self.denied
+
+    def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
+        """Call `listener` with every change, and with None at the end; returns what
+        stops it. It runs in the event loop and must not wait."""
+        self._listeners.append(listener)
+        return lambda: self._listeners.remove(listener)
+
+    def changes(self) -> AsyncIterator[Change]:
+        """Every change from now on, until this client is closed.
+
+        Raises:
+            Denied: the server does not let this user in any more.
+        """
+        news: asyncio.Queue[Change | None] = asyncio.Queue()
+        return self._changes(news, self.listen(news.put_nowait))
+
+    async def _changes(
+        self, news: asyncio.Queue[Change | None], stop: Callable[[], None]
+    ) -> AsyncIterator[Change]:
+        try:
+            while (change := await news.get()) is not None:
+                yield change
+        finally:
+            stop()
+        if self.denied is not None:
+            raise self.denied
+
+    async def leave(self) -> None:
+        """Go offline at once, without grace, and close."""
+        if self._socket is not None:
+            with suppress(ConnectionClosed):
+                await self._socket.send(_frame("leave"))
+                await asyncio.wait_for(self._socket.wait_closed(), PATIENCE)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close; the server's grace applies."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+        self.stale = True
+        self._tell(None)
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._run())
+        return self
+
+    async def __aexit__(self, *_error: object) -> None:
+        await self.close()
+
+    def _tell(self, change: Change | None) -> None:
+        for listener in list(self._listeners):
+            listener(change)
+
+    async def _run(self) -> None:
+        lost_at = time.monotonic()
+        while True:
+            self._return_at = None
+            code, proved = await self._connect()
+            self.stale = True
+            if code in FINAL_CODES:
+                self.denied = Denied(code)
+                self._live.set()
+                self._tell(None)
+                return
+            now = time.monotonic()
+            lost_at = now if proved else lost_at
+            wait = retry_delay(now - lost_at, random.random)
+            if self._return_at is not None:
+                wait = max(0.0, self._return_at - now)
+            await asyncio.sleep(wait)
+
+    async def _connect(self) -> tuple[int, bool]:
+        """One connection: its close code, and whether it had proved itself."""
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            token = await token
+        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            socket = await connect(
+                self._url,
+                additional_headers=headers,
+                compression=None,
+                ping_interval=None,  # Greendot's heartbeats do that
+                open_timeout=PATIENCE,
+                close_timeout=1,
+            )
+        except InvalidStatus as error:
+            final = {401: 4401, 403: 4403}
+            return final.get(error.response.status_code, NOT_HEARD), False
+        except (OSError, InvalidHandshake, TimeoutError):
+            return NOT_HEARD, False
+        self._socket = socket
+        self._has_picture = False
+        line = _Line(socket)
+        try:
+            return await line.serve(self._hear, self._fall_quiet), line.proved
+        finally:
+            self._socket = None
+            await socket.close()
+
+    def _fall_quiet(self) -> None:
+        self.stale = True
+
+    def _hear(self, event: str, data: dict[str, Any]) -> None:
+        if event == "presence_snapshot":
+            self._replace(data["statuses"])
+        elif event == "friend_status_changed":
+            user_id, timestamp = data["user_id"], data["timestamp"]
+            if timestamp > self._timestamps.get(user_id, -1):
+                online = data["status"] == "online"
+                self._put(user_id, online=online, timestamp=timestamp, seen=timestamp)
+        elif event == "going_away":
+            self._return_at = time.monotonic() + data["reconnect_in"]
+        self.stale = not self._has_picture  # heard again
+
+    def _replace(self, statuses: dict[str, dict[str, Any]]) -> None:
+        for user_id in self._statuses.keys() - statuses.keys():
+            for known in (self._statuses, self._timestamps, self.last_seen):
+                known.pop(user_id, None)
+        for user_id, entry in statuses.items():
+            self._put(
+                user_id,
+                online=entry["status"] == "online",
+                timestamp=entry["timestamp"] or 0,
+                seen=entry["last_seen"],
+            )
+        self._has_picture = True
+        self._live.set()
+
+    def _put(
+        self, user_id: str, *, online: bool, timestamp: int, seen: int | None
+    ) -> None:
+        before = self._statuses.get(user_id)
+        self._statuses[user_id] = online
+        self._timestamps[user_id] = timestamp
+        if seen is not None:
+            self.last_seen[user_id] = max(seen, self.last_seen.get(user_id, 0))
+        if online != (before or False):
+            self._tell(Change(user_id, online, timestamp))
+
+
+class _Line:
+    """One socket: heartbeats, and what silence means."""
+
+    def __init__(self, socket: ClientConnection) -> None:
+        self._socket = socket
+        self.proved = False
+        """A heartbeat was answered: the next outage is a new one."""
+
+    async def serve(
+        self, hear: Callable[[str, dict[str, Any]], None], quiet: Callable[[], None]
+    ) -> int:
+        """Serve the socket until it ends; its close code."""
+        interval = PATIENCE  # until the welcome says
+        heard = time.monotonic()
+        beat_at, answer_by = float("inf"), heard + PATIENCE
+        while True:
+            now = time.monotonic()
+            if now >= answer_by:
+                return SILENT
+            if now >= heard + interval:
+                quiet()
+            if now >= beat_at:
+                beat_at = now + interval * BEAT_SHARE
+                answer_by = min(answer_by, now + min(PATIENCE, 1.5 * interval))
+                with suppress(ConnectionClosed):
+                    await self._socket.send(_frame("heartbeat"))
+            soon = min(beat_at, answer_by, max(heard + interval, now + 0.05))
+            try:
+                text = await asyncio.wait_for(self._socket.recv(), soon - now)
+            except TimeoutError:
+                continue
+            except ConnectionClosed as closed:
+                return closed.rcvd.code if closed.rcvd else NOT_HEARD
+            frame = json.loads(text)
+            heard = time.monotonic()
+            if frame["event"] == "welcome":
+                interval = frame["data"]["heartbeat_interval"]
+                beat_at, answer_by = heard + interval * BEAT_SHARE, float("inf")
+            elif frame["event"] == "heartbeat_ack":
+                self.proved, answer_by = True, float("inf")
+            hear(frame["event"], frame["data"])
+
+
+class Presence:
+    """`AsyncPresence` for programs without asyncio: it runs in a thread of its own."""
+
+    def __init__(self, url: str, token: Token) -> None:
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._presence = AsyncPresence(url, token)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._call(self._presence.__aenter__())
+        try:
+            self._call(self._presence.ready())
+        except BaseException:
+            self.__exit__()
+            raise
+        return self
+
+    def __exit__(self, *_error: object) -> None:
+        self._call(self._presence.close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def is_online(self, user_id: str) -> bool:
+        """Whether the user is online; never true while the server is not heard."""
+        return self._presence.is_online(user_id)
+
+    @property
+    def online(self) -> set[str]:
+        """Everybody relevant who is online."""
+        return self._presence.online
+
+    @property
+    def stale(self) -> bool:
+        """The server is not heard: nothing known here is known to hold."""
+        return self._presence.stale
+
+    def changes(self, timeout: float | None = None) -> Iterator[Change]:
+        """Every change from now on; ends after `timeout` seconds without one.
+
+        Raises:
+            Denied: the server does not let this user in any more.
+        """
+        news: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        return self._changes(news, timeout, self._presence.listen(news.put))
+
+    def _changes(
+        self,
+        news: queue.SimpleQueue[Change | None],
+        timeout: float | None,
+        stop: Callable[[], None],
+    ) -> Iterator[Change]:
+        try:
+            with suppress(queue.Empty):
+                while (change := news.get(timeout=timeout)) is not None:
+                    yield change
+        finally:
+            stop()
+        if self._presence.denied is not None:
+            raise self._presence.denied
+
+    def leave(self) -> None:
+        """Go offline at once, without grace."""
+        self._call(self._presence.leave())
+
+    def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result()
+
+
+def retry_delay(outage: float, chance: Callable[[], float]) -> float:
+    """Seconds to wait: full jitter below a tenth of the outage, within bounds."""
+    bound = min(MOST_WAIT, max(LEAST_WAIT, outage * SHARE_OF_OUTAGE))
+    return chance() * bound
+
+
+def _frame(event: str) -> str:
+    return json.dumps({"event": event, "data": {}})

@@ -1,0 +1,128 @@
+"""examples/python/greendot.py against the real server."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import itertools
+import subprocess
+import sys
+import time
+
+import pytest
+
+from config import PROJECT_ROOT
+from tests.clients import Client
+from tests.system import wait_until
+
+pytestmark = pytest.mark.e2e
+
+FOLDER = PROJECT_ROOT / "examples" / "python"
+numbers = itertools.count()
+
+
+@pytest.fixture(scope="module")
+def greendot():
+    spec = importlib.util.spec_from_file_location("greendot", FOLDER / "greendot.py")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["greendot"] = module
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules["greendot"]
+
+
+@pytest.fixture
+def names(system):
+    number = next(numbers)
+    me, friend = f"python-{number}-me", f"python-{number}-friend"
+    system.befriend(me, friend)
+    return me, friend
+
+
+def test_it_sees_friends_come_and_go(system, greendot, names):
+    me, friend = names
+    with greendot.Presence(system.url(), system.token(me)) as presence:
+        assert presence.online == set()
+        with Client(system, friend, web=1).opened():
+            wait_until(lambda: presence.is_online(friend))
+            assert system.is_online(me)
+            changes = presence.changes(timeout=10)
+        assert next(changes).online is False
+        assert not presence.is_online(friend)
+
+
+def test_asyncio_with_a_token_function(system, greendot, names):
+    me, friend = names
+
+    async def fresh_token():
+        return system.token(me)
+
+    async def watch():
+        async with greendot.AsyncPresence(system.url(), fresh_token) as presence:
+            await presence.ready()
+            changes = presence.changes()
+            with Client(system, friend):
+                change = await asyncio.wait_for(anext(changes), 10)
+            await changes.aclose()
+            await presence.leave()
+            return change
+
+    change = asyncio.run(watch())
+    assert (change.user_id, change.online) == (friend, True)
+    wait_until(lambda: not system.is_online(me), patience=2)
+
+
+def test_it_stays_online_by_its_heartbeats(system, greendot, names):
+    me, _ = names
+    with greendot.Presence(system.url(), system.token(me)) as presence:
+        time.sleep(float(system.environ["PRESENCE_ONLINE_TTL"]) + 1)
+        assert system.is_online(me)
+        assert not presence.stale
+
+
+def test_a_bad_token_is_denied(system, greendot):
+    with (
+        pytest.raises(greendot.Denied) as denied,
+        greendot.Presence(system.url(), "nonsense"),
+    ):
+        pass
+    assert denied.value.code == 4401
+
+
+def test_an_expired_token_ends_the_changes(system, greendot, names):
+    with greendot.Presence(system.url(), system.token(names[0], 2)) as presence:
+        with pytest.raises(greendot.Denied):
+            list(presence.changes(timeout=15))
+        assert presence.stale
+
+
+def test_it_comes_back_after_a_crash(own_system, greendot):
+    own_system.befriend("me", "friend")
+    with (
+        Client(own_system, "friend", web=1).opened(),
+        greendot.Presence(own_system.url(), own_system.token("me")) as presence,
+    ):
+        assert presence.is_online("friend")
+        own_system.processes["web0"].kill()
+        wait_until(lambda: presence.stale, patience=2)
+        assert not presence.is_online("friend")
+        own_system.start_web(0)
+        own_system.wait_ready(0)
+        wait_until(lambda: presence.is_online("friend"), patience=2)
+
+
+def test_the_script_says_who_is_there(system, names):
+    me, friend = names
+    command = [sys.executable, FOLDER / "who.py", system.url(), system.token(me)]
+    with (
+        Client(system, friend).opened(),
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script,
+    ):
+        assert script.stdout.readline() == f"online: {friend}\n"
+        script.terminate()
+
+
+def test_the_wait_is_the_browsers(greendot):
+    longest = [greendot.retry_delay(outage, lambda: 1) for outage in (0, 5, 60, 9e9)]
+    assert longest == [1, 1, 6, 30]
+    assert greendot.retry_delay(60, lambda: 0) == 0
