@@ -1,8 +1,7 @@
-"""One client: its frames, its limits and its bounded outbound queue.
+"""One client: its frames, its limits and what it has been shown.
 
-All writes to a socket go through `Connection.send`, so there is one writer. What the
-kernel takes at once is written at once; the rest waits in a queue for a greenlet of its
-own. A client that does not read fills its queue, is closed, and delays nobody.
+All writes to a socket go through its `Outbound`, so there is one writer. A client that
+does not read fills its queue, is closed, and delays nobody.
 
 Reading is done here too, by the greenlet that serves the request, in place of
 simple-websocket's reader thread: that one writes to the socket by itself, beside ours.
@@ -12,8 +11,8 @@ from __future__ import annotations
 
 import socket
 import time
-from collections import deque
-from contextlib import suppress
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
 import gevent
@@ -22,6 +21,7 @@ from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
 from app.gateway.frames import close_frame, pong_frame, text_frame
+from app.gateway.outbound import Outbound
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
 
@@ -33,6 +33,15 @@ MOST_BAD_FRAMES = 10
 """Bad frames after which a client is closed; until then each gets an `error`."""
 BURST_SECONDS = 3.0
 """A client may send that many seconds' worth of frames at once."""
+
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """A status change and its frame."""
+
+    user_id: str
+    timestamp: int
+    frame: bytes
 
 
 class Owner(Protocol):
@@ -58,18 +67,17 @@ class Connection:
         "_close_bytes",
         "_closing",
         "_counted_at",
+        "_early",
         "_frames_per_second",
         "_held",
+        "_known",
         "_max_frame_bytes",
-        "_max_queued_bytes",
         "_message_bytes",
+        "_outbound",
         "_owner",
         "_parts",
         "_protocol",
-        "_queue",
-        "_queued_bytes",
         "_socket",
-        "_writer",
         "connection_id",
         "expires_at",
         "has_left",
@@ -99,17 +107,16 @@ class Connection:
         self._protocol = protocol
         self._owner = owner
         self._max_frame_bytes = max_frame_bytes
-        self._max_queued_bytes = max_queued_bytes
         self._frames_per_second = frames_per_second
         self._allowance = frames_per_second * BURST_SECONDS
         self._counted_at = self.last_heartbeat
         self._bad_frames = 0
         self._parts: list[str] = []
         self._message_bytes = 0
-        self._held: list[bytes] | None = []
-        self._queue: deque[bytes] = deque()
-        self._queued_bytes = 0
-        self._writer: gevent.Greenlet[..., None] | None = None
+        self._early: list[bytes] | None = []
+        self._held: dict[str, News] | None = {}
+        self._known: Mapping[str, int] | None = None
+        self._outbound = Outbound(sock, max_queued_bytes)
         self._closing: CloseCode | None = None
         self._close_bytes = 0
 
@@ -122,16 +129,56 @@ class Connection:
 
     def open(self, welcome: bytes) -> None:
         """Send `welcome`, first of all, and then what came in the meantime."""
-        held, self._held = self._held or [], None
-        self.send(b"".join((text_frame(welcome), *held)))
+        early, self._early = self._early or [], None
+        self.send(b"".join((text_frame(welcome), *early)))
+
+    def show(self, snapshot: bytes, known: Mapping[str, int]) -> None:
+        """Send the frame of a snapshot, and then the news that came meanwhile.
+
+        `known` is user id -> timestamp in the snapshot: until `settle`, news that is
+        not newer is dropped. A change just before the snapshot is in it, and its event
+        comes after it.
+        """
+        held, self._held = self._held or {}, None
+        self._known = known
+        frames = (
+            news.frame
+            for user_id, news in held.items()
+            if news.timestamp > known.get(user_id, -1)
+        )
+        self.send(b"".join((snapshot, *frames)))
+
+    def settle(self) -> None:
+        """Nothing that the snapshot knows can come any more."""
+        self._known = None
+
+    def deliver(self, news: list[News], frames: bytes) -> None:
+        """Send news, of which `frames` are all the frames in one piece. What comes
+        before the first snapshot is held back: the newest of each user."""
+        if self._held is not None:
+            for item in news:
+                held = self._held.get(item.user_id)
+                if held is None or item.timestamp > held.timestamp:
+                    self._held[item.user_id] = item
+        elif self._known is None:
+            self.send(frames)
+        else:
+            known = self._known
+            newer = [
+                item.frame
+                for item in news
+                if item.timestamp > known.get(item.user_id, -1)
+            ]
+            if newer:
+                self.send(b"".join(newer))
 
     def send(self, frames: bytes) -> None:
         """Write whole frames. Never waits: what the socket does not take is queued, and
         a client whose queue is full is closed."""
         if self._closing is not None:
             return
-        if self._held is not None:
-            self._held.append(frames)
+        if self._early is not None:
+            self._early.append(frames)
         else:
             self._write(frames)
 
@@ -142,67 +189,12 @@ class Connection:
             return
         self._closing = code
         self._owner.depart(self)
-        self._write(close_frame(code, reason))
-        gevent.spawn_later(CLOSE_WAIT, self.cut)
+        self._outbound.end(close_frame(code, reason))
+        gevent.spawn_later(CLOSE_WAIT, self._outbound.cut)
 
-    def cut(self) -> None:
-        """End the socket without another word; wakes whoever reads or writes it."""
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_RDWR)
-
-    def _write(self, data: bytes) -> None:
-        if self._writer is None:
-            try:
-                # gevent: with a timeout of 0 it raises instead of waiting.
-                sent = self._socket.send(data, 0, 0.0)  # type: ignore[call-arg]
-            except BlockingIOError:
-                sent = 0
-            except OSError:
-                self.cut()  # the reader sees the end
-                return
-            if sent == len(data):
-                self._written()
-                return
-            data = data[sent:]
-        self._queue.append(data)
-        self._queued_bytes += len(data)
-        if self._queued_bytes > self._max_queued_bytes and self._closing is None:
-            # The frame that is half written must be finished, the others need not.
-            self._keep_first()
+    def _write(self, frames: bytes) -> None:
+        if not self._outbound.write(frames):
             self.close(CloseCode.TOO_SLOW, "this client reads too slowly")
-        if self._writer is None:
-            self._writer = gevent.spawn(self._write_queue)
-
-    def _written(self) -> None:
-        if self._closing is not None:
-            # Nothing follows a close frame. The client still reads it: ending only our
-            # half keeps unread bytes of its own from turning the end into a reset.
-            with suppress(OSError):
-                self._socket.shutdown(socket.SHUT_WR)
-
-    def _keep_first(self) -> None:
-        first = self._queue[0]
-        self._queue.clear()
-        self._queue.append(first)
-        self._queued_bytes = len(first)
-
-    def _write_queue(self) -> None:
-        try:
-            while self._queue:
-                data = self._queue[0]
-                sent = self._socket.send(data)
-                self._queued_bytes -= sent
-                if sent == len(data):
-                    self._queue.popleft()
-                else:
-                    self._queue[0] = data[sent:]
-            self._written()
-        except OSError:
-            self._queue.clear()
-            self._queued_bytes = 0
-            self.cut()
-        finally:
-            self._writer = None
 
     # Reading
 
@@ -241,9 +233,8 @@ class Connection:
     def _answer_close(self, event: CloseConnection) -> None:
         """Send the client's own code back, as RFC 6455 wants it."""
         self._closing = CloseCode.NORMAL
-        self._write(self._protocol.send(event.response()))
-        if self._writer is not None:
-            self._writer.join(CLOSE_WAIT)
+        self._outbound.end(self._protocol.send(event.response()))
+        self._outbound.wait(CLOSE_WAIT)
 
     def _handle(self, event: Event) -> None:
         if not self._is_within_rate():

@@ -1,8 +1,9 @@
 """The gateway of one web process: its parts, its loops and the life of a connection.
 
 The data's way, in the order of docs/ARCHITECTURE.md: a socket's frames come in through
-`connection`, heartbeats and ends are gathered by `heartbeats` and `departures`, Redis
-is told, and what the fan-out answers comes back through `listener` to the `hub`.
+`connection`; beginnings, heartbeats and ends are gathered by `arrivals`, `heartbeats`
+and `departures`; Redis is told, and what the fan-out answers comes back through
+`listener` to the `hub`.
 """
 
 from __future__ import annotations
@@ -13,12 +14,12 @@ import os
 import re
 import secrets
 import socket
-import time
 
 import gevent
 from gevent.event import Event
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.gateway.arrivals import Arrivals
 from app.gateway.connection import Connection
 from app.gateway.departures import Departures
 from app.gateway.drain import drain
@@ -28,10 +29,7 @@ from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
 from app.gateway.snapshots import Snapshots
 from config import Settings
-from models import events
-from models.events import CloseCode
 from models.presence import Presence, PresenceUnavailable
-from models.presence.store import SignOfLife
 from tasks import broadcast
 
 log = logging.getLogger(__name__)
@@ -69,6 +67,15 @@ class Gateway:
         self._departures = Departures(
             self.id, settings, presence, self.hub, on_kick=self._kicked.set
         )
+        self._arrivals = Arrivals(
+            self.id,
+            settings,
+            presence,
+            self.hub,
+            self._departures,
+            self._snapshots,
+            on_kick=self._kicked.set,
+        )
         self._listener = Listener(self.id, presence, self.hub, self._snapshots)
 
     # The life of the process
@@ -76,6 +83,7 @@ class Gateway:
     def start(self) -> None:
         """Begin to work. Call it once, in the process that serves the sockets."""
         steps = {
+            "arrivals": self._arrivals.step,
             "heartbeats": self._heartbeats.step,
             "departures": self._departures.step,
             "listener": self._listener.step,
@@ -117,9 +125,8 @@ class Gateway:
         """Serve a client from after its handshake to the end of its socket."""
         # In the hub first, then in Redis, then the snapshot: nothing is missed.
         self.hub.add(connection)
+        self._arrivals.add(connection)
         try:
-            if self._connect(connection):
-                self._snapshots.send(connection)
             connection.run()
         finally:
             self.depart(connection)
@@ -134,28 +141,6 @@ class Gateway:
             self._heartbeats.forget(connection)
             self._departures.add(connection)
 
-    def _connect(self, connection: Connection) -> bool:
-        sign = SignOfLife(connection.user_id, connection.connection_id)
-        try:
-            reply = self._presence.store.connect(self.id, [sign])
-        except PresenceUnavailable:
-            connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
-            return False
-        if reply.must_kick:
-            self._kicked.set()
-        if reply.refused:
-            connection.close(CloseCode.TOO_MANY, "too many connections of this user")
-            return False
-        connection.open(
-            events.welcome(
-                connection.user_id,
-                connection.connection_id,
-                self._settings.heartbeat_interval,
-                time.time_ns() // 1_000_000,
-            )
-        )
-        return True
-
     # Loops that need no module of their own
 
     def _kick(self) -> None:
@@ -168,5 +153,6 @@ class Gateway:
     def _resend_snapshots(self) -> None:
         """Redis had lost this gateway: events may be lost too. Once the others have
         registered anew as well, everybody gets a fresh picture."""
+        self.hub.forget_news()
         delay = 2 * self._settings.flush_interval
-        gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.users()))
+        gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.connections()))

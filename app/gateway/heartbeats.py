@@ -45,6 +45,8 @@ class Heartbeats:
         self._on_kick = on_kick
         self._on_lapse = on_lapse
         self._pending: dict[str, Connection] = {}
+        self._deadline = 0
+        self._must_register = False
 
     def note(self, connection: Connection) -> None:
         """A heartbeat came; the next flush takes it along."""
@@ -69,17 +71,21 @@ class Heartbeats:
         pending, self._pending = self._pending, {}
         try:
             reply = self._presence.gateways.heartbeat(
-                self._gateway_id, self._signs(pending.values())
+                self._gateway_id, self._signs(pending.values()), self._deadline
             )
         except BaseException:
             for connection_id in pending.keys() - self._pending.keys():
                 if self._hub.get(connection_id) is not None:
                     self._pending[connection_id] = pending[connection_id]
             raise
-        if reply.lapsed:
+        self._deadline = reply.deadline
+        self._must_register |= reply.lapsed
+        if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.
             gevent.sleep(0.01)
             self.register(self._hub.connections())
+            # Only now: if Redis went away again meanwhile, it is all still to be done.
+            self._must_register = False
             self._on_lapse()
         elif reply.gone:
             found = (self._hub.get(sign.connection_id) for sign in reply.gone)

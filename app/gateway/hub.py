@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.gateway.connection import Connection
+from app.gateway.connection import Connection, News
 from app.gateway.frames import text_frame
 from models import events
 from models.events import Delivery
@@ -53,10 +53,6 @@ class Hub:
         """All connections; a copy, so that it may be walked while they come and go."""
         return list(self._connections.values())
 
-    def users(self) -> list[str]:
-        """All users who have a connection here."""
-        return list(self._by_user)
-
     def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver transitions, but for those that are not newer than what has been
         delivered of the same user: repeats, or what another drainer overtook."""
@@ -69,16 +65,26 @@ class Hub:
 
         An event is encoded once. All that one user gets goes out in one send.
         """
-        frames: dict[str, list[bytes]] = {}
+        news: dict[str, list[News]] = {}
         for delivery in deliveries:
-            frame = text_frame(events.friend_status_changed(delivery.transition))
+            transition = delivery.transition
+            frame = text_frame(events.friend_status_changed(transition))
+            item = News(transition.user_id, transition.timestamp, frame)
             for user_id in delivery.recipients:
-                frames.setdefault(user_id, []).append(frame)
-        for user_id, of_user in frames.items():
-            data = of_user[0] if len(of_user) == 1 else b"".join(of_user)
+                news.setdefault(user_id, []).append(item)
+        for user_id, items in news.items():
+            frames = (
+                items[0].frame
+                if len(items) == 1
+                else b"".join([item.frame for item in items])
+            )
             # A copy: sending may close a connection, which takes it out of the list.
             for connection in self.of_user(user_id):
-                connection.send(data)
+                connection.deliver(items, frames)
+
+    def forget_news(self) -> None:
+        """Redis has lost its state: timestamps may begin anew."""
+        self._newest, self._newest_before = {}, {}
 
     def _is_news(self, transition: events.Transition) -> bool:
         user_id = transition.user_id

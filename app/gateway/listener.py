@@ -38,8 +38,8 @@ class Listener:
     def _take(self, message: GatewayMessage) -> None:
         self._hub.deliver_news(message.transitions)
         self._hub.deliver(message.introductions)
-        if message.snapshots:
-            self._snapshots.owe(message.snapshots)
+        for user_id in message.snapshots:
+            self._snapshots.owe(self._hub.of_user(user_id))
         for user_id in message.disconnects:
             for connection in self._hub.of_user(user_id):
                 connection.has_left = True

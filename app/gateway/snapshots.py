@@ -1,14 +1,15 @@
-"""Sends `presence_snapshot`: to a new connection, and to users whose picture is stale.
+"""Sends `presence_snapshot`: to new connections, and where the picture may be stale.
 
-A new connection is registered in the hub and in Redis before its snapshot is read, so
-every change is in the snapshot or comes as an event; the newest timestamp wins.
+All that are owed at one time are read together: one query, one round trip to Redis. A
+new connection is in the hub and in Redis before its snapshot is read, so every change
+is in the snapshot or comes as an event; the newest timestamp wins.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable
 
+import gevent
 from gevent.event import Event
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
@@ -20,11 +21,14 @@ from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
 from models.presence import Presence, PresenceUnavailable
-from models.presence.store import SCRIPT_BATCH, batches
+from models.presence.store import batches
 from models.user import ensure_user
 
-log = logging.getLogger(__name__)
-
+BATCH = 100
+"""Connections whose snapshots are read together: a read of all that a storm brings
+would keep every other greenlet waiting."""
+SETTLE_AFTER = 5.0
+"""Seconds after which no event is under way that a snapshot already knows."""
 RETRY_AFTER = 1.0
 """Seconds between attempts while the database or Redis is away."""
 
@@ -38,65 +42,70 @@ class Snapshots:
         self._presence = presence
         self._sessions = sessions
         self._hub = hub
-        self._owed: set[str] = set()
+        self._owed: dict[str, Connection] = {}
         self._wake = Event()
         self._outage = Outage("snapshots")
 
-    def send(self, connection: Connection) -> None:
-        """Send a snapshot to a new connection, now or as soon as it can be read."""
-        try:
-            user_id = connection.user_id
-            frame = self._frames([user_id])[user_id]
-        except (PresenceUnavailable, SQLAlchemyError) as error:
-            self._outage.failed(error)
-            self.owe([connection.user_id])
-        else:
-            connection.send(frame)
-
-    def owe(self, user_ids: Iterable[str]) -> None:
-        """Have every connection of `user_ids` here get a fresh snapshot soon."""
-        self._owed.update(user_ids)
+    def owe(self, connections: Iterable[Connection]) -> None:
+        """Have each of `connections` get a fresh snapshot soon. Never waits."""
+        for connection in connections:
+            self._owed[connection.connection_id] = connection
         self._wake.set()
 
     def step(self) -> None:
-        """Wait until a snapshot is owed, and send all that are."""
+        """Wait until snapshots are owed, and send them."""
         self._wake.wait()
         self._wake.clear()
-        owed, self._owed = self._owed, set()
-        for batch in batches(sorted(owed), SCRIPT_BATCH):
-            here = [user_id for user_id in batch if self._hub.of_user(user_id)]
+        owed, self._owed = self._owed, {}
+        for batch in batches(list(owed.values()), BATCH):
             try:
-                frames = self._frames(here)
+                self._send(batch)
             except (PresenceUnavailable, SQLAlchemyError) as error:
-                self._owed |= owed
                 self._outage.failed(error)
-                break
-            for user_id, frame in frames.items():
-                for connection in self._hub.of_user(user_id):
-                    connection.send(frame)
-        else:
-            self._outage.succeeded()
-            return
-        self._wake.wait(RETRY_AFTER)
-        self._wake.set()
+                self._owed = {**owed, **self._owed}
+                gevent.sleep(RETRY_AFTER)
+                self._wake.set()
+                return
+            for connection in batch:
+                del owed[connection.connection_id]
+            gevent.sleep(0)
+        self._outage.succeeded()
 
-    def _frames(self, user_ids: list[str]) -> dict[str, bytes]:
-        """A snapshot for each of `user_ids`: one query, one round trip to Redis."""
+    def _send(self, connections: list[Connection]) -> None:
+        open_ones = [
+            connection
+            for connection in connections
+            if self._hub.get(connection.connection_id) is not None
+        ]
+        frames, known = self._read({connection.user_id for connection in open_ones})
+        for connection in open_ones:
+            connection.show(frames[connection.user_id], known)
+        gevent.spawn_later(SETTLE_AFTER, _settle, open_ones)
+
+    def _read(self, user_ids: set[str]) -> tuple[dict[str, bytes], dict[str, int]]:
+        """The frame of a snapshot for each of `user_ids`, and what they know together:
+        user id -> timestamp."""
         with self._sessions() as session:
-            relevant = relevant_users(session, user_ids)
-            unknown = [user_id for user_id in user_ids if not relevant[user_id]]
-            for user_id in unknown:
-                # A token is enough: the host application vouches for its users.
-                ensure_user(session, user_id)
+            relevant = relevant_users(session, sorted(user_ids))
+            for user_id, others in relevant.items():
+                if not others:
+                    # A token is enough: the host application vouches for its users.
+                    ensure_user(session, user_id)
             session.commit()
         everybody = set().union(*relevant.values())
         statuses = {
             status.user_id: status
             for status in self._presence.store.statuses(everybody)
         }
-        return {
+        frames = {
             user_id: text_frame(
                 events.presence_snapshot(statuses[other] for other in sorted(others))
             )
             for user_id, others in relevant.items()
         }
+        return frames, {user_id: one.updated_at for user_id, one in statuses.items()}
+
+
+def _settle(connections: list[Connection]) -> None:
+    for connection in connections:
+        connection.settle()
