@@ -83,10 +83,12 @@ class Heartbeats:
         if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.
             gevent.sleep(0.01)
-            self.register(self._hub.connections())
+            connections = self._hub.connections()
+            self.register(connections)
             # Only now: if Redis went away again meanwhile, it is all still to be done.
             self._must_register = False
-            self._on_lapse()
+            if connections:
+                self._on_lapse()
         elif reply.gone:
             found = (self._hub.get(sign.connection_id) for sign in reply.gone)
             self.register([connection for connection in found if connection])

@@ -24,11 +24,13 @@ LOOKUP_BATCH = 10_000
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
-    """`lapsed`: the gateway was unknown or overdue, and has to register everything
-    anew. `gone`: the connections that Redis does not know."""
+    """`lapsed`: the gateway was unknown or overdue, or Redis has lost what it knew; it
+    has to register everything anew. `gone`: the connections that Redis does not know.
+    `deadline`: the gateway's new one (ms), for the next call."""
 
     lapsed: bool
     gone: list[SignOfLife]
+    deadline: int
 
 
 class GatewayStore:
@@ -47,9 +49,16 @@ class GatewayStore:
         self._gateway_ttl_ms = int(gateway_ttl * 1000)
 
     def heartbeat(
-        self, gateway_id: str, signs: Sequence[SignOfLife] = ()
+        self,
+        gateway_id: str,
+        signs: Sequence[SignOfLife] = (),
+        last_deadline: int = 0,
     ) -> HeartbeatReply:
         """Move the gateway's deadline and those of its connections in `signs`.
+
+        Where Redis does not know `last_deadline`, the one of the last reply, it has
+        come back empty or with an older state. That begins a new epoch, and the
+        gateway's users are forgotten until it registers them.
 
         One script call for up to `SCRIPT_BATCH` connections. Revives nothing.
         """
@@ -57,11 +66,18 @@ class GatewayStore:
         lapsed = False
         gone: list[SignOfLife] = []
         for batch in list(batches(signs)) or [[]]:
-            names = [keys.online_users, keys.deadlines, keys.gateways]
+            names = [
+                keys.online_users,
+                keys.deadlines,
+                keys.gateways,
+                keys.gateway_users(gateway_id),
+                keys.epoch,
+            ]
             args: list[str | int] = [
                 self._online_ttl_ms,
                 gateway_id,
                 self._gateway_ttl_ms,
+                last_deadline,
             ]
             for sign in batch:
                 names += (
@@ -71,8 +87,9 @@ class GatewayStore:
                 args += (sign.user_id, sign.connection_id, sign.age_ms)
             reply = self._scripts.run("heartbeat", names, args)
             lapsed |= bool(reply[0])
-            gone += [batch[index] for index in reply[1:]]
-        return HeartbeatReply(lapsed, gone)
+            last_deadline = int(reply[1])
+            gone += [batch[index] for index in reply[2:]]
+        return HeartbeatReply(lapsed, gone, last_deadline)
 
     def ids(self) -> list[str]:
         """The gateways, those that are overdue but not yet reaped included: they may

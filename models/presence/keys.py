@@ -46,6 +46,11 @@ class Keys:
         """Hash: when sweeps ran, since when without a gap, since when they hold."""
         return f"{self.prefix}presence:sweeps"
 
+    @property
+    def epoch(self) -> str:
+        """String: when it was last noticed that Redis had lost what it knew (ms)."""
+        return f"{self.prefix}presence:epoch"
+
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms)."""
         return f"{self.prefix}user:{user_id}:status"

@@ -217,10 +217,18 @@ class PresenceStore:
                 self._redis.hdel(self._keys.sweeps, "held_since")
 
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
-        """The statuses of `user_ids`, in their order, in one round trip."""
+        """The statuses of `user_ids`, in their order, in one round trip.
+
+        After Redis had lost what it knew, no `updated_at` is older than the moment at
+        which that was noticed: it beats what was announced before.
+        """
         calls = [
             (
-                [self._keys.online_users, *map(self._keys.user_status, batch)],
+                [
+                    self._keys.online_users,
+                    self._keys.epoch,
+                    *map(self._keys.user_status, batch),
+                ],
                 batch,
             )
             for batch in batches(user_ids)

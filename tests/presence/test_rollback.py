@@ -3,6 +3,8 @@ then on counts as newer than all that was said before."""
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from models.presence.store import SignOfLife
@@ -36,6 +38,7 @@ def test_an_empty_redis_is_noticed_and_beats_what_was_announced_before(shard):
     (announced,) = shard.connect("ann").transitions
     deadline = gateways.heartbeat(GATEWAY).deadline
     shard.remove()
+    time.sleep(0.002)
     assert gateways.heartbeat(GATEWAY, last_deadline=deadline).lapsed
     assert not status(shard, "ann").online
     assert status(shard, "ann").updated_at > announced.timestamp
@@ -53,6 +56,7 @@ def test_an_older_state_is_noticed_and_beats_what_was_announced_since(shard):
     (announced,) = shard.expire("ann")
     new = gateways.heartbeat(GATEWAY, last_deadline=old.deadline)
 
+    time.sleep(0.002)
     shard.client.restore(shard.keys.user_status("ann"), 0, kept, replace=True)
     shard.client.sadd(shard.keys.online_users, "ann")
     shard.client.zadd(shard.keys.gateways, {GATEWAY: old.deadline})

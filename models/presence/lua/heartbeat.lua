@@ -1,21 +1,33 @@
 -- Purpose: move the deadlines of a gateway process and of its connections that gave a
 --          sign of life. Revives nothing: what is not there is answered as gone.
--- KEYS:    1 online_users, 2 deadlines, 3 gateways, then per connection: status, connections
+-- KEYS:    1 online_users, 2 deadlines, 3 gateways, 4 users of this gateway, 5 epoch,
+--          then per connection: status, connections
 -- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms),
+--          4 its deadline as it was last told, 0 for none,
 --          then per connection: user id, connection id, age of the heartbeat (ms)
--- Returns: {lapsed, number of the first gone connection, second, ...}, numbered from 0;
---          lapsed is 1 where this gateway is unknown or was overdue: others may have
---          released its connections, so it has to register all of them anew
+-- Returns: {lapsed, the gateway's new deadline (ms), number of the first gone
+--          connection, second, ...}, numbered from 0; lapsed is 1 where this gateway is
+--          unknown or was overdue, or its deadline is not the one it was told: others
+--          may have released its connections, so it has to register all of them anew
 
 local ttl = tonumber(ARGV[1])
 
 local deadline = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or 0)
-local reply = {deadline <= now and 1 or 0}
-redis.call('ZADD', KEYS[3], ms(now + ARGV[3]), ARGV[2])
+local last_told = tonumber(ARGV[4])
+if deadline < last_told then
+  -- Redis came back empty, or with an older state. Clients may know of changes that it
+  -- does not: what it says now has to count as newer than all of them.
+  redis.call('SET', KEYS[5], ms(now))
+  redis.call('DEL', KEYS[4])
+end
+-- A later one than told: that answer was lost, and a lapse may have been in it.
+local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
+local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
+redis.call('ZADD', KEYS[3], reply[2], ARGV[2])
 
-for i = 0, (#ARGV - 3) / 3 - 1 do
-  local user, connection, age = ARGV[4 + i * 3], ARGV[5 + i * 3], tonumber(ARGV[6 + i * 3])
-  local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
+for i = 0, (#ARGV - 4) / 3 - 1 do
+  local user, connection, age = ARGV[5 + i * 3], ARGV[6 + i * 3], tonumber(ARGV[7 + i * 3])
+  local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   if not redis.call('ZSCORE', connections, connection)
     or redis.call('SISMEMBER', KEYS[1], user) == 0 then
     reply[#reply + 1] = i
