@@ -16,8 +16,8 @@ from http import HTTPStatus
 from flask import Flask, Response, jsonify
 from sqlalchemy.exc import OperationalError
 from werkzeug.exceptions import HTTPException
-from wsproto.utilities import RemoteProtocolError
 
+from app.gateway.handshake import BadHandshake
 from models.presence import PresenceUnavailable
 
 log = logging.getLogger(__name__)
@@ -65,8 +65,8 @@ def register(app: Flask) -> None:
         message = "the database cannot be reached; try again soon"
         return _answer(503, "database_unavailable", message)
 
-    @app.errorhandler(RemoteProtocolError)
-    def _bad_handshake(error: RemoteProtocolError) -> Response:
+    @app.errorhandler(BadHandshake)
+    def _bad_handshake(error: BadHandshake) -> Response:
         return _answer(400, "bad_handshake", str(error))
 
     @app.errorhandler(HTTPException)

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
+import json
 import os
 import socket
 import time
@@ -234,9 +237,41 @@ def test_a_client_that_does_not_read_is_closed_and_delays_nobody(own_system_of):
             quick.expect("heartbeat_ack")
 
 
-def test_a_call_without_a_handshake_is_answered(system):
-    assert system.request("GET", "/ws")[0] in {400, 404, 426}
-    bad = {"Upgrade": "websocket", "Connection": "Upgrade"}
-    status, answer = system.request("GET", "/ws", headers=bad)
-    assert status == 400
-    assert answer["error"]["message"]
+GOOD_HANDSHAKE = {
+    "Upgrade": "websocket",
+    "Connection": "keep-alive, Upgrade",
+    "Sec-WebSocket-Version": "13",
+    "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",
+}
+
+
+@pytest.mark.parametrize(
+    ("header", "value", "code"),
+    [
+        ("Upgrade", "", "bad_request"),
+        ("Connection", "close", "bad_request"),
+        ("Sec-WebSocket-Version", "8", "bad_handshake"),
+        ("Sec-WebSocket-Key", "", "bad_handshake"),
+        ("Sec-WebSocket-Key", "no base64", "bad_handshake"),
+        ("Sec-WebSocket-Key", "dG9vIHNob3J0", "bad_handshake"),
+    ],
+)
+def test_a_bad_handshake_is_answered(system, header, value, code):
+    connection = http.client.HTTPConnection("127.0.0.1", system.web_ports[0])
+    with contextlib.closing(connection):
+        connection.request("GET", "/ws", headers={**GOOD_HANDSHAKE, header: value})
+        answer = connection.getresponse()
+        error = json.loads(answer.read())["error"]
+    assert (answer.status, error["code"]) == (400, code)
+
+
+def test_the_handshake_answers_the_key_of_the_rfc_and_takes_no_extension(system):
+    headers = {**GOOD_HANDSHAKE, "Sec-WebSocket-Extensions": "permessage-deflate"}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    with socket.create_connection(("127.0.0.1", system.web_ports[0])) as sock:
+        sock.settimeout(10)
+        sock.sendall(f"GET /ws HTTP/1.1\r\nHost: localhost\r\n{lines}\r\n".encode())
+        head = sock.recv(4096).decode("latin-1").split("\r\n\r\n")[0].lower()
+    assert head.startswith("http/1.1 101 ")
+    assert "sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo=" in head
+    assert "extensions" not in head
