@@ -6,6 +6,7 @@ BIN := $(VENV)/bin
 PY := $(BIN)/python
 LOCAL := $(VENV)/.installed-local
 DEV := $(VENV)/.installed-dev
+BENCH := $(VENV)/.installed-bench
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 \
 	--no-header
 
@@ -15,11 +16,12 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
 .PHONY: help setup run token test check lint types imports migrations coverage \
-	requirements clean
+	bench requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-13s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## / {sub("%", "NAME", $$1); \
+		printf "  make %-13s %s\n", $$1, $$2}' Makefile
 
 setup: $(LOCAL) ## Install what `make run` needs into .venv (VENV=... for elsewhere)
 
@@ -57,10 +59,17 @@ coverage: $(DEV) ## Run the test suite and report its branch coverage
 	@$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
+bench: $(BENCH) ## Measure it beside its peers, all scenarios: some 25 minutes
+	$(PY) -m bench all $(ARGS)
+
+bench-%: $(BENCH) ## One of idle latency throughput storm hydrate store peer-... (bench/)
+	$(PY) -m bench $* $(ARGS)
+
 requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for newer ones)
 	$(COMPILE) $(ARGS) requirements.in -o requirements.txt
 	$(COMPILE) $(ARGS) requirements-local.in -o requirements-local.txt
 	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
+	$(COMPILE) $(ARGS) requirements-bench.in -o requirements-bench.txt
 
 clean: ## Remove .venv, the local data in var/ and all caches
 	rm -rf $(VENV) var htmlcov test-artifacts .coverage .coverage.* .pytest_cache \
@@ -86,4 +95,9 @@ $(LOCAL): requirements.txt requirements-local.txt | $(PY)
 $(DEV): requirements-dev.txt $(LOCAL)
 	@echo "Installing what the tests need into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@touch $@
+
+$(BENCH): requirements-bench.txt $(LOCAL)
+	@echo "Installing what the benchmarks need into $(VENV)"
+	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
 	@touch $@

@@ -13,16 +13,19 @@ from collections.abc import Sequence
 
 from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
-from bench.peer_targets import FlaskSocketIO, SocketIO
+from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
 from bench.report import report
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
+from bench.servers import Target
 from bench.store import STORE, store
 
 TARGETS: dict[str, TargetKind] = {
-    kind.name: kind for kind in (Greendot, FlaskSocketIO, SocketIO)
+    kind.name: kind for kind in (Greendot, FlaskSocketIO, FlaskSocketIOShared, SocketIO)
 }
 PEER = "peer-"
 FILES_WANTED = 15_000
+LONG = ("idle", "storm")
+"""Scenarios that take minutes with each server."""
 
 
 def main() -> None:
@@ -36,11 +39,12 @@ def main() -> None:
             "few open files are allowed here: 10,000 clients will not fit",
             file=sys.stderr,
         )
+    Target.profile_seconds = arguments.profile
     name = arguments.scenario
     with pinned(cores_for_generator()):
         if name == "all":
             for scenario in SCENARIOS:
-                _run(scenario, arguments.targets or list(TARGETS), scale)
+                _run(scenario, arguments.targets or _peers_for(scenario), scale)
             _run_store(scale)
         elif name == "store":
             _run_store(scale)
@@ -61,7 +65,18 @@ def _parse() -> argparse.Namespace:
         "--targets", type=_names, help=f"of {', '.join(TARGETS)}, separated by commas"
     )
     parser.add_argument("--only", type=_names, help="these scenarios of a peer-* run")
+    parser.add_argument(
+        "--profile", type=int, default=0, metavar="SECONDS", help="sample by py-spy"
+    )
     return parser.parse_args()
+
+
+def _peers_for(scenario: str) -> list[str]:
+    """All servers; where that would take very long, one per library."""
+    names = list(TARGETS)
+    if scenario in LONG:
+        names.remove("flask-socketio-shared")
+    return names
 
 
 def _names(text: str) -> list[str]:

@@ -13,18 +13,20 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.graph import Graph
 from bench.machine import cores_for_generator, pinned, raise_file_limit
 from bench.measure import Sample
+from bench.profiles import Profile
 from bench.servers import SECRET, Target
 from config import PROJECT_ROOT
 
 TICK = 0.25
 """Seconds between two samples of memory, where a scenario wants its peak."""
+PROFILED = ("start", "start 128", "before")
+"""The marks after which a profile is worth having."""
 
 
 class GeneratorFailed(Exception):
@@ -55,7 +57,6 @@ def run_load(
     limit: float = 300,
     *,
     watch_memory: bool = False,
-    at_mark: Callable[[str], None] = lambda _: None,
     **arguments: object,
 ) -> Run:
     """Run `load` (a name in `bench.loads.LOADS`) against `target`.
@@ -81,9 +82,8 @@ def run_load(
             bufsize=1,
         )
     try:
-        return _follow(
-            process, plan, target, time.monotonic() + limit, watch_memory, at_mark
-        )
+        deadline = time.monotonic() + limit
+        return _follow(process, plan, target, deadline, watch_memory=watch_memory)
     finally:
         process.kill()
         process.wait()
@@ -94,14 +94,15 @@ def _follow(
     plan: dict[str, object],
     target: Target,
     deadline: float,
-    watch_memory: bool,  # noqa: FBT001
-    at_mark: Callable[[str], None],
+    *,
+    watch_memory: bool,
 ) -> Run:
     assert process.stdin is not None  # noqa: S101 - for the type checker
     assert process.stdout is not None  # noqa: S101
     process.stdin.write(json.dumps(plan) + "\n")
     samples: dict[str, Sample] = {}
     peak = 0
+    profile = None
     while time.monotonic() < deadline:
         if not select.select([process.stdout], [], [], TICK)[0]:
             if watch_memory and samples:
@@ -112,11 +113,14 @@ def _follow(
             break
         message = json.loads(line)
         if "result" in message:
+            if profile is not None:
+                profile.finish()
             return Run(message["result"], samples, peak)
         now = target.sample()
         samples[message["mark"]] = now
         peak = max(peak, now.memory)
-        at_mark(message["mark"])
+        if profile is None and target.profile_seconds and message["mark"] in PROFILED:
+            profile = Profile(target, target.profile_seconds)
         process.stdin.write("\n")
     message = f"the generator of `{plan['load']}` against {target.name} gave no result"
     raise GeneratorFailed(message)

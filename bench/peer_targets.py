@@ -32,9 +32,10 @@ class Peer(Target):
 
 
 class FlaskSocketIO(Peer):
-    """Flask-SocketIO under gunicorn's gevent worker."""
+    """Flask-SocketIO under gunicorn's gevent worker; all state in its memory."""
 
     name = "flask-socketio"
+    state = "memory"
 
     def start(self) -> None:
         """Start it, and return when it serves."""
@@ -47,9 +48,18 @@ class FlaskSocketIO(Peer):
                 *("--worker-connections", "16000", "--keep-alive", "5"),
                 "bench.peers.flask_socketio_app:app",
             ],
+            BENCH_STATE=self.state,
+            BENCH_DATABASE=str(self.folder / "friends.db"),
             **self.environ(),
         )
         self.wait_http("/healthz")
+
+
+class FlaskSocketIOShared(FlaskSocketIO):
+    """The same with its state in SQLite and Redis, as Greendot's is."""
+
+    name = "flask-socketio-shared"
+    state = "shared"
 
 
 class SocketIO(Peer):

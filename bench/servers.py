@@ -42,6 +42,8 @@ class Target:
     name = ""
     protocol = ""
     """How clients talk to it: a name in `bench.wire.PROTOCOLS`."""
+    profile_seconds = 0
+    """For how long to profile it (`bench.profiles`); 0: not at all."""
     hydrate_path = ""
     """Where REST gives the caller's status map."""
 
