@@ -9,7 +9,7 @@ import logging
 import random
 import sys
 
-from tests.chaos.run import BOUND, CALM_SECONDS, Run
+from tests.chaos.run import BOUND, CALM_SECONDS, DEVICES, Run
 from tests.chaos.schedule import ROUND_SECONDS, schedule
 from tests.chaos.stage import Stage
 
@@ -24,12 +24,13 @@ def main() -> int:
         "--seed", type=int, default=random.SystemRandom().randrange(10**6)
     )
     parser.add_argument("--minutes", type=float, default=3.0)
+    parser.add_argument("--devices", type=int, default=DEVICES)
     asked = parser.parse_args()
     rounds = max(1, round((asked.minutes * 60 - CALM_SECONDS) / TYPICAL_ROUND))
-    return asyncio.run(_run(asked.seed, rounds))
+    return asyncio.run(_run(asked.seed, rounds, asked.devices))
 
 
-async def _run(seed: int, rounds: int) -> int:
+async def _run(seed: int, rounds: int, devices: int) -> int:
     async with Stage() as stage:
         logging.basicConfig(
             filename=stage.folder / "chaos.log",
@@ -38,7 +39,7 @@ async def _run(seed: int, rounds: int) -> int:
         )
         logging.getLogger("websockets").setLevel(logging.CRITICAL)
         sys.stdout.write(f"seed {seed}, {rounds} rounds, logs in {stage.folder}\n")
-        report = await Run(stage, seed).go(schedule(seed, rounds))
+        report = await Run(stage, seed, devices).go(schedule(seed, rounds))
     sys.stdout.write(report.text() + "\n")
     if report.failures():
         return 1

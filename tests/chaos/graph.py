@@ -33,7 +33,7 @@ class Graph:
 
     def load(self, system: System) -> None:
         """Feed it in as the host application does."""
-        talks = {f"talk-{n}": talk for n, talk in enumerate(self.conversations)}
+        talks = {f"{talk[0]}-{n}": talk for n, talk in enumerate(self.conversations)}
         system.admin(
             "POST",
             "/bulk",
@@ -51,9 +51,10 @@ class Graph:
             system.admin("PUT", path, {"status": "blocked"})
 
 
-def random_graph(chance: random.Random, size: int) -> Graph:
+def random_graph(seed: int, size: int, prefix: str = "u") -> Graph:
     """A graph of `size` users. Pairs are in order, as sets of them are compared."""
-    users = tuple(f"u{number:03}" for number in range(size))
+    chance = random.Random(seed)  # noqa: S311 - to be repeated, not secret
+    users = tuple(f"{prefix}{number:03}" for number in range(size))
     pairs = list(combinations(users, 2))
     chosen = chance.sample(pairs, min(len(pairs), size * FRIENDS // 2 + BLOCKED))
     talks = tuple(

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Mapping, Sequence
 
@@ -23,8 +22,8 @@ from tests.chaos.witness import Witness
 
 log = logging.getLogger(__name__)
 
-USERS = 120
 DEVICES = 200
+USERS_PER_DEVICE = 0.6
 CALM_SECONDS = 12.0
 """Seconds of churn without any fault, before the first round."""
 BOUND = TTL + GRACE + SWEEP + HOLD + MOST_BACKOFF
@@ -38,15 +37,16 @@ STAYS_RIGHT = 0.75
 class Run:
     """A run on a stage that is up."""
 
-    def __init__(self, stage: Stage, seed: int) -> None:
-        graph = random_graph(random.Random(seed), USERS)  # noqa: S311
+    def __init__(self, stage: Stage, seed: int, devices: int = DEVICES) -> None:
+        users = int(devices * USERS_PER_DEVICE)
+        graph = random_graph(seed, users)
         self._stage = stage
         self._graph: Graph = graph
         self._relevant: Mapping[str, frozenset[str]] = graph.relevant()
         self.witness = Witness(stage.server.port)
         self.injector = Injector(stage)
-        self.swarm = Swarm(stage, graph, self.witness, size=DEVICES, seed=seed)
-        self.report = Report(seed, DEVICES, USERS, logs=str(stage.folder))
+        self.swarm = Swarm(stage, graph, self.witness, size=devices, seed=seed)
+        self.report = Report(seed, devices, users, logs=str(stage.folder))
 
     async def go(self, rounds: Sequence[Sequence[Fault]]) -> Report:
         """Do the rounds. The report has what was found, failures included."""
