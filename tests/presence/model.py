@@ -76,10 +76,13 @@ class Model:
         return refused
 
     def heartbeat(
-        self, gateway: str, signs: list[SignOfLife]
+        self, gateway: str, signs: list[SignOfLife], last_deadline: int
     ) -> tuple[bool, list[SignOfLife]]:
         """Whether the gateway had lapsed, and the connections that are gone."""
-        lapsed = self.gateways.get(gateway, 0) <= self.now
+        deadline = self.gateways.get(gateway, 0)
+        lapsed = deadline <= self.now or last_deadline not in {0, deadline}
+        if deadline < last_deadline:  # Redis has lost what it knew
+            self.held.pop(gateway, None)
         self.gateways[gateway] = self.now + GATEWAY_TTL
         gone = []
         for sign in signs:

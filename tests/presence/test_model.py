@@ -28,6 +28,7 @@ from hypothesis.stateful import (
 )
 
 from models.events import Transition
+from models.presence.gateways import HeartbeatReply
 from models.presence.store import Departure, Due, SignOfLife
 from tests.presence.model import GATEWAY_TTL, MOST, OFFLINE_TTL, TTL, Model
 from tests.presence.picture import USERS, Picture
@@ -76,6 +77,7 @@ class PresenceMachine(RuleBasedStateMachine):
         self.incarnations = dict.fromkeys(NAMES, 1)
         self.sockets: dict[str, dict[str, str]] = {name: {} for name in NAMES}
         """The truth: of each running gateway, connection id -> user."""
+        self.last_deadlines = dict.fromkeys(NAMES, 0)
         self.told: dict[str, list[Transition]] = {user: [] for user in USERS}
         """What the outbox said of each user since the last outside interference."""
         self.lost: set[str] = set()
@@ -131,13 +133,15 @@ class PresenceMachine(RuleBasedStateMachine):
     def a_gateway_dies_and_starts_anew(self, name):
         self.incarnations[name] += 1
         self.sockets[name] = {}
+        self.last_deadlines[name] = 0
 
     def flush(self, name: str, age: int = 0) -> None:
         """As app/gateway/heartbeats.py does it."""
         gateway = self.gateway(name)
         signs = [SignOfLife(u, c, age) for c, u in self.sockets[name].items()]
-        lapsed, gone = self.heartbeat(gateway, signs)
-        anew = signs if lapsed else gone
+        reply = self.heartbeat(gateway, signs, self.last_deadlines[name])
+        self.last_deadlines[name] = reply.deadline
+        anew = signs if reply.lapsed else reply.gone
         if anew:
             self.connect(gateway, anew)
 
@@ -261,11 +265,13 @@ class PresenceMachine(RuleBasedStateMachine):
         self.finish(reply.must_kick)
 
     def heartbeat(
-        self, gateway: str, signs: list[SignOfLife]
-    ) -> tuple[bool, list[SignOfLife]]:
-        reply = self.presence.gateways.heartbeat(gateway, signs)
-        assert (reply.lapsed, reply.gone) == self.model.heartbeat(gateway, signs)
-        return reply.lapsed, reply.gone
+        self, gateway: str, signs: list[SignOfLife], last_deadline: int = 0
+    ) -> HeartbeatReply:
+        expected = self.model.heartbeat(gateway, signs, last_deadline)
+        reply = self.presence.gateways.heartbeat(gateway, signs, last_deadline)
+        assert (reply.lapsed, reply.gone) == expected
+        assert reply.deadline == self.model.gateways[gateway]
+        return reply
 
     def release(self, gateway: str, departures: list[Departure]) -> None:
         expected = self.model.release(gateway, departures)
@@ -321,18 +327,23 @@ class PresenceMachine(RuleBasedStateMachine):
 
     def check_holders(self, now: Picture, user: str) -> None:
         """A gateway holds whom the fan-out has to reach there."""
-        for lease, end in now.leases[user].items():
-            held = now.held.get(lease.rpartition(":")[0])
-            if end > self.time.now and not lease.endswith(":released"):
-                assert held is None or user in held
+        for name in NAMES:
+            for connection, owner in self.sockets[name].items():
+                if (
+                    owner == user
+                    and now.leases[user].get(connection, 0) > self.time.now
+                ):
+                    assert user in now.held[self.gateway(name)]
 
     def check_status(self, now: Picture, user: str) -> None:
         """The hash agrees with the set, lives as long as a lease, and no longer than
         its contract says."""
         status, is_online = now.statuses[user], user in now.online
-        # Live at every time that the clock has shown: what expired stays expired.
-        if any(end > self.time.latest for end in now.leases[user].values()):
-            assert status, "the status of a live user has expired"
+        # Live at every time that the clock has shown: what expired stays expired. A
+        # grace that was given after the status had expired does not bring it back.
+        for lease, end in now.leases[user].items():
+            if end > self.time.latest and not lease.endswith(":released"):
+                assert status, "the status of a live user has expired"
         if status:
             assert status["status"] == ("online" if is_online else "offline")
             updated_at = int(status["updated_at"])
