@@ -9,43 +9,28 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
 
 from gevent.event import Event
 
 from app.gateway.connection import Connection
-from app.gateway.departures import Departures
-from app.gateway.hub import Hub
+from app.gateway.context import Context
+from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
-from config import Settings
 from models import events
 from models.events import CloseCode
-from models.presence import Presence, PresenceUnavailable
-from models.presence.rules import age_ms
-from models.presence.store import SCRIPT_BATCH, SignOfLife
+from models.presence import PresenceUnavailable
+from models.presence.store import SCRIPT_BATCH
 
 
 class Arrivals:
     """The connections of one gateway process that are about to open."""
 
-    def __init__(  # noqa: PLR0913 - what it ties together
-        self,
-        gateway_id: str,
-        settings: Settings,
-        presence: Presence,
-        hub: Hub,
-        departures: Departures,
-        snapshots: Snapshots,
-        *,
-        on_kick: Callable[[], None],
+    def __init__(
+        self, context: Context, registrar: Registrar, snapshots: Snapshots
     ) -> None:
-        self._gateway_id = gateway_id
-        self._settings = settings
-        self._presence = presence
-        self._hub = hub
-        self._departures = departures
+        self._context = context
+        self._registrar = registrar
         self._snapshots = snapshots
-        self._on_kick = on_kick
         self._waiting: deque[Connection] = deque()
         self._wake = Event()
 
@@ -67,39 +52,20 @@ class Arrivals:
             self._open([self._waiting.popleft() for _ in range(size)])
 
     def _open(self, batch: list[Connection]) -> None:
-        now = time.monotonic()
         try:
-            reply = self._presence.store.connect(
-                self._gateway_id, [self._sign(connection, now) for connection in batch]
-            )
+            self._registrar.register(batch)
         except PresenceUnavailable:
             for connection in batch:
                 connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
             raise
-        finally:
-            # Who went meanwhile was released before Redis knew of him, or maybe not.
-            for connection in batch:
-                if self._hub.get(connection.connection_id) is None:
-                    self._departures.add(connection)
-        if reply.must_kick:
-            self._on_kick()
         for connection in batch:
-            if connection.connection_id in reply.refused:
-                reason = "too many connections of this user"
-                connection.close(CloseCode.TOO_MANY, reason)
-            else:
-                connection.open(self._welcome(connection))
+            connection.open(
+                events.welcome(
+                    connection.user_id,
+                    connection.connection_id,
+                    self._context.settings.heartbeat_interval,
+                    time.time_ns() // 1_000_000,
+                )
+            )
         # Registered first, then read: every change is in the snapshot or comes later.
         self._snapshots.owe(batch)
-
-    def _sign(self, connection: Connection, now: float) -> SignOfLife:
-        age = age_ms(connection.last_heartbeat, now, self._settings.online_ttl)
-        return SignOfLife(connection.user_id, connection.connection_id, age)
-
-    def _welcome(self, connection: Connection) -> bytes:
-        return events.welcome(
-            connection.user_id,
-            connection.connection_id,
-            self._settings.heartbeat_interval,
-            time.time_ns() // 1_000_000,
-        )

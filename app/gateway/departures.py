@@ -9,15 +9,12 @@ from __future__ import annotations
 import heapq
 import time
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass
 
 from gevent.event import Event
 
 from app.gateway.connection import Connection
-from app.gateway.hub import Hub
-from config import Settings
-from models.presence import Presence
+from app.gateway.context import Context
 from models.presence.rules import age_ms
 from models.presence.store import SCRIPT_BATCH, Departure, batches
 
@@ -36,21 +33,10 @@ class _Ended:
 class Departures:
     """The connections of one gateway process that have ended. Monotonic seconds."""
 
-    def __init__(
-        self,
-        gateway_id: str,
-        settings: Settings,
-        presence: Presence,
-        hub: Hub,
-        *,
-        on_kick: Callable[[], None],
-    ) -> None:
-        self._gateway_id = gateway_id
-        self._grace = settings.disconnect_grace
-        self._online_ttl = settings.online_ttl
-        self._presence = presence
-        self._hub = hub
-        self._on_kick = on_kick
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._store = context.presence.store
+        self._grace = context.settings.disconnect_grace
         self._ended: deque[_Ended] = deque()
         self._lapsing: list[tuple[float, str]] = []
         self._wake = Event()
@@ -88,8 +74,9 @@ class Departures:
             ]
             now = time.monotonic()
             try:
-                self._presence.store.release(
-                    self._gateway_id, [self._departure(ended, now) for ended in batch]
+                self._store.release(
+                    self._context.gateway_id,
+                    [self._departure(ended, now) for ended in batch],
                 )
             except BaseException:
                 self._ended.extendleft(reversed(batch))
@@ -106,16 +93,18 @@ class Departures:
         due: list[tuple[float, str]] = []
         while self._lapsing and self._lapsing[0][0] <= now:
             due.append(heapq.heappop(self._lapsing))
-        user_ids = {user_id for _, user_id in due if not self._hub.of_user(user_id)}
+        user_ids = {
+            user_id for _, user_id in due if not self._context.hub.of_user(user_id)
+        }
         for batch in batches(user_ids):
             try:
-                reply = self._presence.store.expire(batch)
+                reply = self._store.expire(batch)
             except BaseException:
                 for entry in due:
                     heapq.heappush(self._lapsing, entry)
                 raise
             if reply.must_kick:
-                self._on_kick()
+                self._context.kick()
 
     def _until_next(self) -> float | None:
         if not self._lapsing:
@@ -127,5 +116,5 @@ class Departures:
             ended.user_id,
             ended.connection_id,
             grace_ms=int(ended.grace * 1000),
-            age_ms=age_ms(ended.at, now, self._online_ttl),
+            age_ms=age_ms(ended.at, now, self._context.settings.online_ttl),
         )

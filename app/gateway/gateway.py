@@ -21,12 +21,14 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.arrivals import Arrivals
 from app.gateway.connection import Connection
+from app.gateway.context import Context
 from app.gateway.departures import Departures
 from app.gateway.drain import drain
 from app.gateway.heartbeats import Heartbeats
 from app.gateway.hub import Hub
 from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
+from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
@@ -49,34 +51,19 @@ class Gateway:
         self, settings: Settings, presence: Presence, sessions: sessionmaker[Session]
     ) -> None:
         self.id = new_gateway_id()
-        self._settings = settings
-        self._presence = presence
         self._numbers = itertools.count(1)
         self._kicked = Event()
         self._loops: list[gevent.Greenlet[..., None]] = []
         self.hub = Hub()
-        self._snapshots = Snapshots(presence, sessions, self.hub)
-        self._heartbeats = Heartbeats(
-            self.id,
-            settings,
-            presence,
-            self.hub,
-            on_kick=self._kicked.set,
-            on_lapse=self._resend_snapshots,
+        self._context = context = Context(
+            self.id, settings, presence, self.hub, self._kicked.set
         )
-        self._departures = Departures(
-            self.id, settings, presence, self.hub, on_kick=self._kicked.set
-        )
-        self._arrivals = Arrivals(
-            self.id,
-            settings,
-            presence,
-            self.hub,
-            self._departures,
-            self._snapshots,
-            on_kick=self._kicked.set,
-        )
-        self._listener = Listener(self.id, presence, self.hub, self._snapshots)
+        self._departures = Departures(context)
+        self._snapshots = Snapshots(context, sessions)
+        registrar = Registrar(context, self._departures)
+        self._arrivals = Arrivals(context, registrar, self._snapshots)
+        self._heartbeats = Heartbeats(context, registrar, self._resend_snapshots)
+        self._listener = Listener(context, self._snapshots)
 
     # The life of the process
 
@@ -99,7 +86,7 @@ class Gateway:
 
     def drain(self) -> None:
         """Send all clients away, spread over the drain window."""
-        drain(self.hub, self._settings.drain_window)
+        drain(self.hub, self._context.settings.drain_window)
 
     def stop(self) -> None:
         """Tell Redis of the last ends, and leave. What cannot be told is noticed by
@@ -109,7 +96,7 @@ class Gateway:
             self.depart(connection)
         try:
             self._departures.release()
-            self._presence.gateways.forget(self.id)
+            self._context.presence.gateways.forget(self.id)
         except PresenceUnavailable as error:
             log.warning("gateway %s leaves while Redis is away: %s", self.id, error)
         log.info("gateway %s is gone", self.id)
@@ -154,5 +141,5 @@ class Gateway:
         """Redis had lost this gateway: events may be lost too. Once the others have
         registered anew as well, everybody gets a fresh picture."""
         self.hub.forget_news()
-        delay = 2 * self._settings.flush_interval
+        delay = 2 * self._context.settings.flush_interval
         gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.connections()))

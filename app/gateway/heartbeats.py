@@ -14,12 +14,10 @@ from collections.abc import Callable, Iterable
 import gevent
 
 from app.gateway.connection import Connection
-from app.gateway.hub import Hub
-from config import Settings
+from app.gateway.context import Context
+from app.gateway.registrar import Registrar
 from models.events import CloseCode
-from models.presence import Presence
-from models.presence.rules import age_ms, is_expired, is_silent
-from models.presence.store import SignOfLife
+from models.presence.rules import is_expired, is_silent
 
 log = logging.getLogger(__name__)
 
@@ -28,21 +26,10 @@ class Heartbeats:
     """The heartbeats of one gateway process."""
 
     def __init__(
-        self,
-        gateway_id: str,
-        settings: Settings,
-        presence: Presence,
-        hub: Hub,
-        *,
-        on_kick: Callable[[], None],
-        on_lapse: Callable[[], None],
+        self, context: Context, registrar: Registrar, on_lapse: Callable[[], None]
     ) -> None:
-        self._gateway_id = gateway_id
-        self._online_ttl = settings.online_ttl
-        self._interval = settings.flush_interval
-        self._presence = presence
-        self._hub = hub
-        self._on_kick = on_kick
+        self._context = context
+        self._registrar = registrar
         self._on_lapse = on_lapse
         self._pending: dict[str, Connection] = {}
         self._deadline = 0
@@ -58,7 +45,7 @@ class Heartbeats:
 
     def step(self) -> None:
         """Wait for the interval, close who fell silent, and flush."""
-        gevent.sleep(self._interval)
+        gevent.sleep(self._context.settings.flush_interval)
         self.close_overdue()
         self.flush()
 
@@ -70,12 +57,14 @@ class Heartbeats:
         """
         pending, self._pending = self._pending, {}
         try:
-            reply = self._presence.gateways.heartbeat(
-                self._gateway_id, self._signs(pending.values()), self._deadline
+            reply = self._context.presence.gateways.heartbeat(
+                self._context.gateway_id,
+                self._registrar.signs(list(pending.values())),
+                self._deadline,
             )
         except BaseException:
             for connection_id in pending.keys() - self._pending.keys():
-                if self._hub.get(connection_id) is not None:
+                if self._context.hub.get(connection_id) is not None:
                     self._pending[connection_id] = pending[connection_id]
             raise
         self._deadline = reply.deadline
@@ -83,45 +72,31 @@ class Heartbeats:
         if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.
             gevent.sleep(0.01)
-            connections = self._hub.connections()
-            self.register(connections)
+            connections = self._context.hub.connections()
+            self._register(connections)
             # Only now: if Redis went away again meanwhile, it is all still to be done.
             self._must_register = False
             if connections:
                 self._on_lapse()
         elif reply.gone:
-            found = (self._hub.get(sign.connection_id) for sign in reply.gone)
-            self.register([connection for connection in found if connection])
+            found = (self._context.hub.get(sign.connection_id) for sign in reply.gone)
+            self._register([connection for connection in found if connection])
 
-    def register(self, connections: Iterable[Connection]) -> None:
-        """Make live connections known to Redis that does not know them."""
+    def _register(self, connections: Iterable[Connection]) -> None:
         live = [connection for connection in connections if not connection.is_closing]
-        if not live:
-            return
-        log.warning("registering %d connections anew", len(live))
-        reply = self._presence.store.connect(self._gateway_id, self._signs(live))
-        if reply.must_kick:
-            self._on_kick()
+        if live:
+            log.warning("registering %d connections anew", len(live))
+            self._registrar.register(live)
 
     def close_overdue(self) -> None:
         """Close the connections whose heartbeats stopped or whose token expired."""
         now, wall = time.monotonic(), time.time()
-        for connection in self._hub.connections():
+        ttl = self._context.settings.online_ttl
+        for connection in self._context.hub.connections():
             if connection.is_closing:
                 continue
-            if is_silent(connection.last_heartbeat, now, self._online_ttl):
+            if is_silent(connection.last_heartbeat, now, ttl):
                 connection.has_left = True  # it had its time: no grace on top
                 connection.close(CloseCode.HEARTBEATS_STOPPED, "no heartbeat")
             elif is_expired(connection.expires_at, wall):
                 connection.close(CloseCode.NOT_AUTHENTICATED, "the token has expired")
-
-    def _signs(self, connections: Iterable[Connection]) -> list[SignOfLife]:
-        now = time.monotonic()
-        return [
-            SignOfLife(
-                connection.user_id,
-                connection.connection_id,
-                age_ms(connection.last_heartbeat, now, self._online_ttl),
-            )
-            for connection in connections
-        ]

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from app.gateway.hub import Hub
+from app.gateway.context import Context
 from app.gateway.snapshots import Snapshots
 from models.events import CloseCode, GatewayMessage
-from models.presence import Presence
 from models.presence.client import BLOCKING_READ_MS
 
 
@@ -13,12 +12,9 @@ class Listener:
     """The reader of one gateway's stream. Reads on from the last id that it has read,
     so a lost connection to Redis loses nothing that the stream still holds."""
 
-    def __init__(
-        self, gateway_id: str, presence: Presence, hub: Hub, snapshots: Snapshots
-    ) -> None:
-        self._gateway_id = gateway_id
-        self._presence = presence
-        self._hub = hub
+    def __init__(self, context: Context, snapshots: Snapshots) -> None:
+        self._context = context
+        self._hub = context.hub
         self._snapshots = snapshots
         self._last_id = "0"
 
@@ -28,8 +24,8 @@ class Listener:
         Raises:
             PresenceUnavailable: Redis is away; reading goes on where it was.
         """
-        messages = self._presence.gateways.read(
-            self._gateway_id, self._last_id, BLOCKING_READ_MS
+        messages = self._context.presence.gateways.read(
+            self._context.gateway_id, self._last_id, BLOCKING_READ_MS
         )
         for entry_id, message in messages:
             self._last_id = entry_id

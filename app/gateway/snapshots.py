@@ -15,12 +15,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.connection import Connection
+from app.gateway.context import Context
 from app.gateway.frames import text_frame
-from app.gateway.hub import Hub
 from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
-from models.presence import Presence, PresenceUnavailable
+from models.presence import PresenceUnavailable
 from models.presence.store import batches
 from models.user import ensure_user
 
@@ -36,12 +36,9 @@ RETRY_AFTER = 1.0
 class Snapshots:
     """The snapshots of one gateway process."""
 
-    def __init__(
-        self, presence: Presence, sessions: sessionmaker[Session], hub: Hub
-    ) -> None:
-        self._presence = presence
+    def __init__(self, context: Context, sessions: sessionmaker[Session]) -> None:
+        self._context = context
         self._sessions = sessions
-        self._hub = hub
         self._owed: dict[str, Connection] = {}
         self._wake = Event()
         self._outage = Outage("snapshots")
@@ -75,7 +72,7 @@ class Snapshots:
         open_ones = [
             connection
             for connection in connections
-            if self._hub.get(connection.connection_id) is not None
+            if self._context.hub.get(connection.connection_id) is not None
         ]
         frames, known = self._read({connection.user_id for connection in open_ones})
         for connection in open_ones:
@@ -95,7 +92,7 @@ class Snapshots:
         everybody = set().union(*relevant.values())
         statuses = {
             status.user_id: status
-            for status in self._presence.store.statuses(everybody)
+            for status in self._context.presence.store.statuses(everybody)
         }
         frames = {
             user_id: text_frame(
