@@ -26,6 +26,7 @@ class Model:
     now: int
     leases: dict[str, dict[str, int]] = field(default_factory=dict)
     leases_until: dict[str, int] = field(default_factory=dict)
+    left_at: dict[str, int] = field(default_factory=dict)
     online: set[str] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)
     """The newest timestamp ever told of a user."""
@@ -45,7 +46,10 @@ class Model:
     # Questions
 
     def is_live(self, user: str) -> bool:
-        return any(end > self.now for end in self.leases.get(user, {}).values())
+        """Some lease lies ahead; or, where the clock stepped back, the moment at which
+        the last one was taken away."""
+        leases = self.leases.get(user, {})
+        return max(leases.values(), default=self.left_at.get(user, 0)) > self.now
 
     def open_here(self, user: str, gateway: str) -> list[str]:
         return [
@@ -104,6 +108,7 @@ class Model:
                     end = self.now - gone.age_ms + gone.grace_ms
                     leases[gone.connection_id + ":released"] = end
                     self.leases_until[gone.user_id] = self.now + 2 * TTL
+                self.left_at[gone.user_id] = self.now
             if not self.open_here(gone.user_id, gateway):
                 self.held.get(gateway, set()).discard(gone.user_id)
         return count
@@ -125,6 +130,7 @@ class Model:
         for user in users:
             for lease in self.open_here(user, gateway):
                 del self.leases[user][lease]
+            self.left_at[user] = self.now
         self.gateways.pop(gateway, None)
         return users
 

@@ -169,8 +169,9 @@ def test_a_late_release_does_not_harm_who_came_back(shard):
     shard.connect("ann", 2, gateway=OTHER)
     deadline = shard.deadline("ann")
     shard.release("ann", 1)
-    assert shard.expire("ann") == []
     assert shard.deadline("ann") == shard.connections("ann")[f"{OTHER}:2"] >= deadline
+    assert shard.presence.store.due().user_ids == []
+    assert shard.expire("ann") == []
 
 
 def test_release_twice_counts_once(shard):
