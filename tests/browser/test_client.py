@@ -13,7 +13,7 @@ from playwright.sync_api import Page
 from tests.clients import Client
 from tests.system import wait_until
 
-CONNECT = """async ({ url, token }) => {
+CONNECT = """async ({ url, token, chance }) => {
     const { createPresenceClient } = await import('/static/greendot/index.js');
     window.closes = [];
     window.frames = [];
@@ -21,6 +21,7 @@ CONNECT = """async ({ url, token }) => {
     window.client = createPresenceClient({
         url,
         token,
+        random: chance === null ? Math.random : () => chance,
         onFrame: (frame, direction) => frames.push({ ...frame, direction }),
         onClose: (code, retryIn) => closes.push([code, retryIn]),
         onDenied: (code) => denied.push(code),
@@ -48,9 +49,12 @@ def page(site, open_tab) -> Page:
     return tab.page
 
 
-def connect(page: Page, site, user: str, lifetime: float = 3600) -> None:
+def connect(
+    page: Page, site, user: str, lifetime: float = 3600, chance: float | None = None
+) -> None:
+    """`chance` in place of the jitter's random number: 100 makes every wait long."""
     token = site.token(user, lifetime)
-    page.evaluate(CONNECT, {"url": site.url(), "token": token})
+    page.evaluate(CONNECT, {"url": site.url(), "token": token, "chance": chance})
 
 
 def live(page: Page, timeout: float = 5_000) -> None:
@@ -164,7 +168,8 @@ def test_a_former_friend_is_dropped_though_news_came_before(site, page, names):
 
 
 def test_a_bad_token_is_not_tried_again(site, page):
-    page.evaluate(CONNECT, {"url": site.url(), "token": "nonsense"})
+    arguments = {"url": site.url(), "token": "nonsense", "chance": None}
+    page.evaluate(CONNECT, arguments)
     page.wait_for_function("denied.length === 1")
     page.wait_for_timeout(1_500)
     assert page.evaluate("[denied, closes, store.getState().connection]") == [
@@ -217,6 +222,11 @@ def test_leave_is_heard_at_once_and_connect_comes_back(site, page, names):
         page.evaluate("client.leave()")
         left = watcher.expect_change(me, "offline", patience=2)
         assert page.evaluate("[closes, store.getState().connection]") == [[], "offline"]
+        assert page.evaluate("frames.at(-1)") == {
+            "event": "leave",
+            "data": {},
+            "direction": "out",
+        }
         assert page.evaluate("isOnline", friend) is False
         page.evaluate("client.connect()")
         back = watcher.expect_change(me, "online")
@@ -226,7 +236,7 @@ def test_leave_is_heard_at_once_and_connect_comes_back(site, page, names):
 
 
 def test_a_page_without_network_says_so_and_recovers_at_once(site, page, names):
-    connect(page, site, names[0])
+    connect(page, site, names[0], chance=100)
     live(page)
     page.context.set_offline(True)
     page.wait_for_function("store.getState().connection === 'offline'")
@@ -234,6 +244,26 @@ def test_a_page_without_network_says_so_and_recovers_at_once(site, page, names):
     page.wait_for_timeout(3_000)
     page.context.set_offline(False)
     live(page, timeout=1_500)
+
+
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "dispatchEvent(new Event('online'))",
+        "dispatchEvent(new Event('pageshow'))",
+        "document.dispatchEvent(new Event('visibilitychange'))",
+        "client.retryNow()",
+    ],
+)
+def test_there_is_no_waiting_where_there_is_reason_to_try(site, page, names, reason):
+    page.route("**/ws-ticket", lambda route: route.abort())
+    connect(page, site, names[0], chance=100)
+    page.wait_for_function("closes.length === 1")
+    page.unroute("**/ws-ticket")
+    page.wait_for_timeout(300)
+    assert page.evaluate("closes.length") == 1
+    page.evaluate(reason)
+    live(page)
 
 
 def test_the_word_of_the_network_is_checked(site, page, names):
@@ -253,13 +283,19 @@ def test_it_wakes_with_the_machine(site, own_browser, names):
     page.goto(site.url() + "/healthz")
     connect(page, site, me)
     live(page)
+    page.evaluate("""async () => {
+        const { watchPage } = await import('/static/greendot/page.js');
+        window.wakes = [];
+        watchPage({ onWake: (slept) => wakes.push(slept), onOffline() {} });
+    }""")
     own_browser.signal(signal.SIGSTOP)
     wait_until(lambda: not site.is_online(me), patience=15)
     with Client(site, friend).opened():
-        time.sleep(4)
+        time.sleep(6)
         own_browser.signal(signal.SIGCONT)
         woken = time.monotonic()
         page.wait_for_function("closes.length > 0")
         live(page)
         assert time.monotonic() - woken < 3
+        page.wait_for_function("wakes.some((slept) => slept > 5000)", timeout=1_000)
         assert page.evaluate("isOnline", friend) is True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -77,11 +78,18 @@ def test_a_reload_is_no_absence(site, ada_and_grace):
 
 def test_signing_out_takes_the_dot_at_once_and_shows_the_choice(site, ada_and_grace):
     ada, grace = ada_and_grace
+    sent = []
+
+    def keep(text: str) -> None:
+        sent.append(text)
+
+    grace.page.on("websocket", lambda socket: socket.on("framesent", keep))
     sign_in(grace.page, site, "Grace Hopper", web=1)
     expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "online")
     grace.page.get_by_role("button", name="Sign out").click()
     expect(grace.page.get_by_role("heading", name="Who is online?")).to_be_visible()
     assert grace.context.cookies() == []
+    assert json.loads(sent[-1]) == {"event": "leave", "data": {}}
     expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "offline")
 
 

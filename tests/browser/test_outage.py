@@ -111,11 +111,13 @@ def test_a_planned_restart_is_followed_by_a_planned_return(fragile, ada):
         window.frames = [];
         window.closes = [];
         window.ada = createPresenceClient({
+            random: () => 5,  // what nobody planned takes five seconds
             onFrame: (frame) => frames.push(frame),
             onClose: (code, retryIn) => closes.push([code, retryIn]),
         });
     }""")
-    ada.wait_for_function("ada.store.getState().connection === 'live'")
+    # A function, not an expression: the page's policy forbids eval.
+    ada.wait_for_function("() => ada.store.getState().connection === 'live'")
     began = time.monotonic()
     fragile.processes["web0"].stop()
     drained = time.monotonic() - began
@@ -124,13 +126,14 @@ def test_a_planned_restart_is_followed_by_a_planned_return(fragile, ada):
     back = time.time()
     is_live(ada)
     assert ada.evaluate("greens.at(-1).at") / 1000 - back <= 1 + SLACK
-    ada.wait_for_function("ada.store.getState().connection === 'live'")
+    ada.wait_for_function("() => ada.store.getState().connection === 'live'")
     told = ada.evaluate("frames.find(({ event }) => event === 'going_away').data")
     assert 0 <= told["reconnect_in"] <= drained
     code, retry_in = ada.evaluate("closes[0] ?? [null, 0]")
-    # Closed by the server (1012), unless its own planned return came first.
-    assert code in {1012, None, 1006}
-    assert retry_in <= 1000
+    # Closed by the server, unless the planned return came first, perhaps too early.
+    assert code in {1012, 1006, None}
+    if code == 1012:
+        assert retry_in <= 1000
 
 
 def test_a_redis_that_comes_back_empty_is_filled_again(fragile, ada):
