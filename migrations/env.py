@@ -51,7 +51,7 @@ def migrate() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
-    engine = make_engine(database_url())
+    engine = make_engine(database_url(), may_be_slow=True)
     with engine.connect() as connection:
         # SQLite cannot alter most of a table in place: batch mode copies it.
         batch = connection.dialect.name == "sqlite"

@@ -17,7 +17,7 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from models.identifiers import USER_ID_LENGTH
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine, Table
+    from sqlalchemy import Dialect, Engine, Table
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 # in all, and a request holds one only while it queries.
 POOL_SIZE = 5
 POOL_TIMEOUT_SECONDS = 10
+CONNECT_TIMEOUT_SECONDS = 5
 
 SQLITE_BUSY_TIMEOUT_MS = 5000
 
@@ -50,11 +51,12 @@ class Base(DeclarativeBase):
     )
 
 
-def make_engine(url: str) -> Engine:
+def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
     """Make the engine of a process; connects only when first used.
 
     `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
-    `Settings.database_url` does. The folder of a SQLite file is made.
+    `Settings.database_url` does. The folder of a SQLite file is made. PostgreSQL has to
+    answer within seconds, unless it `may_be_slow`, as it may be in a migration.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -63,13 +65,17 @@ def make_engine(url: str) -> Engine:
         engine = create_engine(parsed)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
-    return create_engine(
+    engine = create_engine(
         parsed,
+        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
         pool_pre_ping=True,  # a restarted database costs nobody an error
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
     )
+    if not may_be_slow:
+        event.listen(engine, "do_connect", _connect_impatiently)
+    return engine
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
@@ -88,6 +94,19 @@ def table_of(model: type[Base]) -> Table:
     """The table behind `model`, for statements that build no ORM objects."""
     table: Any = model.__table__
     return table  # type: ignore[no-any-return]
+
+
+def _connect_impatiently(
+    _dialect: Dialect,
+    _record: ConnectionPoolEntry,
+    args: list[Any],
+    kwargs: dict[str, Any],
+) -> DBAPIConnection:
+    # Here, since who runs on SQLite need not have it.
+    from models.postgresql import ImpatientConnection  # noqa: PLC0415
+
+    connection: Any = ImpatientConnection.connect(*args, **kwargs)
+    return connection  # type: ignore[no-any-return]
 
 
 def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
