@@ -7,6 +7,7 @@ import argparse
 import asyncio
 import logging
 import random
+import signal
 import sys
 
 from tests.chaos.run import BOUND, CALM_SECONDS, DEVICES, Run
@@ -31,6 +32,10 @@ def main() -> int:
 
 
 async def _run(seed: int, rounds: int, devices: int) -> int:
+    # As Ctrl-C does: what was started is stopped.
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)
     async with Stage() as stage:
         logging.basicConfig(
             filename=stage.folder / "chaos.log",

@@ -62,7 +62,8 @@ KINDS = (
     Kind("half-open", ("clients of web0", "clients of web1"), 0, 0, cuts_off=True),
     Kind("cut", ("database",), 10.0, 10.0),
     Kind("stall", ("database",), 4.0, 10.0),
-    Kind("half-open", ("database",), 0, 0),
+    # It lasts until it is noticed: the time that an answer may take.
+    Kind("half-open", ("database",), 10.0, 10.0),
 )
 
 
