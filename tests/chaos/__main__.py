@@ -45,7 +45,8 @@ async def _run(seed: int, rounds: int, devices: int) -> int:
         logging.getLogger("websockets").setLevel(logging.CRITICAL)
         sys.stdout.write(f"seed {seed}, {rounds} rounds, logs in {stage.folder}\n")
         report = await Run(stage, seed, devices).go(schedule(seed, rounds))
-    sys.stdout.write(report.text() + "\n")
+        sys.stdout.write(report.text() + "\n")
+        sys.stdout.flush()
     if report.failures():
         return 1
     stage.forget()
