@@ -76,7 +76,8 @@ class Settings:
     """Share of all online users whose expiry at once is suspicious
     (`PRESENCE_BREAKER_SHARE`)."""
     breaker_count: int = 100
-    """Fewer users than that are never suspicious (`PRESENCE_BREAKER_COUNT`)."""
+    """Fewer users than that are not suspicious, unless all gateways seem to be dead
+    (`PRESENCE_BREAKER_COUNT`)."""
     breaker_hold: float = 5.0
     """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`)."""
     max_connections_per_user: int = 100
@@ -211,7 +212,7 @@ class _Reader:
         if value is None:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
-                f"32 characters or more (or set {fallback})"
+                f"best 32 characters or more (or set {fallback})"
             )
             raise SettingsError(message)
         return value

@@ -2,7 +2,7 @@
 
 Two users are relevant to each other when they are accepted friends or share a
 conversation, unless the pair is blocked. Nobody is relevant to oneself. This is the
-whole definition; `_relations` says it in SQL, and `test_audience_model.py` checks it
+whole definition; `_relations` says it in SQL, and `test_audience.py` checks it
 against a plain Python version.
 
 `relevant_users` is the hot path: once per batch of transitions. It uses Core tables, so
