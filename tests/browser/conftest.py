@@ -93,6 +93,8 @@ def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
 
 def start_demo(**environ: str) -> System:
     running = System(PRESENCE_DEMO="1", **environ)
+    # Pages of gateway 0 may use gateway 1, which is another origin to a browser.
+    running.environ["PRESENCE_ALLOWED_ORIGINS"] = running.url(0)
     running.start()
     subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", "seed-demo"],

@@ -235,6 +235,47 @@ def test_leave_is_heard_at_once_and_connect_comes_back(site, page, names):
         assert page.evaluate("isOnline", friend) is True
 
 
+ELSEWHERE = """async (url) => {
+    const { createPresenceClient } = await import('/static/greendot/index.js');
+    window.denied = [];
+    const onDenied = (code) => denied.push(code);
+    window.client = createPresenceClient({ url, onDenied, hydrate: false });
+    window.store = client.store;
+}"""
+
+
+def sign_in(page: Page, site, user: str, web: int) -> None:
+    """With the cookie, which a host's pages share whatever their port is."""
+    page.context.add_cookies(
+        [{"name": "presence_token", "value": site.token(user), "url": site.url(web)}]
+    )
+
+
+def test_a_server_of_another_origin_by_token(site, page, names):
+    me, friend = names
+    arguments = {"url": site.url(1), "token": site.token(me), "chance": None}
+    page.evaluate(CONNECT, arguments)
+    live(page)
+    with Client(site, friend).opened():
+        sees(page, friend, online=True)
+    page.wait_for_function("frames.some(({ event }) => event === 'heartbeat_ack')")
+
+
+def test_a_server_of_another_origin_by_cookie(site, page, names):
+    sign_in(page, site, names[0], web=1)
+    page.evaluate(ELSEWHERE, site.url(1))
+    live(page)
+
+
+def test_a_page_that_may_not_use_the_cookie_is_denied(site, page, names):
+    sign_in(page, site, names[0], web=0)
+    page.goto(site.url(1) + "/healthz")
+    page.evaluate(ELSEWHERE, site.url(0))
+    page.wait_for_function("denied.length === 1")
+    page.wait_for_timeout(1_000)
+    assert page.evaluate("denied") == [4403]
+
+
 def test_a_page_without_network_says_so_and_recovers_at_once(site, page, names):
     connect(page, site, names[0], chance=100)
     live(page)
