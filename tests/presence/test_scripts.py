@@ -40,6 +40,10 @@ def whole_life(shard: Shard) -> None:
     store.expire(["bob"])
     shard.kill_gateway(GATEWAY)
     store.due()
+    store.survey(10_000)
+    store.hold_sweeps(1)
+    store.hold_sweeps(0)
+    gateways.heartbeat(OTHER, last_deadline=shard.now() + 10**9)  # a new epoch
     gateways.reap(GATEWAY)
     store.statuses(["ann", "bob", "cid"])
     store.online(["ann", "bob", "cid"])
@@ -176,6 +180,8 @@ def operations(shard: Shard) -> dict[str, object]:
         "release": lambda: shard.release("ann"),
         "expire": lambda: store.expire(["ann"]),
         "due": store.due,
+        "survey": lambda: store.survey(1),
+        "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: store.statuses(["ann"]),
         "online": lambda: store.online(["ann"]),
         "ping": store.ping,
