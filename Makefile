@@ -15,7 +15,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test check lint types imports migrations coverage \
+.PHONY: help setup run token test chaos check lint types imports migrations coverage \
 	bench requirements clean
 .DEFAULT_GOAL := help
 
@@ -33,6 +33,9 @@ token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
 
 test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
 	$(PY) -m pytest $(ARGS)
+
+chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
+	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: lint types imports migrations coverage ## Run all that CI runs
 

@@ -6,7 +6,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 
 import redis
 
@@ -50,25 +51,40 @@ class Run:
 
     async def go(self, rounds: Sequence[Sequence[Fault]]) -> Report:
         """Do the rounds. The report has what was found, failures included."""
+        async with self.running():
+            await self.calm(CALM_SECONDS)
+            for number, faults in enumerate(rounds, 1):
+                await self.round(f"round {number}", faults)
+        return self.report
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[None]:
+        """Devices come and go meanwhile; afterwards the report is complete."""
         began = time.monotonic()
         await asyncio.to_thread(self._graph.load, self._stage)
         watching = asyncio.create_task(self.witness.run())
         self.swarm.start()
         try:
-            await asyncio.sleep(CALM_SECONDS)
-            await self.converge("calm")
-            for number, faults in enumerate(rounds, 1):
-                self.swarm.go_on()
-                names = [f"{fault.at:.1f} {fault.name}" for fault in faults]
-                log.info("round %d: %s", number, "; ".join(names))
-                await self.injector.run_round(faults)
-                await self.converge(f"round {number}")
+            yield
         finally:
             await self.swarm.stop()
             watching.cancel()
         self.report.seconds = time.monotonic() - began
         self._sum_up()
-        return self.report
+
+    async def calm(self, seconds: float) -> None:
+        """No faults for a while, and then all must be right."""
+        await asyncio.sleep(seconds)
+        await self.converge("calm")
+
+    async def round(self, name: str, faults: Sequence[Fault]) -> None:
+        """Carry out the faults, and then all must become right."""
+        self.swarm.go_on()
+        log.info(
+            "%s: %s", name, "; ".join(f"{one.at:.1f} {one.name}" for one in faults)
+        )
+        await self.injector.run_round(faults)
+        await self.converge(name)
 
     async def converge(self, name: str) -> None:
         """Let nobody come or go, and wait until all is right."""
