@@ -10,6 +10,7 @@ import argparse
 import signal
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 
 from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
@@ -39,7 +40,9 @@ def main() -> None:
             "few open files are allowed here: 10,000 clients will not fit",
             file=sys.stderr,
         )
-    Target.profile_seconds = arguments.profile
+    if arguments.profile:
+        Target.profile_seconds = arguments.profile
+        scale = replace(scale, windows=scale.windows[-1:])
     name = arguments.scenario
     with pinned(cores_for_generator()):
         if name == "all":

@@ -25,8 +25,8 @@ from config import PROJECT_ROOT
 
 TICK = 0.25
 """Seconds between two samples of memory, where a scenario wants its peak."""
-PROFILED = ("start", "start 128", "before")
-"""The marks after which a profile is worth having."""
+PROFILED = ("start", "before")
+"""How marks begin after which a profile is worth having."""
 
 
 class GeneratorFailed(Exception):
@@ -119,7 +119,8 @@ def _follow(
         now = target.sample()
         samples[message["mark"]] = now
         peak = max(peak, now.memory)
-        if profile is None and target.profile_seconds and message["mark"] in PROFILED:
+        wanted = target.profile_seconds and message["mark"].startswith(PROFILED)
+        if wanted and profile is None:
             profile = Profile(target, target.profile_seconds)
         process.stdin.write("\n")
     message = f"the generator of `{plan['load']}` against {target.name} gave no result"

@@ -57,7 +57,13 @@ def summary(raw: str) -> str:
     with_callees: Counter[str] = Counter()
     for line in raw.splitlines():
         stack, _, count = line.rpartition(" ")
-        frames = [_function(frame) for frame in stack.split(";")]
+        frames = [
+            _function(frame)
+            for frame in stack.split(";")
+            if not frame.startswith("process ")
+        ]
+        if not frames:
+            continue
         own[frames[-1]] += int(count)
         for frame in set(frames):
             with_callees[frame] += int(count)
