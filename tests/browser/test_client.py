@@ -92,6 +92,8 @@ def site_ttl(site) -> float:
 
 def test_a_late_rest_answer_puts_nothing_old_back(site, page, names):
     me, friend = names
+    former = f"{me}-former"
+    site.befriend(me, former)
     held = []
 
     def hold(route):
@@ -100,14 +102,15 @@ def test_a_late_rest_answer_puts_nothing_old_back(site, page, names):
     page.route("**/online-status", hold)
     connect(page, site, me)
     live(page)
+    wait_for(page, lambda: len(held) == 2)
     with Client(site, friend).opened():
         sees(page, friend, online=True)
-        page.wait_for_timeout(100)
-        assert len(held) == 2
+        site.admin("DELETE", f"/friendships/{me}/{former}")
+        page.wait_for_function("(id) => !(id in store.getState().statuses)", arg=former)
         for route, response in held:
             route.fulfill(response=response)
         page.wait_for_timeout(200)
-        assert page.evaluate("isOnline", friend) is True
+        assert page.evaluate("store.getState().statuses") == {friend: True}
 
 
 def test_rest_shows_green_before_the_socket_is_there(site, page, names):

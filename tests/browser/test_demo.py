@@ -119,6 +119,36 @@ def test_nobody_signs_in_as_a_stranger(site):
     assert (status, answer["error"]["code"]) == (404, "unknown_user")
 
 
+def test_nobody_befriends_oneself(site):
+    status, answer = site.request("PUT", "/demo/friendships/ada/ada")
+    assert (status, answer["error"]["code"]) == (422, "same_user")
+
+
+def test_a_cookie_of_somebody_unknown_leads_to_the_choice(site, open_tab):
+    tab = open_tab()
+    stranger = site.token("nobody-of-the-demo")
+    tab.context.add_cookies(
+        [{"name": "presence_token", "value": stranger, "url": site.url()}]
+    )
+    tab.page.goto(site.url() + "/")
+    expect(tab.page.get_by_role("heading", name="Who is online?")).to_be_visible()
+
+
+def test_people_are_named_as_the_graph_says(site):
+    status, answer = site.request("GET", "/demo/people", token=site.token("edsger"))
+    assert status == 200
+    assert answer["data"] == {
+        "user": {"id": "edsger", "display_name": "Edsger Dijkstra"},
+        "people": [
+            {"id": "ada", "display_name": "Ada Lovelace", "friend": False},
+            {"id": "alan", "display_name": "Alan Turing", "friend": True},
+        ],
+        "conversations": [
+            {"id": "engines", "title": "Engines", "participants": ["ada", "alan"]}
+        ],
+    }
+
+
 @pytest.fixture
 def side_by_side(site, open_tab):
     is_offline(site, "ada", "grace", "radia")
@@ -256,6 +286,17 @@ def test_the_keyboard_is_enough(site, open_tab):
     is_offline(site, "ada")
 
 
-def test_without_the_demo_the_page_is_plain(system):
-    status, _ = system.request("GET", "/demo/people")
-    assert status == 404
+def test_without_the_demo_the_page_is_plain(system, open_tab):
+    for method, path in (
+        ("POST", "/demo/sign-in"),
+        ("POST", "/demo/token"),
+        ("GET", "/demo/people"),
+        ("GET", "/side-by-side"),
+        ("PUT", "/demo/friendships/ada/grace"),
+    ):
+        status, _ = system.request(method, path, {} if method != "GET" else None)
+        assert status == 404, path
+    page = open_tab().page
+    page.goto(system.url() + "/")
+    expect(page.get_by_role("heading", name="Greendot runs here")).to_be_visible()
+    assert page.get_by_role("button").count() == 0
