@@ -27,6 +27,7 @@ class Model:
     leases: dict[str, dict[str, int]] = field(default_factory=dict)
     leases_until: dict[str, int] = field(default_factory=dict)
     left_at: dict[str, int] = field(default_factory=dict)
+    """When the last lease was taken away; ahead where the clock stepped back."""
     online: set[str] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)
     """The newest timestamp ever told of a user."""
@@ -38,6 +39,8 @@ class Model:
 
     def set_now(self, now: int) -> None:
         self.now = now
+        if self.drainer is not None and self.drainer[1] < now:
+            self.drainer = None
         for user, until in list(self.leases_until.items()):
             if until < now:
                 del self.leases_until[user]
@@ -46,10 +49,13 @@ class Model:
     # Questions
 
     def is_live(self, user: str) -> bool:
-        """Some lease lies ahead; or, where the clock stepped back, the moment at which
-        the last one was taken away."""
         leases = self.leases.get(user, {})
         return max(leases.values(), default=self.left_at.get(user, 0)) > self.now
+
+    def deadline(self, user: str) -> int:
+        """When a sweep has to look at the user."""
+        ends = self.leases.get(user, {}).values()
+        return max(self.left_at.get(user, 0), *ends, 0)
 
     def open_here(self, user: str, gateway: str) -> list[str]:
         return [
@@ -108,7 +114,7 @@ class Model:
                     end = self.now - gone.age_ms + gone.grace_ms
                     leases[gone.connection_id + ":released"] = end
                     self.leases_until[gone.user_id] = self.now + 2 * TTL
-                self.left_at[gone.user_id] = self.now
+                self._one_less(gone.user_id)
             if not self.open_here(gone.user_id, gateway):
                 self.held.get(gateway, set()).discard(gone.user_id)
         return count
@@ -116,8 +122,11 @@ class Model:
     def expire(self, users: list[str]) -> None:
         for user in users:
             if self.is_live(user):
+                if self.leases.get(user):
+                    self.left_at.pop(user, None)
                 continue
             self.leases.pop(user, None)
+            self.left_at.pop(user, None)
             if user in self.online:
                 self.online.discard(user)
                 self._tell(user, "offline")
@@ -128,16 +137,19 @@ class Model:
             return set()
         users = self.held.pop(gateway, set())
         for user in users:
+            is_known = user in self.online or self.leases.get(user)
             for lease in self.open_here(user, gateway):
                 del self.leases[user][lease]
-            self.left_at[user] = self.now
+            if is_known:
+                self._one_less(user)
         self.gateways.pop(gateway, None)
         return users
 
     def sweep(self) -> None:
         for gateway in [g for g, end in self.gateways.items() if end <= self.now]:
             self.reap(gateway)
-        self.expire(sorted(set(self.leases) | self.online))
+        known = sorted(set(self.leases) | self.online)
+        self.expire([user for user in known if self.deadline(user) <= self.now])
 
     # The outbox and its drainer
 
@@ -162,15 +174,19 @@ class Model:
         return is_empty
 
     def _holder(self) -> str | None:
-        if self.drainer is None or self.drainer[1] < self.now:
-            return None
-        return self.drainer[0]
+        return None if self.drainer is None else self.drainer[0]
 
     def _renew(self, sign: SignOfLife) -> None:
         leases = self.leases.setdefault(sign.user_id, {})
         end = self.now - sign.age_ms + TTL
         leases[sign.connection_id] = max(end, leases.get(sign.connection_id, 0))
         self.leases_until[sign.user_id] = self.now + 2 * TTL
+
+    def _one_less(self, user: str) -> None:
+        if self.leases.get(user):
+            self.left_at.pop(user, None)
+        else:
+            self.left_at[user] = self.now
 
     def _tell(self, user: str, status: str) -> None:
         timestamp = max(self.newest.get(user, 0) + 1, self.now)
