@@ -6,17 +6,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from app.gateway.hub import Hub
+from app.gateway.trust import Trust
 from config import Settings
 from models.presence import Presence
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One gateway: its id, its settings, the state in Redis and its sockets. `kick`
-    asks for a drain of the outbox, and never waits."""
+    """One gateway: its id, its settings, the state in Redis, whether that may be
+    believed, and its sockets. `kick` asks for a drain of the outbox; it never waits."""
 
     gateway_id: str
     settings: Settings
     presence: Presence
     hub: Hub
+    trust: Trust
     kick: Callable[[], None]

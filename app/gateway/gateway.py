@@ -30,6 +30,7 @@ from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
 from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
+from app.gateway.trust import Trust
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from tasks import broadcast
@@ -56,7 +57,7 @@ class Gateway:
         self._loops: list[gevent.Greenlet[..., None]] = []
         self.hub = Hub()
         self._context = context = Context(
-            self.id, settings, presence, self.hub, self._kicked.set
+            self.id, settings, presence, self.hub, Trust(settings), self._kicked.set
         )
         self._departures = Departures(context)
         self._snapshots = Snapshots(context, sessions)

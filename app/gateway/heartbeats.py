@@ -67,6 +67,9 @@ class Heartbeats:
                 if self._context.hub.get(connection_id) is not None:
                     self._pending[connection_id] = pending[connection_id]
             raise
+        if reply.lapsed and self._deadline:  # the first one of all is no loss
+            self._context.trust.lost()
+        self._context.trust.answered()
         self._deadline = reply.deadline
         self._must_register |= reply.lapsed
         if self._must_register:

@@ -39,6 +39,8 @@ class Survey:
     online: int
     gateways: int
     overdue_gateways: int
+    epoch: int = 0
+    """When it was last noticed that Redis had lost what it knew; 0 for never."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,10 +60,13 @@ class Breaker:
         Where everything seems to be dead at once, it is more likely that Redis stood
         still, or its clock was moved: the gateways then have `hold` to prove that they
         live. Not so where sweeps have run without a gap for as long as it takes a
-        gateway to be dead: then Redis was there, and the silence was real.
+        gateway to be dead: then Redis was there, and the silence was real. Where Redis
+        has lost what it knew, it may know nothing of a few sockets or of all.
         """
         if survey.held_since:
             return survey.now < survey.held_since + self.hold
+        if survey.affected and survey.now < survey.epoch + self.hold:
+            return True
         return self.is_mass(survey) and not self._was_watched(survey)
 
     def is_mass(self, survey: Survey) -> bool:

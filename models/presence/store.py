@@ -189,10 +189,16 @@ class PresenceStore:
         gateways. Records that a sweep has run; more than `max_gap_ms` after the last
         one is a gap."""
         keys = self._keys
-        shared = [keys.deadlines, keys.gateways, keys.online_users, keys.sweeps]
+        shared = [
+            keys.deadlines,
+            keys.gateways,
+            keys.online_users,
+            keys.sweeps,
+            keys.epoch,
+        ]
         reply = self._scripts.run("survey", shared, [max_gap_ms])
         *numbers, overdue = reply
-        now, no_gap_since, held_since, due, online, gateways = map(int, numbers)
+        now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
         with translated(), self._redis.pipeline(transaction=False) as pipe:
             for gateway_id in overdue:
                 pipe.scard(keys.gateway_users(gateway_id))
@@ -205,6 +211,7 @@ class PresenceStore:
             online,
             gateways,
             len(overdue),
+            epoch,
         )
         return survey, overdue
 

@@ -59,6 +59,15 @@ def test_a_hold_lasts_its_time_whatever_is_seen_meanwhile_and_then_ends():
     assert not BREAKER.holds(replace(held, now=held.now + 5_000, affected=1_000))
 
 
+def test_who_is_gone_after_a_loss_is_believed_when_all_could_register_anew():
+    # Found by `make chaos`: Redis came back with an older state, in which the grace of
+    # a user was over who had come back since.
+    gone = replace(QUIET, affected=1, epoch=QUIET.now - 4_999)
+    assert BREAKER.holds(gone)
+    assert not BREAKER.holds(replace(gone, affected=0))
+    assert not BREAKER.holds(replace(gone, epoch=QUIET.now - 5_000))
+
+
 def test_trust_begins_when_a_gateway_would_have_been_seen_to_die():
     gone = replace(QUIET, affected=1_000)
     assert BREAKER.holds(replace(gone, no_gap_since=gone.now - 14_999))

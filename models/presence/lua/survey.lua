@@ -1,9 +1,9 @@
 -- Purpose: what a sweep has to know before it expires anybody, and the record of when
 --          sweeps have run: a gap in it says that Redis or the sweeps stood still.
--- KEYS:    1 deadlines, 2 gateways, 3 online_users, 4 sweeps
+-- KEYS:    1 deadlines, 2 gateways, 3 online_users, 4 sweeps, 5 epoch
 -- ARGV:    1 longest time between two sweeps that is no gap (ms)
 -- Returns: {now, since when there was no gap, since when sweeps hold or '0',
---          users due, users online, gateways, {ids of overdue gateways}}
+--          users due, users online, gateways, epoch or '0', {ids of overdue gateways}}
 
 local last = tonumber(redis.call('HGET', KEYS[4], 'last'))
 if not last or now - last > tonumber(ARGV[1]) or now < last then
@@ -18,5 +18,6 @@ return {
   redis.call('ZCOUNT', KEYS[1], '-inf', ms(now)),
   redis.call('SCARD', KEYS[3]),
   redis.call('ZCARD', KEYS[2]),
+  redis.call('GET', KEYS[5]) or '0',
   redis.call('ZRANGEBYSCORE', KEYS[2], '-inf', ms(now))
 }
