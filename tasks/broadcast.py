@@ -27,6 +27,7 @@ LINGER_MS = 1000
 """How long a drainer waits for more before it stops."""
 TURN = 3.0
 """Seconds after which a drainer makes room for other tasks, and is sent again."""
+NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 KICK_EXPIRES = 10
 """Seconds after which an asked-for drain is worthless: beat has made another."""
 
@@ -37,7 +38,7 @@ def drain_transitions() -> None:
     try:
         unfinished = drain(resources.presence())
     except (PresenceUnavailable, OperationalError) as error:
-        log.warning("nothing was broadcast, the next drain will do it: %s", error)
+        log.warning(NOT_BROADCAST, error)
         return
     if unfinished:
         kick()

@@ -16,6 +16,7 @@ from tasks.celery_app import celery, current_settings
 
 log = logging.getLogger(__name__)
 
+NOT_EXPIRED = "nothing was expired, the next sweep will do it: %s"
 MOST_PER_SWEEP = 100_000
 """Users that one sweep expires, so that it ends well before its next run is late."""
 GAP_SWEEPS = 2
@@ -28,7 +29,7 @@ def expire_due() -> None:
     try:
         must_kick = sweep(resources.presence(), current_settings())
     except PresenceUnavailable as error:
-        log.warning("nothing was expired, the next sweep will do it: %s", error)
+        log.warning(NOT_EXPIRED, error)
         return
     if must_kick:
         broadcast.kick()

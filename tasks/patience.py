@@ -16,11 +16,19 @@ from celery import beat
 from celery.worker import consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR
 
+from tasks import broadcast, expiry
+
 MOST_SECONDS = 2.0
 """Seconds between two attempts to reach the broker, at most."""
 SAY_EVERY = 60.0
 """Seconds between two lines that say the same."""
 _BEAT_ERROR = "Message Error: %s\n%s"
+_ABSENCES = {
+    CONNECTION_ERROR,
+    _BEAT_ERROR,
+    broadcast.NOT_BROADCAST,
+    expiry.NOT_EXPIRED,
+}
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
@@ -38,8 +46,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
 
 class OutageFilter(logging.Filter):
-    """Lets a line about the broker's absence through once a minute, without the
-    traceback; any other line passes as it is."""
+    """Lets a line about the absence of the broker, Redis or the database through once a
+    minute, without the traceback; any other line passes as it is."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -48,7 +56,7 @@ class OutageFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether `record` is to be written."""
         message = str(record.msg)
-        if message not in {CONNECTION_ERROR, _BEAT_ERROR}:
+        if message not in _ABSENCES:
             return True
         now = time.monotonic()
         if now - self._said_at.get(message, -SAY_EVERY) < SAY_EVERY:
@@ -63,7 +71,8 @@ class OutageFilter(logging.Filter):
 def quieten() -> None:
     """Set the levels and filters of Celery's loggers."""
     outages = OutageFilter()
-    for logger in (logging.getLogger(consumer.consumer.__name__), beat.logger):
+    consumer_logger = logging.getLogger(consumer.consumer.__name__)
+    for logger in (consumer_logger, beat.logger, broadcast.log, expiry.log):
         logger.addFilter(outages)
     # Two lines per task say nothing where tasks come every few seconds, nor does one
     # per task that came too late; failures and our own lines stay.
