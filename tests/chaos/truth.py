@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import redis
 
+from models.events import Transition
 from models.presence import Keys
 from tests.chaos.device import Device, Span
 from tests.chaos.faults import Injected
@@ -203,6 +204,8 @@ class Judgement:
     worst_ghost: float
     worst_calm_ghost: float
     """The same, of ghosts in whose time no fault was at work."""
+    ghost: str = ""
+    """Who the worst one was, and when he really went."""
 
 
 def judge(
@@ -231,7 +234,7 @@ def judge(
             ends = [span.ended_at for span in theirs if span.ended_at is not None]
             before = [end for end in ends if end <= at]
             if before:
-                _note_ghost(result, max(before), at, injected)
+                _note_ghost(result, change, max(before), injected)
     return result
 
 
@@ -249,10 +252,13 @@ def _is_excused(span: Span, at: float, injected: list[Injected]) -> bool:
 
 
 def _note_ghost(
-    result: Judgement, ended: float, at: float, injected: list[Injected]
+    result: Judgement, change: Transition, ended: float, injected: list[Injected]
 ) -> None:
+    at = change.timestamp / 1000
     ghost = at - ended
-    result.worst_ghost = max(result.worst_ghost, ghost)
+    if ghost > result.worst_ghost:
+        result.worst_ghost = ghost
+        result.ghost = f"{change}, gone at {ended}"
     if is_calm(ended, at, injected):
         result.worst_calm_ghost = max(result.worst_calm_ghost, ghost)
 
