@@ -77,7 +77,7 @@ class Process:
             self.signal_group(signal.SIGCONT)
             self._popen.send_signal(signal.SIGTERM)
 
-    def stop(self, patience: float = 20) -> int:
+    def stop(self, patience: float = 40) -> int:
         """Stop it as a platform does, and give its exit code."""
         self.ask_to_stop()
         try:
