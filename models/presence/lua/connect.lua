@@ -34,7 +34,9 @@ for i = 0, (#ARGV - 2) / 3 - 1 do
     redis.call('ZADD', KEYS[2], 'GT', ms(deadline), user)
     redis.call('SADD', KEYS[5], user)
     if redis.call('SADD', KEYS[1], user) == 1 then
-      reply[#reply + 1] = transition(user, 'online', status, now - age, ttl - age)
+      -- Another device may have a later deadline: the status lives up to that.
+      local latest = redis.call('ZSCORE', KEYS[2], user)
+      reply[#reply + 1] = transition(user, 'online', status, now - age, latest - now)
     else
       -- Still announced as online: the status is refreshed, nobody need hear of it.
       if redis.call('HSETNX', status, 'updated_at', ms(now)) == 1 then
