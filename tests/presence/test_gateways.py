@@ -116,6 +116,15 @@ def test_user_taken_out_of_the_online_set_is_registered_anew(shard):
     assert shard.is_online("ann")
 
 
+def test_status_of_who_is_registered_anew_lives_as_long_as_the_other_device(shard):
+    """Found by the model: the old sign of life of the device that comes first must not
+    shorten the status of a user whose other device is live."""
+    shard.connect("ann", 1)
+    shard.client.srem(shard.keys.online_users, "ann")
+    assert shard.connect("ann", 2, age_ms=TTL_MS - 1).transitions
+    assert shard.hash_ttl("ann") > TTL_MS - 5000
+
+
 def test_gone_are_named_over_several_batches(shard):
     signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)]
     shard.presence.store.connect(GATEWAY, signs[::2])
