@@ -54,7 +54,8 @@ KINDS = (
     Kind("half-open", ("redis of web0", "redis of web1"), 0, 0, cuts_off=True),
     Kind("delay", ("redis of workers",), 2.0, 6.0),
     Kind("cut", ("redis of workers",), 1.0, 6.0),
-    Kind("half-open", ("redis of workers",), 0, 0),
+    # It lasts until it is noticed: see `health_check_interval` in tasks/celery_app.py.
+    Kind("half-open", ("redis of workers",), 16.0, 16.0),
     Kind("delay", ("clients of web0", "clients of web1"), 2.0, 6.0),
     Kind("cut", ("clients of web0", "clients of web1"), 0.2, 3.0),
     Kind("stall", ("clients of web0", "clients of web1"), 0.5, 1.5),
@@ -62,7 +63,7 @@ KINDS = (
     Kind("half-open", ("clients of web0", "clients of web1"), 0, 0, cuts_off=True),
     Kind("cut", ("database",), 10.0, 10.0),
     Kind("stall", ("database",), 4.0, 10.0),
-    # It lasts until it is noticed: the time that an answer may take.
+    # The same: the time that an answer may take.
     Kind("half-open", ("database",), 10.0, 10.0),
 )
 
