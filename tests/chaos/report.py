@@ -28,6 +28,8 @@ class Report:
     excused_offlines: int = 0
     worst_ghost: float = 0.0
     worst_calm_ghost: float = 0.0
+    ghost: str = ""
+    """Who the worst one was, and what was done to the system in that time."""
     convergence: list[float] = field(default_factory=list)
     """Of each round that converged: how long it took from the end of its faults."""
     wrong: dict[str, list[str]] = field(default_factory=dict)
@@ -62,6 +64,7 @@ class Report:
             f"(and {self.excused_offlines} while a gateway was cut off for too long)",
             "worst ghost": f"{self.worst_ghost:.2f} s "
             f"(while no fault was at work: {self.worst_calm_ghost:.2f} s)",
+            "that one": self.ghost or "-",
             "converged": f"{len(self.convergence)} of {rounds} rounds, "
             f"worst {max(self.convergence, default=0):.2f} s",
             "delivery": f"median {self._delay(0.5):.0f} ms, "

@@ -140,7 +140,7 @@ class Run:
         report.false_offlines = judgement.false_offlines
         report.excused_offlines = judgement.excused
         report.worst_ghost = judgement.worst_ghost
-        log.info("worst ghost: %s", judgement.ghost)
+        report.ghost = judgement.ghost
         report.worst_calm_ghost = judgement.worst_calm_ghost
         report.calm_delays = [
             delay

@@ -205,7 +205,7 @@ class Judgement:
     worst_calm_ghost: float
     """The same, of ghosts in whose time no fault was at work."""
     ghost: str = ""
-    """Who the worst one was, and when he really went."""
+    """Who the worst one was, until when, and the faults of that time."""
 
 
 def judge(
@@ -258,7 +258,8 @@ def _note_ghost(
     ghost = at - ended
     if ghost > result.worst_ghost:
         result.worst_ghost = ghost
-        result.ghost = f"{change}, gone at {ended}"
+        faults = [one.fault.name for one in injected if _touches(one, ended, at)]
+        result.ghost = f"{change.user_id} until {at:.1f}, amid {'; '.join(faults)}"
     if is_calm(ended, at, injected):
         result.worst_calm_ghost = max(result.worst_calm_ghost, ghost)
 
