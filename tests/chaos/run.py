@@ -15,6 +15,7 @@ from tests.chaos import truth
 from tests.chaos.device import MOST_BACKOFF
 from tests.chaos.faults import Injector
 from tests.chaos.graph import Graph, random_graph
+from tests.chaos.judgement import is_calm, judge
 from tests.chaos.report import Report
 from tests.chaos.schedule import Fault
 from tests.chaos.stage import GRACE, HOLD, SWEEP, TTL, Stage
@@ -131,20 +132,18 @@ class Run:
     def _sum_up(self) -> None:
         report, swarm = self.report, self.swarm
         injected = self.injector.injected
-        judgement = truth.judge(self.witness, swarm.spans, injected)
+        found = judge(self.witness, swarm.spans, injected)
         report.injected = injected
         report.transitions = len(self.witness.transitions)
         report.events = swarm.events
         report.duplicates = swarm.duplicates
         report.unexpected = swarm.unexpected()
-        report.false_offlines = judgement.false_offlines
-        report.excused_offlines = judgement.excused
-        report.worst_ghost = judgement.worst_ghost
-        report.ghost = judgement.ghost
-        report.worst_calm_ghost = judgement.worst_calm_ghost
+        report.false_offlines = found.false_offlines
+        report.excused_offlines = found.excused
+        report.worst_ghost = found.worst_ghost
+        report.ghost = found.ghost
+        report.worst_calm_ghost = found.worst_calm_ghost
         report.calm_delays = [
-            delay
-            for at, delay in swarm.delays
-            if truth.is_calm(at - delay, at, injected)
+            delay for at, delay in swarm.delays if is_calm(at - delay, at, injected)
         ]
         report.worst_lag = swarm.worst_lag

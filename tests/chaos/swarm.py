@@ -8,8 +8,9 @@ import time
 from collections.abc import Sequence
 
 from models.events import Transition
-from tests.chaos.device import Device, Span
+from tests.chaos.device import Device
 from tests.chaos.graph import Graph
+from tests.chaos.span import Span
 from tests.chaos.stage import Stage
 from tests.chaos.witness import Witness
 

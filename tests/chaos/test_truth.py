@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import pytest
 
 from models.events import Transition
-from tests.chaos import truth
-from tests.chaos.device import Span
+from tests.chaos import judgement, truth
 from tests.chaos.faults import Injected
 from tests.chaos.schedule import KINDS, Fault
+from tests.chaos.span import Span
 from tests.chaos.witness import Witness
 
 
@@ -22,7 +22,7 @@ def judge(spans, *offline_at, injected=()):
     witness = Witness(0)
     for at in offline_at:
         witness.learn(Transition("ann", "offline", int(at * 1000)))
-    return truth.judge(witness, spans, list(injected))
+    return judgement.judge(witness, spans, list(injected))
 
 
 def cut_off(web: str, began: float, ended: float) -> Injected:
@@ -45,7 +45,7 @@ def test_only_the_gateway_that_was_cut_off_excuses():
     excused = judge(spans, 20, injected=[cut_off("web0", 15, 19)])
     assert (excused.false_offlines, excused.excused) == ([], 1)
     assert judge(spans, 20, injected=[cut_off("web1", 15, 19)]).false_offlines
-    long_ago = cut_off("web0", 1, 20 - truth.EXCUSED_AFTER - 1)
+    long_ago = cut_off("web0", 1, 20 - judgement.EXCUSED_AFTER - 1)
     assert judge(spans, 20, injected=[long_ago]).false_offlines
 
 
@@ -53,6 +53,7 @@ def test_a_ghost_lives_from_the_last_end_to_the_announcement():
     spans = [span(opened_at=1, ended_at=12), span(opened_at=2, ended_at=15)]
     assert judge(spans, 20).worst_ghost == pytest.approx(5)
     assert judge(spans, 20).worst_calm_ghost == pytest.approx(5)
+    assert judge(spans, 16, 20).worst_ghost == pytest.approx(1)
     hurt = judge(spans, 20, injected=[cut_off("web1", 16, 17)])
     assert (hurt.worst_ghost, hurt.worst_calm_ghost) == (pytest.approx(5), 0)
 

@@ -1,8 +1,8 @@
 """The model: who really is online. Everything else is compared with it.
 
 A user is online while one of their devices wants to be. That is known here, because the
-devices are ours. `check_clients` and `check_redis` hold when nothing has come or gone
-for a while; the other functions judge what was announced meanwhile.
+devices are ours. The checks hold when nothing has come or gone for a while; what was
+announced meanwhile is judged in `judgement`.
 """
 
 from __future__ import annotations
@@ -12,17 +12,12 @@ from dataclasses import dataclass
 
 import redis
 
-from models.events import Transition
 from models.presence import Keys
-from tests.chaos.device import Device, Span
-from tests.chaos.faults import Injected
-from tests.chaos.stage import GRACE, SWEEP, TTL
+from tests.chaos.device import Device
 from tests.chaos.witness import Witness
 
 KEYS = Keys()
 RELEASED = ":released"
-EXCUSED_AFTER = TTL + GRACE + SWEEP
-"""Seconds after a fault for which it may be the reason of what happens."""
 
 
 def online_users(devices: Iterable[Device]) -> set[str]:
@@ -189,87 +184,3 @@ def _compare(what: str, found: set[str], expected: set[str]) -> list[str]:
         return []
     more, less = sorted(found - expected), sorted(expected - found)
     return [f"{what} has {more} too many and lacks {less}"]
-
-
-# What was announced
-
-
-@dataclass
-class Judgement:
-    """What the announcements of a run were worth. Ghost times are seconds."""
-
-    false_offlines: list[str]
-    excused: int
-    """Offlines while a gateway was cut off for so long that nobody could know."""
-    worst_ghost: float
-    worst_calm_ghost: float
-    """The same, of ghosts in whose time no fault was at work."""
-    ghost: str = ""
-    """Who the worst one was, until when, and the faults of that time."""
-
-
-def judge(
-    witness: Witness, spans: Iterable[Span], injected: list[Injected]
-) -> Judgement:
-    """Judge every announced offline: did the user have a socket that the server itself
-    answered afterwards? And if rightly announced: how late was it?"""
-    of_user: dict[str, list[Span]] = {}
-    for span in spans:
-        of_user.setdefault(span.user_id, []).append(span)
-    result = Judgement([], 0, 0.0, 0.0)
-    for change in list(witness.transitions):
-        if change.status == "online":
-            continue
-        at = change.timestamp / 1000
-        theirs = of_user.get(change.user_id, [])
-        live = [span for span in theirs if _is_live(span, at)]
-        if live and any(_is_excused(span, at, injected) for span in live):
-            result.excused += 1
-        elif live:
-            result.false_offlines.append(
-                f"{change}, but {live[0].device} had {live[0].connection_id} from "
-                f"{live[0].opened_at} on, answered at {live[0].answered_at}"
-            )
-        else:
-            ends = [span.ended_at for span in theirs if span.ended_at is not None]
-            before = [end for end in ends if end <= at]
-            if before:
-                _note_ghost(result, change, max(before), injected)
-    return result
-
-
-def _is_live(span: Span, at: float) -> bool:
-    return span.opened_at is not None and span.opened_at < at < span.answered_at
-
-
-def _is_excused(span: Span, at: float, injected: list[Injected]) -> bool:
-    return any(
-        fault.fault.kind.cuts_off
-        and fault.fault.gateway == f"web{span.web}"
-        and _touches(fault, at, at)
-        for fault in injected
-    )
-
-
-def _note_ghost(
-    result: Judgement, change: Transition, ended: float, injected: list[Injected]
-) -> None:
-    at = change.timestamp / 1000
-    ghost = at - ended
-    if ghost > result.worst_ghost:
-        result.worst_ghost = ghost
-        faults = [one.fault.name for one in injected if _touches(one, ended, at)]
-        result.ghost = f"{change.user_id} until {at:.1f}, amid {'; '.join(faults)}"
-    if is_calm(ended, at, injected):
-        result.worst_calm_ghost = max(result.worst_calm_ghost, ghost)
-
-
-def is_calm(begin: float, end: float, injected: list[Injected]) -> bool:
-    """Whether no fault was at work, nor its aftermath, between two times."""
-    return not any(_touches(fault, begin, end) for fault in injected)
-
-
-def _touches(injected: Injected, begin: float, end: float) -> bool:
-    """Whether it was at work, or its aftermath, between two times."""
-    ended = injected.ended if injected.ended is not None else float("inf")
-    return injected.began <= end and begin <= ended + EXCUSED_AFTER
