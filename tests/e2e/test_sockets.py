@@ -20,6 +20,9 @@ from tests.system import JWT_SECRET, System, wait_until
 pytestmark = pytest.mark.e2e
 
 
+GONE = (BrokenPipeError, ConnectionResetError)
+
+
 @pytest.fixture
 def bystander(system: System):
     """A client that must come through unharmed."""
@@ -210,7 +213,7 @@ def test_a_flood_ends_the_socket(system):
 @pytest.mark.usefixtures("bystander")
 def test_a_flood_that_never_ends_is_cut(system):
     masked = b"\x81\x82\x00\x00\x00\x00{}" * 1000
-    with raw_socket(system, "q-endless") as sock, pytest.raises(OSError, match="."):
+    with raw_socket(system, "q-endless") as sock, pytest.raises(GONE):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             sock.sendall(masked)
