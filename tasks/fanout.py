@@ -1,6 +1,6 @@
 """Turns changes into one message per gateway: audience -> gateways -> messages.
 
-A batch costs one relations query and three round trips to Redis, whatever its size.
+A batch costs one relations query and two round trips to Redis, whatever its size.
 """
 
 from __future__ import annotations

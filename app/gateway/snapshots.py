@@ -84,11 +84,12 @@ class Snapshots:
         user id -> timestamp."""
         with self._sessions() as session:
             relevant = relevant_users(session, sorted(user_ids))
-            for user_id, others in relevant.items():
-                if not others:
-                    # A token is enough: the host application vouches for its users.
-                    ensure_user(session, user_id)
-            session.commit()
+            unrelated = [user_id for user_id, others in relevant.items() if not others]
+            for user_id in unrelated:
+                # A token is enough: the host application vouches for its users.
+                ensure_user(session, user_id)
+            if unrelated:
+                session.commit()
         everybody = set().union(*relevant.values())
         statuses = {
             status.user_id: status

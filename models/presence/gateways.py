@@ -47,6 +47,7 @@ class GatewayStore:
         self._scripts = Scripts(client)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._gateway_ttl_ms = int(gateway_ttl * 1000)
+        self._last_ids: list[str] = []
 
     def heartbeat(
         self,
@@ -91,34 +92,46 @@ class GatewayStore:
             gone += [batch[index] for index in reply[2:]]
         return HeartbeatReply(lapsed, gone, last_deadline)
 
-    def ids(self) -> list[str]:
-        """The gateways, those that are overdue but not yet reaped included: they may
-        merely be stalled, and read their stream later."""
-        with translated():
-            return cast("list[str]", self._redis.zrange(self._keys.gateways, 0, -1))
-
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
         """Which gateway holds which of `user_ids`; gateways that hold none are left
-        out. Two round trips, whatever their number."""
-        gateway_ids = self.ids()
+        out. One round trip, whatever their number; one more after a gateway has come.
+
+        The gateways are those of the last time, and who they are now is asked in the
+        same breath: none that was there before this call is missed.
+        """
         asked = list(batches(user_ids, LOOKUP_BATCH))
-        if not gateway_ids or not asked:
+        if not asked:
             return {}
+        held, present = self._held_by(self._last_ids, asked)
+        new = [gateway_id for gateway_id in present if gateway_id not in held]
+        if new:
+            held |= self._held_by(new, asked)[0]
+        self._last_ids = present
+        return {
+            gateway_id: held[gateway_id] for gateway_id in present if held[gateway_id]
+        }
+
+    def _held_by(
+        self, gateway_ids: Sequence[str], asked: Sequence[list[str]]
+    ) -> tuple[dict[str, set[str]], list[str]]:
+        """Whom of `asked` each of `gateway_ids` holds, and all gateways there are."""
         with translated(), self._redis.pipeline(transaction=False) as pipe:
+            pipe.zrange(self._keys.gateways, 0, -1)
             for gateway_id in gateway_ids:
                 for batch in asked:
                     pipe.smismember(self._keys.gateway_users(gateway_id), batch)
-            replies = iter(pipe.execute())
+            present, *replies = pipe.execute()
+        left = iter(replies)
         held = {
             gateway_id: {
                 user_id
                 for batch in asked
-                for user_id, member in zip(batch, next(replies), strict=True)
+                for user_id, member in zip(batch, next(left), strict=True)
                 if member
             }
             for gateway_id in gateway_ids
         }
-        return {gateway_id: users for gateway_id, users in held.items() if users}
+        return held, present
 
     def publish(self, messages: Mapping[str, GatewayMessage]) -> None:
         """Append one message to the stream of each gateway, in one round trip."""

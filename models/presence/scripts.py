@@ -52,7 +52,11 @@ class Scripts:
         Raises:
             PresenceUnavailable: Redis did not answer.
         """
-        return self.run_many(name, [(keys, args)])[0]
+        with translated():
+            return self._loaded(
+                name,
+                lambda: self._redis.evalsha(_digest(name), len(keys), *keys, *args),
+            )
 
     def run_many(
         self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
@@ -70,9 +74,10 @@ class Scripts:
                 return pipe.execute()
 
         with translated():
-            return self._loaded(name, attempt)
+            replies: list[Any] = self._loaded(name, attempt)
+            return replies
 
-    def _loaded(self, name: str, attempt: Callable[[], list[Any]]) -> list[Any]:
+    def _loaded(self, name: str, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `attempt` gives
         try:
             return attempt()
         except NoScriptError:

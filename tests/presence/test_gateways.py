@@ -159,8 +159,8 @@ def test_a_dead_gateway_is_reaped_with_its_connections_only(shard):
     assert [entry.user_id for entry in shard.expire("ann", "bob", "cid")] == ["ann"]
     assert set(shard.connections("bob")) == {f"{OTHER}:1"}
     assert shard.deadline("bob") == shard.connections("bob")[f"{OTHER}:1"]
-    assert shard.presence.gateways.ids() == [OTHER]
     keys = shard.keys
+    assert shard.client.zrange(keys.gateways, 0, -1) == [OTHER]
     gone = {keys.gateway_users(GATEWAY), keys.gateway_events(GATEWAY)}
     assert not gone & shard.all_keys()
 
@@ -255,6 +255,18 @@ def test_holders_counts_gateways_that_are_merely_stalled(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
     assert shard.presence.gateways.holders(["ann"]) == {GATEWAY: {"ann"}}
+
+
+def test_holders_knows_gateways_that_came_or_went_since_the_last_time(shard):
+    holders = shard.presence.gateways.holders
+    shard.heartbeat("ann")
+    shard.connect("ann")
+    assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}}
+    shard.heartbeat("bob", gateway=OTHER)
+    shard.connect("bob", gateway=OTHER)
+    assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}, OTHER: {"bob"}}
+    shard.presence.gateways.forget(GATEWAY)
+    assert holders(["ann", "bob"]) == {OTHER: {"bob"}}
 
 
 def test_holders_of_more_than_one_lookup(shard):

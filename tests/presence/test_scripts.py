@@ -186,7 +186,6 @@ def operations(shard: Shard) -> dict[str, object]:
         "online": lambda: store.online(["ann"]),
         "ping": store.ping,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
-        "ids": gateways.ids,
         "holders": lambda: gateways.holders(["ann"]),
         "publish": lambda: gateways.publish({GATEWAY: GatewayMessage()}),
         "read": lambda: gateways.read(GATEWAY, "0", 1),
