@@ -12,12 +12,13 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 
+from bench.generator import GeneratorFailed
 from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
 from bench.report import report
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
-from bench.servers import Target
+from bench.servers import DidNotStart, Target
 from bench.store import STORE, store
 
 TARGETS: dict[str, TargetKind] = {
@@ -97,9 +98,17 @@ def _run(
     run, columns = SCENARIOS[scenario]
     machine = describe()
     rows = []
-    for row in run([TARGETS[target] for target in targets], scale):
-        print(f"{scenario}: {row['target']}, {row['case']}: done", flush=True)
-        rows.append(row)
+    for target in targets:
+        # One that fails must not take the others' figures with it.
+        try:
+            for row in run(TARGETS[target], scale):
+                print(f"{scenario}: {target}, {row['case']}: done", flush=True)
+                rows.append(row)
+        except (DidNotStart, GeneratorFailed) as error:
+            print(f"{scenario}: {target}: {error}", file=sys.stderr)
+            rows.append({"target": target, "case": "failed", "error": str(error)})
+    order = {row["case"]: None for row in rows}
+    rows.sort(key=lambda row: list(order).index(row["case"]))
     report(name or scenario, columns, rows, machine)
 
 

@@ -43,6 +43,7 @@ class Churn:
         self.changes = 0
         self.lost = 0
         self.failed = 0
+        self._stopped = False
         self._under_way: dict[int, Change] = {}
         numbers = list(range(len(swarm.users)))
         random.Random(1).shuffle(numbers)  # noqa: S311 - the same order each time
@@ -55,8 +56,8 @@ class Churn:
         self.latencies = []
 
     async def walk(self) -> None:
-        """Have one user after the other leave and come back, for ever."""
-        while True:
+        """Have one user after the other leave and come back, until `stop`."""
+        while not self._stopped:
             user = self.swarm.users[self._queue.popleft()]
             if user.ready:
                 change = self._begin(user, "offline")
@@ -72,6 +73,14 @@ class Churn:
             else:
                 await self._finish(user, change)
             self._queue.append(user.number)
+
+    async def stop(self, walkers: list[asyncio.Task[None]]) -> None:
+        """End the walkers, wherever they are."""
+        # A handshake may take a cancellation for a failure of its own: hence both.
+        self._stopped = True
+        for walker in walkers:
+            walker.cancel()
+        await asyncio.gather(*walkers, return_exceptions=True)
 
     def _begin(self, user: User, status: str) -> Change:
         users = self.swarm.users
@@ -130,9 +139,7 @@ async def churn(
         counted = (load.delivered, load.changes, load.lost, load.failed)
         latencies = load.latencies
         await mark(end)
-        for walker in walkers:
-            walker.cancel()
-        await asyncio.gather(*walkers, return_exceptions=True)
+        await load.stop(walkers)
         delivered, changes, lost, failed = counted
         rows.append(
             {

@@ -1,12 +1,12 @@
 """The scenarios: which servers, which graph, which load, which figures.
 
-Each takes the kinds of server and a `Scale`, and gives its rows. Every case starts its
+Each takes a kind of server and a `Scale`, and gives its rows. Every case starts its
 server anew; the same generator puts the same load on each.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from bench.generator import Run, run_load
@@ -66,25 +66,24 @@ IDLE = (
 )
 
 
-def idle(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+def idle(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     """Connections that do nothing but stay. Users have two friends each, so that no
     server takes a path that it has for those without."""
     for size in scale.crowds:
-        for kind in kinds:
-            with kind(Graph.ring(size, 2)) as target:
-                run = run_load(target, "idle", seconds=scale.idle_seconds)
-                empty, end = run.samples["empty"], run.samples["end"]
-                cpu = run.cpu("start", "end") / scale.idle_seconds / size * 1000
-                yield {
-                    "target": target.name,
-                    "case": f"{size:,} connections",
-                    "kb": (end.memory - empty.memory) / size / KB,
-                    "memory_mb": end.memory / MB,
-                    "cpu_percent": cpu * 100,
-                    "cpu_by_part": run.cpu_by_part("start", "end"),
-                    "generator": run.result["generator_share"],
-                    **run.result,
-                }
+        with kind(Graph.ring(size, 2)) as target:
+            run = run_load(target, "idle", seconds=scale.idle_seconds)
+            empty, end = run.samples["empty"], run.samples["end"]
+            cpu = run.cpu("start", "end") / scale.idle_seconds / size * 1000
+            yield {
+                "target": target.name,
+                "case": f"{size:,} connections",
+                "kb": (end.memory - empty.memory) / size / KB,
+                "memory_mb": end.memory / MB,
+                "cpu_percent": cpu * 100,
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                "generator": run.result["generator_share"],
+                **run.result,
+            }
 
 
 LATENCY = (
@@ -98,19 +97,18 @@ LATENCY = (
 )
 
 
-def latency(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+def latency(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     """One user connects and leaves, on a system that does nothing else."""
     for size in scale.audiences:
-        for kind in kinds:
-            with kind(Graph.star(size)) as target:
-                run = run_load(target, "latency", seconds=scale.latency_seconds, rate=5)
-                yield {
-                    "target": target.name,
-                    "case": f"F = {size}",
-                    "generator": run.result["generator_share"],
-                    "cpu_by_part": run.cpu_by_part("start", "end"),
-                    **run.result,
-                }
+        with kind(Graph.star(size)) as target:
+            run = run_load(target, "latency", seconds=scale.latency_seconds, rate=5)
+            yield {
+                "target": target.name,
+                "case": f"F = {size}",
+                "generator": run.result["generator_share"],
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                **run.result,
+            }
 
 
 THROUGHPUT = (
@@ -126,18 +124,17 @@ THROUGHPUT = (
 )
 
 
-def throughput(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+def throughput(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     """Users come and go, as many as the server holds, `window` at a time."""
-    for kind in kinds:
-        with kind(Graph.ring(scale.churn_users, scale.friends)) as target:
-            run = run_load(
-                target,
-                "throughput",
-                windows=scale.windows,
-                seconds=scale.churn_seconds,
-                warm_up=3,
-            )
-            yield from map(dict, _churn_rows(target, run))
+    with kind(Graph.ring(scale.churn_users, scale.friends)) as target:
+        run = run_load(
+            target,
+            "throughput",
+            windows=scale.windows,
+            seconds=scale.churn_seconds,
+            warm_up=3,
+        )
+        yield from map(dict, _churn_rows(target, run))
 
 
 def _churn_rows(target: Target, run: Run) -> Iterator[Row]:
@@ -171,20 +168,19 @@ STORM = (
 )
 
 
-def storm(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+def storm(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     """All are cut and come back at once."""
     for size in scale.crowds:
-        for kind in kinds:
-            with kind(Graph.ring(size, scale.friends)) as target:
-                run = run_load(target, "storm", limit=400, watch_memory=True)
-                yield {
-                    "target": target.name,
-                    "case": f"{size:,} clients",
-                    "peak_mb": run.peak_memory / MB,
-                    "generator": run.result["generator_share"],
-                    "cpu_by_part": run.cpu_by_part("before", "after"),
-                    **run.result,
-                }
+        with kind(Graph.ring(size, scale.friends)) as target:
+            run = run_load(target, "storm", limit=400, watch_memory=True)
+            yield {
+                "target": target.name,
+                "case": f"{size:,} clients",
+                "peak_mb": run.peak_memory / MB,
+                "generator": run.result["generator_share"],
+                "cpu_by_part": run.cpu_by_part("before", "after"),
+                **run.result,
+            }
 
 
 HYDRATE = (
@@ -200,27 +196,26 @@ HYDRATED_FRIENDS = 500
 AT_ONCE = 16
 
 
-def hydrate(kinds: Sequence[TargetKind], scale: Scale) -> Iterator[Row]:
+def hydrate(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     """The first status map of an application that loads."""
-    for kind in kinds:
-        with kind(Graph.star(HYDRATED_FRIENDS)) as target:
-            run = run_load(
-                target,
-                "hydrate",
-                path=target.hydrate_path,
-                seconds=scale.hydrate_seconds,
-                at_once=AT_ONCE,
-            )
-            yield {
-                "target": target.name,
-                "case": f"F = {HYDRATED_FRIENDS}",
-                "generator": run.result["generator_share"],
-                "cpu_by_part": run.cpu_by_part("start", "end"),
-                **run.result,
-            }
+    with kind(Graph.star(HYDRATED_FRIENDS)) as target:
+        run = run_load(
+            target,
+            "hydrate",
+            path=target.hydrate_path,
+            seconds=scale.hydrate_seconds,
+            at_once=AT_ONCE,
+        )
+        yield {
+            "target": target.name,
+            "case": f"F = {HYDRATED_FRIENDS}",
+            "generator": run.result["generator_share"],
+            "cpu_by_part": run.cpu_by_part("start", "end"),
+            **run.result,
+        }
 
 
-Scenario = Callable[[Sequence[TargetKind], Scale], Iterator[Row]]
+Scenario = Callable[[TargetKind, Scale], Iterator[Row]]
 
 SCENARIOS: dict[str, tuple[Scenario, tuple[Column, ...]]] = {
     "idle": (idle, IDLE),

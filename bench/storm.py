@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
+from collections import Counter
 from typing import Any
 
 from bench.graph import user_id
@@ -77,14 +78,12 @@ async def storm(swarm: Swarm, mark: Marks) -> dict[str, Any]:
     await swarm.connect_all(swarm.users)
     await asyncio.sleep(5)
     await mark("before")
-    attempts = {"failed": 0}
+    errors: Counter[str] = Counter()
     maps = Maps(swarm)
     cut_at = time.monotonic()
     for user in swarm.users:
         swarm.cut(user)
-    tasks = [
-        asyncio.create_task(_return(swarm, user, attempts)) for user in swarm.users
-    ]
+    tasks = [asyncio.create_task(_return(swarm, user, errors)) for user in swarm.users]
     everybody_at = 0.0
     while time.monotonic() - cut_at < LONGEST:
         await asyncio.sleep(0.05)
@@ -101,19 +100,20 @@ async def storm(swarm: Swarm, mark: Marks) -> dict[str, Any]:
         "connected_s": everybody_at - cut_at if everybody_at else None,
         "right_s": maps.right_at - cut_at if maps.right_at is not None else None,
         "wrong_clients": maps.wrong_clients,
-        "failed_attempts": attempts["failed"],
+        "failed_attempts": errors.total(),
+        "errors": dict(errors.most_common(5)),
         "dropped": swarm.dropped,
         "generator_share": mark.cpu_share("before", "after"),
     }
 
 
-async def _return(swarm: Swarm, user: User, attempts: dict[str, int]) -> None:
+async def _return(swarm: Swarm, user: User, errors: Counter[str]) -> None:
     delay = FIRST_RETRY
     while True:
         try:
             await swarm.connect(user)
-        except Failed:
-            attempts["failed"] += 1
+        except Failed as error:
+            errors[str(error)] += 1
             await asyncio.sleep(random.uniform(delay / 2, delay))  # noqa: S311 - jitter
             delay = min(2 * delay, LONGEST_RETRY)
         else:

@@ -54,6 +54,9 @@ class ClientSocket(WSListener):  # type: ignore[misc]
     def on_ws_connected(self, transport: WSTransport) -> None:
         """The handshake is done."""
         self.transport = transport
+        if self.user.socket is not self:
+            # Given up meanwhile: the server must not go on counting it.
+            transport.disconnect(graceful=False)
 
     def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
         """A frame came."""

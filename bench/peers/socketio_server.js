@@ -34,7 +34,9 @@ const updatedAt = new Map();
 
 const app = express();
 const httpServer = createServer(app);
-const pubClient = createClient({ url });
+// In a storm an answer takes longer than the client's five seconds, and the adapter leaves
+// the error to nobody: the process would end.
+const pubClient = createClient({ url, commandOptions: { timeout: 120_000 } });
 const subClient = pubClient.duplicate();
 await Promise.all([pubClient.connect(), subClient.connect()]);
 
