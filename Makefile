@@ -37,7 +37,7 @@ test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-check: lint types imports migrations coverage ## Run all that CI runs
+check: lint types imports migrations test ## Run all that CI runs
 
 lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff check .
