@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from flask import Blueprint
 from sqlalchemy.orm import Session
 
@@ -26,21 +28,13 @@ Answer = dict[str, dict[str, object]]
 @blueprint.get("/friends/online-status")
 def friends_online_status() -> Answer:
     """Which of the caller's friends are online."""
-    user_id = require_user()
-    with services().sessions() as session:
-        friends = friends_of(session, user_id)
-        _welcome(session, user_id, friends)
-    return _statuses(friends)
+    return _statuses_of(friends_of)
 
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Answer:
     """Which of those who share a conversation with the caller are online."""
-    user_id = require_user()
-    with services().sessions() as session:
-        partners = partners_of(session, user_id)
-        _welcome(session, user_id, partners)
-    return _statuses(partners)
+    return _statuses_of(partners_of)
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
@@ -95,12 +89,17 @@ def _statuses(user_ids: set[str]) -> Answer:
     return {"data": {"statuses": services().presence.store.online(sorted(user_ids))}}
 
 
-def _welcome(session: Session, user_id: str, known_through: set[str]) -> None:
-    """A token is enough to be a user: the host application vouches for its users. Who
-    has relations is known, which spares nearly every call the question."""
-    if not known_through:
-        ensure_user(session, user_id)
-        session.commit()
+def _statuses_of(related: Callable[[Session, str], set[str]]) -> Answer:
+    """The statuses of those who are `related` to the caller."""
+    user_id = require_user()
+    with services().sessions() as session:
+        others = related(session, user_id)
+        if not others:
+            # A token is enough to be a user: the host application vouches for its
+            # users. Who has relations is known, which spares most calls the question.
+            ensure_user(session, user_id)
+            session.commit()
+    return _statuses(others)
 
 
 def _identifier(value: str) -> str:
