@@ -52,9 +52,9 @@ def whole_life(shard: Shard) -> None:
     gateways.publish({OTHER: GatewayMessage(snapshots=("ann",))})
     gateways.read(OTHER, "0", 1)
     outbox = shard.presence.outbox
-    outbox.hold("token")
-    outbox.leave("token")
-    outbox.acknowledge(outbox.read(100, 1))
+    outbox.drain("token")
+    outbox.leave("token", outbox.read(1, 1))
+    outbox.drain("token", outbox.read(100, 1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
     gateways.forget(OTHER)
@@ -195,10 +195,9 @@ def operations(shard: Shard) -> dict[str, object]:
         "read": lambda: gateways.read(GATEWAY, "0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
-        "hold": lambda: outbox.hold("t"),
+        "drain": lambda: outbox.drain("t", [entry]),
         "leave": lambda: outbox.leave("t"),
         "outbox": lambda: outbox.read(1, 1),
-        "acknowledge": lambda: outbox.acknowledge([entry]),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
         "take": lambda: tickets.take("t"),
