@@ -11,6 +11,8 @@ import unicodedata
 
 USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 USER_ID_LENGTH = 64
+SEPARATOR = ","
+"""In no id, so it may stand between ids."""
 
 
 class InvalidIdentifier(ValueError):

@@ -11,6 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 from models import audience
+from models.identifiers import SEPARATOR
 from models.lists import PairList, TextList
 
 pytestmark = pytest.mark.integration
@@ -105,6 +106,8 @@ def explain(session: Session, statement, values) -> list[str]:
     """The plan's lines for the very text that the application sends."""
     dialect = session.get_bind().dialect
     compiled = statement.compile(dialect=dialect)
+    # Rendered when a statement is executed: the separator between joined ids.
+    sql = re.sub(r"__\[POSTCOMPILE_\w+\]", f"'{SEPARATOR}'", str(compiled))
     bound = compiled.construct_params(values)
     kinds = {"ids": TextList(), "pairs": PairList()}
     bound = {
@@ -113,10 +116,14 @@ def explain(session: Session, statement, values) -> list[str]:
     }
     connection = session.connection()
     if dialect.name == "postgresql":
-        rows = connection.exec_driver_sql(f"EXPLAIN {compiled}", bound)
+        rows = connection.exec_driver_sql(f"EXPLAIN {sql}", bound)
         return [row[0] for row in rows]
-    positional = tuple(bound[key] for key in compiled.positiontup)
-    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {compiled}", positional)
+    positional = tuple(
+        bound[key]
+        for key in compiled.positiontup
+        if compiled.binds[key] not in compiled.literal_execute_params
+    )
+    rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", positional)
     return [row[3] for row in rows]
 
 
