@@ -23,6 +23,9 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 # Zulip asserts the same of its ping interval, Phoenix of its down period.
 HEARTBEATS_PER_TTL = 3
 
+MOST_SHARDS = 256
+"""Each shard has loops of its own in every gateway, and tasks of its own."""
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _SQL_DRIVERS = {
@@ -88,6 +91,8 @@ class Settings:
     """What may wait for one slow socket (`PRESENCE_MAX_QUEUED_BYTES`)."""
     max_frames_per_second: float = 20.0
     """Frames a client may send, sustained (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
+    shards: int = 1
+    """Parts into which the presence state is cut (`PRESENCE_SHARDS`)."""
     redis_max_connections: int = 16
     """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
@@ -144,6 +149,7 @@ class Settings:
             max_frame_bytes=env.count("PRESENCE_MAX_FRAME_BYTES", 4096, least=64),
             max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
             max_frames_per_second=env.seconds("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
+            shards=env.count("PRESENCE_SHARDS", 1, most=MOST_SHARDS),
             redis_max_connections=env.count(
                 "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
             ),

@@ -1,9 +1,9 @@
 """The task that tells gateways of transitions.
 
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
-found nobody draining, and by beat as a safety net. One drainer works at a time; it
-stays a while after the outbox is empty, so that under steady load no change waits for
-a task of its own.
+found nobody draining, and by beat as a safety net. One drainer works at a time in each
+shard; it stays a while after the outbox is empty, so that under steady load no change
+waits for a task of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
 from models.presence import Presence, PresenceUnavailable
+from models.presence.outbox import Outbox
 from tasks import fanout, resources
 from tasks.celery_app import celery
 
@@ -33,62 +34,66 @@ KICK_EXPIRES = 10
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
-def drain_transitions() -> None:
-    """Broadcast what is in the outbox, and what comes while at it."""
+def drain_transitions(shard: int = 0) -> None:
+    """Broadcast what is in the outbox of `shard`, and what comes while at it."""
     try:
-        unfinished = drain(resources.presence())
+        unfinished = drain(resources.presence(), shard)
     except (PresenceUnavailable, OperationalError) as error:
         log.warning(NOT_BROADCAST, error)
         return
     if unfinished:
-        kick()
+        kick(shard)
 
 
-def drain(presence: Presence) -> bool:
-    """Drain the outbox until it stays empty. Returns whether there may be more to do.
+def drain(presence: Presence, shard: int = 0) -> bool:
+    """Drain the outbox of `shard` until it stays empty. Returns whether there may be
+    more to do.
 
     An entry is acknowledged only after it was published: a drainer that dies in between
     leaves it to the next one, and the repeat is harmless since the newest timestamp
     wins.
     """
     token = secrets.token_hex(8)
-    ends = time.monotonic() + TURN
+    outbox = presence.shards[shard].outbox
+    # Each shard has a part of the time, so that one worker process gets around to all
+    # of them in a turn.
+    ends = time.monotonic() + TURN / len(presence.shards)
     finished = True
     linger = 0  # what finds nothing at all to do is gone at once
-    while presence.outbox.hold(token):
+    while outbox.hold(token):
         finished = False
         try:
-            entries = presence.outbox.read(BATCH, linger)
+            entries = outbox.read(BATCH, linger)
             if entries:
-                linger = LINGER_MS
+                linger = LINGER_MS // len(presence.shards)
                 with resources.sessions()() as session:
                     fanout.fan_out(
                         presence, session, [entry.transition for entry in entries]
                     )
-                presence.outbox.acknowledge(entries)
-            elif presence.outbox.leave(token):
+                outbox.acknowledge(entries)
+            elif outbox.leave(token):
                 finished = True
         except BaseException:
-            _leave(presence, token)
+            _leave(outbox, token)
             raise
         if finished or time.monotonic() >= ends:
             break
     if not finished:
-        _leave(presence, token)
+        _leave(outbox, token)
     return not finished
 
 
-def _leave(presence: Presence, token: str) -> None:
+def _leave(outbox: Outbox, token: str) -> None:
     try:
-        presence.outbox.leave(token, unfinished=True)
+        outbox.leave(token, unfinished=True)
     except PresenceUnavailable:
         log.warning("the drainer's lease runs out by itself: Redis is away")
 
 
-def kick() -> bool:
-    """Ask for a drain. False where the broker is away: beat asks again."""
+def kick(shard: int = 0) -> bool:
+    """Ask for a drain of `shard`. False where the broker is away: beat asks again."""
     try:
-        drain_transitions.apply_async(retry=False, expires=KICK_EXPIRES)
+        drain_transitions.apply_async((shard,), retry=False, expires=KICK_EXPIRES)
     except BrokerError as error:
         log.warning("no drain was asked for, the broker is away: %s", error)
         return False

@@ -66,17 +66,19 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": max(0.1, sweep / 2),
         # Each run is worthless once the next is due, so none of them piles up.
+        # One of each kind per shard: a shard that is away holds up no other.
         "beat_schedule": {
-            "expire-due": {
-                "task": "tasks.expiry.expire_due",
+            f"{task.rpartition('.')[2]}-{shard}": {
+                "task": task,
+                "args": (shard,),
                 "schedule": sweep,
                 "options": {"expires": sweep},
-            },
-            "drain-transitions": {
-                "task": "tasks.broadcast.drain_transitions",
-                "schedule": sweep,
-                "options": {"expires": sweep},
-            },
+            }
+            for task in (
+                "tasks.expiry.expire_due",
+                "tasks.broadcast.drain_transitions",
+            )
+            for shard in range(settings.shards)
         },
     }
 

@@ -27,8 +27,8 @@ def fan_out(
     """
     newest = newest_per_user(transitions)
     audience = relevant_users(session, [change.user_id for change in newest])
-    held = presence.gateways.holders(set().union(*audience.values()))
-    presence.gateways.publish(
+    held = presence.mail.holders(set().union(*audience.values()))
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
             for gateway_id, users in held.items()
@@ -43,7 +43,7 @@ def introduce(
     """Tell both users of each pair the present status of the other, where they are
     relevant to each other. Costs nothing for pairs of whom nobody is connected. Raises
     like `fan_out`."""
-    held = presence.gateways.holders({user_id for pair in pairs for user_id in pair})
+    held = presence.mail.holders({user_id for pair in pairs for user_id in pair})
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
     for pair in pairs:
@@ -52,8 +52,8 @@ def introduce(
                 audience.setdefault(subject, set()).add(viewer)
     for subject, relevant in relevant_users(session, audience).items():
         audience[subject] &= relevant
-    present = [status.as_transition() for status in presence.store.statuses(audience)]
-    presence.gateways.publish(
+    present = [status.as_transition() for status in presence.statuses(audience)]
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(introductions=deliveries)
             for gateway_id, here in held.items()
@@ -64,8 +64,8 @@ def introduce(
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have the gateways send a fresh snapshot to those of `user_ids` they hold."""
-    held = presence.gateways.holders(user_ids)
-    presence.gateways.publish(
+    held = presence.mail.holders(user_ids)
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(snapshots=tuple(sorted(users)))
             for gateway_id, users in held.items()
@@ -75,8 +75,8 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have the gateways close every socket of `user_ids`."""
-    held = presence.gateways.holders(user_ids)
-    presence.gateways.publish(
+    held = presence.mail.holders(user_ids)
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(disconnects=tuple(sorted(users)))
             for gateway_id, users in held.items()

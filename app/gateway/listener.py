@@ -24,7 +24,7 @@ class Listener:
         Raises:
             PresenceUnavailable: Redis is away; reading goes on where it was.
         """
-        messages = self._context.presence.gateways.read(
+        messages = self._context.presence.mail.read(
             self._context.gateway_id, self._last_id, BLOCKING_READ_MS
         )
         for entry_id, message in messages:

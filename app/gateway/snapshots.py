@@ -93,7 +93,7 @@ class Snapshots:
         everybody = set().union(*relevant.values())
         statuses = {
             status.user_id: status
-            for status in self._context.presence.store.statuses(everybody)
+            for status in self._context.presence.statuses(everybody)
         }
         frames = {
             user_id: text_frame(

@@ -10,6 +10,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import Settings
+from models.presence.servers import OneServer, Servers
 
 CONNECT_TIMEOUT = 2.0
 """Seconds that a connection attempt may take."""
@@ -17,6 +18,11 @@ ANSWER_TIMEOUT = 5.0
 """Seconds that an answer may take; longer than any blocking read that we make."""
 BLOCKING_READ_MS = 2000
 """Milliseconds that a blocking read waits, at most."""
+
+
+def open_servers(settings: Settings) -> Servers:
+    """The servers of all shards. Connects on first use."""
+    return OneServer(connect(settings))
 
 
 def connect(settings: Settings) -> redis.Redis:

@@ -8,14 +8,12 @@ here, and its lease runs out. So delivery is at least once and in order.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, cast
-
-import redis
+from typing import Any
 
 from models.events import Status, Transition
-from models.presence.errors import translated
 from models.presence.keys import Keys
 from models.presence.scripts import Scripts
+from models.presence.servers import Link
 
 LEASE_MS = 5000
 """How long a drainer may take for one batch before another takes over."""
@@ -32,10 +30,10 @@ class OutboxEntry:
 class Outbox:
     """The outbox of one shard. Methods raise `PresenceUnavailable` like the store's."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._redis = client
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
         self._keys = keys
-        self._scripts = Scripts(client)
+        self._scripts = Scripts(link)
 
     def hold(self, token: str) -> bool:
         """Become the drainer, or stay it for another lease. False: another is."""
@@ -53,13 +51,11 @@ class Outbox:
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
-        with translated():
-            reply = cast(
-                "Any",
-                self._redis.xread(
-                    {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
-                ),
+        reply: Any = self._link.call(
+            lambda redis: redis.xread(
+                {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
             )
+        )
         if not reply:
             return []
         ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
@@ -69,15 +65,13 @@ class Outbox:
         """Remove entries that have been published."""
         if not entries:
             return
-        with translated():
-            self._redis.xdel(
-                self._keys.transitions, *(entry.entry_id for entry in entries)
-            )
+        entry_ids = [entry.entry_id for entry in entries]
+        self._link.call(lambda redis: redis.xdel(self._keys.transitions, *entry_ids))
 
     def length(self) -> int:
         """How many transitions wait to be broadcast."""
-        with translated():
-            return int(cast("Any", self._redis.xlen(self._keys.transitions)))
+        length: Any = self._link.call(lambda redis: redis.xlen(self._keys.transitions))
+        return int(length)
 
 
 def _transition(data: dict[str, str]) -> Transition:

@@ -10,12 +10,12 @@ import hashlib
 from collections.abc import Callable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError
 
-from models.presence.errors import translated
+T = TypeVar("T")
 
 # What stands in front of a script. Scripts that may change a status share the one way
 # in which a transition is made.
@@ -40,11 +40,36 @@ def _digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-class Scripts:
-    """The scripts on one Redis server."""
+def words(
+    name: str, keys: Sequence[str], args: Sequence[str | int]
+) -> tuple[str | bytes | int, ...]:
+    """The command that runs the script `name`, for a pipeline of such commands."""
+    return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+
+def loaded(client: redis.Redis, name: str, attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, which runs the script `name`, maybe many times; where the
+    server of `client` does not know the script, it gets it first."""
+    try:
+        return attempt()
+    except NoScriptError:
+        # Every script may be repeated, so those of a pipeline that ran may too.
+        client.script_load(source(name))
+        return attempt()
+
+
+class Caller(Protocol):
+    """The way to the server that holds one shard."""
+
+    def call(self, command: Callable[[redis.Redis], T]) -> T:
+        """What `command` gives, called with the server's client."""
+
+
+class Scripts:
+    """The scripts on the server of one shard."""
+
+    def __init__(self, link: Caller) -> None:
+        self._link = link
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401 - a reply has the script's shape
         """Run the script `name` and give its raw reply.
@@ -52,35 +77,9 @@ class Scripts:
         Raises:
             PresenceUnavailable: Redis did not answer.
         """
-        with translated():
-            return self._loaded(
-                name,
-                lambda: self._redis.evalsha(_digest(name), len(keys), *keys, *args),
-            )
+        command = words(name, keys, args)
 
-    def run_many(
-        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
-    ) -> list[Any]:
-        """Run the script once per (keys, args), in one round trip, not in one step.
+        def run(client: redis.Redis) -> Any:  # noqa: ANN401 - the same
+            return loaded(client, name, lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
-        Raises:
-            PresenceUnavailable: Redis did not answer.
-        """
-
-        def attempt() -> list[Any]:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for keys, args in calls:
-                    pipe.evalsha(_digest(name), len(keys), *keys, *args)
-                return pipe.execute()
-
-        with translated():
-            replies: list[Any] = self._loaded(name, attempt)
-            return replies
-
-    def _loaded(self, name: str, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `attempt` gives
-        try:
-            return attempt()
-        except NoScriptError:
-            # Every script may be repeated, so those of the pipeline that ran may too.
-            self._redis.script_load(source(name))
-            return attempt()
+        return self._link.call(run)
