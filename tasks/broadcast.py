@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import Outbox
+from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
 from tasks.celery_app import celery
 
@@ -60,16 +60,17 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     ends = time.monotonic() + TURN / len(presence.shards)
     finished = True
     linger = 0  # what finds nothing at all to do is gone at once
+    is_first = True
     while outbox.hold(token):
         finished = False
         try:
+            if is_first:
+                _make_good(presence, outbox)
+                is_first = False
             entries = outbox.read(BATCH, linger)
             if entries:
                 linger = LINGER_MS // len(presence.shards)
-                with resources.sessions()() as session:
-                    fanout.fan_out(
-                        presence, session, [entry.transition for entry in entries]
-                    )
+                _tell(presence, shard, entries)
                 outbox.acknowledge(entries)
             elif outbox.leave(token):
                 finished = True
@@ -81,6 +82,30 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     if not finished:
         _leave(outbox, token)
     return not finished
+
+
+def _tell(presence: Presence, shard: int, entries: list[OutboxEntry]) -> None:
+    """Tell of the `entries` whoever can be told. Another shard that is away is
+    remembered, and does not hold up the others."""
+    with resources.sessions()() as session:
+        transitions = [entry.transition for entry in entries]
+        away = fanout.fan_out(presence, session, transitions)
+    if shard in away:
+        raise away[shard]
+    if away:
+        presence.shards[shard].outbox.owe(away)
+
+
+def _make_good(presence: Presence, outbox: Outbox) -> None:
+    """If shards were away that are back now, have everybody look anew."""
+    if len(presence.shards) == 1 or not outbox.owed():
+        return
+    try:
+        fanout.make_good(presence)
+    except PresenceUnavailable as error:
+        log.debug("some are still owed news: %s", error)
+    else:
+        outbox.settle()
 
 
 def _leave(outbox: Outbox, token: str) -> None:

@@ -68,4 +68,4 @@ class Arrivals:
                 )
             )
         # Registered first, then read: every change is in the snapshot or comes later.
-        self._snapshots.owe(batch)
+        self._snapshots.owe_first(batch)

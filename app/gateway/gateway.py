@@ -51,6 +51,7 @@ class Gateway:
         self.id = new_gateway_id()
         self._numbers = itertools.count(1)
         self._loops: list[gevent.Greenlet[..., None]] = []
+        self._resend_is_due = False
         self.hub = Hub()
         self._context = context = Context(self.id, settings, presence, self.hub)
         self._snapshots = Snapshots(context, sessions)
@@ -58,7 +59,7 @@ class Gateway:
             Lane(context, shard, self._snapshots, self._resend_snapshots)
             for shard in presence.shards
         ]
-        self._listener = Listener(context, self._snapshots)
+        self._listener = Listener(context, self._snapshots, self._resend_snapshots)
 
     # The life of the process
 
@@ -126,8 +127,15 @@ class Gateway:
             self._lane_of(connection).depart(connection)
 
     def _resend_snapshots(self) -> None:
-        """A shard had lost this gateway: its events may be lost too, for anybody here.
-        Once the others have registered anew as well, all get a fresh picture."""
+        """A shard had lost this gateway, or somebody here may have missed events. Once
+        the others have registered anew as well, all get a fresh picture."""
         self.hub.forget_news()
-        delay = 2 * self._context.settings.flush_interval
-        gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.connections()))
+        if self._resend_is_due:
+            return
+        self._resend_is_due = True
+
+        def resend() -> None:
+            self._resend_is_due = False
+            self._snapshots.owe(self.hub.connections())
+
+        gevent.spawn_later(2 * self._context.settings.flush_interval, resend)

@@ -62,6 +62,11 @@ class Keys:
         return f"{self.prefix}presence:transitions:drainer"
 
     @property
+    def owed(self) -> str:
+        """Set: shards that did not answer while transitions of this one were told."""
+        return f"{self.prefix}presence:owed"
+
+    @property
     def gateways(self) -> str:
         """Sorted set: gateway id -> deadline (ms)."""
         return f"{self.prefix}gateways"

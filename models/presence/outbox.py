@@ -7,6 +7,7 @@ here, and its lease runs out. So delivery is at least once and in order.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -67,6 +68,21 @@ class Outbox:
             return
         entry_ids = [entry.entry_id for entry in entries]
         self._link.call(lambda redis: redis.xdel(self._keys.transitions, *entry_ids))
+
+    def owe(self, shards: Iterable[int]) -> None:
+        """Remember that `shards` did not answer: of their users, and of the gateways
+        whose home they are, some were not told what was acknowledged here."""
+        numbers = list(shards)
+        self._link.call(lambda redis: redis.sadd(self._keys.owed, *numbers))
+
+    def owed(self) -> set[int]:
+        """The shards of `owe`."""
+        found: Any = self._link.call(lambda redis: redis.smembers(self._keys.owed))
+        return set(map(int, found))
+
+    def settle(self) -> None:
+        """All that was owed has been made good."""
+        self._link.call(lambda redis: redis.delete(self._keys.owed))
 
     def length(self) -> int:
         """How many transitions wait to be broadcast."""

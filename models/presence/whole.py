@@ -49,7 +49,7 @@ class Presence:
     def open(cls, settings: Settings) -> Self:
         """The state where the settings say that it is."""
         prefixes = shard_prefixes(settings.shards)
-        return cls(settings, prefixes, open_servers(settings))
+        return cls(settings, prefixes, open_servers(settings, prefixes))
 
     def shard_of(self, user_id: str) -> Shard:
         """The shard to which `user_id` belongs."""
@@ -71,12 +71,11 @@ class Presence:
         """The statuses of those of `user_ids` whose shards answer.
 
         Raises:
-            PresenceUnavailable: no shard that was asked answers.
+            PresenceUnavailable: no shard at all answers.
         """
         found, away = self._read(user_ids)
-        for error in away.values():
-            if not found:
-                raise error
+        if len(away) == len(self.shards):
+            raise away[0]
         return found
 
     def _read(
