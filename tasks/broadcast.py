@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
@@ -57,31 +58,32 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     outbox = presence.shards[shard].outbox
     # Each shard has a part of the time, so that one worker process gets around to all
     # of them in a turn.
-    ends = time.monotonic() + TURN / len(presence.shards)
-    finished = True
-    linger = 0  # what finds nothing at all to do is gone at once
+    shards = len(presence.shards)
+    ends = time.monotonic() + TURN / shards
+    published: list[OutboxEntry] = []
     is_first = True
-    while outbox.hold(token):
-        finished = False
+    has_work = False  # what finds nothing at all to do is gone at once
+    while (entries := outbox.drain(token, published, BATCH)) is not None:
+        published = []
         try:
             if is_first:
-                _make_good(presence, outbox)
                 is_first = False
-            entries = outbox.read(BATCH, linger)
+                _make_good(presence, outbox)
+            if not entries and has_work:
+                entries = outbox.read(BATCH, LINGER_MS // shards)
             if entries:
-                linger = LINGER_MS // len(presence.shards)
+                has_work = True
                 _tell(presence, shard, entries)
-                outbox.acknowledge(entries)
+                published = entries
             elif outbox.leave(token):
-                finished = True
+                return False
         except BaseException:
-            _leave(outbox, token)
+            _leave(outbox, token, published)
             raise
-        if finished or time.monotonic() >= ends:
-            break
-    if not finished:
-        _leave(outbox, token)
-    return not finished
+        if time.monotonic() >= ends:
+            _leave(outbox, token, published)
+            return True
+    return False
 
 
 def _tell(presence: Presence, shard: int, entries: list[OutboxEntry]) -> None:
@@ -108,9 +110,9 @@ def _make_good(presence: Presence, outbox: Outbox) -> None:
         outbox.settle()
 
 
-def _leave(outbox: Outbox, token: str) -> None:
+def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:
     try:
-        outbox.leave(token, unfinished=True)
+        outbox.leave(token, published, unfinished=True)
     except PresenceUnavailable:
         log.warning("the drainer's lease runs out by itself: Redis is away")
 

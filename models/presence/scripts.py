@@ -7,7 +7,7 @@ to a server once; after a restart of the server it is sent again, unnoticed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
 from typing import Any, Protocol, TypeVar
@@ -24,6 +24,9 @@ _PROLOGUES = {
     "expire": ("clock", "transition"),
 }
 _DEFAULT_PROLOGUE = ("clock",)
+
+Call = tuple[str, Sequence[str], Sequence[str | int]]
+"""A script's name, its KEYS and its ARGV."""
 
 
 @cache
@@ -47,14 +50,15 @@ def words(
     return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
 
-def loaded(client: redis.Redis, name: str, attempt: Callable[[], T]) -> T:
-    """What `attempt` gives, which runs the script `name`, maybe many times; where the
-    server of `client` does not know the script, it gets it first."""
+def loaded(client: redis.Redis, names: Iterable[str], attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, which runs the scripts `names`, maybe many times; where the
+    server of `client` does not know them, it gets them first."""
     try:
         return attempt()
     except NoScriptError:
         # Every script may be repeated, so those of a pipeline that ran may too.
-        client.script_load(source(name))
+        for name in names:
+            client.script_load(source(name))
         return attempt()
 
 
@@ -80,6 +84,24 @@ class Scripts:
         command = words(name, keys, args)
 
         def run(client: redis.Redis) -> Any:  # noqa: ANN401 - the same
-            return loaded(client, name, lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
+            return loaded(client, {name}, lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
 
         return self._link.call(run)
+
+    def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Run one script after the other, in one round trip, not in one step.
+
+        Raises:
+            PresenceUnavailable: Redis did not answer.
+        """
+        names = {name for name, _, _ in calls}
+
+        def attempt(client: redis.Redis) -> list[Any]:
+            with client.pipeline(transaction=False) as pipe:
+                for call in calls:
+                    pipe.execute_command(*words(*call))  # type: ignore[no-untyped-call]
+                return pipe.execute()
+
+        return self._link.call(
+            lambda client: loaded(client, names, lambda: attempt(client))
+        )

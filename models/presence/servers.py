@@ -80,7 +80,7 @@ def pipelined(
                 pipe.execute_command(*words)  # type: ignore[no-untyped-call]
             return pipe.execute()
 
-    return loaded(client, script, attempt) if script else attempt()
+    return loaded(client, {script}, attempt) if script else attempt()
 
 
 def dealt(
