@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit, urlunsplit
 
+import redis_url
+
 PROJECT_ROOT = Path(__file__).resolve().parent
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_ROOT / 'var' / 'greendot.db'}"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
@@ -22,6 +24,9 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 # A connection survives two lost heartbeats: three of them must fit into the TTL.
 # Zulip asserts the same of its ping interval, Phoenix of its down period.
 HEARTBEATS_PER_TTL = 3
+
+MOST_SHARDS = 256
+"""Each shard has loops of its own in every gateway, and tasks of its own."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -31,8 +36,8 @@ _SQL_DRIVERS = {
     "postgresql+psycopg": "postgresql+psycopg",
     "sqlite": "sqlite",
 }
-_REDIS_SCHEMES = frozenset({"redis", "rediss"})
-_BROKER_SCHEMES = frozenset({"redis", "rediss", "amqp", "amqps"})
+_REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
+_BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
 
 
 Number = TypeVar("Number", int, float)
@@ -88,6 +93,8 @@ class Settings:
     """What may wait for one slow socket (`PRESENCE_MAX_QUEUED_BYTES`)."""
     max_frames_per_second: float = 20.0
     """Frames a client may send, sustained (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
+    shards: int = 1
+    """Parts into which the presence state is cut (`PRESENCE_SHARDS`)."""
     redis_max_connections: int = 16
     """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
@@ -117,12 +124,13 @@ class Settings:
                 message is one line that names the variable and what it takes.
         """
         env = _Reader(os.environ if environ is None else environ)
-        redis_url = env.url("REDIS_URL", DEFAULT_REDIS_URL, _REDIS_SCHEMES)
+        state_url = env.url("REDIS_URL", DEFAULT_REDIS_URL, _REDIS_SCHEMES)
+        broker_url = env.url("CELERY_BROKER_URL", state_url, _BROKER_SCHEMES)
         online_ttl = env.seconds("PRESENCE_ONLINE_TTL", 60.0)
         settings = cls(
             database_url=env.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
-            redis_url=redis_url,
-            broker_url=env.url("CELERY_BROKER_URL", redis_url, _BROKER_SCHEMES),
+            redis_url=state_url,
+            broker_url=broker_url,
             jwt_secret=env.secret("PRESENCE_JWT_SECRET", "SECRET_KEY"),
             service_key=env.text("PRESENCE_SERVICE_KEY"),
             allowed_origins=env.origins("PRESENCE_ALLOWED_ORIGINS"),
@@ -144,6 +152,7 @@ class Settings:
             max_frame_bytes=env.count("PRESENCE_MAX_FRAME_BYTES", 4096, least=64),
             max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
             max_frames_per_second=env.seconds("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
+            shards=env.count("PRESENCE_SHARDS", 1, most=MOST_SHARDS),
             redis_max_connections=env.count(
                 "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
             ),
@@ -175,6 +184,15 @@ class Settings:
             message = (
                 f"PRESENCE_GATEWAY_TTL={self.gateway_ttl:g}: must not be longer than "
                 f"PRESENCE_ONLINE_TTL={self.online_ttl:g}"
+            )
+            raise SettingsError(message)
+        if (
+            redis_url.scheme_of(self.redis_url) in redis_url.CLUSTER
+            and self.shards == 1
+        ):
+            message = (
+                "PRESENCE_SHARDS=1: a Redis Cluster takes 2 or more, best "
+                "some times as many as it has primaries: a shard lies on one of them"
             )
             raise SettingsError(message)
         if self.offline_ttl < self.online_ttl:
@@ -245,7 +263,19 @@ class _Reader:
 
     def url(self, name: str, default: str, schemes: frozenset[str]) -> str:
         value = self.text(name) or default
-        if urlsplit(value).scheme not in schemes:
+        scheme = redis_url.scheme_of(value)
+        if scheme in redis_url.CLUSTER and scheme not in schemes:
+            message = (
+                f"{name}: Celery cannot use a Redis Cluster, so "
+                f"it takes the URL of another server, redis:// or amqp:// for example"
+            )
+            raise SettingsError(message)
+        if scheme in redis_url.SENTINEL | redis_url.CLUSTER:
+            try:
+                redis_url.ManyHosts.parse(value)
+            except ValueError as error:
+                raise self._wrong(name, f"a URL like {error}") from None
+        if scheme not in schemes:
             takes = "a URL that starts with " + " or ".join(
                 f"{scheme}://" for scheme in sorted(schemes)
             )

@@ -65,7 +65,7 @@ class _Bench:
                 "PRESENCE_GATEWAY_TTL": str(TTL),
             }
         )
-        self.presence = Presence.open(self.settings)
+        (self.shard,) = Presence.open(self.settings).shards
         self.client = redis.Redis.from_url(target.url)
         self.client.config_set("slowlog-log-slower-than", 200)
         self.client.config_set("slowlog-max-len", 10_000)
@@ -111,8 +111,8 @@ def store(scale: Scale) -> Iterator[Row]:
         bench = _Bench(target, pinger)
         empty = bench.used_memory()
         few = _signs(0, FEW_USERS)
-        bench.presence.gateways.heartbeat(GATEWAY)
-        bench.presence.store.connect(GATEWAY, few)
+        bench.shard.gateways.heartbeat(GATEWAY)
+        bench.shard.store.connect(GATEWAY, few)
         yield _quiet_sweep(bench, f"sweep, none due of {FEW_USERS:,}")
 
         many = _signs(FEW_USERS, scale.stored_users)
@@ -132,7 +132,7 @@ def store(scale: Scale) -> Iterator[Row]:
             yield bench.phase(
                 f"sweep, {due:,} due",
                 due,
-                lambda: sweep(bench.presence, bench.settings),
+                lambda: sweep(bench.shard, bench.settings),
             )
             bench.used_memory()
         some = many[: max(scale.due)]
@@ -150,30 +150,30 @@ def _signs(first: int, end: int) -> list[SignOfLife]:
 
 def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
     for batch in batches(signs, SCRIPT_BATCH):
-        bench.presence.store.connect(GATEWAY, batch)
+        bench.shard.store.connect(GATEWAY, batch)
 
 
 def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
     for batch in batches(signs, SCRIPT_BATCH):
-        bench.presence.gateways.heartbeat(GATEWAY, batch)
+        bench.shard.gateways.heartbeat(GATEWAY, batch)
 
 
 def _release(bench: _Bench, signs: list[SignOfLife]) -> None:
     for batch in batches(signs, SCRIPT_BATCH):
-        bench.presence.store.release(
+        bench.shard.store.release(
             GATEWAY, [Departure(sign.user_id, sign.connection_id, 0) for sign in batch]
         )
 
 
 def _expire(bench: _Bench, users: list[str]) -> None:
     for batch in batches(users, SCRIPT_BATCH):
-        bench.presence.store.expire(batch)
+        bench.shard.store.expire(batch)
 
 
 def _make_due(bench: _Bench, first: int, count: int) -> None:
     """More users come online, who were last heard of a whole TTL ago."""
     age = TTL * 1000 - 1
-    bench.presence.store.connect(
+    bench.shard.store.connect(
         GATEWAY,
         [
             SignOfLife(sign.user_id, sign.connection_id, age)
@@ -189,7 +189,7 @@ def _quiet_sweep(bench: _Bench, case: str) -> Row:
     def work() -> None:
         for _ in range(REPEATS):
             start = time.perf_counter()
-            sweep(bench.presence, bench.settings)
+            sweep(bench.shard, bench.settings)
             times.append(time.perf_counter() - start)
 
     row = dict(bench.phase(case, 0, work))

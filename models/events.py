@@ -118,6 +118,10 @@ class Delivery:
     recipients: tuple[str, ...]
 
 
+EVERYBODY = "*"
+"""Stands for all users of a gateway; no user has such an id."""
+
+
 @dataclass(frozen=True, slots=True)
 class GatewayMessage:
     """One entry of a gateway's stream.
@@ -125,7 +129,8 @@ class GatewayMessage:
     `transitions` are news for everybody; a gateway drops what is not newer than what it
     delivered. `introductions` tell one user the present status of another and are
     always delivered. `snapshots` names users whose audience shrank: they get a fresh
-    snapshot. `disconnects` names users whose sockets are to be closed.
+    snapshot; EVERYBODY may have missed news. `disconnects` names users whose sockets
+    are to be closed.
     """
 
     transitions: tuple[Delivery, ...] = ()

@@ -1,9 +1,9 @@
 """The task that tells gateways of transitions.
 
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
-found nobody draining, and by beat as a safety net. One drainer works at a time; it
-stays a while after the outbox is empty, so that under steady load no change waits for
-a task of its own.
+found nobody draining, and by beat as a safety net. One drainer works at a time in each
+shard; it stays a while after the outbox is empty, so that under steady load no change
+waits for a task of its own.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import OutboxEntry
+from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
 from tasks.celery_app import celery
 
@@ -35,63 +35,92 @@ KICK_EXPIRES = 10
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
-def drain_transitions() -> None:
-    """Broadcast what is in the outbox, and what comes while at it."""
+def drain_transitions(shard: int = 0) -> None:
+    """Broadcast what is in the outbox of `shard`, and what comes while at it."""
     try:
-        unfinished = drain(resources.presence())
+        unfinished = drain(resources.presence(), shard)
     except (PresenceUnavailable, OperationalError) as error:
         log.warning(NOT_BROADCAST, error)
         return
     if unfinished:
-        kick()
+        kick(shard)
 
 
-def drain(presence: Presence) -> bool:
-    """Drain the outbox until it stays empty. Returns whether there may be more to do.
+def drain(presence: Presence, shard: int = 0) -> bool:
+    """Drain the outbox of `shard` until it stays empty. Returns whether there may be
+    more to do.
 
     An entry is acknowledged only after it was published: a drainer that dies in between
     leaves it to the next one, and the repeat is harmless since the newest timestamp
     wins.
     """
     token = secrets.token_hex(8)
-    ends = time.monotonic() + TURN
-    outbox = presence.outbox
+    outbox = presence.shards[shard].outbox
+    # Each shard has a part of the time, so that one worker process gets around to all
+    # of them in a turn.
+    shards = len(presence.shards)
+    ends = time.monotonic() + TURN / shards
     published: list[OutboxEntry] = []
+    is_first = True
     has_work = False  # what finds nothing at all to do is gone at once
     while (entries := outbox.drain(token, published, BATCH)) is not None:
         published = []
         try:
+            if is_first:
+                is_first = False
+                _make_good(presence, outbox)
             if not entries and has_work:
-                entries = outbox.read(BATCH, LINGER_MS)
+                entries = outbox.read(BATCH, LINGER_MS // shards)
             if entries:
                 has_work = True
-                with resources.sessions()() as session:
-                    fanout.fan_out(
-                        presence, session, [entry.transition for entry in entries]
-                    )
+                _tell(presence, shard, entries)
                 published = entries
             elif outbox.leave(token):
                 return False
         except BaseException:
-            _leave(presence, token, published)
+            _leave(outbox, token, published)
             raise
         if time.monotonic() >= ends:
-            _leave(presence, token, published)
+            _leave(outbox, token, published)
             return True
     return False
 
 
-def _leave(presence: Presence, token: str, published: Sequence[OutboxEntry]) -> None:
+def _tell(presence: Presence, shard: int, entries: list[OutboxEntry]) -> None:
+    """Tell of the `entries` whoever can be told. Another shard that is away is
+    remembered, and does not hold up the others."""
+    with resources.sessions()() as session:
+        transitions = [entry.transition for entry in entries]
+        away = fanout.fan_out(presence, session, transitions)
+    if shard in away:
+        raise away[shard]
+    if away:
+        presence.shards[shard].outbox.owe(away)
+
+
+def _make_good(presence: Presence, outbox: Outbox) -> None:
+    """If shards were away that are back now, have everybody look anew."""
+    if len(presence.shards) == 1 or not outbox.owed():
+        return
     try:
-        presence.outbox.leave(token, published, unfinished=True)
+        fanout.make_good(presence)
+    except PresenceUnavailable as error:
+        log.debug("some are still owed news: %s", error)
+    else:
+        outbox.settle()
+
+
+def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:
+    try:
+        outbox.leave(token, published, unfinished=True)
     except PresenceUnavailable:
         log.warning("the drainer's lease runs out by itself: Redis is away")
 
 
-def kick() -> bool:
-    """Ask for a drain. False where the broker is away: beat asks again."""
+def kick(shard: int = 0) -> bool:
+    """Ask for a drain of `shard`. False where the broker is away: beat asks again."""
     try:
-        drain_transitions.apply_async(retry=False, expires=KICK_EXPIRES)
+        drain_transitions.apply_async((shard,), retry=False, expires=KICK_EXPIRES)
     except BrokerError as error:
         log.warning("no drain was asked for, the broker is away: %s", error)
         return False

@@ -14,6 +14,7 @@ from celery import Celery
 from celery.signals import after_setup_logger
 from kombu.transport.redis import Channel
 
+import redis_url
 from config import Settings, settings_or_exit
 
 QUEUE = "greendot"
@@ -36,11 +37,19 @@ def current_settings() -> Settings:
 
 def _celery_settings(settings: Settings) -> dict[str, Any]:
     sweep = settings.sweep_interval
-    tls = settings.broker_url.startswith("rediss://")
-    verify = ssl.CERT_REQUIRED if settings.redis_tls_verify else ssl.CERT_NONE
+    tls: dict[str, Any] | None = None
+    if redis_url.has_tls(settings.broker_url):
+        verify = ssl.CERT_REQUIRED if settings.redis_tls_verify else ssl.CERT_NONE
+        tls = {"ssl_cert_reqs": verify}
+    broker_url = settings.broker_url
+    sentinels: dict[str, Any] = {}
+    if redis_url.scheme_of(broker_url) in redis_url.SENTINEL:
+        broker_url, sentinels = _through_sentinels(broker_url, tls)
     return {
-        "broker_url": settings.broker_url,
-        "broker_use_ssl": {"ssl_cert_reqs": verify} if tls else None,
+        # Not broker_url: Celery prefers CELERY_BROKER_URL to that, as it stands there.
+        "broker_read_url": broker_url,
+        "broker_write_url": broker_url,
+        "broker_use_ssl": tls,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 4,
@@ -51,6 +60,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             # Also how soon a worker notices that its line is dead: after one to two of
             # these. With kombu's 25 it hears nothing for a minute, nor does anybody.
             "health_check_interval": 5,
+            **sentinels,
         },
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
@@ -66,18 +76,37 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": max(0.1, sweep / 2),
         # Each run is worthless once the next is due, so none of them piles up.
+        # One of each kind per shard: a shard that is away holds up no other.
         "beat_schedule": {
-            "expire-due": {
-                "task": "tasks.expiry.expire_due",
+            f"{task.rpartition('.')[2]}-{shard}": {
+                "task": task,
+                "args": (shard,),
                 "schedule": sweep,
                 "options": {"expires": sweep},
-            },
-            "drain-transitions": {
-                "task": "tasks.broadcast.drain_transitions",
-                "schedule": sweep,
-                "options": {"expires": sweep},
-            },
+            }
+            for task in (
+                "tasks.expiry.expire_due",
+                "tasks.broadcast.drain_transitions",
+            )
+            for shard in range(settings.shards)
         },
+    }
+
+
+def _through_sentinels(
+    url: str, tls: dict[str, Any] | None
+) -> tuple[str, dict[str, Any]]:
+    """The URL, and the transport's options, with which Celery asks sentinels for the
+    primary."""
+    asked = redis_url.ManyHosts.parse(url)
+    options: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
+    if asked.sentinel_password:
+        options["password"] = asked.sentinel_password
+    if tls:
+        options |= {"ssl": True, **tls}
+    return asked.for_celery(), {
+        "master_name": asked.group,
+        "sentinel_kwargs": options,
     }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 
 from config import Settings
-from models.presence import Presence, PresenceUnavailable
+from models.presence import PresenceUnavailable, Shard
 from models.presence.rules import Breaker
 from tasks import broadcast, resources
 from tasks.celery_app import celery, current_settings
@@ -24,42 +24,43 @@ GAP_SWEEPS = 2
 
 
 @celery.task(name="tasks.expiry.expire_due")
-def expire_due() -> None:
-    """Release what dead gateways held, then expire every user who is due."""
+def expire_due(shard: int = 0) -> None:
+    """Release what dead gateways held in `shard`, then expire every user of it who is
+    due."""
     try:
-        must_kick = sweep(resources.presence(), current_settings())
+        must_kick = sweep(resources.presence().shards[shard], current_settings())
     except PresenceUnavailable as error:
         log.warning(NOT_EXPIRED, error)
         return
     if must_kick:
-        broadcast.kick()
+        broadcast.kick(shard)
 
 
-def sweep(presence: Presence, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
-    """Do one sweep, unless it has to hold. Returns whether the caller has to kick the
-    fan-out."""
-    if _holds(presence, settings):
+def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
+    """Do one sweep of `shard`, unless it has to hold. Returns whether the caller has
+    to kick the fan-out."""
+    if _holds(shard, settings):
         return False
     must_kick = False
     expired = 0
-    due = presence.store.due()
+    due = shard.store.due()
     for gateway_id in due.gateway_ids:
-        reaped = presence.gateways.reap(gateway_id)
+        reaped = shard.gateways.reap(gateway_id)
         log.warning("gateway %s is dead: %d users released", gateway_id, len(reaped))
-        reply = presence.store.expire(reaped)
+        reply = shard.store.expire(reaped)
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
     while due.user_ids and expired < most:
-        reply = presence.store.expire(due.user_ids)
+        reply = shard.store.expire(due.user_ids)
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
-        due = presence.store.due()
+        due = shard.store.due()
     if expired:
         log.info("%d users expired", expired)
     return must_kick
 
 
-def _holds(presence: Presence, settings: Settings) -> bool:
+def _holds(shard: Shard, settings: Settings) -> bool:
     breaker = Breaker(
         share=settings.breaker_share,
         count=settings.breaker_count,
@@ -67,10 +68,10 @@ def _holds(presence: Presence, settings: Settings) -> bool:
         trust=int(settings.gateway_ttl * 1000),
     )
     gap = int(GAP_SWEEPS * settings.sweep_interval * 1000)
-    survey, overdue = presence.store.survey(gap)
+    survey, overdue = shard.store.survey(gap)
     holds = breaker.holds(survey)
     if holds and not survey.held_since:
-        presence.store.hold_sweeps(survey.now)
+        shard.store.hold_sweeps(survey.now)
         log.warning(
             "%d of %d users seem to be gone at once, and %d of %d gateways: nobody is "
             "expired for %.1f s, so that those who live can show it",
@@ -81,7 +82,7 @@ def _holds(presence: Presence, settings: Settings) -> bool:
             settings.breaker_hold,
         )
     elif survey.held_since and not holds:
-        presence.store.hold_sweeps(0)
+        shard.store.hold_sweeps(0)
         log.warning(
             "sweeps go on: %d of %d users are gone, and gateways %s",
             survey.affected,

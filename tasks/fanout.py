@@ -10,40 +10,57 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy.orm import Session
 
 from models.audience import relevant_users
-from models.events import Delivery, GatewayMessage, Transition
-from models.presence import Presence
+from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
+from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 
 
 def fan_out(
     presence: Presence, session: Session, transitions: Iterable[Transition]
-) -> None:
+) -> dict[int, PresenceUnavailable]:
     """Tell everybody who is relevant to the users of `transitions` and holds a
     connection. Of each user only the newest transition counts.
 
+    Returns which shards did not answer, and why: their users were not told, nor those
+    of the gateways whose messages lie there.
+
     Raises:
-        PresenceUnavailable: Redis is away; nothing or all of it was published.
         sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
     newest = newest_per_user(transitions)
     audience = relevant_users(session, [change.user_id for change in newest])
-    held = presence.gateways.holders(set().union(*audience.values()))
-    presence.gateways.publish(
+    held, away = presence.mail.known_holders(set().union(*audience.values()))
+    not_told = presence.mail.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
             for gateway_id, users in held.items()
             if (deliveries := _deliveries(newest, audience, users))
         }
     )
+    return {**away, **not_told}
+
+
+def make_good(presence: Presence) -> None:
+    """Have every gateway send fresh snapshots to all: somebody has missed news.
+
+    Raises:
+        PresenceUnavailable: some shard is still away.
+    """
+    message = GatewayMessage(snapshots=(EVERYBODY,))
+    presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
 
 
 def introduce(
     presence: Presence, session: Session, pairs: Collection[tuple[str, str]]
 ) -> None:
     """Tell both users of each pair the present status of the other, where they are
-    relevant to each other. Costs nothing for pairs of whom nobody is connected. Raises
-    like `fan_out`."""
-    held = presence.gateways.holders({user_id for pair in pairs for user_id in pair})
+    relevant to each other. Costs nothing for pairs of whom nobody is connected.
+
+    Raises:
+        PresenceUnavailable: a shard is away; maybe nobody was told.
+        sqlalchemy.exc.SQLAlchemyError: the database is away; nobody was told.
+    """
+    held = presence.mail.holders({user_id for pair in pairs for user_id in pair})
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
     for pair in pairs:
@@ -52,8 +69,8 @@ def introduce(
                 audience.setdefault(subject, set()).add(viewer)
     for subject, relevant in relevant_users(session, audience).items():
         audience[subject] &= relevant
-    present = [status.as_transition() for status in presence.store.statuses(audience)]
-    presence.gateways.publish(
+    present = [status.as_transition() for status in presence.statuses(audience)]
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(introductions=deliveries)
             for gateway_id, here in held.items()
@@ -64,8 +81,8 @@ def introduce(
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have the gateways send a fresh snapshot to those of `user_ids` they hold."""
-    held = presence.gateways.holders(user_ids)
-    presence.gateways.publish(
+    held = presence.mail.holders(user_ids)
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(snapshots=tuple(sorted(users)))
             for gateway_id, users in held.items()
@@ -75,8 +92,8 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have the gateways close every socket of `user_ids`."""
-    held = presence.gateways.holders(user_ids)
-    presence.gateways.publish(
+    held = presence.mail.holders(user_ids)
+    presence.mail.publish(
         {
             gateway_id: GatewayMessage(disconnects=tuple(sorted(users)))
             for gateway_id, users in held.items()

@@ -32,14 +32,23 @@ def server_command(kind: str) -> str | None:
         return None
 
 
+def any_server_command() -> str:
+    """The binary of Valkey, or of Redis where that is not there."""
+    binary = server_command("valkey") or server_command("redis")
+    assert binary is not None, "no Valkey and no Redis to test with"
+    return binary
+
+
 class RedisServer:
     """One Valkey or Redis server process with a folder and a port of its own.
 
-    Keeps its port over `kill` and `start`, as a restarted server does.
+    Keeps its port and folder over `kill` and `start`, as a restarted server does.
+    `options` are more of its arguments; with `--sentinel` it is a sentinel.
     """
 
-    def __init__(self, binary: str) -> None:
+    def __init__(self, binary: str, *options: str) -> None:
         self._binary = binary
+        self._options = options
         self._folder = Path(tempfile.mkdtemp(prefix="greendot-redis-"))
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
@@ -55,14 +64,20 @@ class RedisServer:
         """Start it, empty, and wait until it answers."""
         arguments = [
             *("--port", str(self.port), "--bind", "127.0.0.1"),
-            *("--save", "", "--appendonly", "no", "--dir", str(self._folder)),
+            *("--dir", str(self._folder)),
         ]
+        if "--sentinel" in self._options:
+            config = self._folder / "sentinel.conf"  # it keeps its state there
+            config.touch()
+            arguments.insert(0, str(config))
+        else:
+            arguments += ["--save", "", "--appendonly", "no"]
         log = (self._folder / "server.log").open("ab")
         with log:
             self._process = subprocess.Popen(
-                [self._binary, *arguments], stdout=log, stderr=log
+                [self._binary, *arguments, *self._options], stdout=log, stderr=log
             )
-        client = redis.Redis(port=self.port)
+        client = self.client()
         deadline = time.monotonic() + 10
         while True:
             try:
@@ -73,6 +88,14 @@ class RedisServer:
             else:
                 break
         client.close()
+
+    def option(self, name: str) -> str:
+        """The value of one of its `options`."""
+        return self._options[self._options.index(name) + 1]
+
+    def client(self) -> redis.Redis:
+        """A client that answers with text."""
+        return redis.Redis(port=self.port, decode_responses=True, retry=None)
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP makes it stand still."""

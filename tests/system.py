@@ -15,14 +15,14 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import jwt
 import redis
 
 from app.processes import read_procfile
 from config import PROJECT_ROOT
-from tests.servers import RedisServer, free_port, server_command
+from tests.servers import RedisServer, any_server_command, free_port
 
 JWT_SECRET = "a secret of the tests, long enough for any algorithm that signs tokens"
 SERVICE_KEY = "service-key-of-the-tests"
@@ -87,22 +87,47 @@ class Process:
             raise
 
 
+class Store(Protocol):
+    """Where the presence state lies, if that is not one server, and Celery's broker."""
+
+    broker: RedisServer
+
+    @property
+    def url(self) -> str:
+        """What `REDIS_URL` takes."""
+
+    @property
+    def broker_url(self) -> str:
+        """What `CELERY_BROKER_URL` takes."""
+
+    def start(self) -> None:
+        """Start all of it, the broker too."""
+
+    def close(self) -> None:
+        """End all of it."""
+
+
 class System:
     """A running Greendot. `web_ports[n]` is where gateway n listens."""
 
     def __init__(
-        self, *, webs: int = 2, database_url: str | None = None, **environ: str
+        self,
+        *,
+        webs: int = 2,
+        database_url: str | None = None,
+        store: Store | None = None,
+        **environ: str,
     ) -> None:
-        binary = server_command("valkey") or server_command("redis")
-        assert binary is not None, "no Valkey and no Redis to test with"
         self.folder = Path(tempfile.mkdtemp(prefix="greendot-system-"))
-        self.server = RedisServer(binary)
+        self.server = store.broker if store else RedisServer(any_server_command())
+        self._store = store or self.server
         self.web_ports = [free_port() for _ in range(webs)]
         self.environ = {
             **os.environ,
             **QUICK,
             "DATABASE_URL": database_url or f"sqlite:///{self.folder / 'test.db'}",
-            "REDIS_URL": self.server.url,
+            "REDIS_URL": self._store.url,
+            "CELERY_BROKER_URL": store.broker_url if store else "",
             "PRESENCE_JWT_SECRET": JWT_SECRET,
             "PRESENCE_SERVICE_KEY": SERVICE_KEY,
             "PYTHONUNBUFFERED": "1",
@@ -112,7 +137,7 @@ class System:
 
     def start(self) -> None:
         """Start everything, and wait until it is ready."""
-        self.server.start()
+        self._store.start()
         self.redis = redis.Redis(port=self.server.port, decode_responses=True)
         subprocess.run(
             [sys.executable, "-m", "alembic", "upgrade", "head"],
@@ -158,7 +183,7 @@ class System:
         finally:
             for process in self.processes.values():
                 process.kill()
-            self.server.close()
+            self._store.close()
 
     def logs(self) -> str:
         """What all processes have written, for a failed test."""

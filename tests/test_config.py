@@ -9,6 +9,7 @@ import sys
 
 import pytest
 
+import redis_url
 from config import PROJECT_ROOT, Settings, SettingsError
 
 NEEDED = {"PRESENCE_JWT_SECRET": "s" * 32}
@@ -72,6 +73,7 @@ def test_documented_timings_are_the_defaults():
         ("PRESENCE_MAX_QUEUED_BYTES", "4096", "max_queued_bytes", 4096),
         ("PRESENCE_MAX_FRAMES_PER_SECOND", "0.5", "max_frames_per_second", 0.5),
         ("PRESENCE_REDIS_MAX_CONNECTIONS", "2", "redis_max_connections", 2),
+        ("PRESENCE_SHARDS", "8", "shards", 8),
         ("PRESENCE_REDIS_TLS_VERIFY", "0", "redis_tls_verify", False),
         ("PRESENCE_DEMO", "yes", "demo", True),
         ("PRESENCE_DEMO", "", "demo", False),
@@ -97,6 +99,14 @@ def test_a_variable_sets_its_field_and_no_other(variable, text, field, value):
         ("REDIS_URL", "unix:///tmp/s"),
         ("REDIS_URL", "localhost:6379"),
         ("CELERY_BROKER_URL", "kafka://h"),
+        ("CELERY_BROKER_URL", "redis+sentinel://h:1"),
+        ("REDIS_URL", "redis+sentinel://h:1,i:2"),
+        ("REDIS_URL", "redis+sentinel://h:1/name/x"),
+        ("REDIS_URL", "redis+sentinel://h:1/name?password=hunter2"),
+        ("REDIS_URL", "redis+cluster://h:x"),
+        ("REDIS_URL", "redis+cluster://h:1/3"),
+        ("PRESENCE_SHARDS", "0"),
+        ("PRESENCE_SHARDS", "257"),
         ("PRESENCE_ALLOWED_ORIGINS", "chat.example.com"),
         ("PRESENCE_ALLOWED_ORIGINS", "https://chat.example.com/path"),
         ("PRESENCE_ALLOWED_ORIGINS", "*"),
@@ -183,6 +193,28 @@ def test_the_broker_is_redis_unless_named():
     assert values.broker_url == "redis://r:1/1"
     both = settings(REDIS_URL="redis://r:1/1", CELERY_BROKER_URL="redis://b:2/2")
     assert (both.redis_url, both.broker_url) == ("redis://r:1/1", "redis://b:2/2")
+
+
+def test_sentinels_are_celerys_too():
+    url = "redis+sentinel://u:p%40@h:1,i/group/2?sentinel_password=s"
+    values = settings(REDIS_URL=url)
+    assert values.broker_url == url
+    parsed = redis_url.ManyHosts.parse(url)
+    assert parsed.hosts == (("h", 1), ("i", 26379))
+    assert (parsed.username, parsed.password, parsed.db) == ("u", "p@", 2)
+    assert (parsed.group, parsed.sentinel_password) == ("group", "s")
+    assert parsed.for_celery() == "sentinel://u:p%40@h:1/2;sentinel://u:p%40@i:26379/2"
+    assert "p@" not in repr(parsed)
+
+
+def test_a_cluster_needs_a_broker_and_shards():
+    cluster = {"REDIS_URL": "rediss+cluster://h:1,[::1]:2"}
+    assert refusal(**cluster).startswith("CELERY_BROKER_URL: Celery cannot use")
+    both = {**cluster, "CELERY_BROKER_URL": "redis://b"}
+    assert refusal(**both).startswith("PRESENCE_SHARDS=1: a Redis Cluster takes 2")
+    values = settings(**both, PRESENCE_SHARDS="2")
+    parsed = redis_url.ManyHosts.parse(values.redis_url)
+    assert (parsed.hosts, parsed.tls) == ((("h", 1), ("::1", 2)), True)
 
 
 def test_the_token_secret_falls_back_to_the_secret_key():

@@ -44,7 +44,7 @@ def _database_answers() -> bool:
 
 def _redis_answers() -> bool:
     try:
-        services().presence.store.ping()
+        services().presence.ping()
     except PresenceUnavailable as error:
         log.warning("not ready: %s", error)
         return False

@@ -65,7 +65,7 @@ def user_status(user_id: str) -> Answer:
         if subject not in relevant:
             message = "this user is neither your friend nor in a conversation with you"
             raise ApiError(403, "forbidden", message)
-    (status,) = services().presence.store.statuses([subject])
+    (status,) = services().presence.statuses([subject])
     return {
         "data": {
             "user_id": subject,
@@ -86,7 +86,7 @@ def ws_ticket() -> Answer:
 
 
 def _statuses(user_ids: set[str]) -> Answer:
-    return {"data": {"statuses": services().presence.store.online(sorted(user_ids))}}
+    return {"data": {"statuses": services().presence.online(sorted(user_ids))}}
 
 
 def _statuses_of(related: Callable[[Session, str], set[str]]) -> Answer:

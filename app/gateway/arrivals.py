@@ -13,7 +13,7 @@ from collections import deque
 from gevent.event import Event
 
 from app.gateway.connection import Connection
-from app.gateway.context import Context
+from app.gateway.context import LaneContext
 from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
 from models import events
@@ -23,10 +23,10 @@ from models.presence.store import SCRIPT_BATCH
 
 
 class Arrivals:
-    """The connections of one gateway process that are about to open."""
+    """The connections of one lane that are about to open."""
 
     def __init__(
-        self, context: Context, registrar: Registrar, snapshots: Snapshots
+        self, context: LaneContext, registrar: Registrar, snapshots: Snapshots
     ) -> None:
         self._context = context
         self._registrar = registrar
@@ -68,4 +68,4 @@ class Arrivals:
                 )
             )
         # Registered first, then read: every change is in the snapshot or comes later.
-        self._snapshots.owe(batch)
+        self._snapshots.owe_first(batch)

@@ -1,4 +1,4 @@
-"""What the parts of one gateway process share."""
+"""What the parts of one gateway process share, and those of one of its lanes."""
 
 from __future__ import annotations
 
@@ -8,17 +8,24 @@ from dataclasses import dataclass
 from app.gateway.hub import Hub
 from app.gateway.trust import Trust
 from config import Settings
-from models.presence import Presence
+from models.presence import Presence, Shard
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One gateway: its id, its settings, the state in Redis, whether that may be
-    believed, and its sockets. `kick` asks for a drain of the outbox; it never waits."""
+    """One gateway: its id, its settings, the state in Redis, and its sockets."""
 
     gateway_id: str
     settings: Settings
     presence: Presence
     hub: Hub
+
+
+@dataclass(frozen=True, slots=True)
+class LaneContext(Context):
+    """One gateway and one shard, and whether what that shard says may be believed.
+    `kick` asks for a drain of the shard's outbox; it never waits."""
+
+    shard: Shard
     trust: Trust
     kick: Callable[[], None]

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from gevent.event import Event
 
 from app.gateway.connection import Connection
-from app.gateway.context import Context
+from app.gateway.context import LaneContext
 from models.presence.rules import age_ms
 from models.presence.store import SCRIPT_BATCH, Departure, batches
 
@@ -33,11 +33,11 @@ class _Ended:
 
 
 class Departures:
-    """The connections of one gateway process that have ended. Monotonic seconds."""
+    """The connections of one lane that have ended. Monotonic seconds."""
 
-    def __init__(self, context: Context) -> None:
+    def __init__(self, context: LaneContext) -> None:
         self._context = context
-        self._store = context.presence.store
+        self._store = context.shard.store
         self._grace = context.settings.disconnect_grace
         self._ended: deque[_Ended] = deque()
         self._lapsing: list[tuple[float, str]] = []

@@ -2,8 +2,8 @@
 
 The data's way, in the order of docs/ARCHITECTURE.md: a socket's frames come in through
 `connection`; beginnings, heartbeats and ends are gathered by `arrivals`, `heartbeats`
-and `departures`; Redis is told, and what the fan-out answers comes back through
-`listener` to the `hub`.
+and `departures`, of which each shard has its own (`lane`); Redis is told, and what the
+fan-out answers comes back through `listener` to the `hub`.
 """
 
 from __future__ import annotations
@@ -14,28 +14,25 @@ import os
 import re
 import secrets
 import socket
+from collections.abc import Callable
 
 import gevent
-from gevent.event import Event
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.gateway.arrivals import Arrivals
 from app.gateway.connection import Connection
 from app.gateway.context import Context
-from app.gateway.departures import Departures
 from app.gateway.drain import drain
-from app.gateway.heartbeats import Heartbeats
 from app.gateway.hub import Hub
+from app.gateway.lane import Lane
 from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
-from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
-from app.gateway.trust import Trust
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
-from tasks import broadcast
 
 log = logging.getLogger(__name__)
+
+AWAY = "gateway %s %s while Redis is away: %s"
 
 
 def new_gateway_id() -> str:
@@ -53,36 +50,26 @@ class Gateway:
     ) -> None:
         self.id = new_gateway_id()
         self._numbers = itertools.count(1)
-        self._kicked = Event()
         self._loops: list[gevent.Greenlet[..., None]] = []
+        self._resend_is_due = False
         self.hub = Hub()
-        self._context = context = Context(
-            self.id, settings, presence, self.hub, Trust(settings), self._kicked.set
-        )
-        self._departures = Departures(context)
+        self._context = context = Context(self.id, settings, presence, self.hub)
         self._snapshots = Snapshots(context, sessions)
-        registrar = Registrar(context, self._departures)
-        self._arrivals = Arrivals(context, registrar, self._snapshots)
-        self._heartbeats = Heartbeats(context, registrar, self._resend_snapshots)
-        self._listener = Listener(context, self._snapshots)
+        self._lanes = [
+            Lane(context, shard, self._snapshots, self._resend_snapshots)
+            for shard in presence.shards
+        ]
+        self._listener = Listener(context, self._snapshots, self._resend_snapshots)
 
     # The life of the process
 
     def start(self) -> None:
         """Begin to work. Call it once, in the process that serves the sockets."""
-        steps = {
-            "arrivals": self._arrivals.step,
-            "heartbeats": self._heartbeats.step,
-            "departures": self._departures.step,
-            "listener": self._listener.step,
-            "snapshots": self._snapshots.step,
-            "kicks": self._kick,
-        }
+        steps = {"listener": self._listener.step, "snapshots": self._snapshots.step}
+        for lane in self._lanes:
+            steps |= lane.steps()
         self._loops = [spawn_loop(name, step) for name, step in steps.items()]
-        try:
-            self._heartbeats.flush()  # fan-outs reach this process from now on
-        except PresenceUnavailable as error:
-            log.warning("gateway %s starts while Redis is away: %s", self.id, error)
+        self._each_lane(Lane.announce, "starts")
         log.info("gateway %s is up", self.id)
 
     def drain(self) -> None:
@@ -95,12 +82,23 @@ class Gateway:
         gevent.killall(self._loops)
         for connection in self.hub.connections():
             self.depart(connection)
-        try:
-            self._departures.release()
-            self._context.presence.gateways.forget(self.id)
-        except PresenceUnavailable as error:
-            log.warning("gateway %s leaves while Redis is away: %s", self.id, error)
+        self._each_lane(Lane.leave, "leaves")
         log.info("gateway %s is gone", self.id)
+
+    def _each_lane(self, act: Callable[[Lane], None], what: str) -> None:
+        """Have all lanes `act` at once: a shard that is away takes its time."""
+
+        def attempt(lane: Lane) -> None:
+            try:
+                act(lane)
+            except PresenceUnavailable as error:
+                log.warning(AWAY, self.id, what, error)
+
+        attempts = [gevent.spawn(attempt, lane) for lane in self._lanes]
+        gevent.joinall(attempts, raise_error=True)
+
+    def _lane_of(self, connection: Connection) -> Lane:
+        return self._lanes[self._context.presence.shard_of(connection.user_id).number]
 
     # The life of a connection
 
@@ -113,7 +111,7 @@ class Gateway:
         """Serve a client from after its handshake to the end of its socket."""
         # In the hub first, then in Redis, then the snapshot: nothing is missed.
         self.hub.add(connection)
-        self._arrivals.add(connection)
+        self._lane_of(connection).add(connection)
         try:
             connection.run()
         finally:
@@ -121,26 +119,23 @@ class Gateway:
 
     def heartbeat(self, connection: Connection) -> None:
         """A heartbeat came."""
-        self._heartbeats.note(connection)
+        self._lane_of(connection).heartbeat(connection)
 
     def depart(self, connection: Connection) -> None:
         """The connection has ended, or is being closed."""
         if self.hub.remove(connection):
-            self._heartbeats.forget(connection)
-            self._departures.add(connection)
-
-    # Loops that need no module of their own
-
-    def _kick(self) -> None:
-        """Wait for somebody's transition, and have the outbox drained. In a loop of its
-        own, so that a slow broker delays no socket."""
-        self._kicked.wait()
-        self._kicked.clear()
-        broadcast.kick()
+            self._lane_of(connection).depart(connection)
 
     def _resend_snapshots(self) -> None:
-        """Redis had lost this gateway: events may be lost too. Once the others have
-        registered anew as well, everybody gets a fresh picture."""
+        """A shard had lost this gateway, or somebody here may have missed events. Once
+        the others have registered anew as well, all get a fresh picture."""
         self.hub.forget_news()
-        delay = 2 * self._context.settings.flush_interval
-        gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.connections()))
+        if self._resend_is_due:
+            return
+        self._resend_is_due = True
+
+        def resend() -> None:
+            self._resend_is_due = False
+            self._snapshots.owe(self.hub.connections())
+
+        gevent.spawn_later(2 * self._context.settings.flush_interval, resend)

@@ -1,4 +1,4 @@
-"""Gathers this process's heartbeats: one script call per flush for all of them.
+"""Gathers a lane's heartbeats: one script call per flush for all of them.
 
 The same call keeps the gateway itself alive, and tells whether Redis still knows it and
 its connections. What Redis does not know is registered anew: that is how the state is
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable
 import gevent
 
 from app.gateway.connection import Connection
-from app.gateway.context import Context
+from app.gateway.context import LaneContext
 from app.gateway.registrar import Registrar
 from models.events import CloseCode
 from models.presence.rules import is_expired, is_silent
@@ -23,17 +23,22 @@ log = logging.getLogger(__name__)
 
 
 class Heartbeats:
-    """The heartbeats of one gateway process."""
+    """The heartbeats of one lane, and the connections from which they come."""
 
     def __init__(
-        self, context: Context, registrar: Registrar, on_lapse: Callable[[], None]
+        self, context: LaneContext, registrar: Registrar, on_lapse: Callable[[], None]
     ) -> None:
         self._context = context
         self._registrar = registrar
         self._on_lapse = on_lapse
+        self._watched: dict[str, Connection] = {}
         self._pending: dict[str, Connection] = {}
         self._deadline = 0
         self._must_register = False
+
+    def watch(self, connection: Connection) -> None:
+        """From now on `connection` must not fall silent, nor be lost by Redis."""
+        self._watched[connection.connection_id] = connection
 
     def note(self, connection: Connection) -> None:
         """A heartbeat came; the next flush takes it along."""
@@ -41,6 +46,7 @@ class Heartbeats:
 
     def forget(self, connection: Connection) -> None:
         """The connection has ended: a heartbeat of it must not be flushed any more."""
+        self._watched.pop(connection.connection_id, None)
         self._pending.pop(connection.connection_id, None)
 
     def step(self) -> None:
@@ -57,7 +63,7 @@ class Heartbeats:
         """
         pending, self._pending = self._pending, {}
         try:
-            reply = self._context.presence.gateways.heartbeat(
+            reply = self._context.shard.gateways.heartbeat(
                 self._context.gateway_id,
                 self._registrar.signs(list(pending.values())),
                 self._deadline,
@@ -75,7 +81,7 @@ class Heartbeats:
         if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.
             gevent.sleep(0.01)
-            connections = self._context.hub.connections()
+            connections = list(self._watched.values())
             self._register(connections)
             # Only now: if Redis went away again meanwhile, it is all still to be done.
             self._must_register = False
@@ -95,7 +101,7 @@ class Heartbeats:
         """Close the connections whose heartbeats stopped or whose token expired."""
         now, wall = time.monotonic(), time.time()
         ttl = self._context.settings.online_ttl
-        for connection in self._context.hub.connections():
+        for connection in list(self._watched.values()):
             if connection.is_closing:
                 continue
             if is_silent(connection.last_heartbeat, now, ttl):

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from app.gateway.context import Context
 from app.gateway.snapshots import Snapshots
-from models.events import CloseCode, GatewayMessage
+from models.events import EVERYBODY, CloseCode, GatewayMessage
 from models.presence.client import BLOCKING_READ_MS
 
 
@@ -12,10 +14,13 @@ class Listener:
     """The reader of one gateway's stream. Reads on from the last id that it has read,
     so a lost connection to Redis loses nothing that the stream still holds."""
 
-    def __init__(self, context: Context, snapshots: Snapshots) -> None:
+    def __init__(
+        self, context: Context, snapshots: Snapshots, resend_all: Callable[[], None]
+    ) -> None:
         self._context = context
         self._hub = context.hub
         self._snapshots = snapshots
+        self._resend_all = resend_all
         self._last_id = "0"
 
     def step(self) -> None:
@@ -24,7 +29,7 @@ class Listener:
         Raises:
             PresenceUnavailable: Redis is away; reading goes on where it was.
         """
-        messages = self._context.presence.gateways.read(
+        messages = self._context.presence.mail.read(
             self._context.gateway_id, self._last_id, BLOCKING_READ_MS
         )
         for entry_id, message in messages:
@@ -34,6 +39,8 @@ class Listener:
     def _take(self, message: GatewayMessage) -> None:
         self._hub.deliver_news(message.transitions)
         self._hub.deliver(message.introductions)
+        if EVERYBODY in message.snapshots:
+            self._resend_all()
         for user_id in message.snapshots:
             self._snapshots.owe(self._hub.of_user(user_id))
         for user_id in message.disconnects:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 
 from app.gateway.connection import Connection
-from app.gateway.context import Context
+from app.gateway.context import LaneContext
 from app.gateway.departures import Departures
 from models.events import CloseCode
 from models.presence.rules import age_ms
@@ -16,7 +16,7 @@ from models.presence.store import SignOfLife
 class Registrar:
     """The one place from which a gateway calls `connect`."""
 
-    def __init__(self, context: Context, departures: Departures) -> None:
+    def __init__(self, context: LaneContext, departures: Departures) -> None:
         self._context = context
         self._departures = departures
 
@@ -28,7 +28,7 @@ class Registrar:
         """
         context = self._context
         try:
-            reply = context.presence.store.connect(
+            reply = context.shard.store.connect(
                 context.gateway_id, self.signs(connections)
             )
         finally:

@@ -7,6 +7,8 @@ is in the snapshot or comes as an event; the newest timestamp wins.
 
 from __future__ import annotations
 
+import itertools
+import time
 from collections.abc import Iterable
 
 import gevent
@@ -43,6 +45,9 @@ class Snapshots:
         self._context = context
         self._sessions = sessions
         self._owed: dict[str, Connection] = {}
+        self._first: set[str] = set()
+        self._lacking: dict[str, Connection] = {}
+        self._try_at = 0.0
         self._wake = Event()
         self._outage = Outage("snapshots")
 
@@ -52,40 +57,70 @@ class Snapshots:
             self._owed[connection.connection_id] = connection
         self._wake.set()
 
+    def owe_first(self, connections: Iterable[Connection]) -> None:
+        """As `owe`, for such that have had none yet: where a shard is away, they do not
+        wait for its users, and get another snapshot when it is back."""
+        new = {connection.connection_id: connection for connection in connections}
+        self._first.update(new)
+        self.owe(new.values())
+
     def step(self) -> None:
         """Wait until snapshots are owed, and send them."""
-        self._wake.wait()
+        self._wake.wait(RETRY_AFTER if self._lacking else None)
         gevent.sleep(GATHER)
         self._wake.clear()
         owed, self._owed = self._owed, {}
-        for batch in batches(list(owed.values()), BATCH):
-            try:
+        try:
+            for batch in batches(list(owed.values()), BATCH):
                 self._send(batch)
-            except (PresenceUnavailable, SQLAlchemyError) as error:
-                self._outage.failed(error)
-                self._owed = {**owed, **self._owed}
-                gevent.sleep(RETRY_AFTER)
-                self._wake.set()
-                return
-            for connection in batch:
-                del owed[connection.connection_id]
-            gevent.sleep(0)
+                for connection in batch:
+                    del owed[connection.connection_id]
+                gevent.sleep(0)
+            self._complete()
+        except (PresenceUnavailable, SQLAlchemyError) as error:
+            self._outage.failed(error)
+            self._owed = {**owed, **self._owed}
+            gevent.sleep(RETRY_AFTER)
+            self._wake.set()
+            return
         self._outage.succeeded()
 
-    def _send(self, connections: list[Connection]) -> None:
-        open_ones = [
-            connection
-            for connection in connections
-            if self._context.hub.get(connection.connection_id) is not None
-        ]
-        frames, known = self._read({connection.user_id for connection in open_ones})
-        for connection in open_ones:
-            connection.show(frames[connection.user_id], known)
-        gevent.spawn_later(SETTLE_AFTER, _settle, open_ones)
+    def _complete(self) -> None:
+        """Try those again whose snapshots lacked somebody: a few, and if they get whole
+        ones now, the others too."""
+        while self._lacking and time.monotonic() >= self._try_at:
+            batch = dict(itertools.islice(self._lacking.items(), BATCH))
+            self._send(list(batch.values()))
+            if self._lacking.keys() & batch.keys():
+                self._try_at = time.monotonic() + RETRY_AFTER
+            gevent.sleep(0)
 
-    def _read(self, user_ids: set[str]) -> tuple[dict[str, bytes], dict[str, int]]:
-        """The frame of a snapshot for each of `user_ids`, and what they know together:
-        user id -> timestamp."""
+    def _send(self, connections: list[Connection]) -> None:
+        open_ones = list(filter(self._is_open, connections))
+        frames, known, lacking = self._read({one.user_id for one in open_ones})
+        new = {one.connection_id for one in connections} & self._first
+        self._first -= new
+        for connection in connections:
+            self._lacking.pop(connection.connection_id, None)
+        shown = []
+        for connection in open_ones:
+            is_whole = connection.user_id not in lacking
+            if not is_whole:
+                self._lacking[connection.connection_id] = connection
+            # A picture that lacks somebody is better than none, but not than an older.
+            if is_whole or connection.connection_id in new:
+                connection.show(frames[connection.user_id], known)
+                shown.append(connection)
+        gevent.spawn_later(SETTLE_AFTER, _settle, shown)
+
+    def _is_open(self, connection: Connection) -> bool:
+        return self._context.hub.get(connection.connection_id) is not None
+
+    def _read(
+        self, user_ids: set[str]
+    ) -> tuple[dict[str, bytes], dict[str, int], set[str]]:
+        """The frame of a snapshot for each of `user_ids`, what they know together (user
+        id -> timestamp), and whose frames lack somebody since a shard is away."""
         with self._sessions() as session:
             relevant = relevant_users(session, sorted(user_ids))
             unrelated = [user_id for user_id, others in relevant.items() if not others]
@@ -95,17 +130,26 @@ class Snapshots:
             if unrelated:
                 session.commit()
         everybody = set().union(*relevant.values())
-        statuses = {
-            status.user_id: status
-            for status in self._context.presence.store.statuses(everybody)
-        }
+        statuses = self._context.presence.known_statuses(everybody)
+        unknown = everybody - statuses.keys()
         frames = {
             user_id: text_frame(
-                events.presence_snapshot(statuses[other] for other in sorted(others))
+                events.presence_snapshot(
+                    statuses[other] for other in sorted(others - unknown)
+                )
             )
             for user_id, others in relevant.items()
         }
-        return frames, {user_id: one.updated_at for user_id, one in statuses.items()}
+        lacking = {
+            user_id
+            for user_id, others in relevant.items()
+            if not unknown.isdisjoint(others)
+        }
+        return (
+            frames,
+            {one.user_id: one.updated_at for one in statuses.values()},
+            lacking,
+        )
 
 
 def _settle(connections: list[Connection]) -> None:

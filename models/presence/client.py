@@ -1,4 +1,4 @@
-"""Makes the Redis client of one process, with bounded connections and patience."""
+"""Makes the Redis clients of one process, with bounded connections and patience."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
+from redis.sentinel import Sentinel, SentinelConnectionPool
 
+import redis_url
 from config import Settings
+from models.presence.cluster import Cluster, ClusterServers
+from models.presence.servers import OneServer, Servers
 
 CONNECT_TIMEOUT = 2.0
 """Seconds that a connection attempt may take."""
@@ -17,6 +21,19 @@ ANSWER_TIMEOUT = 5.0
 """Seconds that an answer may take; longer than any blocking read that we make."""
 BLOCKING_READ_MS = 2000
 """Milliseconds that a blocking read waits, at most."""
+
+_TIMEOUTS: dict[str, Any] = {
+    "socket_connect_timeout": CONNECT_TIMEOUT,
+    "socket_timeout": ANSWER_TIMEOUT,
+    "socket_keepalive": True,
+}
+
+
+def open_servers(settings: Settings, prefixes: tuple[str, ...]) -> Servers:
+    """The servers of the shards with these key prefixes. Connects on first use."""
+    if redis_url.scheme_of(settings.redis_url) in redis_url.CLUSTER:
+        return ClusterServers(_cluster(settings), prefixes)
+    return OneServer(connect(settings))
 
 
 def connect(settings: Settings) -> redis.Redis:
@@ -26,19 +43,70 @@ def connect(settings: Settings) -> redis.Redis:
     Replies are text. A command is tried once more on a stale connection, then fails
     with the library's error; the store translates it.
     """
-    tls: dict[str, Any] = {}
-    if settings.redis_url.startswith("rediss://") and not settings.redis_tls_verify:
-        tls = {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}
-    pool = redis.BlockingConnectionPool.from_url(
-        settings.redis_url,
-        max_connections=settings.redis_max_connections,
-        timeout=ANSWER_TIMEOUT,
-        socket_connect_timeout=CONNECT_TIMEOUT,
-        socket_timeout=ANSWER_TIMEOUT,
-        socket_keepalive=True,
-        health_check_interval=30,
-        retry=Retry(NoBackoff(), 1),
-        decode_responses=True,
+    kwargs = {**_pool(settings), "retry": Retry(NoBackoff(), 1)}
+    if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
+        return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
+    if redis_url.has_tls(settings.redis_url):
+        kwargs |= _unverified(settings)
+    pool = redis.BlockingConnectionPool.from_url(settings.redis_url, **kwargs)
+    return redis.Redis(connection_pool=pool)
+
+
+class _BlockingSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
+    """Connections to whom the sentinels call primary; waits as a blocking pool does."""
+
+
+def _behind_sentinels(
+    settings: Settings, kwargs: dict[str, Any]
+) -> redis.ConnectionPool:
+    url = redis_url.ManyHosts.parse(settings.redis_url)
+    tls = {"ssl": True, **_unverified(settings)} if url.tls else {}
+    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+        url.hosts,
+        sentinel_kwargs={
+            **_TIMEOUTS,
+            **tls,
+            "password": url.sentinel_password,
+            # One that is away is passed over at once: the next one knows as well.
+            "retry": Retry(NoBackoff(), 0),
+        },
+    )
+    pool: redis.ConnectionPool = _BlockingSentinelPool(  # type: ignore[no-untyped-call]
+        url.group,
+        sentinel,
+        username=url.username,
+        password=url.password,
+        db=url.db,
+        **kwargs,
         **tls,
     )
-    return redis.Redis(connection_pool=pool)
+    return pool
+
+
+def _cluster(settings: Settings) -> Cluster:
+    url = redis_url.ManyHosts.parse(settings.redis_url)
+    kwargs = {
+        **_pool(settings),
+        "username": url.username,
+        "password": url.password,
+    }
+    if url.tls:
+        kwargs |= _unverified(settings)
+    return Cluster(url.hosts, kwargs, tls=url.tls)
+
+
+def _pool(settings: Settings) -> dict[str, Any]:
+    return {
+        **_TIMEOUTS,
+        "max_connections": settings.redis_max_connections,
+        "timeout": ANSWER_TIMEOUT,
+        "health_check_interval": 30,
+        "decode_responses": True,
+    }
+
+
+def _unverified(settings: Settings) -> dict[str, Any]:
+    """What a self-signed certificate needs; nothing where they are checked."""
+    if settings.redis_tls_verify:
+        return {}
+    return {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}

@@ -30,7 +30,12 @@ _AWAY = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
-    redis.exceptions.ClusterDownError,
+    redis.exceptions.OutOfMemoryError,
+    # A cluster that moves a slot or fails over, or of which no node answers.
+    redis.exceptions.AskError,
+    redis.exceptions.ClusterError,
+    redis.exceptions.RedisClusterException,
+    redis.exceptions.TryAgainError,
 )
 # Replies that the library has no class for; a pipeline writes more in front of them.
 _AWAY_REPLY = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS)\b")

@@ -7,7 +7,32 @@ those that clients of the data know.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from zlib import crc32
+
+
+def shard_prefixes(shards: int) -> tuple[str, ...]:
+    """The key prefix of each shard. One shard has none: its names are public."""
+    if shards == 1:
+        return ("",)
+    return tuple(f"{{p{number}}}:" for number in range(shards))
+
+
+def shard_number(name: str, shards: int) -> int:
+    """The shard of a user, a gateway or a ticket: the same in every process."""
+    return crc32(name.encode()) % shards if shards > 1 else 0
+
+
+def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
+    """`names` by shard; shards to which none belongs are left out."""
+    if shards == 1:
+        together = list(names)
+        return {0: together} if together else {}
+    found: dict[int, list[str]] = {}
+    for name in names:
+        found.setdefault(shard_number(name, shards), []).append(name)
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +60,11 @@ class Keys:
     def drainer(self) -> str:
         """String: who drains the outbox, or that a drain has been requested."""
         return f"{self.prefix}presence:transitions:drainer"
+
+    @property
+    def owed(self) -> str:
+        """Set: shards that did not answer while transitions of this one were told."""
+        return f"{self.prefix}presence:owed"
 
     @property
     def gateways(self) -> str:

@@ -7,16 +7,14 @@ here, and its lease runs out. So delivery is at least once and in order.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
-
-import redis
+from typing import Any
 
 from models.events import Status, Transition
-from models.presence.errors import translated
 from models.presence.keys import Keys
 from models.presence.scripts import Scripts
+from models.presence.servers import Link
 
 _ANOTHER = -1
 LEASE_MS = 5000
@@ -34,11 +32,11 @@ class OutboxEntry:
 class Outbox:
     """The outbox of one shard. Methods raise `PresenceUnavailable` like the store's."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._redis = client
+    def __init__(self, link: Link, keys: Keys) -> None:
+        self._link = link
         self._keys = keys
         self._both = [keys.transitions, keys.drainer]
-        self._scripts = Scripts(client)
+        self._scripts = Scripts(link)
 
     def drain(
         self, token: str, published: Sequence[OutboxEntry] = (), most: int = 500
@@ -57,13 +55,11 @@ class Outbox:
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
-        with translated():
-            reply = cast(
-                "Any",
-                self._redis.xread(
-                    {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
-                ),
+        reply: Any = self._link.call(
+            lambda redis: redis.xread(
+                {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
             )
+        )
         if not reply:
             return []
         ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
@@ -82,10 +78,25 @@ class Outbox:
         args: list[str | int] = [token, int(unfinished), *_ids(published)]
         return bool(self._scripts.run("drain_end", self._both, args))
 
+    def owe(self, shards: Iterable[int]) -> None:
+        """Remember that `shards` did not answer: of their users, and of the gateways
+        whose home they are, some were not told what was acknowledged here."""
+        numbers = list(shards)
+        self._link.call(lambda redis: redis.sadd(self._keys.owed, *numbers))
+
+    def owed(self) -> set[int]:
+        """The shards of `owe`."""
+        found: Any = self._link.call(lambda redis: redis.smembers(self._keys.owed))
+        return set(map(int, found))
+
+    def settle(self) -> None:
+        """All that was owed has been made good."""
+        self._link.call(lambda redis: redis.delete(self._keys.owed))
+
     def length(self) -> int:
         """How many transitions wait to be broadcast."""
-        with translated():
-            return int(cast("Any", self._redis.xlen(self._keys.transitions)))
+        length: Any = self._link.call(lambda redis: redis.xlen(self._keys.transitions))
+        return int(length)
 
 
 def _ids(entries: Sequence[OutboxEntry]) -> list[str]:

@@ -7,15 +7,15 @@ to a server once; after a restart of the server it is sent again, unnoticed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError
 
-from models.presence.errors import translated
+T = TypeVar("T")
 
 # What stands in front of a script. Scripts that may change a status share the one way
 # in which a transition is made.
@@ -43,11 +43,37 @@ def _digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-class Scripts:
-    """The scripts on one Redis server."""
+def words(
+    name: str, keys: Sequence[str], args: Sequence[str | int]
+) -> tuple[str | bytes | int, ...]:
+    """The command that runs the script `name`, for a pipeline of such commands."""
+    return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
+
+def loaded(client: redis.Redis, names: Iterable[str], attempt: Callable[[], T]) -> T:
+    """What `attempt` gives, which runs the scripts `names`, maybe many times; where the
+    server of `client` does not know them, it gets them first."""
+    try:
+        return attempt()
+    except NoScriptError:
+        # Every script may be repeated, so those of a pipeline that ran may too.
+        for name in names:
+            client.script_load(source(name))
+        return attempt()
+
+
+class Caller(Protocol):
+    """The way to the server that holds one shard."""
+
+    def call(self, command: Callable[[redis.Redis], T]) -> T:
+        """What `command` gives, called with the server's client."""
+
+
+class Scripts:
+    """The scripts on the server of one shard."""
+
+    def __init__(self, link: Caller) -> None:
+        self._link = link
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401 - a reply has the script's shape
         """Run the script `name` and give its raw reply.
@@ -55,11 +81,12 @@ class Scripts:
         Raises:
             PresenceUnavailable: Redis did not answer.
         """
-        with translated():
-            return self._loaded(
-                {name},
-                lambda: self._redis.evalsha(_digest(name), len(keys), *keys, *args),
-            )
+        command = words(name, keys, args)
+
+        def run(client: redis.Redis) -> Any:  # noqa: ANN401 - the same
+            return loaded(client, {name}, lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
+
+        return self._link.call(run)
 
     def run_many(self, calls: Sequence[Call]) -> list[Any]:
         """Run one script after the other, in one round trip, not in one step.
@@ -67,22 +94,14 @@ class Scripts:
         Raises:
             PresenceUnavailable: Redis did not answer.
         """
+        names = {name for name, _, _ in calls}
 
-        def attempt() -> list[Any]:
-            with self._redis.pipeline(transaction=False) as pipe:
-                for name, keys, args in calls:
-                    pipe.evalsha(_digest(name), len(keys), *keys, *args)
+        def attempt(client: redis.Redis) -> list[Any]:
+            with client.pipeline(transaction=False) as pipe:
+                for call in calls:
+                    pipe.execute_command(*words(*call))  # type: ignore[no-untyped-call]
                 return pipe.execute()
 
-        with translated():
-            replies: list[Any] = self._loaded({name for name, _, _ in calls}, attempt)
-            return replies
-
-    def _loaded(self, names: set[str], attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `attempt` gives
-        try:
-            return attempt()
-        except NoScriptError:
-            # Every script may be repeated, so those of the pipeline that ran may too.
-            for name in names:
-                self._redis.script_load(source(name))
-            return attempt()
+        return self._link.call(
+            lambda client: loaded(client, names, lambda: attempt(client))
+        )

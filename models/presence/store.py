@@ -13,13 +13,11 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
-import redis
-
-from models.events import Transition, UserStatus
-from models.presence.errors import translated
+from models.events import Transition
 from models.presence.keys import Keys
 from models.presence.rules import Survey
 from models.presence.scripts import Call, Scripts
+from models.presence.servers import Link, pipelined
 
 T = TypeVar("T")
 
@@ -90,16 +88,16 @@ class PresenceStore:
 
     def __init__(
         self,
-        client: redis.Redis,
+        link: Link,
         keys: Keys,
         *,
         online_ttl: float,
         offline_ttl: float,
         max_connections_per_user: int,
     ) -> None:
-        self._redis = client
+        self._link = link
         self._keys = keys
-        self._scripts = Scripts(client)
+        self._scripts = Scripts(link)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._offline_ttl_ms = int(offline_ttl * 1000)
         self._max_connections = max_connections_per_user
@@ -192,10 +190,8 @@ class PresenceStore:
         reply = self._scripts.run("survey", shared, [max_gap_ms])
         *numbers, overdue = reply
         now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            for gateway_id in overdue:
-                pipe.scard(keys.gateway_users(gateway_id))
-            affected = due + sum(pipe.execute())
+        held = [("SCARD", keys.gateway_users(gateway_id)) for gateway_id in overdue]
+        affected = due + sum(self._link.call(lambda redis: pipelined(redis, held)))
         survey = Survey(
             now,
             no_gap_since,
@@ -210,62 +206,11 @@ class PresenceStore:
 
     def hold_sweeps(self, since: int) -> None:
         """Sweeps hold from `since` (ms); 0: no longer."""
-        with translated():
-            if since:
-                self._redis.hset(self._keys.sweeps, "held_since", str(since))
-            else:
-                self._redis.hdel(self._keys.sweeps, "held_since")
-
-    def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
-        """The statuses of `user_ids`, in their order, in one round trip.
-
-        After Redis had lost what it knew, no `updated_at` is older than the moment at
-        which that was noticed: it beats what was announced before.
-        """
-        calls = [
-            (
-                "statuses",
-                [
-                    self._keys.online_users,
-                    self._keys.epoch,
-                    *map(self._keys.user_status, batch),
-                ],
-                batch,
-            )
-            for batch in batches(user_ids)
-        ]
-        if not calls:
-            return []
-        replies = self._scripts.run_many(calls)
-        return [
-            status
-            for (_, _, batch), reply in zip(calls, replies, strict=True)
-            for status in map(
-                _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
-            )
-        ]
-
-    def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
-        """Which of `user_ids` are online, in one round trip."""
-        asked = list(batches(user_ids, 10_000))
-        with translated(), self._redis.pipeline(transaction=False) as pipe:
-            for batch in asked:
-                pipe.smismember(self._keys.online_users, batch)
-            replies = pipe.execute()
-        return {
-            user_id: bool(member)
-            for batch, reply in zip(asked, replies, strict=True)
-            for user_id, member in zip(batch, reply, strict=True)
-        }
-
-    def ping(self) -> None:
-        """Return if Redis answers.
-
-        Raises:
-            PresenceUnavailable: it does not.
-        """
-        with translated():
-            self._redis.ping()
+        sweeps = self._keys.sweeps
+        if since:
+            self._link.call(lambda redis: redis.hset(sweeps, "held_since", str(since)))
+        else:
+            self._link.call(lambda redis: redis.hdel(sweeps, "held_since"))
 
     def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Call:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
@@ -301,14 +246,3 @@ def _expire_reply(user_ids: Sequence[str], reply: list[str]) -> ExpireReply:
         if timestamp != "0"
     ]
     return ExpireReply(transitions, bool(must_kick))
-
-
-def _user_status(
-    user_id: str, online: int, updated_at: str | None, last_seen: str | None
-) -> UserStatus:
-    return UserStatus(
-        user_id,
-        bool(online),
-        int(updated_at or 0),
-        int(last_seen) if last_seen else None,
-    )

@@ -7,33 +7,38 @@ ticket that is spent on first use does no harm there.
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 from typing import cast
 
-import redis
-
-from models.presence.errors import translated
-from models.presence.keys import Keys
+from models.presence.keys import Keys, shard_number
+from models.presence.servers import Servers
 
 TICKET_TTL = 30
 """Seconds for which a ticket is good."""
 
 
 class Tickets:
-    """Issues and takes tickets. Raises `PresenceUnavailable` like the store."""
+    """Issues and takes tickets, of which each has its shard. Raises
+    `PresenceUnavailable` like the store."""
 
-    def __init__(self, client: redis.Redis, keys: Keys) -> None:
-        self._redis = client
+    def __init__(self, servers: Servers, keys: Sequence[Keys]) -> None:
+        self._servers = servers
         self._keys = keys
 
     def issue(self, token: str) -> str:
         """A new ticket that stands for `token`."""
         ticket = secrets.token_urlsafe(24)
-        with translated():
-            self._redis.set(self._keys.ticket(ticket), token, ex=TICKET_TTL)
+        shard, key = self._place(ticket)
+        self._servers.call(shard, lambda redis: redis.set(key, token, ex=TICKET_TTL))
         return ticket
 
     def take(self, ticket: str) -> str | None:
         """The token that `ticket` stood for, once; None where it is unknown, spent or
         too old."""
-        with translated():
-            return cast("str | None", self._redis.getdel(self._keys.ticket(ticket)))
+        shard, key = self._place(ticket)
+        token = self._servers.call(shard, lambda redis: redis.getdel(key))
+        return cast("str | None", token)
+
+    def _place(self, ticket: str) -> tuple[int, str]:
+        shard = shard_number(ticket, len(self._keys))
+        return shard, self._keys[shard].ticket(ticket)

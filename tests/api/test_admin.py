@@ -352,15 +352,15 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
     """What the host changes is told, after the commit, to whom it concerns."""
     ann, bob, cid = (f"{name}-{uuid4().hex}" for name in ("ann", "bob", "cid"))
     gateway = f"test:{uuid4().hex}"
-    services.presence.gateways.heartbeat(gateway)
-    services.presence.store.connect(
+    services.presence.shards[0].gateways.heartbeat(gateway)
+    services.presence.shards[0].store.connect(
         gateway, [SignOfLife(ann, "1"), SignOfLife(bob, "2")]
     )
     after = "0"
 
     def told() -> list[GatewayMessage]:
         nonlocal after
-        read = services.presence.gateways.read(gateway, after, wait_ms=1)
+        read = services.presence.mail.read(gateway, after, wait_ms=1)
         after = read[-1][0] if read else after
         return [message for _, message in read]
 

@@ -11,7 +11,10 @@ import redis
 from config import Settings
 from models.events import Transition
 from models.presence import Keys, Presence
-from models.presence.store import ConnectReply, Departure, SignOfLife
+from models.presence.gateways import GatewayStore
+from models.presence.outbox import Outbox
+from models.presence.servers import OneServer
+from models.presence.store import ConnectReply, Departure, PresenceStore, SignOfLife
 
 TTL_MS = 60_000
 OFFLINE_TTL_MS = 86_400_000
@@ -43,7 +46,20 @@ class Shard:
             service_key=None,
             **settings,
         )
-        return cls(client, keys, Presence.open(values, keys, client))
+        state = Presence(values, [keys.prefix], OneServer(client))
+        return cls(client, keys, state)
+
+    @property
+    def store(self) -> PresenceStore:
+        return self.presence.shards[0].store
+
+    @property
+    def gateways(self) -> GatewayStore:
+        return self.presence.shards[0].gateways
+
+    @property
+    def outbox(self) -> Outbox:
+        return self.presence.shards[0].outbox
 
     # What a gateway does, in short
 
@@ -51,7 +67,7 @@ class Shard:
         self, user: str, number: int = 1, gateway: str = GATEWAY, age_ms: int = 0
     ) -> ConnectReply:
         sign = SignOfLife(user, f"{gateway}:{number}", age_ms)
-        return self.presence.store.connect(gateway, [sign])
+        return self.store.connect(gateway, [sign])
 
     def release(
         self,
@@ -62,17 +78,17 @@ class Shard:
         age_ms: int = 0,
     ) -> int:
         gone = Departure(user, f"{gateway}:{number}", grace_ms, age_ms)
-        return self.presence.store.release(gateway, [gone])
+        return self.store.release(gateway, [gone])
 
     def expire(self, *users: str) -> list[Transition]:
-        return self.presence.store.expire(users).transitions
+        return self.store.expire(users).transitions
 
     def heartbeat(
         self, user: str, number: int = 1, gateway: str = GATEWAY, age_ms: int = 0
     ) -> bool:
         """Whether the connection was found."""
         sign = SignOfLife(user, f"{gateway}:{number}", age_ms)
-        return not self.presence.gateways.heartbeat(gateway, [sign]).gone
+        return not self.gateways.heartbeat(gateway, [sign]).gone
 
     # What is in Redis
 
@@ -102,7 +118,7 @@ class Shard:
     def holds(self, user: str, gateway: str = GATEWAY) -> bool:
         return bool(self.client.sismember(self.keys.gateway_users(gateway), user))
 
-    def outbox(self) -> list[Transition]:
+    def transitions(self) -> list[Transition]:
         return [
             Transition(data["user_id"], data["status"], int(data["timestamp"]))
             for _, data in self.client.xrange(self.keys.transitions)

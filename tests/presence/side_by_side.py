@@ -32,7 +32,9 @@ class SideBySide(RuleBasedStateMachine):
             gateway_ttl=GATEWAY_TTL / 1000,
             max_connections_per_user=MOST,
         )
-        self.presence = self.shard.presence
+        self.store = self.shard.store
+        self.gateways = self.shard.gateways
+        self.outbox = self.shard.outbox
         self.model = Model(self.time.now)
         self.incarnations = dict.fromkeys(NAMES, 1)
         self.sockets: dict[str, dict[str, str]] = {name: {} for name in NAMES}
@@ -80,7 +82,7 @@ class SideBySide(RuleBasedStateMachine):
 
     def connect(self, gateway: str, signs: list[SignOfLife]) -> None:
         refused = self.model.connect(gateway, signs)
-        reply = self.presence.store.connect(gateway, signs)
+        reply = self.store.connect(gateway, signs)
         assert reply.refused == refused
         assert reply.transitions == self.model.made
         for connections in self.sockets.values():
@@ -92,14 +94,14 @@ class SideBySide(RuleBasedStateMachine):
         self, gateway: str, signs: list[SignOfLife], last_deadline: int = 0
     ) -> HeartbeatReply:
         expected = self.model.heartbeat(gateway, signs, last_deadline)
-        reply = self.presence.gateways.heartbeat(gateway, signs, last_deadline)
+        reply = self.gateways.heartbeat(gateway, signs, last_deadline)
         assert (reply.lapsed, reply.gone) == expected
         assert reply.deadline == self.model.gateways[gateway]
         return reply
 
     def release(self, gateway: str, departures: list[Departure]) -> None:
         expected = self.model.release(gateway, departures)
-        assert self.presence.store.release(gateway, departures) == expected
+        assert self.store.release(gateway, departures) == expected
 
     def finish(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
         """Exactly one outbox entry per transition."""

@@ -21,13 +21,13 @@ def test_expire_after_the_deadline_makes_offline(shard):
     (online,) = shard.connect("ann").transitions
     shard.let_pass(TTL_MS + 1, "ann")
     before = shard.now()
-    reply = shard.presence.store.expire(["ann"])
+    reply = shard.store.expire(["ann"])
     (offline,) = reply.transitions
     assert (offline.user_id, offline.status) == ("ann", "offline")
     assert before <= offline.timestamp <= shard.now()
     assert offline.timestamp > online.timestamp
     assert not shard.is_online("ann")
-    assert shard.outbox() == [online, offline]
+    assert shard.transitions() == [online, offline]
     assert shard.hash("ann")["status"] == "offline"
     assert shard.hash("ann")["updated_at"] == str(offline.timestamp)
     assert OFFLINE_TTL_MS - 5000 < shard.hash_ttl("ann") <= OFFLINE_TTL_MS
@@ -38,13 +38,13 @@ def test_expire_after_the_deadline_makes_offline(shard):
 def test_expire_before_the_deadline_changes_nothing(shard):
     (online,) = shard.connect("ann").transitions
     before = shard.hash("ann")
-    reply = shard.presence.store.expire(["ann"])
+    reply = shard.store.expire(["ann"])
     assert reply.transitions == []
     assert not reply.must_kick
     assert shard.is_online("ann")
     assert shard.hash("ann") == before
     assert len(shard.connections("ann")) == 1
-    assert shard.outbox() == [online]
+    assert shard.transitions() == [online]
 
 
 def test_expire_waits_for_the_last_of_several_connections(shard):
@@ -61,7 +61,7 @@ def test_expire_twice_is_one_transition(shard):
     shard.release("ann")
     assert len(shard.expire("ann", "ann")) == 1
     assert shard.expire("ann") == []
-    assert [entry.status for entry in shard.outbox()] == ["online", "offline"]
+    assert [entry.status for entry in shard.transitions()] == ["online", "offline"]
 
 
 def test_expire_of_who_was_never_here_leaves_nothing(shard):
@@ -73,10 +73,10 @@ def test_expire_sets_a_wrong_deadline_right(shard):
     """The user's deadline follows the connections', which are the truth."""
     shard.connect("ann")
     shard.client.zadd(shard.keys.deadlines, {"ann": 1})
-    assert shard.presence.store.due().user_ids == ["ann"]
+    assert shard.store.due().user_ids == ["ann"]
     assert shard.expire("ann") == []
     assert shard.deadline("ann") == shard.connections("ann")[f"{GATEWAY}:1"]
-    assert shard.presence.store.due().user_ids == []
+    assert shard.store.due().user_ids == []
 
 
 def test_expire_without_connections_goes_by_the_deadline(shard):
@@ -110,7 +110,7 @@ def test_silence_leaves_the_last_sign_of_life_as_last_seen(shard):
 
 def test_more_users_than_one_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 3)]
-    store = shard.presence.store
+    store = shard.store
     store.connect(GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users])
     stay = set(users[::2])
     gone = [Departure(user, f"{GATEWAY}:{user}", 0) for user in users[1::2]]
@@ -127,10 +127,10 @@ def test_release_makes_nobody_offline(shard):
     (online,) = shard.connect("ann").transitions
     assert shard.release("ann") == 1
     assert shard.is_online("ann")
-    assert shard.outbox() == [online]
+    assert shard.transitions() == [online]
     assert shard.connections("ann") == {}
     assert not shard.holds("ann")
-    assert shard.presence.store.due().user_ids == ["ann"]
+    assert shard.store.due().user_ids == ["ann"]
     assert len(shard.expire("ann")) == 1
 
 
@@ -161,7 +161,7 @@ def test_who_comes_back_within_the_grace_never_was_away(shard):
     assert shard.connect("ann", 2).transitions == []
     shard.let_pass(GRACE_MS + 1, "ann")
     assert shard.expire("ann") == []
-    assert len(shard.outbox()) == 1
+    assert len(shard.transitions()) == 1
 
 
 def test_a_late_release_does_not_harm_who_came_back(shard):
@@ -170,7 +170,7 @@ def test_a_late_release_does_not_harm_who_came_back(shard):
     deadline = shard.deadline("ann")
     shard.release("ann", 1)
     assert shard.deadline("ann") == shard.connections("ann")[f"{OTHER}:2"] >= deadline
-    assert shard.presence.store.due().user_ids == []
+    assert shard.store.due().user_ids == []
     assert shard.expire("ann") == []
 
 
@@ -183,11 +183,11 @@ def test_who_left_is_offline_with_one_call(shard):
         Departure(user_id, f"{GATEWAY}:1", grace_ms)
         for user_id, grace_ms in (("ann", 0), ("bob", 0), ("cid", GRACE_MS))
     ]
-    store = shard.presence.store
+    store = shard.store
     reply = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
     # Bob has another connection, and Cid's grace is not over.
     assert [change.user_id for change in reply.transitions] == ["ann"]
-    assert shard.outbox()[-1] == reply.transitions[0]
+    assert shard.transitions()[-1] == reply.transitions[0]
     again = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
     assert again.transitions == []
 
@@ -270,10 +270,10 @@ def test_gateways_with_similar_names_are_told_apart(shard):
 
 def test_whole_batch_of_one_user(shard):
     """500 sockets of one user end at once."""
-    store = shard.presence.store
+    store = shard.store
     many = Shard.open(shard.client, shard.keys.prefix, max_connections_per_user=1000)
     ids = [f"{GATEWAY}:{number}" for number in range(SCRIPT_BATCH + 100)]
-    many.presence.store.connect(GATEWAY, [SignOfLife("ann", one) for one in ids])
+    many.store.connect(GATEWAY, [SignOfLife("ann", one) for one in ids])
     assert store.release(GATEWAY, [Departure("ann", one, 0) for one in ids]) == len(ids)
     assert not shard.holds("ann")
     assert len(shard.expire("ann")) == 1
@@ -287,13 +287,13 @@ def test_due_lists_who_has_passed_longest_ago_first(shard):
         shard.connect(user)
     shard.let_pass(TTL_MS + 100, "old")
     shard.let_pass(TTL_MS + 900, "older")
-    assert shard.presence.store.due().user_ids == ["older", "old"]
-    assert shard.presence.store.due(most=1).user_ids == ["older"]
+    assert shard.store.due().user_ids == ["older", "old"]
+    assert shard.store.due(most=1).user_ids == ["older"]
     shard.expire("older", "old")
-    assert shard.presence.store.due().user_ids == []
+    assert shard.store.due().user_ids == []
 
 
 def test_due_takes_at_most_a_batch(shard):
     deadlines = {f"u{number}": number for number in range(SCRIPT_BATCH + 1)}
     shard.client.zadd(shard.keys.deadlines, deadlines)
-    assert len(shard.presence.store.due().user_ids) == SCRIPT_BATCH
+    assert len(shard.store.due().user_ids) == SCRIPT_BATCH

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from models.events import Delivery, GatewayMessage, Transition
-from models.presence.gateways import STREAM_MOST, STREAM_TTL_MS
+from models.presence.mail import STREAM_MOST, STREAM_TTL_MS
 from models.presence.store import SCRIPT_BATCH, SignOfLife
 from tests.presence.shard import GATEWAY, GATEWAY_TTL_MS, GRACE_MS, OTHER, TTL_MS
 
@@ -18,20 +18,20 @@ pytestmark = pytest.mark.integration
 
 
 def test_first_heartbeat_of_a_gateway_is_a_lapse(shard):
-    assert shard.presence.gateways.heartbeat(GATEWAY).lapsed
+    assert shard.gateways.heartbeat(GATEWAY).lapsed
     before = shard.now()
-    assert not shard.presence.gateways.heartbeat(GATEWAY).lapsed
+    assert not shard.gateways.heartbeat(GATEWAY).lapsed
     deadline = shard.client.zscore(shard.keys.gateways, GATEWAY)
     assert before <= deadline - GATEWAY_TTL_MS <= shard.now()
 
 
 def test_an_overdue_gateway_is_told_so_and_lives_again(shard):
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     gateways.heartbeat(GATEWAY)
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.store.due().gateway_ids == [GATEWAY]
+    assert shard.store.due().gateway_ids == [GATEWAY]
     assert gateways.heartbeat(GATEWAY).lapsed
-    assert shard.presence.store.due().gateway_ids == []
+    assert shard.store.due().gateway_ids == []
     assert not gateways.heartbeat(GATEWAY).lapsed
 
 
@@ -50,7 +50,7 @@ def test_heartbeat_moves_the_deadlines_and_the_status(shard):
     assert int(status["updated_at"]) == online.timestamp
     assert TTL_MS - 5000 < shard.hash_ttl("ann") <= TTL_MS
     assert shard.client.pttl(shard.keys.user_connections("ann")) > TTL_MS
-    assert shard.outbox() == [online]
+    assert shard.transitions() == [online]
 
 
 def test_heartbeat_counts_from_when_it_came(shard):
@@ -101,7 +101,7 @@ def test_heartbeat_rebuilds_an_expired_status(shard):
     assert int(rebuilt["updated_at"]) >= online.timestamp
     assert int(rebuilt["last_seen"]) >= online.timestamp
     assert 0 < shard.hash_ttl("ann") <= TTL_MS
-    assert len(shard.outbox()) == 1
+    assert len(shard.transitions()) == 1
 
 
 def test_user_taken_out_of_the_online_set_is_registered_anew(shard):
@@ -127,11 +127,11 @@ def test_status_of_who_is_registered_anew_lives_as_long_as_the_other_device(shar
 
 def test_gone_are_named_over_several_batches(shard):
     signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)]
-    shard.presence.store.connect(GATEWAY, signs[::2])
-    reply = shard.presence.gateways.heartbeat(GATEWAY, signs)
+    shard.store.connect(GATEWAY, signs[::2])
+    reply = shard.gateways.heartbeat(GATEWAY, signs)
     assert reply.lapsed
     assert reply.gone == signs[1::2]
-    assert not shard.presence.gateways.heartbeat(GATEWAY, signs).lapsed
+    assert not shard.gateways.heartbeat(GATEWAY, signs).lapsed
 
 
 # Reaping
@@ -140,7 +140,7 @@ def test_gone_are_named_over_several_batches(shard):
 def test_a_live_gateway_is_not_reaped(shard):
     shard.connect("ann")
     shard.heartbeat("ann")
-    assert shard.presence.gateways.reap(GATEWAY) == []
+    assert shard.gateways.reap(GATEWAY) == []
     assert shard.holds("ann")
     assert shard.heartbeat("ann")
     assert shard.expire("ann") == []
@@ -153,9 +153,9 @@ def test_a_dead_gateway_is_reaped_with_its_connections_only(shard):
     shard.connect("bob")
     shard.connect("bob", gateway=OTHER)
     shard.connect("cid", gateway=OTHER)
-    shard.presence.gateways.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.presence.mail.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
     shard.kill_gateway(GATEWAY)
-    assert sorted(shard.presence.gateways.reap(GATEWAY)) == ["ann", "bob"]
+    assert sorted(shard.gateways.reap(GATEWAY)) == ["ann", "bob"]
     assert [entry.user_id for entry in shard.expire("ann", "bob", "cid")] == ["ann"]
     assert set(shard.connections("bob")) == {f"{OTHER}:1"}
     assert shard.deadline("bob") == shard.connections("bob")[f"{OTHER}:1"]
@@ -172,7 +172,7 @@ def test_released_connections_keep_their_grace_through_reaping(shard):
     shard.connect("ann", 2)
     shard.release("ann", 1, grace_ms=GRACE_MS)
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
+    assert shard.gateways.reap(GATEWAY) == ["ann"]
     assert set(shard.connections("ann")) == {f"{GATEWAY}:1:released"}
     assert shard.deadline("ann") == shard.connections("ann")[f"{GATEWAY}:1:released"]
     assert shard.expire("ann") == []
@@ -182,19 +182,19 @@ def test_released_connections_keep_their_grace_through_reaping(shard):
 def test_reaping_twice_or_an_unknown_gateway(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
-    assert shard.presence.gateways.reap(GATEWAY) == []
-    assert shard.presence.gateways.reap("never:was") == []
-    assert shard.presence.store.due().gateway_ids == []
+    assert shard.gateways.reap(GATEWAY) == ["ann"]
+    assert shard.gateways.reap(GATEWAY) == []
+    assert shard.gateways.reap("never:was") == []
+    assert shard.store.due().gateway_ids == []
 
 
 def test_reaping_more_than_one_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 9)]
-    shard.presence.store.connect(
+    shard.store.connect(
         GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
     )
     shard.kill_gateway(GATEWAY)
-    assert sorted(shard.presence.gateways.reap(GATEWAY)) == sorted(users)
+    assert sorted(shard.gateways.reap(GATEWAY)) == sorted(users)
     assert len(shard.expire(*users)) == len(users)
 
 
@@ -203,10 +203,8 @@ def test_a_gateway_that_comes_back_registers_anew(shard):
     shard.heartbeat("ann")
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
-    shard.presence.gateways.reap(GATEWAY)
-    reply = shard.presence.gateways.heartbeat(
-        GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")]
-    )
+    shard.gateways.reap(GATEWAY)
+    reply = shard.gateways.heartbeat(GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")])
     assert reply.lapsed
     assert [sign.user_id for sign in reply.gone] == ["ann"]
     assert shard.connect("ann").transitions == []  # nobody expired it in between
@@ -219,7 +217,7 @@ def test_users_who_went_offline_before_are_reaped_without_a_trace(shard):
     shard.let_pass(TTL_MS + 1, "ann")
     shard.expire("ann")
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.gateways.reap(GATEWAY) == ["ann"]
+    assert shard.gateways.reap(GATEWAY) == ["ann"]
     assert shard.deadline("ann") is None
     assert shard.expire("ann") == []
 
@@ -227,10 +225,10 @@ def test_users_who_went_offline_before_are_reaped_without_a_trace(shard):
 def test_forget_leaves_nothing(shard):
     shard.connect("ann")
     shard.heartbeat("ann")
-    shard.presence.gateways.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.presence.mail.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
     shard.release("ann")
     shard.expire("ann")
-    shard.presence.gateways.forget(GATEWAY)
+    shard.gateways.forget(GATEWAY)
     assert not [key for key in shard.all_keys() if "gateway" in key]
 
 
@@ -238,42 +236,42 @@ def test_forget_leaves_nothing(shard):
 
 
 def test_holders(shard):
-    gateways = shard.presence.gateways
-    assert gateways.holders(["ann"]) == {}
+    gateways, mail = shard.gateways, shard.presence.mail
+    assert mail.holders(["ann"]) == {}
     for gateway in (GATEWAY, OTHER, "web.3:cc"):
         gateways.heartbeat(gateway)
     shard.connect("ann")
     shard.connect("ann", gateway=OTHER)
     shard.connect("bob", gateway=OTHER)
     asked = {"ann", "bob", "cid"}
-    assert gateways.holders(asked) == {GATEWAY: {"ann"}, OTHER: {"ann", "bob"}}
-    assert gateways.holders(iter(["cid"])) == {}
-    assert gateways.holders([]) == {}
+    assert mail.holders(asked) == {GATEWAY: {"ann"}, OTHER: {"ann", "bob"}}
+    assert mail.holders(iter(["cid"])) == {}
+    assert mail.holders([]) == {}
 
 
 def test_holders_counts_gateways_that_are_merely_stalled(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.gateways.holders(["ann"]) == {GATEWAY: {"ann"}}
+    assert shard.presence.mail.holders(["ann"]) == {GATEWAY: {"ann"}}
 
 
 def test_holders_knows_gateways_that_came_or_went_since_the_last_time(shard):
-    holders = shard.presence.gateways.holders
+    holders = shard.presence.mail.holders
     shard.heartbeat("ann")
     shard.connect("ann")
     assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}}
     shard.heartbeat("bob", gateway=OTHER)
     shard.connect("bob", gateway=OTHER)
     assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}, OTHER: {"bob"}}
-    shard.presence.gateways.forget(GATEWAY)
+    shard.gateways.forget(GATEWAY)
     assert holders(["ann", "bob"]) == {OTHER: {"bob"}}
 
 
 def test_holders_of_more_than_one_lookup(shard):
     users = [f"u{number}" for number in range(25_001)]
     shard.client.sadd(shard.keys.gateway_users(GATEWAY), *users[::1000])
-    shard.presence.gateways.heartbeat(GATEWAY)
-    assert shard.presence.gateways.holders(users) == {GATEWAY: set(users[::1000])}
+    shard.gateways.heartbeat(GATEWAY)
+    assert shard.presence.mail.holders(users) == {GATEWAY: set(users[::1000])}
 
 
 def message(user: str) -> GatewayMessage:
@@ -283,22 +281,22 @@ def message(user: str) -> GatewayMessage:
 
 
 def test_messages_are_read_in_order_from_the_last_id(shard):
-    gateways = shard.presence.gateways
-    gateways.publish({})
+    mail = shard.presence.mail
+    mail.publish({})
     assert shard.all_keys() == set()
-    gateways.publish({GATEWAY: message("a"), OTHER: message("b")})
-    gateways.publish({GATEWAY: message("c")})
-    ((first_id, first), (second_id, second)) = gateways.read(GATEWAY, "0", 10)
+    mail.publish({GATEWAY: message("a"), OTHER: message("b")})
+    mail.publish({GATEWAY: message("c")})
+    ((first_id, first), (second_id, second)) = mail.read(GATEWAY, "0", 10)
     assert (first, second) == (message("a"), message("c"))
-    assert [data for _, data in gateways.read(GATEWAY, first_id, 10)] == [second]
-    assert gateways.read(GATEWAY, second_id, 10) == []
-    assert [data for _, data in gateways.read(OTHER, "0", 10)] == [message("b")]
-    assert len(gateways.read(GATEWAY, "0", 10, most=1)) == 1
+    assert [data for _, data in mail.read(GATEWAY, first_id, 10)] == [second]
+    assert mail.read(GATEWAY, second_id, 10) == []
+    assert [data for _, data in mail.read(OTHER, "0", 10)] == [message("b")]
+    assert len(mail.read(GATEWAY, "0", 10, most=1)) == 1
 
 
 def test_reading_waits_no_longer_than_asked(shard):
     started = time.monotonic()
-    assert shard.presence.gateways.read(GATEWAY, "0", 60) == []
+    assert shard.presence.mail.read(GATEWAY, "0", 60) == []
     assert 0.05 <= time.monotonic() - started < 2
 
 
@@ -308,6 +306,6 @@ def test_streams_are_trimmed_and_expire(shard):
         for _ in range(STREAM_MOST + 500):
             pipe.xadd(stream, {"m": ""})
         pipe.execute()
-    shard.presence.gateways.publish({GATEWAY: message("a")})
+    shard.presence.mail.publish({GATEWAY: message("a")})
     assert shard.client.xlen(stream) <= STREAM_MOST + 100  # trimmed by whole nodes
     assert STREAM_TTL_MS - 5000 < shard.client.pttl(stream) <= STREAM_TTL_MS

@@ -131,7 +131,7 @@ class PresenceMachine(SideBySide):
     @rule(who=st.lists(users, min_size=1, max_size=4))
     def expire(self, who):
         self.model.expire(who)
-        reply = self.presence.store.expire(who)
+        reply = self.store.expire(who)
         assert reply.transitions == self.model.made
         self.finish(reply.must_kick)
 
@@ -139,14 +139,14 @@ class PresenceMachine(SideBySide):
     def reap(self, name, past):
         gateway = self.gateway(name, past)
         expected = self.model.reap(gateway)
-        assert set(self.presence.gateways.reap(gateway)) == expected
+        assert set(self.gateways.reap(gateway)) == expected
 
     @rule()
     def sweep(self):
         self.model.sweep()
-        store, must_kick = self.presence.store, False
+        store, must_kick = self.store, False
         for gateway in store.due().gateway_ids:
-            self.presence.gateways.reap(gateway)
+            self.gateways.reap(gateway)
         while user_ids := store.due(most=2).user_ids:
             must_kick |= store.expire(user_ids).must_kick
         self.finish(must_kick)
@@ -160,19 +160,19 @@ class PresenceMachine(SideBySide):
 
     @rule(token=tokens)
     def a_drainer_holds(self, token):
-        holds = self.presence.outbox.drain(token) is not None
+        holds = self.outbox.drain(token) is not None
         assert holds == self.model.hold(token)
 
     @rule(token=tokens, unfinished=st.booleans())
     def a_drainer_leaves(self, token, unfinished):
-        is_empty = unfinished or self.presence.outbox.length() == 0
+        is_empty = unfinished or self.outbox.length() == 0
         expected = self.model.leave(token, is_empty=is_empty)
-        assert self.presence.outbox.leave(token, unfinished=unfinished) == expected
+        assert self.outbox.leave(token, unfinished=unfinished) == expected
 
     @rule(token=tokens)
     def the_outbox_is_drained(self, token):
         # What was published is acknowledged, whoever drains meanwhile.
-        outbox = self.presence.outbox
+        outbox = self.outbox
         holds = outbox.drain(token, outbox.read(1000, 1)) is not None
         assert holds == self.model.hold(token)
         assert outbox.length() == 0

@@ -19,7 +19,7 @@ def flip(shard: Shard, user: str = "ann") -> bool:
     """Online and offline again; whether either call asked for a drain."""
     kicks = [shard.connect(user).must_kick]
     shard.release(user)
-    kicks.append(shard.presence.store.expire([user]).must_kick)
+    kicks.append(shard.store.expire([user]).must_kick)
     return any(kicks)
 
 
@@ -45,20 +45,20 @@ def test_expire_asks_for_a_drain_too(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
     shard.release("ann")
-    assert shard.presence.store.expire(["ann"]).must_kick
+    assert shard.store.expire(["ann"]).must_kick
 
 
 def test_no_transition_no_kick(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
     assert not shard.connect("ann").must_kick
-    assert not shard.presence.store.expire(["ann"]).must_kick
+    assert not shard.store.expire(["ann"]).must_kick
     assert not shard.client.exists(shard.keys.drainer)
 
 
 def test_no_kick_while_a_drainer_works(shard):
     shard.connect("ann")
-    assert shard.presence.outbox.drain("me") is not None
+    assert shard.outbox.drain("me") is not None
     assert not shard.connect("bob").must_kick
 
 
@@ -66,7 +66,7 @@ def test_no_kick_while_a_drainer_works(shard):
 
 
 def test_one_drainer_at_a_time(shard):
-    outbox = shard.presence.outbox
+    outbox = shard.outbox
     assert outbox.drain("me") is not None
     assert LEASE_MS - 1000 < shard.client.pttl(shard.keys.drainer) <= LEASE_MS
     assert outbox.drain("you") is None
@@ -77,18 +77,18 @@ def test_one_drainer_at_a_time(shard):
 
 def test_a_request_is_not_a_drainer(shard):
     shard.connect("ann")
-    assert shard.presence.outbox.drain("me") is not None
+    assert shard.outbox.drain("me") is not None
 
 
 def test_holding_again_prolongs_the_lease(shard):
-    shard.presence.outbox.drain("me")
+    shard.outbox.drain("me")
     shard.client.pexpire(shard.keys.drainer, 1000)
-    shard.presence.outbox.drain("me")
+    shard.outbox.drain("me")
     assert shard.client.pttl(shard.keys.drainer) > LEASE_MS - 1000
 
 
 def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
-    outbox = shard.presence.outbox
+    outbox = shard.outbox
     outbox.drain("dead")
     shard.connect("ann")
     shard.client.pexpire(shard.keys.drainer, 1)
@@ -99,7 +99,7 @@ def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
 
 
 def test_leaving_what_is_not_empty(shard):
-    outbox = shard.presence.outbox
+    outbox = shard.outbox
     outbox.drain("me")
     shard.connect("ann")
     assert not outbox.leave("me")
@@ -109,7 +109,7 @@ def test_leaving_what_is_not_empty(shard):
 
 
 def test_who_lost_the_lease_takes_it_from_nobody(shard):
-    outbox = shard.presence.outbox
+    outbox = shard.outbox
     outbox.drain("late")
     shard.client.delete(shard.keys.drainer)
     outbox.drain("next")
@@ -123,12 +123,12 @@ def test_who_lost_the_lease_takes_it_from_nobody(shard):
 
 
 def test_entries_stay_until_they_are_acknowledged(shard):
-    outbox = shard.presence.outbox
+    outbox = shard.outbox
     flip(shard)
     assert outbox.length() == 2
     first = outbox.read(10, 1)
     assert outbox.read(10, 1) == first
-    assert [entry.transition for entry in first] == shard.outbox()
+    assert [entry.transition for entry in first] == shard.transitions()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
     assert outbox.drain("me") == first
     assert outbox.drain("me", most=1) == first[:1]
@@ -143,14 +143,14 @@ def test_entries_stay_until_they_are_acknowledged(shard):
 def test_reading_takes_the_oldest_first_and_no_more_than_asked(shard):
     for number in range(5):
         shard.connect(f"u{number}")
-    entries = shard.presence.outbox.read(3, 1)
+    entries = shard.outbox.read(3, 1)
     assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
 def test_reading_waits_no_longer_than_asked(shard, wait_ms):
     started = time.monotonic()
-    assert shard.presence.outbox.read(10, wait_ms) == []
+    assert shard.outbox.read(10, wait_ms) == []
     assert time.monotonic() - started < 2
 
 
@@ -158,9 +158,7 @@ def test_reading_wakes_up_for_the_first_entry(shard):
     found: list[Transition] = []
 
     def read() -> None:
-        found.extend(
-            entry.transition for entry in shard.presence.outbox.read(10, 20_000)
-        )
+        found.extend(entry.transition for entry in shard.outbox.read(10, 20_000))
 
     reader = threading.Thread(target=read)
     reader.start()
@@ -194,7 +192,7 @@ class Drainers:
 
     def _run(self) -> None:
         client = redis.Redis.from_url(self._url, decode_responses=True)
-        outbox = Shard.open(client, self._prefix).presence.outbox
+        outbox = Shard.open(client, self._prefix).outbox
         token = str(threading.get_ident())
         while self._kicks.acquire(timeout=0.2) or not self._ended.is_set():
             self._drain(outbox, token)
@@ -217,7 +215,7 @@ def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_serv
         for _ in range(60):
             drainers.kick(own.connect(user).must_kick)
             own.release(user)
-            drainers.kick(own.presence.store.expire([user]).must_kick)
+            drainers.kick(own.store.expire([user]).must_kick)
         client.close()
 
     users = ("u0", "u1", "u2")
@@ -228,7 +226,7 @@ def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_serv
         thread.join()
     drainers.finish()
 
-    assert shard.presence.outbox.length() == 0
+    assert shard.outbox.length() == 0
     assert len(drainers.drained) == 3 * 60 * 2
     for user in users:
         own = [entry for entry in drainers.drained if entry.user_id == user]

@@ -73,7 +73,7 @@ def hammer(shard: Shard, number: int) -> None:
         elif action == 4:
             shard.expire(*USERS)
         else:
-            shard.expire(*shard.presence.store.due().user_ids)
+            shard.expire(*shard.store.due().user_ids)
 
 
 def test_invariants_under_fire(shard, redis_server):
@@ -86,13 +86,13 @@ def test_invariants_under_fire(shard, redis_server):
         assert shard.is_online(user) or not live
     assert shard.is_online("live")
     ends = {user: shard.is_online(user) for user in USERS}
-    check_outbox(shard.outbox(), {**ends, "live": True})
+    check_outbox(shard.transitions(), {**ends, "live": True})
 
     time.sleep(2 * TTL)
     assert {one.user_id for one in shard.expire(*USERS)} == {
         user for user, is_online in ends.items() if is_online
     }
-    check_outbox(shard.outbox(), dict.fromkeys(USERS, False))
+    check_outbox(shard.transitions(), dict.fromkeys(USERS, False))
     for user in USERS:
         assert shard.connections(user) == {}
         assert shard.deadline(user) is None
@@ -104,7 +104,9 @@ def test_many_sweeps_at_once_are_one_transition(shard, redis_server):
         shard.connect(user)
         shard.release(user)
     run(redis_server.url, shard.keys.prefix, lambda own, _: own.expire(*users), 4)
-    offline = [entry.user_id for entry in shard.outbox() if entry.status == "offline"]
+    offline = [
+        entry.user_id for entry in shard.transitions() if entry.status == "offline"
+    ]
     assert sorted(offline) == sorted(users)
 
 
@@ -128,7 +130,7 @@ def test_a_user_who_comes_back_is_never_left_offline(shard, redis_server):
 
     run(redis_server.url, shard.keys.prefix, work, 3)
     shard.expire("ann")
-    check_outbox(shard.outbox(), {"ann": False})
+    check_outbox(shard.transitions(), {"ann": False})
 
 
 def test_reaping_while_the_gateway_comes_back(shard, redis_server):
@@ -139,18 +141,18 @@ def test_reaping_while_the_gateway_comes_back(shard, redis_server):
         for _ in range(30):
             if number == 0:
                 shard.kill_gateway("w:1")
-                lapsed = shard.presence.gateways.heartbeat("w:1").lapsed
+                lapsed = shard.gateways.heartbeat("w:1").lapsed
                 for user in users:
                     if lapsed or not shard.heartbeat(user, gateway="w:1"):
                         shard.connect(user, gateway="w:1")
             else:
-                own.expire(*own.presence.gateways.reap("w:1"))
+                own.expire(*own.gateways.reap("w:1"))
 
     run(redis_server.url, shard.keys.prefix, work, 3)
-    signs_lapsed = shard.presence.gateways.heartbeat("w:1").lapsed
+    signs_lapsed = shard.gateways.heartbeat("w:1").lapsed
     for user in users:
         if signs_lapsed or not shard.heartbeat(user, gateway="w:1"):
             shard.connect(user, gateway="w:1")
-    assert all(shard.presence.store.online(users).values())
+    assert all(shard.presence.online(users).values())
     assert all(shard.holds(user, "w:1") for user in users)
-    check_outbox(shard.outbox(), dict.fromkeys(users, True))
+    check_outbox(shard.transitions(), dict.fromkeys(users, True))

@@ -14,12 +14,12 @@ pytestmark = pytest.mark.integration
 
 
 def status(shard, user):
-    (found,) = shard.presence.store.statuses([user])
+    (found,) = shard.presence.statuses([user])
     return found
 
 
 def test_nothing_lost_is_no_new_epoch(shard):
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     shard.connect("ann")
     first = gateways.heartbeat(GATEWAY)
     second = gateways.heartbeat(GATEWAY, last_deadline=first.deadline)
@@ -34,7 +34,7 @@ def test_nothing_lost_is_no_new_epoch(shard):
 def test_an_empty_redis_is_noticed_and_beats_what_was_announced_before(shard):
     # Found by `make chaos`: a user went offline while Redis was emptied. The snapshot
     # said offline since 0, the client knew of online since later, and kept that.
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     (announced,) = shard.connect("ann").transitions
     deadline = gateways.heartbeat(GATEWAY).deadline
     shard.remove()
@@ -48,7 +48,7 @@ def test_an_empty_redis_is_noticed_and_beats_what_was_announced_before(shard):
 def test_an_older_state_is_noticed_and_beats_what_was_announced_since(shard):
     # Found by `make chaos`: offline was announced, then Redis came back with a state in
     # which she was online, and she did come back: no transition, and no newer time.
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     shard.connect("ann")
     old = gateways.heartbeat(GATEWAY)
     kept = shard.client.dump(shard.keys.user_status("ann"))
@@ -69,7 +69,7 @@ def test_an_older_state_is_noticed_and_beats_what_was_announced_since(shard):
 def test_after_a_loss_the_gateway_holds_only_whom_it_registers(shard):
     # Found by `make chaos`: an old state has users of the gateway who have left it
     # since, and nothing ever took them out.
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     deadline = gateways.heartbeat(GATEWAY).deadline
     shard.connect("ann")
     shard.connect("bob")
@@ -78,12 +78,12 @@ def test_after_a_loss_the_gateway_holds_only_whom_it_registers(shard):
     assert gateways.heartbeat(GATEWAY, last_deadline=deadline).lapsed
     assert not shard.holds("ann")
     shard.connect("bob")
-    assert gateways.holders(["ann", "bob"]) == {GATEWAY: {"bob"}}
+    assert shard.presence.mail.holders(["ann", "bob"]) == {GATEWAY: {"bob"}}
     assert shard.holds("cid", OTHER)
 
 
 def test_a_lost_answer_may_have_been_a_lapse(shard):
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     gateways.heartbeat(GATEWAY)
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
@@ -95,9 +95,9 @@ def test_a_lost_answer_may_have_been_a_lapse(shard):
 
 
 def test_the_batches_of_one_heartbeat_follow_each_other(shard):
-    gateways = shard.presence.gateways
+    gateways = shard.gateways
     signs = [SignOfLife(f"u{number}", f"{GATEWAY}:{number}") for number in range(1200)]
-    shard.presence.store.connect(GATEWAY, signs)
+    shard.store.connect(GATEWAY, signs)
     first = gateways.heartbeat(GATEWAY, signs)
     second = gateways.heartbeat(GATEWAY, signs, first.deadline)
     assert not second.lapsed

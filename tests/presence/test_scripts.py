@@ -25,7 +25,7 @@ SCRIPTS = sorted(
 
 def whole_life(shard: Shard) -> None:
     """Every operation of every part, each of them with something to do."""
-    store, gateways = shard.presence.store, shard.presence.gateways
+    store, gateways = shard.store, shard.gateways
     for gateway in (GATEWAY, OTHER):
         shard.heartbeat("ann", gateway=gateway)
         shard.connect("ann", gateway=gateway)
@@ -46,12 +46,15 @@ def whole_life(shard: Shard) -> None:
     store.hold_sweeps(0)
     gateways.heartbeat(OTHER, last_deadline=shard.now() + 10**9)  # a new epoch
     gateways.reap(GATEWAY)
-    store.statuses(["ann", "bob", "cid"])
-    store.online(["ann", "bob", "cid"])
-    gateways.holders(["ann", "bob"])
-    gateways.publish({OTHER: GatewayMessage(snapshots=("ann",))})
-    gateways.read(OTHER, "0", 1)
-    outbox = shard.presence.outbox
+    presence, mail = shard.presence, shard.presence.mail
+    presence.statuses(["ann", "bob", "cid"])
+    presence.online(["ann", "bob", "cid"])
+    presence.ping()
+    mail.holders(["ann", "bob"])
+    mail.gateway_ids()
+    mail.publish({OTHER: GatewayMessage(snapshots=("ann",))})
+    mail.read(OTHER, "0", 1)
+    outbox = shard.outbox
     outbox.drain("token")
     outbox.leave("token", outbox.read(1, 1))
     outbox.drain("token", outbox.read(100, 1))
@@ -125,7 +128,7 @@ def test_scripts_touch_only_their_keys(redis_server, prefix):
 def test_shards_do_not_see_each_other(client):
     one, two = Shard.open(client), Shard.open(client)
     one.connect("ann")
-    assert two.presence.store.online(["ann"]) == {"ann": False}
+    assert two.presence.online(["ann"]) == {"ann": False}
     assert two.connect("ann").transitions
     one.release("ann")
     one.expire("ann")
@@ -156,7 +159,7 @@ def test_scripts_are_loaded_again_after_the_server_forgot_them(shard):
     assert shard.connect("bob").transitions
     shard.client.script_flush()
     whole_life(shard)
-    assert len(shard.outbox()) == 0
+    assert len(shard.transitions()) == 0
 
 
 @pytest.mark.integration
@@ -164,19 +167,20 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
     shard.connect("u1100")
     shard.client.script_flush()
     users = [f"u{number}" for number in range(1200)]
-    found = shard.presence.store.statuses(users)
+    found = shard.presence.statuses(users)
     assert [status.user_id for status in found if status.online] == ["u1100"]
     shard.client.script_flush()
     left = [Departure("u1100", f"{GATEWAY}:1", 0)]
-    assert shard.presence.store.release_and_expire(GATEWAY, left, ["u1100"]).transitions
+    assert shard.store.release_and_expire(GATEWAY, left, ["u1100"]).transitions
 
 
 # A server that is away
 
 
 def operations(shard: Shard) -> dict[str, object]:
-    store, gateways = shard.presence.store, shard.presence.gateways
-    outbox, tickets = shard.presence.outbox, shard.presence.tickets
+    store, gateways = shard.store, shard.gateways
+    outbox, tickets = shard.outbox, shard.presence.tickets
+    presence, mail = shard.presence, shard.presence.mail
     sign = SignOfLife("ann", f"{GATEWAY}:1")
     entry = OutboxEntry("1-1", Transition("ann", "online", 1))
     return {
@@ -186,13 +190,14 @@ def operations(shard: Shard) -> dict[str, object]:
         "due": store.due,
         "survey": lambda: store.survey(1),
         "hold_sweeps": lambda: store.hold_sweeps(1),
-        "statuses": lambda: store.statuses(["ann"]),
-        "online": lambda: store.online(["ann"]),
-        "ping": store.ping,
+        "statuses": lambda: presence.statuses(["ann"]),
+        "online": lambda: presence.online(["ann"]),
+        "ping": presence.ping,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
-        "holders": lambda: gateways.holders(["ann"]),
-        "publish": lambda: gateways.publish({GATEWAY: GatewayMessage()}),
-        "read": lambda: gateways.read(GATEWAY, "0", 1),
+        "holders": lambda: mail.holders(["ann"]),
+        "gateway_ids": mail.gateway_ids,
+        "publish": lambda: mail.publish({GATEWAY: GatewayMessage()}),
+        "read": lambda: mail.read(GATEWAY, "0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
         "drain": lambda: outbox.drain("t", [entry]),
@@ -235,7 +240,7 @@ def test_a_server_that_dies_and_comes_back_empty():
         (again,) = shard.connect("ann").transitions
         assert again.timestamp > first.timestamp
         assert shard.heartbeat("ann")
-        assert shard.presence.store.online(["ann"]) == {"ann": True}
+        assert shard.presence.online(["ann"]) == {"ann": True}
     finally:
         client.close()
         server.close()

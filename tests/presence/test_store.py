@@ -23,7 +23,7 @@ def test_first_connection_makes_online(shard):
     assert reply.must_kick
     assert not reply.refused
     assert shard.is_online("ann")
-    assert shard.outbox() == [transition]
+    assert shard.transitions() == [transition]
     assert shard.hash("ann") == {
         "status": "online",
         "last_seen": str(transition.timestamp),
@@ -62,7 +62,7 @@ def test_second_device_is_no_transition(shard):
     second = shard.connect("ann", 2, gateway=OTHER)
     assert second.transitions == []
     assert not second.must_kick
-    assert shard.outbox() == first.transitions
+    assert shard.transitions() == first.transitions
     assert set(shard.connections("ann")) == {f"{GATEWAY}:1", f"{OTHER}:2"}
     assert shard.holds("ann", GATEWAY)
     assert shard.holds("ann", OTHER)
@@ -78,7 +78,7 @@ def test_connect_may_be_repeated(shard):
 
 def test_transitions_of_one_batch_come_in_its_order(shard):
     signs = [SignOfLife(f"u{number}", f"{GATEWAY}:{number}") for number in range(5)]
-    reply = shard.presence.store.connect(GATEWAY, [*signs, signs[0]])
+    reply = shard.store.connect(GATEWAY, [*signs, signs[0]])
     assert [transition.user_id for transition in reply.transitions] == [
         "u0",
         "u1",
@@ -86,22 +86,22 @@ def test_transitions_of_one_batch_come_in_its_order(shard):
         "u3",
         "u4",
     ]
-    assert shard.outbox() == reply.transitions
+    assert shard.transitions() == reply.transitions
 
 
 def test_more_than_one_script_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 7)]
     signs = [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
-    reply = shard.presence.store.connect(GATEWAY, signs)
+    reply = shard.store.connect(GATEWAY, signs)
     assert [transition.user_id for transition in reply.transitions] == users
     assert reply.must_kick
     assert shard.client.scard(shard.keys.online_users) == len(users)
     assert shard.client.scard(shard.keys.gateway_users(GATEWAY)) == len(users)
-    assert shard.outbox() == reply.transitions
+    assert shard.transitions() == reply.transitions
 
 
 def test_nothing_to_connect(shard):
-    reply = shard.presence.store.connect(GATEWAY, [])
+    reply = shard.store.connect(GATEWAY, [])
     assert reply.transitions == []
     assert not reply.must_kick
     assert shard.all_keys() == set()
@@ -113,7 +113,7 @@ def test_nothing_to_connect(shard):
 def test_user_ids_are_opaque(shard, user):
     (transition,) = shard.connect(user).transitions
     assert transition.user_id == user
-    assert shard.presence.store.online([user]) == {user: True}
+    assert shard.presence.online([user]) == {user: True}
     shard.release(user)
     assert [transition.user_id for transition in shard.expire(user)] == [user]
 
@@ -201,7 +201,7 @@ def test_timestamps_strictly_increase_within_a_millisecond(shard):
         shard.connect("ann")
         shard.release("ann")
         shard.expire("ann")
-    entries = shard.outbox()
+    entries = shard.transitions()
     assert len(entries) == 80
     assert [entry.status for entry in entries] == ["online", "offline"] * 40
     times = [entry.timestamp for entry in entries]
@@ -260,7 +260,7 @@ def test_statuses_of_all_kinds_of_users_in_order(shard):
     shard.connect("lost")
     shard.client.delete(shard.keys.user_status("lost"))
     last_seen = int(shard.hash("off")["last_seen"])
-    assert shard.presence.store.statuses(["off", "never", "on", "lost", "on"]) == [
+    assert shard.presence.statuses(["off", "never", "on", "lost", "on"]) == [
         UserStatus(
             "off", online=False, updated_at=offline.timestamp, last_seen=last_seen
         ),
@@ -279,20 +279,20 @@ def test_statuses_of_all_kinds_of_users_in_order(shard):
 def test_reading_any_number_of_users(shard, count):
     users = [f"u{number}" for number in range(count)]
     online = users[::3]
-    shard.presence.store.connect(
+    shard.store.connect(
         GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in online]
     )
-    found = shard.presence.store.statuses(iter(users))
+    found = shard.presence.statuses(iter(users))
     assert [status.user_id for status in found] == users
     assert [status.user_id for status in found if status.online] == online
-    assert shard.presence.store.online(iter(users)) == {
+    assert shard.presence.online(iter(users)) == {
         user: user in online for user in users
     }
 
 
 @pytest.mark.parametrize("method", ["statuses", "online"])
 def test_reading_many_users_is_one_round_trip(shard, method, monkeypatch):
-    read = getattr(shard.presence.store, method)
+    read = getattr(shard.presence, method)
     read(["warm-up"])
     sent: list[object] = []
     real = redis.Connection.send_packed_command
@@ -309,10 +309,10 @@ def test_reading_many_users_is_one_round_trip(shard, method, monkeypatch):
 def test_reading_changes_nothing(shard):
     shard.connect("ann")
     before = shard.all_keys()
-    shard.presence.store.statuses(["ann", "bob"])
-    shard.presence.store.online(["ann", "bob"])
-    shard.presence.store.due()
-    shard.presence.store.ping()
+    shard.presence.statuses(["ann", "bob"])
+    shard.presence.online(["ann", "bob"])
+    shard.store.due()
+    shard.presence.ping()
     assert shard.all_keys() == before
 
 

@@ -1,0 +1,173 @@
+"""The way to the gateways: whom each of them holds, and what it is told.
+
+Whom a gateway holds is spread over the shards of its users. What it is told lies in one
+stream, in the shard of its own name, so that it has one place to read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.events import GatewayMessage
+from models.presence.errors import PresenceUnavailable
+from models.presence.keys import Keys, shard_number, split
+from models.presence.servers import Command, Servers
+from models.presence.store import batches
+
+STREAM_MOST = 10_000
+"""Messages kept for a gateway that does not read; each holds up to 500 events."""
+STREAM_TTL_MS = 300_000
+"""A gateway's stream expires that long after its last message."""
+LOOKUP_BATCH = 10_000
+"""Members asked for in one SMISMEMBER; some 2 ms of the server."""
+
+Asked = Mapping[int, Sequence[list[str]]]
+"""Users who are asked for: by shard, in lists of LOOKUP_BATCH."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """What shards said of gateways: which there are, and whom they hold."""
+
+    present: dict[int, list[str]]
+    held: dict[int, dict[str, set[str]]]
+    away: dict[int, PresenceUnavailable]
+
+
+class Mail:
+    """The mail of all gateways. Raises `PresenceUnavailable` like the store."""
+
+    def __init__(self, servers: Servers, keys: Sequence[Keys]) -> None:
+        self._servers = servers
+        self._keys = keys
+        self._last_ids: dict[int, list[str]] = {}
+
+    def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
+        """Which gateway holds which of `user_ids`; gateways that hold none are left
+        out. One round trip, whatever their number; one more after a gateway has come.
+        """
+        held, away = self.known_holders(user_ids)
+        for error in away.values():
+            raise error
+        return held
+
+    def known_holders(
+        self, user_ids: Iterable[str]
+    ) -> tuple[dict[str, set[str]], dict[int, PresenceUnavailable]]:
+        """As `holders`, and which shards do not answer: whom they hold is not known.
+
+        The gateways are those of the last time, and who they are now is asked in the
+        same breath: none that was there before this call is missed.
+        """
+        asked = {
+            shard: list(batches(ids, LOOKUP_BATCH))
+            for shard, ids in split(user_ids, len(self._keys)).items()
+        }
+        if not asked:
+            return {}, {}
+        told = self._ask(asked, self._last_ids)
+        new = {
+            shard: ids
+            for shard, present in told.present.items()
+            if (ids := [one for one in present if one not in told.held[shard]])
+        }
+        away = told.away
+        if new:
+            more = self._ask({shard: asked[shard] for shard in new}, new)
+            away = {**away, **more.away}
+            for shard, held in more.held.items():
+                told.held[shard] |= held
+        holders: dict[str, set[str]] = {}
+        for shard, present in told.present.items():
+            if shard in away:
+                continue
+            self._last_ids[shard] = present
+            for gateway_id in present:
+                if users := told.held[shard][gateway_id]:
+                    holders.setdefault(gateway_id, set()).update(users)
+        return holders, away
+
+    def _ask(self, asked: Asked, gateway_ids: Mapping[int, Sequence[str]]) -> _Told:
+        """Whom of `asked` each of `gateway_ids` holds, and all gateways there are."""
+        commands: dict[int, list[Command]] = {}
+        for shard, lists in asked.items():
+            keys = self._keys[shard]
+            commands[shard] = [
+                ("ZRANGE", keys.gateways, 0, -1),
+                *(
+                    ("SMISMEMBER", keys.gateway_users(gateway_id), *batch)
+                    for gateway_id in gateway_ids.get(shard, ())
+                    for batch in lists
+                ),
+            ]
+        answers = self._servers.gather(commands)
+        told = _Told({}, {}, answers.away)
+        for shard, (present, *replies) in answers.replies.items():
+            told.present[shard] = present
+            left = iter(replies)
+            told.held[shard] = {
+                gateway_id: {
+                    user_id
+                    for batch in asked[shard]
+                    for user_id, member in zip(batch, next(left), strict=True)
+                    if member
+                }
+                for gateway_id in gateway_ids.get(shard, ())
+            }
+        return told
+
+    def gateway_ids(self) -> set[str]:
+        """All gateways that any shard knows."""
+        commands: dict[int, list[Command]] = {
+            shard: [("ZRANGE", keys.gateways, 0, -1)]
+            for shard, keys in enumerate(self._keys)
+        }
+        replies = self._servers.gather(commands).whole()
+        return {gateway_id for (present,) in replies.values() for gateway_id in present}
+
+    def publish(self, messages: Mapping[str, GatewayMessage]) -> None:
+        """Append one message to the stream of each gateway, in one round trip."""
+        for error in self.publish_where_possible(messages).values():
+            raise error
+
+    def publish_where_possible(
+        self, messages: Mapping[str, GatewayMessage]
+    ) -> dict[int, PresenceUnavailable]:
+        """As `publish`, but says which shards did not answer: gateways whose stream is
+        there were not told."""
+        commands: dict[int, list[Command]] = {}
+        for gateway_id, message in messages.items():
+            shard, stream = self._stream(gateway_id)
+            encoded = message.encode()
+            commands.setdefault(shard, []).extend(
+                (
+                    # Trimmed by whole nodes, which costs next to nothing.
+                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", encoded),
+                    ("PEXPIRE", stream, STREAM_TTL_MS),
+                )
+            )
+        return self._servers.gather(commands).away if commands else {}
+
+    def read(
+        self, gateway_id: str, after: str, wait_ms: int, most: int = 100
+    ) -> list[tuple[str, GatewayMessage]]:
+        """Messages of `gateway_id` with an id greater than `after` ("0": all), with
+        their ids; waits up to `wait_ms` for the first one."""
+        shard, stream = self._stream(gateway_id)
+        reply: Any = self._servers.call(
+            shard,
+            lambda redis: redis.xread({stream: after}, count=most, block=wait_ms),
+        )
+        if not reply:
+            return []
+        ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
+        return [
+            (entry_id, GatewayMessage.decode(data["m"])) for entry_id, data in entries
+        ]
+
+    def _stream(self, gateway_id: str) -> tuple[int, str]:
+        """Where the messages for `gateway_id` lie: its home shard, and the key."""
+        shard = shard_number(gateway_id, len(self._keys))
+        return shard, self._keys[shard].gateway_events(gateway_id)

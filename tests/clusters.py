@@ -1,0 +1,159 @@
+"""Several real servers that belong together: a cluster, and a primary with replicas
+and sentinels."""
+
+from __future__ import annotations
+
+import redis
+
+from tests.servers import RedisServer, any_server_command, free_port
+from tests.system import wait_until
+
+SLOTS = 16384
+
+
+class Apart:
+    """One server for the state, another for Celery."""
+
+    def __init__(self) -> None:
+        self.state, self.broker = (RedisServer(any_server_command()) for _ in range(2))
+        self.url, self.broker_url = self.state.url, self.broker.url
+
+    def start(self) -> None:
+        """Start both."""
+        self.state.start()
+        self.broker.start()
+
+    def close(self) -> None:
+        """End both."""
+        self.state.close()
+        self.broker.close()
+
+
+class ClusterOfServers:
+    """A cluster of primaries without replicas, each with a third of the slots (or with
+    what their number makes of it). A node that dies takes its slots along until it is
+    started again; the others go on."""
+
+    def __init__(self, primaries: int = 3) -> None:
+        self.nodes = [
+            RedisServer(
+                any_server_command(),
+                *("--cluster-enabled", "yes", "--cluster-node-timeout", "2000"),
+                *("--cluster-port", str(free_port())),
+                *("--cluster-require-full-coverage", "no"),
+            )
+            for _ in range(primaries)
+        ]
+        self.broker = RedisServer(any_server_command())
+        self.broker_url = self.broker.url
+
+    @property
+    def url(self) -> str:
+        """What `REDIS_URL` takes: two of the nodes are enough."""
+        hosts = ",".join(f"127.0.0.1:{node.port}" for node in self.nodes[:2])
+        return f"redis+cluster://{hosts}"
+
+    def start(self) -> None:
+        """Start the nodes, make them one, and wait until they all know that."""
+        for node in (*self.nodes, self.broker):
+            node.start()
+        first, *others = [node.client() for node in self.nodes]
+        for number, client in enumerate((first, *others)):
+            each = SLOTS / len(self.nodes)
+            begin, end = round(each * number), round(each * (number + 1)) - 1
+            client.execute_command("CLUSTER", "ADDSLOTSRANGE", begin, end)
+            client.execute_command("CLUSTER", "SET-CONFIG-EPOCH", number + 1)
+        for node in self.nodes[1:]:
+            bus = node.option("--cluster-port")
+            first.execute_command("CLUSTER", "MEET", "127.0.0.1", node.port, bus)
+        for client in (first, *others):
+            wait_until(lambda client=client: self._is_whole(client), 20)
+            client.close()
+
+    def _is_whole(self, client: redis.Redis) -> bool:
+        info = client.execute_command("CLUSTER INFO")
+        return (
+            info["cluster_state"] == "ok"
+            and int(info["cluster_known_nodes"]) == len(self.nodes)
+            and int(info["cluster_slots_assigned"]) == SLOTS
+        )
+
+    def holder(self, key: str) -> RedisServer:
+        """The node that holds `key`."""
+        slot = redis.crc.key_slot(key.encode())
+        return self.nodes[int(slot // (SLOTS / len(self.nodes)))]
+
+    def move_slot_of(self, key: str, source: RedisServer, target: RedisServer) -> None:
+        """Move the slot of `key`, with all keys in it, from one node to another."""
+        slot = redis.crc.key_slot(key.encode())
+        with source.client() as here, target.client() as there:
+            ids = [one.execute_command("CLUSTER", "MYID") for one in (here, there)]
+            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
+            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
+            while keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
+                here.migrate("127.0.0.1", target.port, keys, 0, 5000)
+            for one in (there, here):
+                one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+
+    def close(self) -> None:
+        """End all nodes."""
+        for node in (*self.nodes, self.broker):
+            node.close()
+
+
+class Sentinels:
+    """A primary, a replica, and three sentinels of which two have to agree."""
+
+    group = "presence"
+
+    def __init__(self) -> None:
+        self.servers = [RedisServer(any_server_command()) for _ in range(2)]
+        self.sentinels = [
+            RedisServer(any_server_command(), "--sentinel") for _ in range(3)
+        ]
+        self.broker = self.servers[0]
+
+    @property
+    def broker_url(self) -> str:
+        """Celery asks the sentinels as well."""
+        return self.url
+
+    @property
+    def url(self) -> str:
+        """What `REDIS_URL` takes."""
+        hosts = ",".join(f"127.0.0.1:{one.port}" for one in self.sentinels)
+        return f"redis+sentinel://{hosts}/{self.group}"
+
+    def start(self) -> None:
+        """Start everything, and wait until a failover would succeed."""
+        primary, replica = self.servers
+        for server in self.servers:
+            server.start()
+        with replica.client() as client:
+            client.replicaof("127.0.0.1", primary.port)
+            wait_until(lambda: client.info("replication")["master_link_status"] == "up")
+        for sentinel in self.sentinels:
+            sentinel.start()
+            with sentinel.client() as client:
+                client.sentinel_monitor(self.group, "127.0.0.1", primary.port, 2)
+                client.sentinel_set(self.group, "down-after-milliseconds", 1000)
+                client.sentinel_set(self.group, "failover-timeout", 3000)
+        for sentinel in self.sentinels:
+            with sentinel.client() as client:
+                wait_until(lambda client=client: self._knows_all(client), 20)
+
+    def _knows_all(self, client: redis.Redis) -> bool:
+        state = client.sentinel_master(self.group)
+        return state["num-other-sentinels"] == 2 and state["num-slaves"] == 1
+
+    def primary(self) -> RedisServer:
+        """The server that the first sentinel calls primary."""
+        with self.sentinels[0].client() as client:
+            _, port = client.sentinel_get_master_addr_by_name(self.group)
+        (found,) = [one for one in self.servers if one.port == port]
+        return found
+
+    def close(self) -> None:
+        """End everything."""
+        for server in (*self.sentinels, *self.servers):
+            server.close()

@@ -1,0 +1,168 @@
+"""The state cut into shards: on one server, and on the nodes of a cluster."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from config import Settings
+from models.events import GatewayMessage
+from models.presence import Keys, Presence, PresenceUnavailable
+from models.presence.keys import shard_number, shard_prefixes, split
+from models.presence.store import Departure, SignOfLife
+from tests.clusters import ClusterOfServers
+from tests.presence.shard import GATEWAY, OTHER
+
+SHARDS = 8
+USERS = [f"u{number}" for number in range(1200)]
+
+
+def test_a_shard_has_a_prefix_and_one_shard_has_none():
+    assert shard_prefixes(1) == ("",)
+    assert shard_prefixes(3) == ("{p0}:", "{p1}:", "{p2}:")
+
+
+def test_users_keep_their_shard():
+    """Another hash would be another place for everybody."""
+    assert [shard_number(user, 1000) for user in ("ann", "bob", "é")] == [347, 104, 326]
+    assert {shard_number(user, 1) for user in USERS} == {0}
+
+
+def test_shards_are_about_equal():
+    shares = [len(users) for users in split(USERS, SHARDS).values()]
+    assert sum(shares) == len(USERS)
+    assert min(shares) > len(USERS) / SHARDS / 2
+
+
+def opened(url: str) -> Presence:
+    return Presence.open(
+        Settings.from_env(
+            {
+                "SECRET_KEY": "s" * 32,
+                "REDIS_URL": url,
+                "CELERY_BROKER_URL": "redis://unused",
+                "PRESENCE_SHARDS": str(SHARDS),
+            }
+        )
+    )
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[ClusterOfServers]:
+    cluster = ClusterOfServers()
+    cluster.start()
+    yield cluster
+    cluster.close()
+
+
+@pytest.fixture(params=["one server", "cluster"])
+def presence(request: pytest.FixtureRequest) -> Presence:
+    """An empty state with the users in all shards, half of them at each gateway."""
+    if request.param == "cluster":
+        cluster = request.getfixturevalue("cluster")
+        url, clients = cluster.url, [node.client() for node in cluster.nodes]
+    else:
+        url = request.getfixturevalue("valkey_url").removesuffix("/0") + "/9"
+        clients = [redis.Redis.from_url(url)]
+    for client in clients:
+        client.flushdb()  # no other test uses this database
+        client.script_flush()
+        client.close()
+    presence = opened(url)
+    for number, users in split(USERS, SHARDS).items():
+        shard = presence.shards[number]
+        for gateway in (GATEWAY, OTHER):
+            shard.gateways.heartbeat(gateway)
+            here = [
+                user for user in users if (user in at(GATEWAY)) == (gateway == GATEWAY)
+            ]
+            signs = [SignOfLife(user, f"{gateway}:{user}") for user in here]
+            assert len(shard.store.connect(gateway, signs).transitions) == len(here)
+    return presence
+
+
+def at(gateway: str) -> set[str]:
+    return set(USERS[::2]) if gateway == GATEWAY else set(USERS[1::2])
+
+
+@pytest.mark.integration
+def test_what_crosses_shards(presence):
+    asked = [*USERS, "nobody"]
+    assert [one.user_id for one in presence.statuses(iter(asked))] == asked
+    assert [one.online for one in presence.statuses(asked)] == [True] * 1200 + [False]
+    assert list(presence.online(asked)) == asked
+    assert not presence.online(asked)["nobody"]
+    mail = presence.mail
+    for _ in range(2):  # the second time the gateways are known
+        assert mail.holders(asked) == {GATEWAY: at(GATEWAY), OTHER: at(OTHER)}
+    assert mail.holders(["u0"]) == {GATEWAY: {"u0"}}
+    assert mail.gateway_ids() == {GATEWAY, OTHER}
+    told = {one: GatewayMessage(snapshots=(one,)) for one in (GATEWAY, OTHER)}
+    mail.publish(told)
+    for gateway, message in told.items():
+        ((_, found),) = mail.read(gateway, "0", 10)
+        assert found == message
+    ticket = presence.tickets.issue("a token")
+    assert presence.tickets.take(ticket) == "a token"
+    presence.ping()
+
+
+@pytest.mark.integration
+def test_every_shard_lives_by_itself(presence):
+    shard = presence.shard_of("u0")
+    gone = Departure("u0", f"{GATEWAY}:u0", 0)
+    shard.store.release(GATEWAY, [gone])
+    (transition,) = shard.store.expire(["u0"]).transitions
+    assert transition.user_id == "u0"
+    assert [one.outbox.length() for one in presence.shards] == [
+        len(users) + (number == shard.number)
+        for number, users in sorted(split(USERS, SHARDS).items())
+    ]
+    assert presence.online(["u0", "u1"]) == {"u0": False, "u1": True}
+    shard.outbox.owe([1, 2])
+    shard.outbox.owe([2])
+    assert shard.outbox.owed() == {1, 2}
+    assert presence.shards[shard.number - 1].outbox.owed() == set()
+    shard.outbox.settle()
+    assert shard.outbox.owed() == set()
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("presence", ["cluster"], indirect=True)
+def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
+    """And what it held is known to be away, not taken for offline."""
+    stalled = cluster.nodes[0]
+    away = {n for n in range(SHARDS) if cluster.holder(f"{{p{n}}}:") is stalled}
+    assert away, "no shard lies on the first node"
+    there = {user for user in USERS if shard_number(user, SHARDS) not in away}
+    stalled.signal(signal.SIGSTOP)
+    try:
+        for _ in range(20):  # would take a hundred seconds if each waited for it
+            assert presence.known_statuses(USERS).keys() == there
+        held, missing = presence.mail.known_holders(USERS)
+        assert missing.keys() == away
+        assert set().union(*held.values()) == there
+        with pytest.raises(PresenceUnavailable):
+            presence.statuses(USERS)
+        presence.ping()
+    finally:
+        stalled.signal(signal.SIGCONT)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("presence", ["cluster"], indirect=True)
+def test_a_slot_that_moved_is_found(presence, cluster):
+    """A whole shard goes to another node, keys and all."""
+    source, key = cluster.holder("{p0}:"), Keys("{p0}:").online_users
+    target = next(node for node in cluster.nodes if node is not source)
+    here = split(USERS, SHARDS)[0]
+    cluster.move_slot_of(key, source, target)
+    try:
+        assert all(one.online for one in presence.statuses(here))
+        assert len(presence.shards[0].store.expire(here).transitions) == 0
+        assert presence.mail.holders(here)
+    finally:
+        cluster.move_slot_of(key, target, source)
