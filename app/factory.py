@@ -7,7 +7,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask_cors import CORS
 
 from app import cli, demo, errors
-from app.api import admin, health, presence
+from app.api import admin, health, metrics, presence
 from app.gateway import sockets
 from app.gateway.gateway import Gateway
 from app.services import EXTENSION, Services
@@ -46,6 +46,7 @@ def create_app(settings: Settings) -> Flask:
 
     errors.register(app)
     app.register_blueprint(health.blueprint)
+    app.register_blueprint(metrics.blueprint)
     app.register_blueprint(presence.blueprint)
     app.register_blueprint(admin.blueprint)
     sockets.register(app)

@@ -10,6 +10,9 @@ nothing is imported here that opens sockets.
 from __future__ import annotations
 
 import logging
+import os
+import shutil
+import tempfile
 from typing import Any
 
 import gevent
@@ -31,8 +34,30 @@ control_socket_disable = True
 errorlog = "-"
 loglevel = "info"
 
+FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+"""Where prometheus-client looks for the folder in which each worker keeps a file of its
+figures; any one of them answers /metrics for all."""
 WATCH_EVERY = 0.1
 """Seconds between two looks at whether the worker was told to stop."""
+
+
+def on_starting(_server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """In the master, before any worker: a folder for the figures of this run."""
+    os.environ[FIGURES] = tempfile.mkdtemp(prefix="greendot-figures-")
+
+
+def child_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
+    """In the master, after the end of a worker, however it came: what the worker had
+    open is not open any more. What it has counted stays counted."""
+    # Late, for the master must not import what opens sockets before it has to.
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_server: Any) -> None:  # noqa: ANN401
+    """At the end of the master."""
+    shutil.rmtree(os.environ[FIGURES], ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types

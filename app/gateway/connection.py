@@ -20,6 +20,7 @@ from wsproto.connection import Connection as WebSocketProtocol
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
+from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
 from app.gateway.outbound import Outbound
 from models import events
@@ -46,6 +47,8 @@ class News:
 
 class Owner(Protocol):
     """Who is told what happens on a connection: the gateway."""
+
+    counts: Counts
 
     def heartbeat(self, connection: Connection) -> None:
         """A heartbeat came."""
@@ -116,7 +119,7 @@ class Connection:
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
         self._known: Mapping[str, int] | None = None
-        self._outbound = Outbound(sock, max_queued_bytes)
+        self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
         self._close_bytes = 0
 
@@ -188,6 +191,7 @@ class Connection:
         if self._closing is not None:
             return
         self._closing = code
+        self._owner.counts.closes[str(int(code))] += 1
         self._owner.depart(self)
         self._outbound.end(close_frame(code, reason))
         gevent.spawn_later(CLOSE_WAIT, self._outbound.cut)
@@ -233,10 +237,12 @@ class Connection:
     def _answer_close(self, event: CloseConnection) -> None:
         """Send the client's own code back, as RFC 6455 wants it."""
         self._closing = CloseCode.NORMAL
+        self._owner.counts.closes[BY_CLIENT] += 1
         self._outbound.end(self._protocol.send(event.response()))
         self._outbound.wait(CLOSE_WAIT)
 
     def _handle(self, event: Event) -> None:
+        self._owner.counts.frames += 1
         if not self._is_within_rate():
             self.close(CloseCode.TOO_MANY, "too many frames")
         elif isinstance(event, Ping):

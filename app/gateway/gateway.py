@@ -22,8 +22,10 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.gateway.arrivals import Arrivals
 from app.gateway.connection import Connection
 from app.gateway.context import Context
+from app.gateway.counts import LOST, Counts
 from app.gateway.departures import Departures
 from app.gateway.drain import drain
+from app.gateway.figures import Figures
 from app.gateway.heartbeats import Heartbeats
 from app.gateway.hub import Hub
 from app.gateway.listener import Listener
@@ -55,9 +57,17 @@ class Gateway:
         self._numbers = itertools.count(1)
         self._kicked = Event()
         self._loops: list[gevent.Greenlet[..., None]] = []
-        self.hub = Hub()
+        self.counts = Counts()
+        self.hub = Hub(self.counts)
+        self.figures = Figures(self.hub, self.counts)
         self._context = context = Context(
-            self.id, settings, presence, self.hub, Trust(settings), self._kicked.set
+            self.id,
+            settings,
+            presence,
+            self.hub,
+            Trust(settings),
+            self.counts,
+            self._kicked.set,
         )
         self._departures = Departures(context)
         self._snapshots = Snapshots(context, sessions)
@@ -77,6 +87,7 @@ class Gateway:
             "listener": self._listener.step,
             "snapshots": self._snapshots.step,
             "kicks": self._kick,
+            "figures": self.figures.step,
         }
         self._loops = [spawn_loop(name, step) for name, step in steps.items()]
         try:
@@ -100,6 +111,7 @@ class Gateway:
             self._context.presence.gateways.forget(self.id)
         except PresenceUnavailable as error:
             log.warning("gateway %s leaves while Redis is away: %s", self.id, error)
+        self.figures.write()
         log.info("gateway %s is gone", self.id)
 
     # The life of a connection
@@ -117,10 +129,13 @@ class Gateway:
         try:
             connection.run()
         finally:
+            if not connection.is_closing:
+                self.counts.closes[LOST] += 1
             self.depart(connection)
 
     def heartbeat(self, connection: Connection) -> None:
         """A heartbeat came."""
+        self.counts.heartbeats += 1
         self._heartbeats.note(connection)
 
     def depart(self, connection: Connection) -> None:
@@ -141,6 +156,7 @@ class Gateway:
     def _resend_snapshots(self) -> None:
         """Redis had lost this gateway: events may be lost too. Once the others have
         registered anew as well, everybody gets a fresh picture."""
+        self.counts.lapses += 1
         self.hub.forget_news()
         delay = 2 * self._context.settings.flush_interval
         gevent.spawn_later(delay, lambda: self._snapshots.owe(self.hub.connections()))

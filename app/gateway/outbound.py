@@ -13,14 +13,25 @@ from contextlib import suppress
 
 import gevent
 
+from app.gateway.counts import Counts
+
 
 class Outbound:
     """What goes out on one socket, whole frames in order."""
 
-    __slots__ = ("_is_ending", "_most_bytes", "_queue", "_queued", "_socket", "_writer")
+    __slots__ = (
+        "_counts",
+        "_is_ending",
+        "_most_bytes",
+        "_queue",
+        "_queued",
+        "_socket",
+        "_writer",
+    )
 
-    def __init__(self, sock: socket.socket, most_bytes: int) -> None:
+    def __init__(self, sock: socket.socket, most_bytes: int, counts: Counts) -> None:
         self._socket = sock
+        self._counts = counts
         self._most_bytes = most_bytes
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -46,6 +57,7 @@ class Outbound:
         self._queued += len(data)
         if self._writer is None:
             self._writer = gevent.spawn(self._write_queue)
+            self._counts.queuing += 1
         return self._queued <= self._most_bytes
 
     def end(self, data: bytes) -> None:
@@ -96,3 +108,4 @@ class Outbound:
             self.cut()
         finally:
             self._writer = None
+            self._counts.queuing -= 1

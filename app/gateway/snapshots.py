@@ -77,6 +77,7 @@ class Snapshots:
         frames, known = self._read({connection.user_id for connection in open_ones})
         for connection in open_ones:
             connection.show(frames[connection.user_id], known)
+        self._context.counts.snapshots += len(open_ones)
         gevent.spawn_later(SETTLE_AFTER, _settle, open_ones)
 
     def _read(self, user_ids: set[str]) -> tuple[dict[str, bytes], dict[str, int]]:

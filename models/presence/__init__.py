@@ -13,6 +13,7 @@ from models.presence.errors import PresenceError, PresenceUnavailable
 from models.presence.gateways import GatewayStore
 from models.presence.keys import Keys
 from models.presence.outbox import Outbox
+from models.presence.overview import Overviews
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 
@@ -36,6 +37,7 @@ class Presence:
     outbox: Outbox
     gateways: GatewayStore
     tickets: Tickets
+    overviews: Overviews
 
     @classmethod
     def open(
@@ -63,4 +65,5 @@ class Presence:
                 gateway_ttl=settings.gateway_ttl,
             ),
             tickets=Tickets(client, keys),
+            overviews=Overviews(client, keys),
         )

@@ -218,12 +218,15 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Sweeps hold from `since` (ms); 0: no longer."""
-        with translated():
+        """Sweeps hold from `since` (ms), which is counted; 0: no longer."""
+        sweeps = self._keys.sweeps
+        with translated(), self._redis.pipeline(transaction=True) as pipe:
             if since:
-                self._redis.hset(self._keys.sweeps, "held_since", str(since))
+                pipe.hset(sweeps, "held_since", str(since))
+                pipe.hincrby(sweeps, "holds", 1)
             else:
-                self._redis.hdel(self._keys.sweeps, "held_since")
+                pipe.hdel(sweeps, "held_since")
+            pipe.execute()
 
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order, in one round trip.
