@@ -22,14 +22,14 @@ from config import settings_or_exit
 _settings = settings_or_exit()
 
 bind = f"0.0.0.0:{_settings.port}"
-worker_class = "gevent"
+worker_class = "app.web_worker.Worker"
 workers = _settings.web_concurrency
 worker_connections = _settings.worker_connections
 # Beyond what accept can take at once, a storm of clients waits here, not in retries.
 backlog = 4096
 # Drained sockets need CLOSE_WAIT to end; Heroku kills 30 s after SIGTERM.
 graceful_timeout = int(_settings.drain_window) + 5
-keepalive = 5
+keepalive = 5  # more than 0, which means: on. The worker class bounds it
 control_socket_disable = True
 errorlog = "-"
 loglevel = "info"

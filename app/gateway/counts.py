@@ -18,7 +18,7 @@ LOST = "lost"
 
 @dataclass(slots=True)
 class Counts:
-    """The numbers of one gateway process. All but `queuing` only grow."""
+    """The numbers of one gateway process. All but the last two only grow."""
 
     handshakes: int = 0
     """WebSocket handshakes answered, those refused afterwards included."""
@@ -36,3 +36,5 @@ class Counts:
     """Ends of connections: by close code, BY_CLIENT or LOST."""
     queuing: int = 0
     """Sockets that could not take all at once, now."""
+    queued_bytes: int = 0
+    """What waits for them."""

@@ -63,6 +63,12 @@ class Figures:
             registry=registry,
             multiprocess_mode="livesum",
         )
+        self._queued_bytes = Gauge(
+            "greendot_queued_bytes",
+            "What waits for them",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
         self._told = Counts()
         for code in (*map(str, map(int, CloseCode)), BY_CLIENT, LOST):
             self._closes.labels(code)  # a rate needs the 0 that came before the 1
@@ -84,6 +90,7 @@ class Figures:
             told.closes[code] = value
         self._connections.set(len(self._hub))
         self._queuing.set(counts.queuing)
+        self._queued_bytes.set(counts.queued_bytes)
 
     def collected(self) -> CollectorRegistry:
         """The figures of all gateways of this web server; of this one alone where

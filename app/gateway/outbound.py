@@ -54,7 +54,7 @@ class Outbound:
                 return True
             data = data[sent:]
         self._queue.append(data)
-        self._queued += len(data)
+        self._add(len(data))
         if self._writer is None:
             self._writer = gevent.spawn(self._write_queue)
             self._counts.queuing += 1
@@ -70,7 +70,7 @@ class Outbound:
             first = self._queue[0]
             self._queue.clear()
             self._queue.append(first)
-            self._queued = len(first)
+            self._add(len(first) - self._queued)
         self._is_ending = True
         self.write(data)
         if self._writer is None:
@@ -86,6 +86,11 @@ class Outbound:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
+    def _add(self, size: int) -> None:
+        """`size` bytes more are queued, or less."""
+        self._queued += size
+        self._counts.queued_bytes += size
+
     def _end(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
@@ -95,7 +100,7 @@ class Outbound:
             while self._queue:
                 data = self._queue[0]
                 sent = self._socket.send(data)
-                self._queued -= sent
+                self._add(-sent)
                 if sent == len(data):
                     self._queue.popleft()
                 else:
@@ -104,7 +109,7 @@ class Outbound:
                 self._end()
         except OSError:
             self._queue.clear()
-            self._queued = 0
+            self._add(-self._queued)
             self.cut()
         finally:
             self._writer = None
