@@ -27,6 +27,7 @@ from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
 
 READ_BYTES = 4096
+READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
 """Seconds that a client has to answer a close frame before its socket is cut."""
 MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
@@ -67,7 +68,6 @@ class Connection:
     __slots__ = (
         "_allowance",
         "_bad_frames",
-        "_close_bytes",
         "_closing",
         "_counted_at",
         "_early",
@@ -121,7 +121,6 @@ class Connection:
         self._known: Mapping[str, int] | None = None
         self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
-        self._close_bytes = 0
 
     @property
     def is_closing(self) -> bool:
@@ -204,17 +203,26 @@ class Connection:
 
     def run(self) -> None:
         """Serve the client until its socket ends."""
-        while data := self._receive():
+        while data := self._receive(READ_BYTES):
+            # It may have been closed while we waited: then nothing counts any more.
+            if self._closing is None and self._take(data):
+                return
             if self._closing is not None:
-                self._close_bytes += len(data)
-                if self._close_bytes > MOST_BYTES_WHILE_CLOSING:
-                    return
-            elif self._take(data):
+                self._read_to_the_end()
                 return
 
-    def _receive(self) -> bytes:
+    def _read_to_the_end(self) -> None:
+        """Read what a client sends after our close frame: unread, it would turn the end
+        into a reset, and the client might not see the frame."""
+        left = MOST_BYTES_WHILE_CLOSING
+        while left > 0 and (data := self._receive(READ_BYTES_WHILE_CLOSING)):
+            left -= len(data)
+            # Of a flood there is always more to read: it would keep all others waiting.
+            gevent.sleep(0)
+
+    def _receive(self, most: int) -> bytes:
         try:
-            return self._socket.recv(READ_BYTES)
+            return self._socket.recv(most)
         except OSError:
             return b""
 
