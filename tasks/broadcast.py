@@ -11,11 +11,13 @@ from __future__ import annotations
 import logging
 import secrets
 import time
+from collections.abc import Sequence
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 
 from models.presence import Presence, PresenceUnavailable
+from models.presence.outbox import OutboxEntry
 from tasks import fanout, resources
 from tasks.celery_app import celery
 
@@ -53,34 +55,35 @@ def drain(presence: Presence) -> bool:
     """
     token = secrets.token_hex(8)
     ends = time.monotonic() + TURN
-    finished = True
-    linger = 0  # what finds nothing at all to do is gone at once
-    while presence.outbox.hold(token):
-        finished = False
+    outbox = presence.outbox
+    published: list[OutboxEntry] = []
+    has_work = False  # what finds nothing at all to do is gone at once
+    while (entries := outbox.drain(token, published, BATCH)) is not None:
+        published = []
         try:
-            entries = presence.outbox.read(BATCH, linger)
+            if not entries and has_work:
+                entries = outbox.read(BATCH, LINGER_MS)
             if entries:
-                linger = LINGER_MS
+                has_work = True
                 with resources.sessions()() as session:
                     fanout.fan_out(
                         presence, session, [entry.transition for entry in entries]
                     )
-                presence.outbox.acknowledge(entries)
-            elif presence.outbox.leave(token):
-                finished = True
+                published = entries
+            elif outbox.leave(token):
+                return False
         except BaseException:
-            _leave(presence, token)
+            _leave(presence, token, published)
             raise
-        if finished or time.monotonic() >= ends:
-            break
-    if not finished:
-        _leave(presence, token)
-    return not finished
+        if time.monotonic() >= ends:
+            _leave(presence, token, published)
+            return True
+    return False
 
 
-def _leave(presence: Presence, token: str) -> None:
+def _leave(presence: Presence, token: str, published: Sequence[OutboxEntry]) -> None:
     try:
-        presence.outbox.leave(token, unfinished=True)
+        presence.outbox.leave(token, published, unfinished=True)
     except PresenceUnavailable:
         log.warning("the drainer's lease runs out by itself: Redis is away")
 

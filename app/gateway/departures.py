@@ -68,7 +68,8 @@ class Departures:
         self.expire()
 
     def release(self) -> None:
-        """Tell Redis of every end so far."""
+        """Tell Redis of every end so far. Who left without grace, and has no other
+        socket here, is expired with the same call."""
         while self._ended:
             batch = [
                 self._ended.popleft()
@@ -76,18 +77,38 @@ class Departures:
             ]
             now = time.monotonic()
             try:
-                self._store.release(
-                    self._context.gateway_id,
-                    [self._departure(ended, now) for ended in batch],
-                )
+                waiting = self._release(batch, now)
             except BaseException:
                 self._ended.extendleft(reversed(batch))
                 raise
             # Counted from the answer, so that it never comes before Redis's deadline.
             delay = time.monotonic() - now + CLOCK_SLACK
-            for ended in batch:
+            for ended in waiting:
                 due_at = max(now, ended.at + ended.grace) + delay
                 heapq.heappush(self._lapsing, (due_at, ended.user_id))
+
+    def _release(self, batch: list[_Ended], now: float) -> list[_Ended]:
+        """Tell Redis of the ends in `batch`. Returns those of whom it is still to be
+        seen whether they are offline."""
+        departures = [self._departure(ended, now) for ended in batch]
+        at_once = self._who_left(batch) if self._context.trust.is_given() else set()
+        if not at_once:
+            self._store.release(self._context.gateway_id, departures)
+            return batch
+        reply = self._store.release_and_expire(
+            self._context.gateway_id, departures, list(at_once)
+        )
+        if reply.must_kick:
+            self._context.kick()
+        return [ended for ended in batch if ended.user_id not in at_once]
+
+    def _who_left(self, batch: list[_Ended]) -> set[str]:
+        of_user = self._context.hub.of_user
+        return {
+            ended.user_id
+            for ended in batch
+            if not ended.grace and not of_user(ended.user_id)
+        }
 
     def expire(self) -> None:
         """Expire the users whose grace is over and who have no socket here."""

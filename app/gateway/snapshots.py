@@ -27,6 +27,9 @@ from models.user import ensure_user
 BATCH = 100
 """Connections whose snapshots are read together: a read of all that a storm brings
 would keep every other greenlet waiting."""
+GATHER = 0.002
+"""Seconds that the first one owed waits for others: one read for all of them. Changes,
+which many wait for, go before a snapshot, for which one does."""
 SETTLE_AFTER = 5.0
 """Seconds after which no event is under way that a snapshot already knows."""
 RETRY_AFTER = 1.0
@@ -52,6 +55,7 @@ class Snapshots:
     def step(self) -> None:
         """Wait until snapshots are owed, and send them."""
         self._wake.wait()
+        gevent.sleep(GATHER)
         self._wake.clear()
         owed, self._owed = self._owed, {}
         for batch in batches(list(owed.values()), BATCH):

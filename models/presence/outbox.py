@@ -7,6 +7,7 @@ here, and its lease runs out. So delivery is at least once and in order.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +18,7 @@ from models.presence.errors import translated
 from models.presence.keys import Keys
 from models.presence.scripts import Scripts
 
+_ANOTHER = -1
 LEASE_MS = 5000
 """How long a drainer may take for one batch before another takes over."""
 
@@ -35,21 +37,23 @@ class Outbox:
     def __init__(self, client: redis.Redis, keys: Keys) -> None:
         self._redis = client
         self._keys = keys
+        self._both = [keys.transitions, keys.drainer]
         self._scripts = Scripts(client)
 
-    def hold(self, token: str) -> bool:
-        """Become the drainer, or stay it for another lease. False: another is."""
-        return bool(
-            self._scripts.run("drainer_hold", [self._keys.drainer], [token, LEASE_MS])
-        )
-
-    def leave(self, token: str, *, unfinished: bool = False) -> bool:
-        """Stop draining if nothing is left, or at once where `unfinished`, so that the
-        next drain need not wait for the lease. False: there is more to drain."""
-        keys = [self._keys.transitions, self._keys.drainer]
-        return bool(
-            self._scripts.run("drainer_release", keys, [token, int(unfinished)])
-        )
+    def drain(
+        self, token: str, published: Sequence[OutboxEntry] = (), most: int = 500
+    ) -> list[OutboxEntry] | None:
+        """Acknowledge what is `published`, become the drainer or stay it for another
+        lease, and give the oldest `most` entries; all in one step. None: another is the
+        drainer."""
+        args: list[str | int] = [token, LEASE_MS, most, *_ids(published)]
+        reply = self._scripts.run("drain", self._both, args)
+        if reply == _ANOTHER:
+            return None
+        return [
+            _entry(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
+            for entry_id, fields in reply
+        ]
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
@@ -63,16 +67,20 @@ class Outbox:
         if not reply:
             return []
         ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-        return [OutboxEntry(entry_id, _transition(data)) for entry_id, data in entries]
+        return [_entry(entry_id, data) for entry_id, data in entries]
 
-    def acknowledge(self, entries: list[OutboxEntry]) -> None:
-        """Remove entries that have been published."""
-        if not entries:
-            return
-        with translated():
-            self._redis.xdel(
-                self._keys.transitions, *(entry.entry_id for entry in entries)
-            )
+    def leave(
+        self,
+        token: str,
+        published: Sequence[OutboxEntry] = (),
+        *,
+        unfinished: bool = False,
+    ) -> bool:
+        """Acknowledge what is `published`, and stop draining if nothing is left, or at
+        once where `unfinished`, so that the next drain need not wait for the lease.
+        False: there is more to drain."""
+        args: list[str | int] = [token, int(unfinished), *_ids(published)]
+        return bool(self._scripts.run("drain_end", self._both, args))
 
     def length(self) -> int:
         """How many transitions wait to be broadcast."""
@@ -80,6 +88,11 @@ class Outbox:
             return int(cast("Any", self._redis.xlen(self._keys.transitions)))
 
 
-def _transition(data: dict[str, str]) -> Transition:
+def _ids(entries: Sequence[OutboxEntry]) -> list[str]:
+    return [entry.entry_id for entry in entries]
+
+
+def _entry(entry_id: str, data: dict[str, str]) -> OutboxEntry:
     status: Status = "online" if data["status"] == "online" else "offline"
-    return Transition(data["user_id"], status, int(data["timestamp"]))
+    transition = Transition(data["user_id"], status, int(data["timestamp"]))
+    return OutboxEntry(entry_id, transition)

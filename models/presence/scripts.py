@@ -25,6 +25,9 @@ _PROLOGUES = {
 }
 _DEFAULT_PROLOGUE = ("clock",)
 
+Call = tuple[str, Sequence[str], Sequence[str | int]]
+"""A script's name, its KEYS and its ARGV."""
+
 
 @cache
 def source(name: str) -> str:
@@ -54,14 +57,12 @@ class Scripts:
         """
         with translated():
             return self._loaded(
-                name,
+                {name},
                 lambda: self._redis.evalsha(_digest(name), len(keys), *keys, *args),
             )
 
-    def run_many(
-        self, name: str, calls: Sequence[tuple[Sequence[str], Sequence[str | int]]]
-    ) -> list[Any]:
-        """Run the script once per (keys, args), in one round trip, not in one step.
+    def run_many(self, calls: Sequence[Call]) -> list[Any]:
+        """Run one script after the other, in one round trip, not in one step.
 
         Raises:
             PresenceUnavailable: Redis did not answer.
@@ -69,18 +70,19 @@ class Scripts:
 
         def attempt() -> list[Any]:
             with self._redis.pipeline(transaction=False) as pipe:
-                for keys, args in calls:
+                for name, keys, args in calls:
                     pipe.evalsha(_digest(name), len(keys), *keys, *args)
                 return pipe.execute()
 
         with translated():
-            replies: list[Any] = self._loaded(name, attempt)
+            replies: list[Any] = self._loaded({name for name, _, _ in calls}, attempt)
             return replies
 
-    def _loaded(self, name: str, attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `attempt` gives
+    def _loaded(self, names: set[str], attempt: Callable[[], Any]) -> Any:  # noqa: ANN401 - what `attempt` gives
         try:
             return attempt()
         except NoScriptError:
             # Every script may be repeated, so those of the pipeline that ran may too.
-            self._redis.script_load(source(name))
+            for name in names:
+                self._redis.script_load(source(name))
             return attempt()

@@ -174,6 +174,24 @@ def test_a_late_release_does_not_harm_who_came_back(shard):
     assert shard.expire("ann") == []
 
 
+def test_who_left_is_offline_with_one_call(shard):
+    shard.connect("ann", 1)
+    shard.connect("bob", 1)
+    shard.connect("bob", 2, gateway=OTHER)
+    shard.connect("cid", 1)
+    departures = [
+        Departure(user_id, f"{GATEWAY}:1", grace_ms)
+        for user_id, grace_ms in (("ann", 0), ("bob", 0), ("cid", GRACE_MS))
+    ]
+    store = shard.presence.store
+    reply = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
+    # Bob has another connection, and Cid's grace is not over.
+    assert [change.user_id for change in reply.transitions] == ["ann"]
+    assert shard.outbox()[-1] == reply.transitions[0]
+    again = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
+    assert again.transitions == []
+
+
 def test_release_twice_counts_once(shard):
     shard.connect("ann")
     assert shard.release("ann", grace_ms=GRACE_MS) == 1

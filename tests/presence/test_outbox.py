@@ -9,7 +9,7 @@ import pytest
 import redis
 
 from models.events import Transition
-from models.presence.outbox import LEASE_MS, Outbox
+from models.presence.outbox import LEASE_MS, Outbox, OutboxEntry
 from tests.presence.shard import GATEWAY, Shard
 
 pytestmark = pytest.mark.integration
@@ -58,7 +58,7 @@ def test_no_transition_no_kick(shard):
 
 def test_no_kick_while_a_drainer_works(shard):
     shard.connect("ann")
-    assert shard.presence.outbox.hold("me")
+    assert shard.presence.outbox.drain("me") is not None
     assert not shard.connect("bob").must_kick
 
 
@@ -67,56 +67,56 @@ def test_no_kick_while_a_drainer_works(shard):
 
 def test_one_drainer_at_a_time(shard):
     outbox = shard.presence.outbox
-    assert outbox.hold("me")
+    assert outbox.drain("me") is not None
     assert LEASE_MS - 1000 < shard.client.pttl(shard.keys.drainer) <= LEASE_MS
-    assert not outbox.hold("you")
-    assert outbox.hold("me")
+    assert outbox.drain("you") is None
+    assert outbox.drain("me") is not None
     assert outbox.leave("me")
-    assert outbox.hold("you")
+    assert outbox.drain("you") is not None
 
 
 def test_a_request_is_not_a_drainer(shard):
     shard.connect("ann")
-    assert shard.presence.outbox.hold("me")
+    assert shard.presence.outbox.drain("me") is not None
 
 
 def test_holding_again_prolongs_the_lease(shard):
-    shard.presence.outbox.hold("me")
+    shard.presence.outbox.drain("me")
     shard.client.pexpire(shard.keys.drainer, 1000)
-    shard.presence.outbox.hold("me")
+    shard.presence.outbox.drain("me")
     assert shard.client.pttl(shard.keys.drainer) > LEASE_MS - 1000
 
 
 def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
     outbox = shard.presence.outbox
-    outbox.hold("dead")
+    outbox.drain("dead")
     shard.connect("ann")
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
     assert shard.connect("bob").must_kick
-    assert outbox.hold("next")
+    assert outbox.drain("next") is not None
     assert len(outbox.read(10, 1)) == 2
 
 
 def test_leaving_what_is_not_empty(shard):
     outbox = shard.presence.outbox
-    outbox.hold("me")
+    outbox.drain("me")
     shard.connect("ann")
     assert not outbox.leave("me")
-    assert not outbox.hold("you")
+    assert outbox.drain("you") is None
     assert outbox.leave("me", unfinished=True)
-    assert outbox.hold("you")
+    assert outbox.drain("you") is not None
 
 
 def test_who_lost_the_lease_takes_it_from_nobody(shard):
     outbox = shard.presence.outbox
-    outbox.hold("late")
+    outbox.drain("late")
     shard.client.delete(shard.keys.drainer)
-    outbox.hold("next")
+    outbox.drain("next")
     assert outbox.leave("late")
     assert outbox.leave("late", unfinished=True)
-    assert not outbox.hold("late")
-    assert outbox.hold("next")
+    assert outbox.drain("late") is None
+    assert outbox.drain("next") is not None
 
 
 # What it holds
@@ -130,11 +130,13 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert outbox.read(10, 1) == first
     assert [entry.transition for entry in first] == shard.outbox()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
-    outbox.acknowledge(first[:1])
-    assert outbox.read(10, 1) == first[1:]
-    outbox.acknowledge(first)
-    outbox.acknowledge([])
+    assert outbox.drain("me") == first
+    assert outbox.drain("me", most=1) == first[:1]
+    assert outbox.drain("me", first[:1]) == first[1:]
+    assert not outbox.leave("me")
+    assert outbox.leave("me", first)
     assert outbox.length() == 0
+    assert outbox.drain("me", first) == []
     assert outbox.read(10, 1) == []
 
 
@@ -195,16 +197,15 @@ class Drainers:
         outbox = Shard.open(client, self._prefix).presence.outbox
         token = str(threading.get_ident())
         while self._kicks.acquire(timeout=0.2) or not self._ended.is_set():
-            while outbox.hold(token) and not self._drain(outbox, token):
-                pass
+            self._drain(outbox, token)
         client.close()
 
-    def _drain(self, outbox: Outbox, token: str) -> bool:
-        entries = outbox.read(7, 1)
-        self.drained += [entry.transition for entry in entries]
-        if entries:
-            outbox.acknowledge(entries)
-        return not entries and outbox.leave(token)
+    def _drain(self, outbox: Outbox, token: str) -> None:
+        entries: list[OutboxEntry] | None = []
+        while (entries := outbox.drain(token, entries, 7)) is not None:
+            self.drained += [entry.transition for entry in entries]
+            if not entries and outbox.leave(token):
+                break
 
 
 def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_server):

@@ -11,7 +11,7 @@ import redis
 from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable, scripts
 from models.presence.outbox import OutboxEntry
-from models.presence.store import SignOfLife
+from models.presence.store import Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
 
@@ -34,6 +34,7 @@ def whole_life(shard: Shard) -> None:
     shard.connect("bob", 2, age_ms=100)
     shard.release("bob", 1, grace_ms=GRACE_MS)
     shard.release("bob", 2)
+    store.release_and_expire(OTHER, [Departure("cid", f"{OTHER}:9", 0)], ["cid"])
     store.due()
     store.expire(["ann", "bob", "cid"])
     shard.let_pass(GRACE_MS + 1, "bob")
@@ -51,9 +52,9 @@ def whole_life(shard: Shard) -> None:
     gateways.publish({OTHER: GatewayMessage(snapshots=("ann",))})
     gateways.read(OTHER, "0", 1)
     outbox = shard.presence.outbox
-    outbox.hold("token")
-    outbox.leave("token")
-    outbox.acknowledge(outbox.read(100, 1))
+    outbox.drain("token")
+    outbox.leave("token", outbox.read(1, 1))
+    outbox.drain("token", outbox.read(100, 1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
     gateways.forget(OTHER)
@@ -75,7 +76,7 @@ def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
     text = (LUA / f"{name}.lua").read_text("utf-8")
     code = "\n".join(line.partition("--")[0] for line in text.splitlines())
     assert "'TIME'" not in code
-    first_arguments = re.findall(r"redis\.call\('\w+', ([^,)]+)", code)
+    first_arguments = re.findall(r"\bcall\('\w+', ([^,)]+)", code)
     assert first_arguments
     local = {"status", "connections", "status_key"}
     assert {one for one in first_arguments if not one.startswith("KEYS[")} <= local
@@ -165,6 +166,9 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
     users = [f"u{number}" for number in range(1200)]
     found = shard.presence.store.statuses(users)
     assert [status.user_id for status in found if status.online] == ["u1100"]
+    shard.client.script_flush()
+    left = [Departure("u1100", f"{GATEWAY}:1", 0)]
+    assert shard.presence.store.release_and_expire(GATEWAY, left, ["u1100"]).transitions
 
 
 # A server that is away
@@ -191,10 +195,9 @@ def operations(shard: Shard) -> dict[str, object]:
         "read": lambda: gateways.read(GATEWAY, "0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
-        "hold": lambda: outbox.hold("t"),
+        "drain": lambda: outbox.drain("t", [entry]),
         "leave": lambda: outbox.leave("t"),
         "outbox": lambda: outbox.read(1, 1),
-        "acknowledge": lambda: outbox.acknowledge([entry]),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
         "take": lambda: tickets.take("t"),

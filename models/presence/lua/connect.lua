@@ -7,13 +7,14 @@
 -- Returns: {kick, per connection: timestamp of the transition, '0' for none,
 --          '-1' for a connection refused because the user has too many}
 
+local call = redis.call
 local ttl, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
 -- A page that is reloaded comes within the grace of its old connection: that is not open.
 local function open(connections)
   local count = 0
-  for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
+  for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do
     if connection:sub(-9) ~= ':released' then count = count + 1 end
   end
   return count
@@ -22,30 +23,33 @@ end
 for i = 0, (#ARGV - 2) / 3 - 1 do
   local user, connection, age = ARGV[3 + i * 3], ARGV[4 + i * 3], tonumber(ARGV[5 + i * 3])
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
-  local known = redis.call('ZSCORE', connections, connection)
-  -- What lapsed must not count against the limit, nor pile up.
-  redis.call('ZREMRANGEBYSCORE', connections, '-inf', '(' .. ms(now))
-  if not known and redis.call('ZCARD', connections) >= most and open(connections) >= most then
+  local known, held = false, call('ZCARD', connections)
+  if held > 0 then
+    known = call('ZSCORE', connections, connection)
+    -- What lapsed must not count against the limit, nor pile up.
+    held = held - call('ZREMRANGEBYSCORE', connections, '-inf', '(' .. ms(now))
+  end
+  if not known and held >= most and open(connections) >= most then
     reply[#reply + 1] = '-1'
   else
     local deadline = now - age + ttl
-    redis.call('ZADD', connections, 'GT', ms(deadline), connection)
-    redis.call('PEXPIRE', connections, 2 * ttl)
-    redis.call('ZADD', KEYS[2], 'GT', ms(deadline), user)
-    redis.call('SADD', KEYS[5], user)
-    if redis.call('SADD', KEYS[1], user) == 1 then
+    call('ZADD', connections, 'GT', deadline, connection)
+    call('PEXPIRE', connections, 2 * ttl)
+    local is_latest = call('ZADD', KEYS[2], 'GT', 'CH', deadline, user) == 1
+    call('SADD', KEYS[5], user)
+    if call('SADD', KEYS[1], user) == 1 then
       -- Another device may have a later deadline: the status lives up to that.
-      local latest = redis.call('ZSCORE', KEYS[2], user)
+      local latest = is_latest and deadline or call('ZSCORE', KEYS[2], user)
       reply[#reply + 1] = transition(user, 'online', status, now - age, latest - now)
     else
       -- Still announced as online: the status is refreshed, nobody need hear of it.
-      if redis.call('HSETNX', status, 'updated_at', ms(now)) == 1 then
-        redis.call('HSET', status, 'status', 'online')
-        redis.call('PEXPIRE', status, ms(ttl - age))
+      if call('HSETNX', status, 'updated_at', now) == 1 then
+        call('HSET', status, 'status', 'online')
+        call('PEXPIRE', status, ttl - age)
       end
-      redis.call('HSET', status, 'last_seen', ms(now - age))
+      call('HSET', status, 'last_seen', now - age)
       -- Never shorter: another device may have given a later sign of life.
-      redis.call('PEXPIRE', status, ms(ttl - age), 'GT')
+      call('PEXPIRE', status, ttl - age, 'GT')
       reply[#reply + 1] = '0'
     end
   end

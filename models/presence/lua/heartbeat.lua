@@ -10,39 +10,41 @@
 --          unknown or was overdue, or its deadline is not the one it was told: others
 --          may have released its connections, so it has to register all of them anew
 
+local call = redis.call
 local ttl = tonumber(ARGV[1])
 
-local deadline = tonumber(redis.call('ZSCORE', KEYS[3], ARGV[2]) or 0)
+local deadline = tonumber(call('ZSCORE', KEYS[3], ARGV[2]) or 0)
 local last_told = tonumber(ARGV[4])
 if deadline < last_told then
   -- Redis came back empty, or with an older state. Clients may know of changes that it
   -- does not: what it says now has to count as newer than all of them.
-  redis.call('SET', KEYS[5], ms(now))
-  redis.call('DEL', KEYS[4])
+  call('SET', KEYS[5], ms(now))
+  call('DEL', KEYS[4])
 end
 -- A later one than told: that answer was lost, and a lapse may have been in it.
 local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
-redis.call('ZADD', KEYS[3], reply[2], ARGV[2])
+call('ZADD', KEYS[3], reply[2], ARGV[2])
 
 for i = 0, (#ARGV - 4) / 3 - 1 do
   local user, connection, age = ARGV[5 + i * 3], ARGV[6 + i * 3], tonumber(ARGV[7 + i * 3])
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
-  if not redis.call('ZSCORE', connections, connection)
-    or redis.call('SISMEMBER', KEYS[1], user) == 0 then
+  local moved = now - age + ttl
+  -- What both of these move is there. What they do not may be there, and later already.
+  local is_there = call('ZADD', connections, 'XX', 'GT', 'CH', moved, connection) == 1
+    and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', moved, user) == 1
+    or call('ZSCORE', connections, connection) and call('ZSCORE', KEYS[2], user)
+  if not is_there or call('SISMEMBER', KEYS[1], user) == 0 then
     reply[#reply + 1] = i
   else
-    local moved = ms(now - age + ttl)
-    redis.call('ZADD', connections, 'GT', moved, connection)
-    redis.call('PEXPIRE', connections, 2 * ttl)
-    redis.call('ZADD', KEYS[2], 'GT', moved, user)
-    if redis.call('HSET', status, 'last_seen', ms(now - age)) == 1 then
+    call('PEXPIRE', connections, 2 * ttl)
+    if call('HSET', status, 'last_seen', now - age) == 1 then
       -- The hash had expired while its user is still announced as online.
-      redis.call('HSET', status, 'status', 'online', 'updated_at', ms(now))
-      redis.call('PEXPIRE', status, ms(ttl - age))
+      call('HSET', status, 'status', 'online', 'updated_at', now)
+      call('PEXPIRE', status, ttl - age)
     end
     -- Never shorter: another device may have given a later sign of life.
-    redis.call('PEXPIRE', status, ms(ttl - age), 'GT')
+    call('PEXPIRE', status, ttl - age, 'GT')
   end
 end
 

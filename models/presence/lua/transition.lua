@@ -11,15 +11,15 @@ local transitions = 0
 
 local function transition(user, status, status_key, last_seen, ttl)
   local previous = tonumber(redis.call('HGET', status_key, 'updated_at') or 0) or 0
-  local timestamp = ms(math.max(previous + 1, now))
+  local timestamp = math.max(previous + 1, now)
   redis.call('HSET', status_key, 'status', status,
-    'last_seen', ms(last_seen), 'updated_at', timestamp)
+    'last_seen', last_seen, 'updated_at', timestamp)
   -- A timestamp ahead of a clock that stepped back must be remembered until it is past.
-  redis.call('PEXPIRE', status_key, ms(math.max(ttl, timestamp + 10 - now)))
+  redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
   redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MOST, '*',
     'user_id', user, 'status', status, 'timestamp', timestamp)
   transitions = transitions + 1
-  return timestamp
+  return ms(timestamp)
 end
 
 -- 1 where the caller has to start a drain: there is something to drain, nobody drains,
