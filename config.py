@@ -95,6 +95,9 @@ class Settings:
     """Frames a client may send, sustained (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
     shards: int = 1
     """Parts into which the presence state is cut (`PRESENCE_SHARDS`)."""
+    handshake_timeout: float = 10.0
+    """How long a client may take for a request, until it is a WebSocket
+    (`PRESENCE_HANDSHAKE_TIMEOUT`)."""
     redis_max_connections: int = 16
     """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
@@ -153,6 +156,7 @@ class Settings:
             max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
             max_frames_per_second=env.seconds("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
             shards=env.count("PRESENCE_SHARDS", 1, most=MOST_SHARDS),
+            handshake_timeout=env.seconds("PRESENCE_HANDSHAKE_TIMEOUT", 10.0),
             redis_max_connections=env.count(
                 "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
             ),

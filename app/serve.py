@@ -9,7 +9,11 @@ nothing is imported here that opens sockets.
 
 from __future__ import annotations
 
+import gc
 import logging
+import os
+import shutil
+import tempfile
 from typing import Any
 
 import gevent
@@ -19,20 +23,42 @@ from config import settings_or_exit
 _settings = settings_or_exit()
 
 bind = f"0.0.0.0:{_settings.port}"
-worker_class = "gevent"
+worker_class = "app.web_worker.Worker"
 workers = _settings.web_concurrency
 worker_connections = _settings.worker_connections
 # Beyond what accept can take at once, a storm of clients waits here, not in retries.
 backlog = 4096
 # Drained sockets need CLOSE_WAIT to end; Heroku kills 30 s after SIGTERM.
 graceful_timeout = int(_settings.drain_window) + 5
-keepalive = 5
+keepalive = 5  # more than 0, which means: on. The worker class bounds it
 control_socket_disable = True
 errorlog = "-"
 loglevel = "info"
 
+FIGURES = "PROMETHEUS_MULTIPROC_DIR"
+"""Where prometheus-client looks for the folder in which each worker keeps a file of its
+figures; any one of them answers /metrics for all."""
 WATCH_EVERY = 0.1
 """Seconds between two looks at whether the worker was told to stop."""
+
+
+def on_starting(_server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """In the master, before any worker: a folder for the figures of this run."""
+    os.environ[FIGURES] = tempfile.mkdtemp(prefix="greendot-figures-")
+
+
+def child_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
+    """In the master, after the end of a worker, however it came: what the worker had
+    open is not open any more. What it has counted stays counted."""
+    # Late, for the master must not import what opens sockets before it has to.
+    from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
+
+    mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
+
+
+def on_exit(_server: Any) -> None:  # noqa: ANN401
+    """At the end of the master."""
+    shutil.rmtree(os.environ[FIGURES], ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
@@ -45,6 +71,9 @@ def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no typ
         logger.propagate = False
     gateway = _gateway(worker)
     gateway.start()
+    # What is there by now stays: no collection need ever look at it again.
+    gc.collect()
+    gc.freeze()
 
     def drain_when_told() -> None:
         while worker.alive:

@@ -26,6 +26,8 @@ TARGETS: dict[str, TargetKind] = {
 }
 PEER = "peer-"
 FILES_WANTED = 15_000
+OURS_ALONE = ("hostile",)
+"""Scenarios that speak Greendot's own protocol."""
 LONG = ("idle", "storm")
 """Scenarios that take minutes with each server."""
 
@@ -54,7 +56,8 @@ def main() -> None:
             _run_store(scale)
         elif name.startswith(PEER):
             targets = ["greendot", name.removeprefix(PEER)]
-            for scenario in arguments.only or SCENARIOS:
+            both = [name for name in SCENARIOS if name not in OURS_ALONE]
+            for scenario in arguments.only or both:
                 _run(scenario, targets, scale, f"{name}-{scenario}")
         else:
             _run(name, arguments.targets or ["greendot"], scale)
@@ -77,6 +80,8 @@ def _parse() -> argparse.Namespace:
 
 def _peers_for(scenario: str) -> list[str]:
     """All servers; where that would take very long, one per library."""
+    if scenario in OURS_ALONE:
+        return ["greendot"]
     names = list(TARGETS)
     if scenario in LONG:
         names.remove("flask-socketio-shared")

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 @dataclass(frozen=True, slots=True)
 class Graph:
     """`users` users; `ring`: each is a friend of the `friends` nearest in a circle;
-    `star`: user 0 is everybody's friend, and nobody else has any."""
+    `star`: user 0 is everybody's friend, and nobody else has any; `two stars`: user 0
+    is the friend of the next `friends`, the one after them of all the rest."""
 
     kind: str
     users: int
@@ -29,10 +30,20 @@ class Graph:
         """One user with `friends` friends."""
         return cls("star", friends + 1, friends)
 
+    @classmethod
+    def two_stars(cls, near: int, far: int) -> Graph:
+        """One user with `near` friends, and one with `far` others."""
+        return cls("two stars", near + far + 2, near)
+
     def friends_of(self, user: int) -> list[int]:
         """The friends of the user with that number."""
         if self.kind == "star":
             return [0] if user else list(range(1, self.users))
+        if self.kind == "two stars":
+            centre = self.friends + 1
+            near, far = range(1, centre), range(centre + 1, self.users)
+            of_centres = {0: list(near), centre: list(far)}
+            return of_centres.get(user, [0 if user < centre else centre])
         steps = range(1, self.friends // 2 + 1)
         return [(user + sign * step) % self.users for step in steps for sign in (1, -1)]
 

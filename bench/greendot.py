@@ -6,9 +6,11 @@ import os
 import shlex
 import subprocess
 import sys
+import urllib.request
 from pathlib import Path
 
 import redis
+from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
 from app.processes import read_procfile
@@ -16,10 +18,12 @@ from bench.graph import user_id
 from bench.servers import SECRET, Target, wait_until
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory, table_of
+from models.events import CloseCode
 from models.friendship import Friendship, FriendshipStatus
 from models.user import User
 from tasks.celery_app import QUEUE
 
+SERVICE_KEY = "service key of the benchmarks"
 MOST_SOCKETS = 16_000
 """Of one gateway: in a storm the new sockets come before the old ones are gone."""
 
@@ -42,6 +46,7 @@ class Greendot(Target):
             "DATABASE_URL": self._database_url,
             "REDIS_URL": self.start_valkey(),
             "PRESENCE_JWT_SECRET": SECRET,
+            "PRESENCE_SERVICE_KEY": SERVICE_KEY,
             "PRESENCE_WORKER_CONNECTIONS": str(MOST_SOCKETS),
             "PRESENCE_DRAIN_WINDOW": "0",
             "PORT": str(self.port),
@@ -86,3 +91,19 @@ class Greendot(Target):
             )
             session.commit()
         engine.dispose()
+
+
+def closes_of(target: Target) -> str:
+    """How many sockets a Greendot has closed against their will, by close code."""
+    url = f"http://127.0.0.1:{target.port}/metrics"
+    with urllib.request.urlopen(url, timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    return ", ".join(
+        f"{sample.labels['code']}: {sample.value:.0f}"
+        for family in families
+        for sample in family.samples
+        if sample.name == "greendot_closes_total"
+        and sample.value
+        and sample.labels["code"].isdigit()
+        and int(sample.labels["code"]) != CloseCode.NORMAL
+    )

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from bench.attackers import KINDS
 from bench.generator import Run, run_load
 from bench.graph import Graph
+from bench.greendot import SERVICE_KEY, closes_of
 from bench.report import Column, Row
 from bench.servers import Target
 
@@ -36,6 +38,7 @@ class Scale:
     windows: tuple[int, ...] = (8, 32, 128)
     churn_seconds: float = 10.0
     hydrate_seconds: float = 10.0
+    hostile_seconds: float = 30.0
     stored_users: int = 1_000_000
     due: tuple[int, ...] = (0, 1_000, 100_000)
 
@@ -51,6 +54,7 @@ QUICK = Scale(
     windows=(4, 16),
     churn_seconds=4.0,
     hydrate_seconds=3.0,
+    hostile_seconds=4.0,
     stored_users=20_000,
     due=(0, 1_000, 5_000),
 )
@@ -215,6 +219,48 @@ def hydrate(kind: TargetKind, scale: Scale) -> Iterator[Row]:
         }
 
 
+HOSTILE = (
+    TARGET,
+    CASE,
+    Column("p50_ms", "p50 ms", "less"),
+    Column("p99_ms", "p99 ms", "less"),
+    Column("max_ms", "max ms"),
+    Column("missing", "missing"),
+    Column("cpu_share", "server CPU", digits=2),
+    Column("growth_mb", "MB more, at most"),
+    Column("closes", "closed meanwhile"),
+    GENERATOR,
+)
+NEAR, FAR = 20, 2_000
+"""Friends of the user who is measured, and of the one who gets large snapshots."""
+
+
+def hostile(kind: TargetKind, scale: Scale) -> Iterator[Row]:
+    """As `latency`, while somebody else behaves badly."""
+    for attackers in KINDS:
+        with kind(Graph.two_stars(NEAR, FAR)) as target:
+            run = run_load(
+                target,
+                "hostile",
+                watch_memory=True,
+                kind=attackers,
+                service_key=SERVICE_KEY,
+                seconds=scale.hostile_seconds,
+                rate=5,
+            )
+            start, end = run.samples["start"], run.samples["end"]
+            yield {
+                "target": target.name,
+                "case": attackers,
+                "cpu_share": run.cpu("start", "end") / (end.at - start.at),
+                "growth_mb": (run.peak_memory - run.samples["before"].memory) / MB,
+                "closes": closes_of(target),
+                "generator": run.result["generator_share"],
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                **run.result,
+            }
+
+
 Scenario = Callable[[TargetKind, Scale], Iterator[Row]]
 
 SCENARIOS: dict[str, tuple[Scenario, tuple[Column, ...]]] = {
@@ -223,4 +269,5 @@ SCENARIOS: dict[str, tuple[Scenario, tuple[Column, ...]]] = {
     "throughput": (throughput, THROUGHPUT),
     "storm": (storm, STORM),
     "hydrate": (hydrate, HYDRATE),
+    "hostile": (hostile, HOSTILE),
 }

@@ -233,6 +233,13 @@ class System:
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0, None
 
+    def metrics(self, web: int = 0) -> str:
+        """What /metrics of that web server says."""
+        url = self.url(web) + "/metrics"
+        with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
+            assert response.headers["Content-Type"].startswith("text/plain; version=")
+            return response.read().decode()
+
     def admin(self, method: str, path: str, body: object = None) -> Any:
         """A call of the host application that has to succeed."""
         status, answer = self.request(

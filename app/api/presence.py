@@ -86,7 +86,7 @@ def ws_ticket() -> Answer:
 
 
 def _statuses(user_ids: set[str]) -> Answer:
-    return {"data": {"statuses": services().presence.online(sorted(user_ids))}}
+    return {"data": {"statuses": services().presence.online(user_ids)}}
 
 
 def _statuses_of(related: Callable[[Session, str], set[str]]) -> Answer:

@@ -20,12 +20,14 @@ from wsproto.connection import Connection as WebSocketProtocol
 from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
+from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
 from app.gateway.outbound import Outbound
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
 
 READ_BYTES = 4096
+READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
 """Seconds that a client has to answer a close frame before its socket is cut."""
 MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
@@ -47,6 +49,8 @@ class News:
 class Owner(Protocol):
     """Who is told what happens on a connection: the gateway."""
 
+    counts: Counts
+
     def heartbeat(self, connection: Connection) -> None:
         """A heartbeat came."""
 
@@ -64,7 +68,6 @@ class Connection:
     __slots__ = (
         "_allowance",
         "_bad_frames",
-        "_close_bytes",
         "_closing",
         "_counted_at",
         "_early",
@@ -116,9 +119,8 @@ class Connection:
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
         self._known: Mapping[str, int] | None = None
-        self._outbound = Outbound(sock, max_queued_bytes)
+        self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
-        self._close_bytes = 0
 
     @property
     def is_closing(self) -> bool:
@@ -188,6 +190,7 @@ class Connection:
         if self._closing is not None:
             return
         self._closing = code
+        self._owner.counts.closes[str(int(code))] += 1
         self._owner.depart(self)
         self._outbound.end(close_frame(code, reason))
         gevent.spawn_later(CLOSE_WAIT, self._outbound.cut)
@@ -200,17 +203,26 @@ class Connection:
 
     def run(self) -> None:
         """Serve the client until its socket ends."""
-        while data := self._receive():
+        while data := self._receive(READ_BYTES):
+            # It may have been closed while we waited: then nothing counts any more.
+            if self._closing is None and self._take(data):
+                return
             if self._closing is not None:
-                self._close_bytes += len(data)
-                if self._close_bytes > MOST_BYTES_WHILE_CLOSING:
-                    return
-            elif self._take(data):
+                self._read_to_the_end()
                 return
 
-    def _receive(self) -> bytes:
+    def _read_to_the_end(self) -> None:
+        """Read what a client sends after our close frame: unread, it would turn the end
+        into a reset, and the client might not see the frame."""
+        left = MOST_BYTES_WHILE_CLOSING
+        while left > 0 and (data := self._receive(READ_BYTES_WHILE_CLOSING)):
+            left -= len(data)
+            # Of a flood there is always more to read: it would keep all others waiting.
+            gevent.sleep(0)
+
+    def _receive(self, most: int) -> bytes:
         try:
-            return self._socket.recv(READ_BYTES)
+            return self._socket.recv(most)
         except OSError:
             return b""
 
@@ -233,10 +245,12 @@ class Connection:
     def _answer_close(self, event: CloseConnection) -> None:
         """Send the client's own code back, as RFC 6455 wants it."""
         self._closing = CloseCode.NORMAL
+        self._owner.counts.closes[BY_CLIENT] += 1
         self._outbound.end(self._protocol.send(event.response()))
         self._outbound.wait(CLOSE_WAIT)
 
     def _handle(self, event: Event) -> None:
+        self._owner.counts.frames += 1
         if not self._is_within_rate():
             self.close(CloseCode.TOO_MANY, "too many frames")
         elif isinstance(event, Ping):

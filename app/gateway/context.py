@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from app.gateway.counts import Counts
 from app.gateway.hub import Hub
 from app.gateway.trust import Trust
 from config import Settings
@@ -13,12 +14,14 @@ from models.presence import Presence, Shard
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """One gateway: its id, its settings, the state in Redis, and its sockets."""
+    """One gateway: its id, its settings, the state in Redis, its sockets, and what it
+    has done."""
 
     gateway_id: str
     settings: Settings
     presence: Presence
     hub: Hub
+    counts: Counts
 
 
 @dataclass(frozen=True, slots=True)

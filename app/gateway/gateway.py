@@ -21,7 +21,9 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.connection import Connection
 from app.gateway.context import Context
+from app.gateway.counts import LOST, Counts
 from app.gateway.drain import drain
+from app.gateway.figures import Figures
 from app.gateway.hub import Hub
 from app.gateway.lane import Lane
 from app.gateway.listener import Listener
@@ -52,8 +54,12 @@ class Gateway:
         self._numbers = itertools.count(1)
         self._loops: list[gevent.Greenlet[..., None]] = []
         self._resend_is_due = False
-        self.hub = Hub()
-        self._context = context = Context(self.id, settings, presence, self.hub)
+        self.counts = Counts()
+        self.hub = Hub(self.counts)
+        self.figures = Figures(self.hub, self.counts)
+        self._context = context = Context(
+            self.id, settings, presence, self.hub, self.counts
+        )
         self._snapshots = Snapshots(context, sessions)
         self._lanes = [
             Lane(context, shard, self._snapshots, self._resend_snapshots)
@@ -65,7 +71,11 @@ class Gateway:
 
     def start(self) -> None:
         """Begin to work. Call it once, in the process that serves the sockets."""
-        steps = {"listener": self._listener.step, "snapshots": self._snapshots.step}
+        steps = {
+            "listener": self._listener.step,
+            "snapshots": self._snapshots.step,
+            "figures": self.figures.step,
+        }
         for lane in self._lanes:
             steps |= lane.steps()
         self._loops = [spawn_loop(name, step) for name, step in steps.items()]
@@ -83,6 +93,7 @@ class Gateway:
         for connection in self.hub.connections():
             self.depart(connection)
         self._each_lane(Lane.leave, "leaves")
+        self.figures.write()
         log.info("gateway %s is gone", self.id)
 
     def _each_lane(self, act: Callable[[Lane], None], what: str) -> None:
@@ -115,10 +126,13 @@ class Gateway:
         try:
             connection.run()
         finally:
+            if not connection.is_closing:
+                self.counts.closes[LOST] += 1
             self.depart(connection)
 
     def heartbeat(self, connection: Connection) -> None:
         """A heartbeat came."""
+        self.counts.heartbeats += 1
         self._lane_of(connection).heartbeat(connection)
 
     def depart(self, connection: Connection) -> None:
@@ -129,6 +143,7 @@ class Gateway:
     def _resend_snapshots(self) -> None:
         """A shard had lost this gateway, or somebody here may have missed events. Once
         the others have registered anew as well, all get a fresh picture."""
+        self.counts.lapses += 1
         self.hub.forget_news()
         if self._resend_is_due:
             return

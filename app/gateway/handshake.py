@@ -48,6 +48,7 @@ class AcceptedSocket:
         self.protocol = Connection(ConnectionType.SERVER)
         try:
             self.sock.sendall(_SWITCHING + accept + b"\r\n\r\n")
+            self.sock.settimeout(None)  # silence is the gateway's matter from here on
         except OSError as error:
             message = "the client has gone away"
             raise BadHandshake(message) from error

@@ -96,6 +96,7 @@ class Heartbeats:
         if live:
             log.warning("registering %d connections anew", len(live))
             self._registrar.register(live)
+            self._context.counts.registered_anew += len(live)
 
     def close_overdue(self) -> None:
         """Close the connections whose heartbeats stopped or whose token expired."""

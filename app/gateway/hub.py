@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.gateway.connection import Connection, News
+from app.gateway.counts import Counts
 from app.gateway.frames import text_frame
 from models import events
 from models.events import Delivery
@@ -17,7 +18,8 @@ come within seconds, so the old may be forgotten."""
 class Hub:
     """The connections of one gateway process."""
 
-    def __init__(self) -> None:
+    def __init__(self, counts: Counts) -> None:
+        self._counts = counts
         self._by_user: dict[str, list[Connection]] = {}
         self._connections: dict[str, Connection] = {}
         self._newest: dict[str, int] = {}
@@ -72,6 +74,7 @@ class Hub:
             item = News(transition.user_id, transition.timestamp, frame)
             for user_id in delivery.recipients:
                 news.setdefault(user_id, []).append(item)
+        notifications = 0
         for user_id, items in news.items():
             frames = (
                 items[0].frame
@@ -79,8 +82,11 @@ class Hub:
                 else b"".join([item.frame for item in items])
             )
             # A copy: sending may close a connection, which takes it out of the list.
-            for connection in self.of_user(user_id):
+            connections = self.of_user(user_id)
+            for connection in connections:
                 connection.deliver(items, frames)
+            notifications += len(items) * len(connections)
+        self._counts.notifications += notifications
 
     def forget_news(self) -> None:
         """Redis has lost its state: timestamps may begin anew."""

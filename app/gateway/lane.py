@@ -39,6 +39,7 @@ class Lane:
             context.settings,
             context.presence,
             context.hub,
+            context.counts,
             shard,
             Trust(context.settings),
             self._kicked.set,

@@ -13,14 +13,25 @@ from contextlib import suppress
 
 import gevent
 
+from app.gateway.counts import Counts
+
 
 class Outbound:
     """What goes out on one socket, whole frames in order."""
 
-    __slots__ = ("_is_ending", "_most_bytes", "_queue", "_queued", "_socket", "_writer")
+    __slots__ = (
+        "_counts",
+        "_is_ending",
+        "_most_bytes",
+        "_queue",
+        "_queued",
+        "_socket",
+        "_writer",
+    )
 
-    def __init__(self, sock: socket.socket, most_bytes: int) -> None:
+    def __init__(self, sock: socket.socket, most_bytes: int, counts: Counts) -> None:
         self._socket = sock
+        self._counts = counts
         self._most_bytes = most_bytes
         self._queue: deque[bytes] = deque()
         self._queued = 0
@@ -43,9 +54,10 @@ class Outbound:
                 return True
             data = data[sent:]
         self._queue.append(data)
-        self._queued += len(data)
+        self._add(len(data))
         if self._writer is None:
             self._writer = gevent.spawn(self._write_queue)
+            self._counts.queuing += 1
         return self._queued <= self._most_bytes
 
     def end(self, data: bytes) -> None:
@@ -58,7 +70,7 @@ class Outbound:
             first = self._queue[0]
             self._queue.clear()
             self._queue.append(first)
-            self._queued = len(first)
+            self._add(len(first) - self._queued)
         self._is_ending = True
         self.write(data)
         if self._writer is None:
@@ -74,6 +86,11 @@ class Outbound:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
+    def _add(self, size: int) -> None:
+        """`size` bytes more are queued, or less."""
+        self._queued += size
+        self._counts.queued_bytes += size
+
     def _end(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
@@ -83,7 +100,7 @@ class Outbound:
             while self._queue:
                 data = self._queue[0]
                 sent = self._socket.send(data)
-                self._queued -= sent
+                self._add(-sent)
                 if sent == len(data):
                     self._queue.popleft()
                 else:
@@ -92,7 +109,8 @@ class Outbound:
                 self._end()
         except OSError:
             self._queue.clear()
-            self._queued = 0
+            self._add(-self._queued)
             self.cut()
         finally:
             self._writer = None
+            self._counts.queuing -= 1

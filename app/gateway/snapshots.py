@@ -111,6 +111,7 @@ class Snapshots:
             if is_whole or connection.connection_id in new:
                 connection.show(frames[connection.user_id], known)
                 shown.append(connection)
+        self._context.counts.snapshots += len(shown)
         gevent.spawn_later(SETTLE_AFTER, _settle, shown)
 
     def _is_open(self, connection: Connection) -> bool:

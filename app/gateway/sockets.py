@@ -50,6 +50,7 @@ def _connection(
     current: Services, accepted: AcceptedSocket, identity: Identity
 ) -> Connection:
     settings = current.settings
+    current.gateway.counts.handshakes += 1
     return Connection(
         accepted.sock,
         accepted.protocol,

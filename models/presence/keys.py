@@ -73,7 +73,8 @@ class Keys:
 
     @property
     def sweeps(self) -> str:
-        """Hash: when sweeps ran, since when without a gap, since when they hold."""
+        """Hash: when sweeps ran, since when without a gap, since when they hold, and
+        how many times they have begun to."""
         return f"{self.prefix}presence:sweeps"
 
     @property

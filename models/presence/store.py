@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 
+import redis
+
 from models.events import Transition
 from models.presence.keys import Keys
 from models.presence.rules import Survey
@@ -205,12 +207,19 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Sweeps hold from `since` (ms); 0: no longer."""
+        """Sweeps hold from `since` (ms), which is counted; 0: no longer."""
         sweeps = self._keys.sweeps
+
+        def hold(client: redis.Redis) -> None:
+            with client.pipeline(transaction=True) as pipe:
+                pipe.hset(sweeps, "held_since", str(since))
+                pipe.hincrby(sweeps, "holds", 1)
+                pipe.execute()
+
         if since:
-            self._link.call(lambda redis: redis.hset(sweeps, "held_since", str(since)))
+            self._link.call(hold)
         else:
-            self._link.call(lambda redis: redis.hdel(sweeps, "held_since"))
+            self._link.call(lambda client: client.hdel(sweeps, "held_since"))
 
     def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Call:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]

@@ -17,6 +17,7 @@ from models.presence.client import open_servers
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, shard_prefixes, split
 from models.presence.mail import Mail
+from models.presence.overview import Overviews
 from models.presence.servers import Command, Link, Servers
 from models.presence.shard import Shard
 from models.presence.store import batches
@@ -27,7 +28,8 @@ LOOKUP_BATCH = 10_000
 
 
 class Presence:
-    """The shards, the mail to gateways, the tickets. Connects on first use.
+    """The shards, the mail to gateways, the tickets and the overview. Connects on first
+    use.
 
     Methods raise `PresenceUnavailable` where a shard that they need does not answer,
     and may then be repeated.
@@ -44,6 +46,7 @@ class Presence:
         )
         self.mail = Mail(servers, self._keys)
         self.tickets = Tickets(servers, self._keys)
+        self.overviews = Overviews(servers, self._keys)
 
     @classmethod
     def open(cls, settings: Settings) -> Self:

@@ -51,6 +51,17 @@ class Page:
 
     def table(self, *header: str) -> list[list[str]]:
         """The rows of the one table with that header; the cells as they are written."""
+        found = self._tables(header)
+        assert len(found) == 1, f"{self.path}: {len(found)} tables of {header}"
+        return found[0]
+
+    def tables(self, *header: str) -> list[list[str]]:
+        """The rows of all tables with that header."""
+        found = self._tables(header)
+        assert found, f"{self.path}: no table of {header}"
+        return [row for rows in found for row in rows]
+
+    def _tables(self, header: tuple[str, ...]) -> list[list[list[str]]]:
         found = []
         for part in re.findall(r"(?:^\|.*\|\n)+", self.text, re.MULTILINE):
             head, _line, *rows = [
@@ -58,10 +69,9 @@ class Page:
                 for line in part.splitlines()
             ]
             if head == list(header):
+                assert all(len(row) == len(header) for row in rows)
                 found.append(rows)
-        assert len(found) == 1, f"{self.path}: {len(found)} tables of {header}"
-        assert all(len(row) == len(header) for row in found[0])
-        return found[0]
+        return found
 
 
 def code(cell: str) -> str:

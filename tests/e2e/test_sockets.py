@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import contextlib
 import http.client
 import json
@@ -15,6 +14,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 
 from tests.clients import Client
+from tests.raw import raw_socket, read_to_end
 from tests.system import JWT_SECRET, System, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -30,32 +30,6 @@ def bystander(system: System):
         yield client
         client.send("heartbeat")
         client.expect("heartbeat_ack")
-
-
-def raw_socket(system: System, user_id: str) -> socket.socket:
-    """A socket after the handshake, to send bytes that no library would send."""
-    sock = socket.create_connection(("127.0.0.1", system.web_ports[0]))
-    sock.settimeout(10)
-    request = (
-        "GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
-        f"Sec-WebSocket-Key: {base64.b64encode(os.urandom(16)).decode()}\r\n"
-        f"Authorization: Bearer {system.token(user_id)}\r\n\r\n"
-    )
-    sock.sendall(request.encode())
-    head = b""
-    while b"\r\n\r\n" not in head:
-        head += sock.recv(1)
-    assert b" 101 " in head.splitlines()[0]
-    return sock
-
-
-def read_to_end(sock: socket.socket) -> bytes:
-    """All that comes until the server ends the socket."""
-    found = b""
-    while data := sock.recv(65536):
-        found += data
-    return found
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,7 @@ def whole_life(shard: Shard) -> None:
     store.survey(10_000)
     store.hold_sweeps(1)
     store.hold_sweeps(0)
+    shard.presence.overviews.read()
     gateways.heartbeat(OTHER, last_deadline=shard.now() + 10**9)  # a new epoch
     gateways.reap(GATEWAY)
     presence, mail = shard.presence, shard.presence.mail
@@ -189,6 +190,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "expire": lambda: store.expire(["ann"]),
         "due": store.due,
         "survey": lambda: store.survey(1),
+        "overview": shard.presence.overviews.read,
         "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: presence.statuses(["ann"]),
         "online": lambda: presence.online(["ann"]),

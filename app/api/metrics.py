@@ -1,0 +1,104 @@
+"""`GET /metrics` for Prometheus: the whole system's state, and this web server's work.
+
+The state comes from Redis at the moment of the scrape, so every process answers the
+same. What the gateways of this web server have done comes from `Figures`, and is there
+also while Redis is away.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+
+import gevent
+from flask import Blueprint, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from app.services import services
+from models.presence import PresenceUnavailable
+from models.presence.overview import Overview, Overviews
+
+log = logging.getLogger(__name__)
+
+blueprint = Blueprint("metrics", __name__)
+
+REDIS_SECONDS = 2.0
+"""How long Redis may take for the state: Prometheus gives up after 10 s."""
+
+
+@blueprint.get("/metrics")
+def metrics() -> Response:
+    """All figures, as text. 200 also while Redis is away."""
+    current = services()
+    state = CollectorRegistry()
+    state.register(State(_overview(current.presence.overviews)))
+    body = generate_latest(state) + generate_latest(current.gateway.figures.collected())
+    return Response(body, content_type=CONTENT_TYPE_LATEST)
+
+
+def _overview(overviews: Overviews) -> Overview | None:
+    """None where Redis is away. Who waits for a Redis that stands still is a greenlet
+    that nobody waits for: it ends by the client's own timeouts."""
+
+    def read() -> Overview | None:
+        try:
+            return overviews.read()
+        except PresenceUnavailable as error:
+            log.warning("no state for /metrics: %s", error)
+            return None
+
+    try:
+        overview: Overview | None = gevent.spawn(read).get(timeout=REDIS_SECONDS)
+    except gevent.Timeout:
+        log.warning("no state for /metrics: no answer in %.1f s", REDIS_SECONDS)
+        return None
+    return overview
+
+
+class State(Collector):
+    """The state of the whole system as Prometheus has it; of a Redis that is away only
+    that it is."""
+
+    def __init__(self, overview: Overview | None) -> None:
+        self._overview = overview
+
+    def collect(self) -> Iterator[Metric]:
+        """One family after the other."""
+        one = self._overview
+        yield _gauge("redis_up", "Whether any Redis answers", one is not None)
+        if one is None:
+            return
+        yield _gauge("shards_away", "Shards that do not answer", one.shards_away)
+        yield _gauge("online_users", "Users who are online", one.online)
+        gateways = GaugeMetricFamily(
+            "greendot_gateways", "Gateway processes that Redis knows", labels=["state"]
+        )
+        gateways.add_metric(["alive"], one.gateways - one.overdue_gateways)
+        gateways.add_metric(["overdue"], one.overdue_gateways)
+        yield gateways
+        yield _gauge("outbox", "Transitions that wait to be broadcast", one.outbox)
+        yield _gauge(
+            "sweeps_held", "Shards in which the breaker holds sweeps", one.sweeps_held
+        )
+        yield CounterMetricFamily(
+            "greendot_sweep_holds",
+            "Times that the breaker has begun to hold the sweeps",
+            value=one.sweep_holds,
+        )
+        if one.last_sweep_age is not None:
+            yield _gauge(
+                "last_sweep_age_seconds",
+                "Seconds since the last sweep",
+                one.last_sweep_age / 1000,
+            )
+        yield _gauge(
+            "epoch_timestamp_seconds",
+            "When Redis was last noticed to have lost what it knew; 0 for never",
+            one.epoch / 1000,
+        )
+
+
+def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
+    return GaugeMetricFamily(f"greendot_{name}", text, value=value)

@@ -1,0 +1,46 @@
+"""The gunicorn worker class: gevent's, but no client keeps a connection for ever that
+has not become a WebSocket.
+
+gunicorn's own bounds the wait for a request's head, by `keepalive`, and nothing else: a
+client that sends no body, or asks for pages and reads none of them, would hold its
+greenlet for as long as it likes. Some thousands would take every connection there is.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import gevent
+from gunicorn.workers.ggevent import GeventWorker
+
+from config import settings_or_exit
+
+_TIMEOUT = settings_or_exit().handshake_timeout
+
+
+class Worker(GeventWorker):  # type: ignore[misc]
+    """Serves HTTP within bounds: `PRESENCE_HANDSHAKE_TIMEOUT` seconds for a whole head,
+    for each read of a body, and for each write of an answer."""
+
+    def timeout_ctx(self) -> gevent.Timeout:
+        """Bounds the wait for a request's whole head, and for what is left of the body
+        before it, on a new connection and on a kept one. Its end closes it."""
+        return gevent.Timeout(_TIMEOUT, exception=False)  # type: ignore[arg-type]
+
+    def handle_request(
+        self,
+        listener_name: object,
+        req: Any,  # noqa: ANN401 - gunicorn has no types
+        sock: socket.socket,
+        addr: object,
+    ) -> object:
+        """Serve one request. The handshake of a WebSocket takes the bound away."""
+        sock.settimeout(_TIMEOUT)
+        try:
+            return super().handle_request(listener_name, req, sock, addr)
+        except TimeoutError:
+            # gunicorn's word for: close it. Its log shall not fill with tracebacks.
+            raise StopIteration from None
+        finally:
+            sock.settimeout(None)

@@ -1,0 +1,18 @@
+-- Purpose: the state of the shard in a few numbers. Changes nothing.
+-- KEYS:    1 online_users, 2 gateways, 3 outbox, 4 sweeps, 5 epoch
+-- ARGV:    none
+-- Returns: {now, users online, gateways, overdue gateways, transitions in the outbox,
+--          since when sweeps hold or '0', how many times they began to,
+--          when the last sweep ran or '0', epoch or '0'}
+
+return {
+  ms(now),
+  redis.call('SCARD', KEYS[1]),
+  redis.call('ZCARD', KEYS[2]),
+  redis.call('ZCOUNT', KEYS[2], '-inf', ms(now)),
+  redis.call('XLEN', KEYS[3]),
+  redis.call('HGET', KEYS[4], 'held_since') or '0',
+  redis.call('HGET', KEYS[4], 'holds') or '0',
+  redis.call('HGET', KEYS[4], 'last') or '0',
+  redis.call('GET', KEYS[5]) or '0'
+}

@@ -1,0 +1,108 @@
+"""The drain of the outbox, with a real Redis and real databases: nothing is lost."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import Engine
+from sqlalchemy.exc import OperationalError
+
+from config import Settings
+from models.db import make_engine, session_factory
+from models.friendship import FriendshipStatus
+from models.graph import load_bulk
+from models.presence import Presence
+from models.presence.client import connect
+from models.presence.servers import OneServer
+from models.presence.store import SignOfLife
+from tasks import broadcast, resources
+from tests.databases import alembic_config
+from tests.servers import free_port
+
+pytestmark = pytest.mark.integration
+
+GATEWAY = "web.1:aa"
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A database in which ann and bob are friends."""
+    url = f"sqlite:///{tmp_path / 'greendot.db'}"
+    command.upgrade(alembic_config(url), "head")
+    engine = make_engine(url)
+    with session_factory(engine)() as session:
+        pairs = [("ann", "bob", FriendshipStatus.ACCEPTED)]
+        load_bulk(session, {"ann": "Ann", "bob": "Bob"}, pairs)
+        session.commit()
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def presence(valkey_url: str) -> Presence:
+    """Ann is online on a gateway, bob has just come online; nobody was told."""
+    settings = Settings(
+        database_url="sqlite://",
+        redis_url=valkey_url,
+        broker_url=valkey_url,
+        jwt_secret="s" * 32,
+        service_key=None,
+    )
+    prefix = f"{{b{secrets.token_hex(4)}}}:"
+    presence = Presence(settings, [prefix], OneServer(connect(settings)))
+    shard = presence.shards[0]
+    shard.gateways.heartbeat(GATEWAY)
+    signs = [SignOfLife(user, f"{GATEWAY}:{user}") for user in ("ann", "bob")]
+    shard.store.connect(GATEWAY, signs)
+    return presence
+
+
+def told(presence: Presence) -> set[tuple[str, str]]:
+    """Who was told of whom, as the gateway reads it."""
+    return {
+        (recipient, delivery.transition.user_id)
+        for _, message in presence.mail.read(GATEWAY, "0", 1)
+        for delivery in message.transitions
+        for recipient in delivery.recipients
+    }
+
+
+def test_what_could_not_be_published_stays_in_the_outbox(presence, engine, monkeypatch):
+    away = make_engine(f"postgresql+psycopg://u:p@127.0.0.1:{free_port()}/none")
+    monkeypatch.setattr(resources, "sessions", lambda: session_factory(away))
+    with pytest.raises(OperationalError):
+        broadcast.drain(presence)
+    assert presence.shards[0].outbox.length() == 2
+    assert told(presence) == set()
+    monkeypatch.setattr(resources, "sessions", lambda: session_factory(engine))
+    broadcast.drain(presence)
+    assert presence.shards[0].outbox.length() == 0
+    assert told(presence) == {("ann", "bob"), ("bob", "ann")}
+
+
+class Ended(BaseException):
+    """As a worker is ended by its signals: anywhere."""
+
+
+def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
+    presence, engine, monkeypatch
+):
+    monkeypatch.setattr(resources, "sessions", lambda: session_factory(engine))
+    publish = presence.mail.publish_where_possible
+
+    def publish_and_end(messages):
+        publish(messages)
+        raise Ended
+
+    with monkeypatch.context() as patch:
+        patch.setattr(presence.mail, "publish_where_possible", publish_and_end)
+        with pytest.raises(Ended):
+            broadcast.drain(presence)
+    assert presence.shards[0].outbox.length() == 2
+    broadcast.drain(presence)
+    assert presence.shards[0].outbox.length() == 0
+    assert told(presence) == {("ann", "bob"), ("bob", "ann")}
