@@ -65,7 +65,7 @@ coverage: $(DEV) ## Run the test suite and report its branch coverage
 bench: $(BENCH) ## Measure it beside its peers, all scenarios: some 25 minutes
 	$(PY) -m bench all $(ARGS)
 
-bench-%: $(BENCH) ## One of idle latency throughput storm hydrate hostile store peer-... (bench/)
+bench-%: $(BENCH) ## One of idle latency throughput storm hydrate hostile store scaling peer-... (bench/)
 	$(PY) -m bench $* $(ARGS)
 
 requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for newer ones)

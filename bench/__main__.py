@@ -17,6 +17,7 @@ from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
 from bench.report import report
+from bench.scaling import SCALING, scaling
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
 from bench.servers import DidNotStart, Target
 from bench.store import STORE, store
@@ -24,6 +25,8 @@ from bench.store import STORE, store
 TARGETS: dict[str, TargetKind] = {
     kind.name: kind for kind in (Greendot, FlaskSocketIO, FlaskSocketIOShared, SocketIO)
 }
+ALONE = {"store": (store, STORE), "scaling": (scaling, SCALING)}
+"""Scenarios of our own parts, which no peer has."""
 PEER = "peer-"
 FILES_WANTED = 15_000
 OURS_ALONE = ("hostile",)
@@ -51,9 +54,10 @@ def main() -> None:
         if name == "all":
             for scenario in SCENARIOS:
                 _run(scenario, arguments.targets or _peers_for(scenario), scale)
-            _run_store(scale)
-        elif name == "store":
-            _run_store(scale)
+            for alone in ALONE:
+                _run_alone(alone, scale)
+        elif name in ALONE:
+            _run_alone(name, scale)
         elif name.startswith(PEER):
             targets = ["greendot", name.removeprefix(PEER)]
             both = [name for name in SCENARIOS if name not in OURS_ALONE]
@@ -66,7 +70,7 @@ def main() -> None:
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m bench", description=__doc__)
     peers = [PEER + name for name in TARGETS if name != "greendot"]
-    parser.add_argument("scenario", choices=["all", *SCENARIOS, "store", *peers])
+    parser.add_argument("scenario", choices=["all", *SCENARIOS, *ALONE, *peers])
     parser.add_argument("--quick", action="store_true", help="prove the harness only")
     parser.add_argument(
         "--targets", type=_names, help=f"of {', '.join(TARGETS)}, separated by commas"
@@ -117,13 +121,14 @@ def _run(
     report(name or scenario, columns, rows, machine)
 
 
-def _run_store(scale: Scale) -> None:
+def _run_alone(name: str, scale: Scale) -> None:
+    run, columns = ALONE[name]
     machine = describe()
     rows = []
-    for row in store(scale):
-        print(f"store: {row['case']}: done", flush=True)
+    for row in run(scale):
+        print(f"{name}: {row['case']}: done", flush=True)
         rows.append(row)
-    report("store", STORE, rows, machine)
+    report(name, columns, rows, machine)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Mapping
 from pathlib import Path
 
 import redis
@@ -37,14 +38,17 @@ class Greendot(Target):
     name = "greendot"
     protocol = "greendot"
     hydrate_path = "/api/friends/online-status"
+    workers = 1
+    more_environ: Mapping[str, str] = {}
 
     def start(self) -> None:
         """Start the Procfile's processes on a database that holds the graph."""
         url = os.environ.get("BENCH_DATABASE_URL")
+        self.redis_url = self.start_valkey()
         self._database_url = url or f"sqlite:///{self.folder / 'bench.db'}"
         self._environ = {
             "DATABASE_URL": self._database_url,
-            "REDIS_URL": self.start_valkey(),
+            "REDIS_URL": self.redis_url,
             "PRESENCE_JWT_SECRET": SECRET,
             "PRESENCE_SERVICE_KEY": SERVICE_KEY,
             "PRESENCE_WORKER_CONNECTIONS": str(MOST_SOCKETS),
@@ -52,12 +56,15 @@ class Greendot(Target):
             "PORT": str(self.port),
             # The Procfile listens to the world; a benchmark to this machine only.
             "GUNICORN_CMD_ARGS": f"--bind 127.0.0.1:{self.port}",
+            **self.more_environ,
         }
         self._load()
-        for line in ("web", "worker", "beat"):
-            command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[line])
+        lines = read_procfile(PROJECT_ROOT / "Procfile")
+        more = [f"worker {number}" for number in range(2, self.workers + 1)]
+        for name in ("web", "worker", *more, "beat"):
+            command = shlex.split(lines[name.partition(" ")[0]])
             command[0] = str(Path(sys.executable).parent / command[0])
-            self.run(line, command, **self._environ)
+            self.run(name, command, **self._environ)
         self.wait_http("/readyz")
         client = redis.Redis.from_url(self._environ["REDIS_URL"])
         binding = f"_kombu.binding.{QUEUE}"

@@ -90,7 +90,7 @@ class Stage(System):
         super().__init__(webs=2, **SETTINGS)
         binary = server_command("valkey") or server_command("redis")
         assert binary is not None
-        self.server: Valkey = Valkey(binary)
+        self._store = self.server = Valkey(binary)
         self.lines: dict[str, Proxy] = {}
         self._stack = ExitStack()
 
