@@ -87,3 +87,19 @@ def test_a_snapshot_replaces_the_map_but_for_newer_events():
         }
     )
     assert one.statuses == {"bob": ("online", 30), "cid": ("offline", 40)}
+
+
+def state(**values) -> truth.State:
+    nothing = {"online": set(), "deadlines": set(), "gateways": set(), "dead": set()}
+    empty = {"outbox": 0, "users_of": {}, "statuses": {}, "connections": {}}
+    return truth.State(**{**nothing, **empty, **values})
+
+
+def test_a_gateway_may_hold_nobody_but_not_be_dead():
+    expected = truth.Expected({}, {})
+    assert truth.check_redis(state(gateways={"web.1:aa"}), expected) == []
+    assert truth.check_redis(state(dead={"web.1:aa"}), expected)
+    holds = truth.Expected({}, {"web.1:aa": {"ann"}})
+    users = {"web.1:aa": {"ann"}}
+    assert truth.check_redis(state(users_of=users), holds)
+    assert truth.check_redis(state(gateways={"web.1:aa"}, users_of=users), holds) == []
