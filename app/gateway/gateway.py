@@ -143,7 +143,6 @@ class Gateway:
     def _resend_snapshots(self) -> None:
         """A shard had lost this gateway, or somebody here may have missed events. Once
         the others have registered anew as well, all get a fresh picture."""
-        self.counts.lapses += 1
         self.hub.forget_news()
         if self._resend_is_due:
             return

@@ -86,6 +86,7 @@ class Heartbeats:
             # Only now: if Redis went away again meanwhile, it is all still to be done.
             self._must_register = False
             if connections:
+                self._context.counts.lapses += 1
                 self._on_lapse()
         elif reply.gone:
             found = (self._context.hub.get(sign.connection_id) for sign in reply.gone)
