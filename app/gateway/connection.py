@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -22,6 +21,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 
 from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
+from app.gateway.known import Known
 from app.gateway.outbound import Outbound
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
@@ -118,7 +118,7 @@ class Connection:
         self._message_bytes = 0
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
-        self._known: Mapping[str, int] | None = None
+        self._known: Known | None = None
         self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
 
@@ -134,11 +134,11 @@ class Connection:
         early, self._early = self._early or [], None
         self.send(b"".join((text_frame(welcome), *early)))
 
-    def show(self, snapshot: bytes, known: Mapping[str, int]) -> None:
+    def show(self, snapshot: bytes, known: Known) -> None:
         """Send the frame of a snapshot, and then the news that came meanwhile.
 
-        `known` is user id -> timestamp in the snapshot: until `settle`, news that is
-        not newer is dropped. A change just before the snapshot is in it, and its event
+        `known` is what the snapshot tells: until `settle`, news that is not newer is
+        dropped. A change just before the snapshot is in it, and its event
         comes after it.
         """
         held, self._held = self._held or {}, None
@@ -146,7 +146,7 @@ class Connection:
         frames = (
             news.frame
             for user_id, news in held.items()
-            if news.timestamp > known.get(user_id, -1)
+            if not known.has(user_id, news.timestamp)
         )
         self.send(b"".join((snapshot, *frames)))
 
@@ -169,7 +169,7 @@ class Connection:
             newer = [
                 item.frame
                 for item in news
-                if item.timestamp > known.get(item.user_id, -1)
+                if not known.has(item.user_id, item.timestamp)
             ]
             if newer:
                 self.send(b"".join(newer))

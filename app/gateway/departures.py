@@ -16,7 +16,7 @@ from gevent.event import Event
 from app.gateway.connection import Connection
 from app.gateway.context import LaneContext
 from models.presence.rules import age_ms
-from models.presence.store import SCRIPT_BATCH, Departure, batches
+from models.presence.store import SCRIPT_BATCH, Caller, Departure, batches
 
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
@@ -96,11 +96,17 @@ class Departures:
             self._store.release(self._context.gateway_id, departures)
             return batch
         reply = self._store.release_and_expire(
-            self._context.gateway_id, departures, list(at_once)
+            self._caller(), departures, list(at_once)
         )
         if reply.must_kick:
             self._context.kick()
+        if reply.is_refused:
+            self._context.trust.lost()
+            return batch
         return [ended for ended in batch if ended.user_id not in at_once]
+
+    def _caller(self) -> Caller:
+        return Caller(self._context.gateway_id, self._context.trust.deadline)
 
     def _who_left(self, batch: list[_Ended]) -> set[str]:
         of_user = self._context.hub.of_user
@@ -123,13 +129,20 @@ class Departures:
         }
         for batch in batches(user_ids):
             try:
-                reply = self._store.expire(batch)
+                reply = self._store.expire(batch, self._caller())
             except BaseException:
-                for entry in due:
-                    heapq.heappush(self._lapsing, entry)
+                self._look_again(due)
                 raise
             if reply.must_kick:
                 self._context.kick()
+            if reply.is_refused:
+                self._context.trust.lost()
+                self._look_again(due)
+                return
+
+    def _look_again(self, due: list[tuple[float, str]]) -> None:
+        for entry in due:
+            heapq.heappush(self._lapsing, entry)
 
     def _until_next(self) -> float | None:
         if not self._lapsing:

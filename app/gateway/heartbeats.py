@@ -33,7 +33,6 @@ class Heartbeats:
         self._on_lapse = on_lapse
         self._watched: dict[str, Connection] = {}
         self._pending: dict[str, Connection] = {}
-        self._deadline = 0
         self._must_register = False
 
     def watch(self, connection: Connection) -> None:
@@ -61,22 +60,22 @@ class Heartbeats:
         Raises:
             PresenceUnavailable: Redis is away; the heartbeats are kept.
         """
+        trust = self._context.trust
         pending, self._pending = self._pending, {}
         try:
             reply = self._context.shard.gateways.heartbeat(
                 self._context.gateway_id,
                 self._registrar.signs(list(pending.values())),
-                self._deadline,
+                trust.deadline,
             )
         except BaseException:
             for connection_id in pending.keys() - self._pending.keys():
                 if self._context.hub.get(connection_id) is not None:
                     self._pending[connection_id] = pending[connection_id]
             raise
-        if reply.lapsed and self._deadline:  # the first one of all is no loss
-            self._context.trust.lost()
-        self._context.trust.answered()
-        self._deadline = reply.deadline
+        if reply.lapsed and trust.deadline:  # the first one of all is no loss
+            trust.lost()
+        trust.answered(reply.deadline)
         self._must_register |= reply.lapsed
         if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.

@@ -19,6 +19,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.gateway.connection import Connection
 from app.gateway.context import Context
 from app.gateway.frames import text_frame
+from app.gateway.known import Known
 from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
@@ -97,7 +98,7 @@ class Snapshots:
 
     def _send(self, connections: list[Connection]) -> None:
         open_ones = list(filter(self._is_open, connections))
-        frames, known, lacking = self._read({one.user_id for one in open_ones})
+        pictures, lacking = self._read({one.user_id for one in open_ones})
         new = {one.connection_id for one in connections} & self._first
         self._first -= new
         for connection in connections:
@@ -109,7 +110,7 @@ class Snapshots:
                 self._lacking[connection.connection_id] = connection
             # A picture that lacks somebody is better than none, but not than an older.
             if is_whole or connection.connection_id in new:
-                connection.show(frames[connection.user_id], known)
+                connection.show(*pictures[connection.user_id])
                 shown.append(connection)
         self._context.counts.snapshots += len(shown)
         gevent.spawn_later(SETTLE_AFTER, _settle, shown)
@@ -119,9 +120,9 @@ class Snapshots:
 
     def _read(
         self, user_ids: set[str]
-    ) -> tuple[dict[str, bytes], dict[str, int], set[str]]:
-        """The frame of a snapshot for each of `user_ids`, what they know together (user
-        id -> timestamp), and whose frames lack somebody since a shard is away."""
+    ) -> tuple[dict[str, tuple[bytes, Known]], set[str]]:
+        """For each of `user_ids` the frame of a snapshot and what it tells, and whose
+        frames lack somebody since a shard is away."""
         with self._sessions() as session:
             relevant = relevant_users(session, sorted(user_ids))
             unrelated = [user_id for user_id, others in relevant.items() if not others]
@@ -133,24 +134,20 @@ class Snapshots:
         everybody = set().union(*relevant.values())
         statuses = self._context.presence.known_statuses(everybody)
         unknown = everybody - statuses.keys()
-        frames = {
-            user_id: text_frame(
-                events.presence_snapshot(
-                    statuses[other] for other in sorted(others - unknown)
-                )
+        times = {one.user_id: one.updated_at for one in statuses.values()}
+        pictures = {}
+        for user_id, others in relevant.items():
+            shown = others - unknown
+            snapshot = events.presence_snapshot(
+                statuses[other] for other in sorted(shown)
             )
-            for user_id, others in relevant.items()
-        }
+            pictures[user_id] = text_frame(snapshot), Known(shown, times)
         lacking = {
             user_id
             for user_id, others in relevant.items()
             if not unknown.isdisjoint(others)
         }
-        return (
-            frames,
-            {one.user_id: one.updated_at for one in statuses.values()},
-            lacking,
-        )
+        return pictures, lacking
 
 
 def _settle(connections: list[Connection]) -> None:

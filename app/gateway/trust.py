@@ -23,10 +23,13 @@ class Trust:
         self._hold = settings.breaker_hold
         self._answered_at = time.monotonic()
         self._lost_at: float | None = None
+        self.deadline = 0
+        """This gateway's deadline as Redis last told it (ms); 0 for none."""
 
-    def answered(self) -> None:
+    def answered(self, deadline: int) -> None:
         """Redis has answered a heartbeat."""
         self._answered_at = time.monotonic()
+        self.deadline = deadline
 
     def lost(self) -> None:
         """Redis, or the sweeps, had lost this gateway, and maybe others."""

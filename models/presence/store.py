@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import redis
 
@@ -22,6 +22,8 @@ from models.presence.scripts import Call, Scripts
 from models.presence.servers import Link, pipelined
 
 T = TypeVar("T")
+
+_REFUSED = -1
 
 SCRIPT_BATCH = 100
 """Users or connections of one script call. Everybody else waits meanwhile: with a
@@ -59,11 +61,27 @@ class ConnectReply:
 
 
 @dataclass(frozen=True, slots=True)
+class Caller:
+    """The gateway that calls, and its deadline as it was last told (ms)."""
+
+    gateway_id: str
+    deadline: int
+
+
+SWEEP = Caller("", 0)
+"""No gateway: a sweep, which has made its own survey."""
+
+
+@dataclass(frozen=True, slots=True)
 class ExpireReply:
-    """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`."""
+    """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
+    `is_refused`: Redis does not know the caller's deadline, so it has lost what it knew
+    and may not know of other connections either. Some users may not have been looked
+    at."""
 
     transitions: list[Transition]
     must_kick: bool
+    is_refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +166,20 @@ class PresenceStore:
         )
 
     def release_and_expire(
-        self, gateway_id: str, departures: Sequence[Departure], user_ids: Sequence[str]
+        self, caller: Caller, departures: Sequence[Departure], user_ids: Sequence[str]
     ) -> ExpireReply:
         """`release`, and then `expire` for `user_ids`, in one round trip: for who left
         without grace. At most `SCRIPT_BATCH` of each."""
-        calls = [self._release(gateway_id, departures), self._expire(user_ids)]
+        calls = [
+            self._release(caller.gateway_id, departures),
+            self._expire(caller, user_ids),
+        ]
         _, reply = self._scripts.run_many(calls)
         return _expire_reply(user_ids, reply)
 
-    def expire(self, user_ids: Iterable[str]) -> ExpireReply:
-        """Make those of `user_ids` offline whose latest deadline has passed.
+    def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
+        """Make those of `user_ids` offline whose latest deadline has passed, unless
+        Redis has lost what it told the `caller`.
 
         Changes: status, online set, deadlines, outbox; deletes their connections. Does
         nothing to a user who is live or already offline.
@@ -165,7 +187,10 @@ class PresenceStore:
         transitions: list[Transition] = []
         must_kick = False
         for batch in batches(user_ids):
-            reply = _expire_reply(batch, self._scripts.run(*self._expire(batch)))
+            call = self._expire(caller, batch)
+            reply = _expire_reply(batch, self._scripts.run(*call))
+            if reply.is_refused:
+                return ExpireReply(transitions, must_kick, is_refused=True)
             must_kick |= reply.must_kick
             transitions += reply.transitions
         return ExpireReply(transitions, must_kick)
@@ -228,12 +253,20 @@ class PresenceStore:
             args += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
         return "release", keys + self._of_users(departures), args
 
-    def _expire(self, user_ids: Sequence[str]) -> Call:
+    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Call:
         keys = self._keys
-        names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        names = [
+            keys.online_users,
+            keys.deadlines,
+            keys.transitions,
+            keys.drainer,
+            keys.gateways,
+        ]
         for user_id in user_ids:
             names += (keys.user_status(user_id), keys.user_connections(user_id))
-        return "expire", names, [self._online_ttl_ms, self._offline_ttl_ms, *user_ids]
+        args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
+        args += (caller.gateway_id, caller.deadline)
+        return "expire", names, args + list(user_ids)
 
     def _of_users(self, batch: Sequence[SignOfLife] | Sequence[Departure]) -> list[str]:
         keys = self._keys
@@ -247,8 +280,10 @@ class PresenceStore:
         ]
 
 
-def _expire_reply(user_ids: Sequence[str], reply: list[str]) -> ExpireReply:
+def _expire_reply(user_ids: Sequence[str], reply: list[Any]) -> ExpireReply:
     must_kick, *timestamps = reply
+    if must_kick == _REFUSED:
+        return ExpireReply([], must_kick=False, is_refused=True)
     transitions = [
         Transition(user_id, "offline", int(timestamp))
         for user_id, timestamp in zip(user_ids, timestamps, strict=True)

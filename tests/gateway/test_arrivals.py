@@ -22,6 +22,7 @@ from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from config import Settings
 from models.db import make_engine, session_factory
+from models.events import Delivery, Transition
 from models.friendship import FriendshipStatus
 from models.graph import load_bulk
 from models.presence import Presence
@@ -56,6 +57,7 @@ class Client:
 
     def __init__(self, gateway: Gateway, settings: Settings, user_id: str) -> None:
         self._ours, self._socket = gevent.socket.socketpair()
+        self._socket.settimeout(5)
         self._frames = WebSocketProtocol(ConnectionType.CLIENT)
         self.connection = Connection(
             self._ours,
@@ -91,21 +93,48 @@ class Client:
         return {user_id: str(one["status"]) for user_id, one in found.items()}
 
 
-def test_who_comes_online_around_the_registration_is_not_missed(
-    engine, valkey_url, monkeypatch
-):
-    settings = Settings(
+@pytest.fixture
+def settings(engine: Engine, valkey_url: str) -> Settings:
+    return Settings(
         database_url=str(engine.url),
         redis_url=valkey_url,
         broker_url=valkey_url,
         jwt_secret="s" * 32,
         service_key=None,
     )
+
+
+@pytest.fixture
+def presence(settings: Settings) -> Presence:
     prefix = f"{{a{secrets.token_hex(4)}}}:"
-    presence = Presence(settings, [prefix], OneServer(connect(settings)))
+    return Presence(settings, [prefix], OneServer(connect(settings)))
+
+
+@pytest.fixture
+def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
+    """A gateway without loops, which Redis knows."""
     gateway = Gateway(settings, presence, session_factory(engine))
-    lane = gateway._lanes[0]
-    lane.announce()
+    gateway._lanes[0].announce()
+    return gateway
+
+
+def test_who_is_introduced_was_not_in_the_snapshot_of_another(gateway, settings):
+    """Ann's snapshot and Bob's are read together; only Ann's has her friend."""
+    with (
+        closing(Client(gateway, settings, "ann")) as ann,
+        closing(Client(gateway, settings, "bob")) as bob,
+    ):
+        open_them(gateway, ann.connection, bob.connection)
+        assert bob.statuses() == {}
+        introduced = Transition(BEFORE, "offline", 0)
+        gateway.hub.deliver([Delivery(introduced, ("ann", "bob"))])
+        assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
+        assert bob.statuses() == {BEFORE: "offline"}
+
+
+def test_who_comes_online_around_the_registration_is_not_missed(
+    engine, settings, presence, gateway, monkeypatch
+):
     store = presence.shards[0].store
     register = store.connect
 
@@ -124,15 +153,16 @@ def test_who_comes_online_around_the_registration_is_not_missed(
 
     monkeypatch.setattr(store, "connect", registered_amid_news)
     with closing(Client(gateway, settings, "ann")) as client:
-        open_it(gateway, client.connection)
+        open_them(gateway, client.connection)
         assert client.statuses() == {BEFORE: "online", AFTER: "online"}
 
 
-def open_it(gateway: Gateway, connection: Connection) -> None:
+def open_them(gateway: Gateway, *connections: Connection) -> None:
     """What the gateway's loops do, one after the other."""
-    gateway.hub.add(connection)
     lane = gateway._lanes[0]
-    lane.add(connection)
+    for connection in connections:
+        gateway.hub.add(connection)
+        lane.add(connection)
     steps: list[Callable[[], None]] = [
         lane.steps()["arrivals"],
         gateway._snapshots.step,

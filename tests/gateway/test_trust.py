@@ -31,7 +31,7 @@ def test_redis_is_believed_while_it_answers(clock):
     assert trust.is_given()
     clock(1000 + WITHIN + 0.1)
     assert not trust.is_given()
-    trust.answered()
+    trust.answered(1)
     assert trust.is_given()
 
 
@@ -40,5 +40,5 @@ def test_after_a_loss_the_others_have_time_to_register(clock):
     trust.lost()
     for seconds, given in ((0, False), (HOLD, False), (HOLD + 0.1, True)):
         clock(1000 + seconds)
-        trust.answered()
+        trust.answered(1)
         assert trust.is_given() is given

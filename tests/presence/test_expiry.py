@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from models.presence.store import SCRIPT_BATCH, Departure, SignOfLife
+from models.presence.store import SCRIPT_BATCH, Caller, Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OFFLINE_TTL_MS, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration
@@ -184,12 +184,38 @@ def test_who_left_is_offline_with_one_call(shard):
         for user_id, grace_ms in (("ann", 0), ("bob", 0), ("cid", GRACE_MS))
     ]
     store = shard.store
-    reply = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
+    reply = store.release_and_expire(
+        Caller(GATEWAY, 0), departures, ["ann", "bob", "cid"]
+    )
     # Bob has another connection, and Cid's grace is not over.
     assert [change.user_id for change in reply.transitions] == ["ann"]
     assert shard.transitions()[-1] == reply.transitions[0]
-    again = store.release_and_expire(GATEWAY, departures, ["ann", "bob", "cid"])
+    again = store.release_and_expire(
+        Caller(GATEWAY, 0), departures, ["ann", "bob", "cid"]
+    )
     assert again.transitions == []
+
+
+def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
+    """Redis came back with an older state: it may not know that Ann is back, too."""
+    shard.connect("ann")
+    told = shard.gateways.heartbeat(GATEWAY).deadline
+    shard.client.zadd(shard.keys.gateways, {GATEWAY: told - 1})
+    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    caller = Caller(GATEWAY, told)
+    for reply in (
+        shard.store.release_and_expire(caller, left, ["ann"]),
+        shard.store.expire(["ann"], caller),
+    ):
+        assert reply.is_refused
+        assert reply.transitions == []
+        assert not reply.must_kick
+    shard.client.zrem(shard.keys.gateways, GATEWAY)
+    assert shard.store.expire(["ann"], caller).is_refused
+    assert shard.is_online("ann")
+    shard.client.zadd(shard.keys.gateways, {GATEWAY: told})
+    (transition,) = shard.store.expire(["ann"], caller).transitions
+    assert transition.status == "offline"
 
 
 def test_release_twice_counts_once(shard):

@@ -11,7 +11,7 @@ import redis
 from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable, scripts
 from models.presence.outbox import OutboxEntry
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import Caller, Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
 
@@ -34,7 +34,9 @@ def whole_life(shard: Shard) -> None:
     shard.connect("bob", 2, age_ms=100)
     shard.release("bob", 1, grace_ms=GRACE_MS)
     shard.release("bob", 2)
-    store.release_and_expire(OTHER, [Departure("cid", f"{OTHER}:9", 0)], ["cid"])
+    store.release_and_expire(
+        Caller(OTHER, 0), [Departure("cid", f"{OTHER}:9", 0)], ["cid"]
+    )
     store.due()
     store.expire(["ann", "bob", "cid"])
     shard.let_pass(GRACE_MS + 1, "bob")
@@ -172,7 +174,9 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
     assert [status.user_id for status in found if status.online] == ["u1100"]
     shard.client.script_flush()
     left = [Departure("u1100", f"{GATEWAY}:1", 0)]
-    assert shard.store.release_and_expire(GATEWAY, left, ["u1100"]).transitions
+    assert shard.store.release_and_expire(
+        Caller(GATEWAY, 0), left, ["u1100"]
+    ).transitions
 
 
 # A server that is away

@@ -1,16 +1,22 @@
 -- Purpose: make users offline whose latest deadline has passed. There is no other road
 --          to offline, so a late call can never put a user offline who came back.
--- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer,
+-- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
--- ARGV:    1 online TTL (ms), 2 offline TTL (ms), then per user: user id
--- Returns: {kick, per user: timestamp of the transition, '0' for none}
+-- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
+--          a sweep, 4 its deadline as it was last told, then per user: user id
+-- Returns: {kick, per user: timestamp of the transition, '0' for none}; {-1} where that
+--          deadline is not known: Redis has lost what it knew, and may not know of
+--          other connections either
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
-for i = 0, #ARGV - 3 do
-  local user = ARGV[3 + i]
-  local status, connections = KEYS[5 + i * 2], KEYS[6 + i * 2]
+local told = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
+if ARGV[3] ~= '' and told < tonumber(ARGV[4]) then return {-1} end
+
+for i = 0, #ARGV - 5 do
+  local user = ARGV[5 + i]
+  local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
   local deadline = tonumber(last[2] or redis.call('ZSCORE', KEYS[2], user) or 0)
   reply[#reply + 1] = '0'
