@@ -75,9 +75,9 @@ SWEEP = Caller("", 0)
 @dataclass(frozen=True, slots=True)
 class ExpireReply:
     """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
-    `is_refused`: Redis does not know the caller's deadline, so it has lost what it knew
-    and may not know of other connections either. Some users may not have been looked
-    at."""
+    `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
+    has lost what it knew, or stood still with the call on the way: it may lack what
+    others have to tell. Some users may not have been looked at."""
 
     transitions: list[Transition]
     must_kick: bool
@@ -179,7 +179,7 @@ class PresenceStore:
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
         """Make those of `user_ids` offline whose latest deadline has passed, unless
-        Redis has lost what it told the `caller`.
+        Redis has lost what it told the `caller`, or the caller's deadline has passed.
 
         Changes: status, online set, deadlines, outbox; deletes their connections. Does
         nothing to a user who is live or already offline.

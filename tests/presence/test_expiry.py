@@ -218,6 +218,21 @@ def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
     assert transition.status == "offline"
 
 
+def test_a_call_that_waited_for_a_redis_that_stood_still_expires_nobody(shard):
+    """So did the heartbeats of Ann's other device, which may be next in the queue."""
+    shard.connect("ann", 1)
+    shard.connect("ann", 2, gateway=OTHER)
+    caller = Caller(GATEWAY, shard.gateways.heartbeat(GATEWAY).deadline)
+    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    shard.let_pass(TTL_MS + 1, "ann")
+    shard.client.zadd(shard.keys.gateways, {GATEWAY: shard.now()})
+    waited = Caller(GATEWAY, 1)
+    assert shard.store.release_and_expire(waited, left, ["ann"]).is_refused
+    assert shard.is_online("ann")
+    shard.client.zadd(shard.keys.gateways, {GATEWAY: caller.deadline})
+    assert shard.store.expire(["ann"], caller).transitions
+
+
 def test_release_twice_counts_once(shard):
     shard.connect("ann")
     assert shard.release("ann", grace_ms=GRACE_MS) == 1

@@ -3,16 +3,20 @@
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
---          a sweep, 4 its deadline as it was last told, then per user: user id
+--          a sweep, 4 its deadline as it was last told, 0 for none,
+--          then per user: user id
 -- Returns: {kick, per user: timestamp of the transition, '0' for none}; {-1} where that
---          deadline is not known: Redis has lost what it knew, and may not know of
---          other connections either
+--          deadline is not known, or has passed: Redis has lost what it knew, or stood
+--          still with this call on the way, so it may lack what others have to tell
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
-local told = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
-if ARGV[3] ~= '' and told < tonumber(ARGV[4]) then return {-1} end
+local deadline_told = tonumber(ARGV[4])
+if deadline_told > 0 then
+  local known = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
+  if known < deadline_told or known <= now then return {-1} end
+end
 
 for i = 0, #ARGV - 5 do
   local user = ARGV[5 + i]
