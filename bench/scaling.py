@@ -58,11 +58,11 @@ FULL_CASES = (
     Case(friends=10),
     Case(),
     Case(friends=200),
-    Case(users=1_200, friends=1_000),
     Case(gateways=2),
     Case(workers=2),
     Case(shards=3),
     Case(gateways=2, workers=2, shards=3),
+    Case(users=1_200, friends=1_000),
 )
 QUICK_CASES = (Case(users=200, friends=10, gateways=2, shards=3),)
 
