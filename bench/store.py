@@ -23,7 +23,8 @@ from bench.scenarios import Scale
 from bench.servers import SECRET, Target
 from config import Settings
 from models.presence import Keys, Presence
-from models.presence.store import SCRIPT_BATCH, Departure, SignOfLife, batches
+from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.store import Departure, SignOfLife
 from tasks.expiry import sweep
 
 GATEWAY = "web.1.27:5f3a9c1e"

@@ -24,6 +24,8 @@ from sqlalchemy.orm import Session
 
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory
+from models.friendship import FriendshipStatus
+from models.graph import load_bulk
 
 DATABASES = ("sqlite", "postgresql")
 _numbers = itertools.count()
@@ -34,6 +36,22 @@ def alembic_config(url: str) -> Config:
     config = Config(toml_file=PROJECT_ROOT / "pyproject.toml")
     config.attributes["url"] = url
     return config
+
+
+@contextmanager
+def friends_in(folder: Path, *pairs: tuple[str, str]) -> Iterator[Engine]:
+    """A SQLite database in `folder` in which these pairs are friends."""
+    url = f"sqlite:///{folder / 'greendot.db'}"
+    command.upgrade(alembic_config(url), "head")
+    engine = make_engine(url)
+    with session_factory(engine)() as session:
+        names = {name: name for pair in pairs for name in pair}
+        load_bulk(
+            session, names, [(*pair, FriendshipStatus.ACCEPTED) for pair in pairs]
+        )
+        session.commit()
+    yield engine
+    engine.dispose()
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from app.gateway.snapshots import Snapshots
 from models import events
 from models.events import CloseCode
 from models.presence import PresenceUnavailable
-from models.presence.store import SCRIPT_BATCH
+from models.presence.batches import SCRIPT_BATCH
 
 
 class Arrivals:

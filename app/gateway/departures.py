@@ -15,8 +15,9 @@ from gevent.event import Event
 
 from app.gateway.connection import Connection
 from app.gateway.context import LaneContext
+from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
-from models.presence.store import SCRIPT_BATCH, Caller, Departure, batches
+from models.presence.store import Caller, Departure
 
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""

@@ -24,7 +24,7 @@ from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
 from models.presence import PresenceUnavailable
-from models.presence.store import batches
+from models.presence.batches import batches
 from models.user import ensure_user
 
 BATCH = 100
@@ -136,17 +136,15 @@ class Snapshots:
         unknown = everybody - statuses.keys()
         times = {one.user_id: one.updated_at for one in statuses.values()}
         pictures = {}
+        lacking = set()
         for user_id, others in relevant.items():
             shown = others - unknown
+            if len(shown) < len(others):
+                lacking.add(user_id)
             snapshot = events.presence_snapshot(
                 statuses[other] for other in sorted(shown)
             )
             pictures[user_id] = text_frame(snapshot), Known(shown, times)
-        lacking = {
-            user_id
-            for user_id, others in relevant.items()
-            if not unknown.isdisjoint(others)
-        }
         return pictures, lacking
 
 

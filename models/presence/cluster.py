@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from typing import Any, TypeVar
 
@@ -29,7 +29,8 @@ from redis.exceptions import (
 )
 
 from models.presence.errors import PresenceUnavailable, translated
-from models.presence.servers import Answers, Command, dealt, pipelined
+from models.presence.scripts import Command, pipelined
+from models.presence.servers import Answers, dealt
 
 log = logging.getLogger(__name__)
 
@@ -134,7 +135,7 @@ class ClusterServers:
                 return command(self._cluster.client_of(slot))
 
     def gather(
-        self, commands: Mapping[int, Sequence[Command]], script: str = ""
+        self, commands: Mapping[int, Sequence[Command]], scripts: Collection[str] = ()
     ) -> Answers:
         """As `Servers.gather`: one round trip to all nodes at the same time. A node
         that made us wait in vain is left out for a while, so that it does not hold up
@@ -146,13 +147,13 @@ class ClusterServers:
             if self._rests_until.get(shard, 0.0) <= began
         }
         answers = Answers({}, {shard: _resting() for shard in commands.keys() - asked})
-        failed = self._ask(asked, script, answers)
+        failed = self._ask(asked, scripts, answers)
         waited = time.monotonic() - began
         if failed:
             self._cluster.refresh(self._slots[next(iter(failed))], began)
         if failed and waited < SLOW:
             again = {shard: asked[shard] for shard in failed}
-            failed = self._ask(again, script, answers)
+            failed = self._ask(again, scripts, answers)
         for shard, error in failed.items():
             answers.away[shard] = error
             if waited >= SLOW:
@@ -160,7 +161,10 @@ class ClusterServers:
         return answers
 
     def _ask(
-        self, commands: Mapping[int, Sequence[Command]], script: str, answers: Answers
+        self,
+        commands: Mapping[int, Sequence[Command]],
+        scripts: Collection[str],
+        answers: Answers,
     ) -> dict[int, PresenceUnavailable]:
         """Put what answers into `answers`, and say what does not."""
         failed: dict[int, PresenceUnavailable] = {}
@@ -179,7 +183,7 @@ class ClusterServers:
             line.send()
         for line in lines:
             try:
-                answers.replies.update(line.receive(script))
+                answers.replies.update(line.receive(scripts))
             except PresenceUnavailable as error:
                 failed |= dict.fromkeys(line.commands, error)
         return failed
@@ -209,7 +213,7 @@ class Line:
             self._error = error
             self._give_back()
 
-    def receive(self, script: str) -> dict[int, list[Any]]:
+    def receive(self, scripts: Collection[str]) -> dict[int, list[Any]]:
         """The replies by shard.
 
         Raises:
@@ -225,7 +229,7 @@ class Line:
                 self._give_back()
             errors = [reply for reply in replies if isinstance(reply, Exception)]
             if errors and isinstance(errors[0], NoScriptError):
-                replies = pipelined(self._client, self._together, script)
+                replies = pipelined(self._client, self._together, scripts)
             elif errors:
                 raise errors[0]
         return dealt(self.commands, replies)

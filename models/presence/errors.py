@@ -30,7 +30,6 @@ _AWAY = (
     redis.exceptions.BusyLoadingError,
     redis.exceptions.ReadOnlyError,
     redis.exceptions.OutOfMemoryError,
-    redis.exceptions.OutOfMemoryError,
     # A cluster that moves a slot or fails over, or of which no node answers.
     redis.exceptions.AskError,
     redis.exceptions.ClusterError,

@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import cast
 
+from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
-from models.presence.scripts import Scripts
-from models.presence.servers import Link, pipelined
-from models.presence.store import SCRIPT_BATCH, SignOfLife, batches
+from models.presence.scripts import Scripts, pipelined
+from models.presence.servers import Link
+from models.presence.store import SignOfLife
 
 
 @dataclass(frozen=True, slots=True)

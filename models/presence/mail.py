@@ -11,17 +11,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.events import GatewayMessage
+from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
-from models.presence.keys import Keys, shard_number, split
-from models.presence.servers import Command, Servers
-from models.presence.store import batches
+from models.presence.keys import Keys, shard_number
+from models.presence.scripts import Command
+from models.presence.servers import Servers
 
 STREAM_MOST = 10_000
 """Messages kept for a gateway that does not read; each holds up to 500 events."""
 STREAM_TTL_MS = 300_000
 """A gateway's stream expires that long after its last message."""
-LOOKUP_BATCH = 10_000
-"""Members asked for in one SMISMEMBER; some 2 ms of the server."""
 
 Asked = Mapping[int, Sequence[list[str]]]
 """Users who are asked for: by shard, in lists of LOOKUP_BATCH."""
@@ -61,10 +60,7 @@ class Mail:
         The gateways are those of the last time, and who they are now is asked in the
         same breath: none that was there before this call is missed.
         """
-        asked = {
-            shard: list(batches(ids, LOOKUP_BATCH))
-            for shard, ids in split(user_ids, len(self._keys)).items()
-        }
+        asked = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not asked:
             return {}, {}
         told = self._ask(asked, self._last_ids)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from models.presence import scripts
 from models.presence.keys import Keys
-from models.presence.servers import Command, Servers
+from models.presence.scripts import Command
+from models.presence.servers import Servers
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ class Overviews:
         Raises:
             PresenceUnavailable: no shard answered.
         """
-        answers = self._servers.gather(self._commands, script="overview")
+        answers = self._servers.gather(self._commands, scripts=["overview"])
         if not answers.replies:
             answers.whole()
         shards = [list(map(int, reply)) for (reply,) in answers.replies.values()]

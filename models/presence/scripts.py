@@ -10,10 +10,13 @@ import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from importlib import resources
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import redis
 from redis.exceptions import NoScriptError
+
+if TYPE_CHECKING:
+    from models.presence.servers import Link
 
 T = TypeVar("T")
 
@@ -27,6 +30,8 @@ _DEFAULT_PROLOGUE = ("clock",)
 
 Call = tuple[str, Sequence[str], Sequence[str | int]]
 """A script's name, its KEYS and its ARGV."""
+Command = tuple[str | bytes | int, ...]
+"""The words of one Redis command."""
 
 
 @cache
@@ -43,9 +48,7 @@ def _digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def words(
-    name: str, keys: Sequence[str], args: Sequence[str | int]
-) -> tuple[str | bytes | int, ...]:
+def words(name: str, keys: Sequence[str], args: Sequence[str | int]) -> Command:
     """The command that runs the script `name`, for a pipeline of such commands."""
     return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
@@ -62,17 +65,25 @@ def loaded(client: redis.Redis, names: Iterable[str], attempt: Callable[[], T]) 
         return attempt()
 
 
-class Caller(Protocol):
-    """The way to the server that holds one shard."""
+def pipelined(
+    client: redis.Redis, commands: Sequence[Command], names: Iterable[str] = ()
+) -> list[Any]:
+    """The replies to `commands`, sent to one server together. `names` are the scripts
+    that they run, if they do."""
 
-    def call(self, command: Callable[[redis.Redis], T]) -> T:
-        """What `command` gives, called with the server's client."""
+    def attempt() -> list[Any]:
+        with client.pipeline(transaction=False) as pipe:
+            for command in commands:
+                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
+            return pipe.execute()
+
+    return loaded(client, names, attempt)
 
 
 class Scripts:
     """The scripts on the server of one shard."""
 
-    def __init__(self, link: Caller) -> None:
+    def __init__(self, link: Link) -> None:
         self._link = link
 
     def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401 - a reply has the script's shape
@@ -95,13 +106,5 @@ class Scripts:
             PresenceUnavailable: Redis did not answer.
         """
         names = {name for name, _, _ in calls}
-
-        def attempt(client: redis.Redis) -> list[Any]:
-            with client.pipeline(transaction=False) as pipe:
-                for call in calls:
-                    pipe.execute_command(*words(*call))  # type: ignore[no-untyped-call]
-                return pipe.execute()
-
-        return self._link.call(
-            lambda client: loaded(client, names, lambda: attempt(client))
-        )
+        commands = [words(*call) for call in calls]
+        return self._link.call(lambda client: pipelined(client, commands, names))

@@ -6,7 +6,7 @@ client. What concerns many shards is gathered: one round trip, whatever their nu
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any, Protocol, TypeVar
@@ -14,11 +14,9 @@ from typing import Any, Protocol, TypeVar
 import redis
 
 from models.presence.errors import PresenceUnavailable, translated
-from models.presence.scripts import loaded
+from models.presence.scripts import Command, pipelined
 
 T = TypeVar("T")
-Command = tuple[str | bytes | int, ...]
-"""The words of one Redis command."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +49,11 @@ class Servers(Protocol):
         """
 
     def gather(
-        self, commands: Mapping[int, Sequence[Command]], script: str = ""
+        self, commands: Mapping[int, Sequence[Command]], scripts: Collection[str] = ()
     ) -> Answers:
         """Send the `commands` of each shard, in one round trip, not in one step.
-        `script` is the Lua script that they run, if they do. They may be repeated."""
+        `scripts` are the names of those that they run, if they do. They may be
+        repeated."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,20 +66,6 @@ class Link:
     def call(self, command: Callable[[redis.Redis], T]) -> T:
         """As `Servers.call`."""
         return self.servers.call(self.shard, command)
-
-
-def pipelined(
-    client: redis.Redis, commands: Sequence[Command], script: str = ""
-) -> list[Any]:
-    """The replies to `commands`, sent to one server together."""
-
-    def attempt() -> list[Any]:
-        with client.pipeline(transaction=False) as pipe:
-            for words in commands:
-                pipe.execute_command(*words)  # type: ignore[no-untyped-call]
-            return pipe.execute()
-
-    return loaded(client, {script}, attempt) if script else attempt()
 
 
 def dealt(
@@ -103,13 +88,13 @@ class OneServer:
             return command(self._redis)
 
     def gather(
-        self, commands: Mapping[int, Sequence[Command]], script: str = ""
+        self, commands: Mapping[int, Sequence[Command]], scripts: Collection[str] = ()
     ) -> Answers:
         """As `Servers.gather`."""
         together = list(chain.from_iterable(commands.values()))
         try:
             with translated():
-                replies = pipelined(self._redis, together, script)
+                replies = pipelined(self._redis, together, scripts)
         except PresenceUnavailable as error:
             return Answers({}, dict.fromkeys(commands, error))
         return Answers(dealt(commands, replies))

@@ -8,27 +8,20 @@ expire by themselves; the online set is cleaned by `expire` alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 import redis
 
 from models.events import Transition
+from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
 from models.presence.rules import Survey
-from models.presence.scripts import Call, Scripts
-from models.presence.servers import Link, pipelined
-
-T = TypeVar("T")
+from models.presence.scripts import Call, Scripts, pipelined
+from models.presence.servers import Link
 
 _REFUSED = -1
-
-SCRIPT_BATCH = 100
-"""Users or connections of one script call. Everybody else waits meanwhile: with a
-million users online 500 connects held the server for 40 ms at worst, 100 for less than
-10, at no cost to the rate (`python -m bench store`, see bench/README.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +83,6 @@ class Due:
 
     user_ids: list[str]
     gateway_ids: list[str]
-
-
-def batches(items: Iterable[T], size: int = SCRIPT_BATCH) -> Iterator[list[T]]:
-    """`items` in lists of at most `size`."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 class PresenceStore:

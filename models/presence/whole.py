@@ -13,18 +13,16 @@ from typing import Self
 from config import Settings
 from models.events import UserStatus
 from models.presence import scripts
+from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.client import open_servers
 from models.presence.errors import PresenceUnavailable
-from models.presence.keys import Keys, shard_number, shard_prefixes, split
+from models.presence.keys import Keys, shard_number, shard_prefixes
 from models.presence.mail import Mail
 from models.presence.overview import Overviews
-from models.presence.servers import Command, Link, Servers
+from models.presence.scripts import Command
+from models.presence.servers import Link, Servers
 from models.presence.shard import Shard
-from models.presence.store import batches
 from models.presence.tickets import Tickets
-
-LOOKUP_BATCH = 10_000
-"""Members asked for in one SMISMEMBER; some 2 ms of the server."""
 
 
 class Presence:
@@ -84,10 +82,7 @@ class Presence:
     def _read(
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, UserStatus], dict[int, PresenceUnavailable]]:
-        asked = {
-            shard: list(batches(ids))
-            for shard, ids in split(user_ids, len(self._keys)).items()
-        }
+        asked = by_shard(user_ids, len(self._keys))
         commands: dict[int, list[Command]] = {}
         for shard, lists in asked.items():
             keys = self._keys[shard]
@@ -100,7 +95,7 @@ class Presence:
             ]
         if not commands:
             return {}, {}
-        answers = self._servers.gather(commands, script="statuses")
+        answers = self._servers.gather(commands, scripts=["statuses"])
         found = {
             status.user_id: status
             for shard, replies in answers.replies.items()
@@ -114,10 +109,7 @@ class Presence:
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""
         asked = list(user_ids)
-        lists = {
-            shard: list(batches(ids, LOOKUP_BATCH))
-            for shard, ids in split(asked, len(self._keys)).items()
-        }
+        lists = by_shard(asked, len(self._keys), LOOKUP_BATCH)
         if not lists:
             return {}
         commands = {

@@ -14,7 +14,7 @@ from sqlalchemy.engine import make_url
 from models.presence import Keys
 from tests.chaos.proxy import Proxy
 from tests.databases import empty_postgresql
-from tests.servers import RedisServer, server_command
+from tests.servers import RedisServer, any_server_command
 from tests.system import Process, System
 
 SWEEPS = Keys().sweeps
@@ -88,9 +88,7 @@ class Stage(System):
 
     def __init__(self) -> None:
         super().__init__(webs=2, **SETTINGS)
-        binary = server_command("valkey") or server_command("redis")
-        assert binary is not None
-        self._store = self.server = Valkey(binary)
+        self._store = self.server = Valkey(any_server_command())
         self.lines: dict[str, Proxy] = {}
         self._stack = ExitStack()
 

@@ -12,7 +12,6 @@ import gevent
 import gevent.socket
 import orjson
 import pytest
-from alembic import command
 from sqlalchemy import Engine
 from wsproto.connection import Connection as WebSocketProtocol
 from wsproto.connection import ConnectionType
@@ -21,35 +20,25 @@ from wsproto.events import TextMessage
 from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from config import Settings
-from models.db import make_engine, session_factory
+from models.db import session_factory
 from models.events import Delivery, Transition
-from models.friendship import FriendshipStatus
-from models.graph import load_bulk
 from models.presence import Presence
 from models.presence.client import connect
 from models.presence.servers import OneServer
 from models.presence.store import ConnectReply, SignOfLife
 from tasks.fanout import fan_out
-from tests.databases import alembic_config
+from tests.databases import friends_in
 
 pytestmark = pytest.mark.integration
 
 BEFORE, AFTER = "before", "after"
-ACCEPTED = FriendshipStatus.ACCEPTED
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A database in which ann has two friends."""
-    url = f"sqlite:///{tmp_path / 'greendot.db'}"
-    command.upgrade(alembic_config(url), "head")
-    engine = make_engine(url)
-    with session_factory(engine)() as session:
-        names = {name: name for name in ("ann", BEFORE, AFTER)}
-        load_bulk(session, names, [("ann", name, ACCEPTED) for name in (BEFORE, AFTER)])
-        session.commit()
-    yield engine
-    engine.dispose()
+    with friends_in(tmp_path, ("ann", BEFORE), ("ann", AFTER)) as engine:
+        yield engine
 
 
 class Client:

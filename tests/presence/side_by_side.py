@@ -135,6 +135,10 @@ class SideBySide(RuleBasedStateMachine):
             self.check_holders(now, user)
             if user not in self.lost:
                 self.check_status(now, user)
+            elif not now.statuses[user]:
+                # Nobody made the user offline, so no status remembers the newest
+                # timestamp for as long as one of an offline user would.
+                self.model.newest.pop(user, None)
             self.check_transitions(user)
 
     def check_deadlines(self, now: Picture, user: str) -> None:

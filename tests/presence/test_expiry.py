@@ -6,7 +6,8 @@ import time
 
 import pytest
 
-from models.presence.store import SCRIPT_BATCH, Caller, Departure, SignOfLife
+from models.presence.batches import SCRIPT_BATCH
+from models.presence.store import Caller, Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OFFLINE_TTL_MS, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration

@@ -7,8 +7,9 @@ import time
 import pytest
 
 from models.events import Delivery, GatewayMessage, Transition
+from models.presence.batches import SCRIPT_BATCH
 from models.presence.mail import STREAM_MOST, STREAM_TTL_MS
-from models.presence.store import SCRIPT_BATCH, SignOfLife
+from models.presence.store import SignOfLife
 from tests.presence.shard import GATEWAY, GATEWAY_TTL_MS, GRACE_MS, OTHER, TTL_MS
 
 pytestmark = pytest.mark.integration

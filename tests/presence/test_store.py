@@ -6,7 +6,8 @@ import pytest
 import redis
 
 from models.events import UserStatus
-from models.presence.store import SCRIPT_BATCH, SignOfLife, batches
+from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.store import SignOfLife
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration

@@ -2,63 +2,39 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from alembic import command
+import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from config import Settings
 from models.db import make_engine, session_factory
-from models.friendship import FriendshipStatus
-from models.graph import load_bulk
 from models.presence import Presence
-from models.presence.client import connect
-from models.presence.servers import OneServer
-from models.presence.store import SignOfLife
 from tasks import broadcast, resources
-from tests.databases import alembic_config
+from tests.databases import friends_in
+from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
 
 pytestmark = pytest.mark.integration
-
-GATEWAY = "web.1:aa"
 
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A database in which ann and bob are friends."""
-    url = f"sqlite:///{tmp_path / 'greendot.db'}"
-    command.upgrade(alembic_config(url), "head")
-    engine = make_engine(url)
-    with session_factory(engine)() as session:
-        pairs = [("ann", "bob", FriendshipStatus.ACCEPTED)]
-        load_bulk(session, {"ann": "Ann", "bob": "Bob"}, pairs)
-        session.commit()
-    yield engine
-    engine.dispose()
+    with friends_in(tmp_path, ("ann", "bob")) as engine:
+        yield engine
 
 
 @pytest.fixture
 def presence(valkey_url: str) -> Presence:
     """Ann is online on a gateway, bob has just come online; nobody was told."""
-    settings = Settings(
-        database_url="sqlite://",
-        redis_url=valkey_url,
-        broker_url=valkey_url,
-        jwt_secret="s" * 32,
-        service_key=None,
-    )
-    prefix = f"{{b{secrets.token_hex(4)}}}:"
-    presence = Presence(settings, [prefix], OneServer(connect(settings)))
-    shard = presence.shards[0]
+    shard = Shard.open(redis.Redis.from_url(valkey_url, decode_responses=True))
     shard.gateways.heartbeat(GATEWAY)
-    signs = [SignOfLife(user, f"{GATEWAY}:{user}") for user in ("ann", "bob")]
-    shard.store.connect(GATEWAY, signs)
-    return presence
+    for user in ("ann", "bob"):
+        shard.connect(user)
+    return shard.presence
 
 
 def told(presence: Presence) -> set[tuple[str, str]]:
