@@ -31,10 +31,11 @@ for i = 0, (#ARGV - 4) / 3 - 1 do
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local moved = now - age + ttl
   -- What both of these move is there. What they do not may be there, and later already.
-  local is_there = call('ZADD', connections, 'XX', 'GT', 'CH', moved, connection) == 1
-    and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', moved, user) == 1
-    or call('ZSCORE', connections, connection) and call('ZSCORE', KEYS[2], user)
-  if not is_there or call('SISMEMBER', KEYS[1], user) == 0 then
+  local is_there = call('SISMEMBER', KEYS[1], user) == 1
+    and (call('ZADD', connections, 'XX', 'GT', 'CH', moved, connection) == 1
+      and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', moved, user) == 1
+      or call('ZSCORE', connections, connection) and call('ZSCORE', KEYS[2], user))
+  if not is_there then
     reply[#reply + 1] = i
   else
     call('PEXPIRE', connections, 2 * ttl)
