@@ -15,7 +15,7 @@ from app.gateway import sockets
 from app.gateway.gateway import Gateway
 from app.services import EXTENSION, Services
 from config import Settings
-from models.db import make_engine, session_factory
+from models.db import make_engine, reads_of, session_factory
 from models.presence import Presence
 from tasks import celery_app
 
@@ -47,12 +47,13 @@ def create_app(settings: Settings) -> Flask:
 
     celery_app.configure(settings)
     state = Presence.open(settings)
-    sessions = session_factory(make_engine(settings.database_url))
+    database = make_engine(settings.database_url)
     app.extensions[EXTENSION] = Services(
         settings=settings,
-        sessions=sessions,
+        sessions=session_factory(database),
+        reads=reads_of(database),
         presence=state,
-        gateway=Gateway(settings, state, sessions),
+        gateway=Gateway(settings, state, database),
     )
 
     errors.register(app)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from flask import current_app
+from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
@@ -17,10 +18,12 @@ EXTENSION = "greendot"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts that requests use."""
+    """The parts that requests use. `sessions` write to the database, in transactions;
+    `reads` serves what one statement reads."""
 
     settings: Settings
     sessions: sessionmaker[Session]
+    reads: Engine
     presence: Presence
     gateway: Gateway
 

@@ -16,6 +16,7 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
+    Connection,
     Select,
     String,
     and_,
@@ -33,8 +34,11 @@ from models.friendship import ACCEPTED, BLOCKED, friendship_table
 from models.identifiers import SEPARATOR
 from models.lists import among, each_pair, pair_list, text_list
 
+Reader = Session | Connection
+"""What a relation can be read with: within a transaction or without one."""
 
-def relevant_users(session: Session, user_ids: Iterable[str]) -> dict[str, set[str]]:
+
+def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
     """The audience of each of `user_ids`, by one statement for any number of them.
 
     Every asked id is a key, unknown users with an empty set.
@@ -42,29 +46,29 @@ def relevant_users(session: Session, user_ids: Iterable[str]) -> dict[str, set[s
     audience: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
     if audience:
         asked = {"ids": list(audience)}
-        for user_id, others in session.execute(_RELEVANT, asked).all():
+        for user_id, others in reader.execute(_RELEVANT, asked).all():
             audience[user_id].update(others.split(SEPARATOR))
     return audience
 
 
-def friends_of(session: Session, user_id: str) -> set[str]:
+def friends_of(reader: Reader, user_id: str) -> set[str]:
     """The accepted friends of one user."""
-    return _others(session, _FRIENDS, user_id)
+    return _others(reader, _FRIENDS, user_id)
 
 
-def partners_of(session: Session, user_id: str) -> set[str]:
+def partners_of(reader: Reader, user_id: str) -> set[str]:
     """Everybody who shares a conversation with the user, without blocked pairs."""
-    return _others(session, _PARTNERS, user_id)
+    return _others(reader, _PARTNERS, user_id)
 
 
-def participants_of(session: Session, conversation_id: str) -> set[str] | None:
+def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
     """All participants of the conversation; None if there is no such conversation.
 
     No viewer is asked for, so blocked pairs are in it: what a participant may see is
     this set cut with `partners_of` that participant.
     """
     # One row for the conversation at least, with no participant if it is empty.
-    rows = session.scalars(_PARTICIPANTS, {"conversation_id": conversation_id}).all()
+    rows = reader.scalars(_PARTICIPANTS, {"conversation_id": conversation_id}).all()
     if not rows:
         return None
     return {user_id for user_id in rows if user_id is not None}
@@ -81,9 +85,9 @@ def relevant_pairs(
 
 
 def _others(
-    session: Session, statement: CompoundSelect[str, str], user_id: str
+    reader: Reader, statement: CompoundSelect[str, str], user_id: str
 ) -> set[str]:
-    rows = session.execute(statement, {"user_id": user_id}).all()
+    rows = reader.execute(statement, {"user_id": user_id}).all()
     return {other for _, others in rows for other in others.split(SEPARATOR)}
 
 

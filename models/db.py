@@ -62,7 +62,7 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed)
+        engine = create_engine(parsed, skip_autocommit_rollback=True)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     engine = create_engine(
@@ -72,6 +72,7 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
+        skip_autocommit_rollback=True,
     )
     if not may_be_slow:
         event.listen(engine, "do_connect", _connect_impatiently)
@@ -81,6 +82,12 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions on `engine`. The caller commits; leaving the session rolls back."""
     return sessionmaker(engine, expire_on_commit=False)
+
+
+def reads_of(engine: Engine) -> Engine:
+    """`engine`, on the same connections, for reads of one statement each: they need no
+    transaction, whose beginning and end are a round trip each on PostgreSQL."""
+    return engine.execution_options(isolation_level="AUTOCOMMIT")
 
 
 def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:

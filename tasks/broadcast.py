@@ -89,9 +89,9 @@ def drain(presence: Presence, shard: int = 0) -> bool:
 def _tell(presence: Presence, shard: int, entries: list[OutboxEntry]) -> None:
     """Tell of the `entries` whoever can be told. Another shard that is away is
     remembered, and does not hold up the others."""
-    with resources.sessions()() as session:
+    with resources.database().connect() as connection:
         transitions = [entry.transition for entry in entries]
-        away = fanout.fan_out(presence, session, transitions)
+        away = fanout.fan_out(presence, connection, transitions)
     if shard in away:
         raise away[shard]
     if away:

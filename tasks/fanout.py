@@ -1,22 +1,21 @@
 """Turns changes into one message per gateway: audience -> gateways -> messages.
 
-A batch costs one relations query and two round trips to Redis, whatever its size.
+A batch costs one relations query and two round trips to Redis, whatever its size; only
+one where there are few gateways, which are all told without asking whom they hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy.orm import Session
-
-from models.audience import relevant_users
+from models.audience import Reader, relevant_users
 from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 
 
 def fan_out(
-    presence: Presence, session: Session, transitions: Iterable[Transition]
+    presence: Presence, reader: Reader, transitions: Iterable[Transition]
 ) -> dict[int, PresenceUnavailable]:
     """Tell everybody who is relevant to the users of `transitions` and holds a
     connection. Of each user only the newest transition counts.
@@ -28,8 +27,13 @@ def fan_out(
         sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
     newest = newest_per_user(transitions)
-    audience = relevant_users(session, [change.user_id for change in newest])
-    held, away = presence.mail.known_holders(set().union(*audience.values()))
+    audience = relevant_users(reader, [change.user_id for change in newest])
+    everybody = set().union(*audience.values())
+    named = sum(map(len, audience.values()))
+    if presence.mail.is_cheaper_unasked(named):
+        message = GatewayMessage(transitions=_deliveries(newest, audience, everybody))
+        return presence.mail.publish_to_all(message, everybody)
+    held, away = presence.mail.known_holders(everybody)
     not_told = presence.mail.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
@@ -51,7 +55,7 @@ def make_good(presence: Presence) -> None:
 
 
 def introduce(
-    presence: Presence, session: Session, pairs: Collection[tuple[str, str]]
+    presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
     """Tell both users of each pair the present status of the other, where they are
     relevant to each other. Costs nothing for pairs of whom nobody is connected.
@@ -67,7 +71,7 @@ def introduce(
         for viewer, subject in (pair, pair[::-1]):
             if viewer in connected:
                 audience.setdefault(subject, set()).add(viewer)
-    for subject, relevant in relevant_users(session, audience).items():
+    for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
     present = [status.as_transition() for status in presence.statuses(audience)]
     presence.mail.publish(

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 from functools import cache
 
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine
 
-from models.db import make_engine, session_factory
+from models.db import make_engine, reads_of
 from models.presence import Presence
 from tasks.celery_app import current_settings
 
@@ -21,6 +21,6 @@ def presence() -> Presence:
 
 
 @cache
-def sessions() -> sessionmaker[Session]:
-    """The SQL sessions of this process."""
-    return session_factory(make_engine(current_settings().database_url))
+def database() -> Engine:
+    """The database of this process; tasks only read it."""
+    return reads_of(make_engine(current_settings().database_url))

@@ -34,8 +34,8 @@ def readyz() -> Response:
 
 def _database_answers() -> bool:
     try:
-        with services().sessions() as session:
-            session.execute(text("SELECT 1"))
+        with services().reads.connect() as connection:
+            connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
         log.warning("not ready, the database does not answer: %s", error)
         return False

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from flask import Blueprint
-from sqlalchemy.orm import Session
 
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
 from app.services import services
 from models.audience import (
+    Reader,
     friends_of,
     participants_of,
     partners_of,
@@ -42,15 +42,15 @@ def conversation_online_status(conversation_id: str) -> Answer:
     """Which of a conversation's participants are online, the caller included. Whom the
     caller has blocked, or who has blocked him, is left out."""
     user_id = require_user()
-    with services().sessions() as session:
-        participants = participants_of(session, _identifier(conversation_id))
+    with services().reads.connect() as reader:
+        participants = participants_of(reader, _identifier(conversation_id))
         if participants is None:
             message = "there is no such conversation"
             raise ApiError(404, "not_found", message)
         if user_id not in participants:
             message = "you are not in this conversation"
             raise ApiError(403, "forbidden", message)
-        visible = participants & (relevant_users(session, [user_id])[user_id])
+        visible = participants & relevant_users(reader, [user_id])[user_id]
     return _statuses(visible | {user_id})
 
 
@@ -60,8 +60,8 @@ def user_status(user_id: str) -> Answer:
     caller = require_user()
     subject = _identifier(user_id)
     if subject != caller:
-        with services().sessions() as session:
-            relevant = relevant_users(session, [caller])[caller]
+        with services().reads.connect() as reader:
+            relevant = relevant_users(reader, [caller])[caller]
         if subject not in relevant:
             message = "this user is neither your friend nor in a conversation with you"
             raise ApiError(403, "forbidden", message)
@@ -89,14 +89,15 @@ def _statuses(user_ids: set[str]) -> Answer:
     return {"data": {"statuses": services().presence.online(user_ids)}}
 
 
-def _statuses_of(related: Callable[[Session, str], set[str]]) -> Answer:
+def _statuses_of(related: Callable[[Reader, str], set[str]]) -> Answer:
     """The statuses of those who are `related` to the caller."""
     user_id = require_user()
-    with services().sessions() as session:
-        others = related(session, user_id)
-        if not others:
-            # A token is enough to be a user: the host application vouches for its
-            # users. Who has relations is known, which spares most calls the question.
+    with services().reads.connect() as reader:
+        others = related(reader, user_id)
+    if not others:
+        # A token is enough to be a user: the host application vouches for its users.
+        # Who has relations is known, which spares most calls the question.
+        with services().sessions() as session:
             ensure_user(session, user_id)
             session.commit()
     return _statuses(others)

@@ -17,7 +17,7 @@ import socket
 from collections.abc import Callable
 
 import gevent
-from sqlalchemy.orm import Session, sessionmaker
+from sqlalchemy import Engine
 
 from app.gateway.connection import Connection
 from app.gateway.context import Context
@@ -48,7 +48,7 @@ class Gateway:
     """The WebSocket side of one process. Nothing connects before `start`."""
 
     def __init__(
-        self, settings: Settings, presence: Presence, sessions: sessionmaker[Session]
+        self, settings: Settings, presence: Presence, database: Engine
     ) -> None:
         self.id = new_gateway_id()
         self._numbers = itertools.count(1)
@@ -60,7 +60,7 @@ class Gateway:
         self._context = context = Context(
             self.id, settings, presence, self.hub, self.counts
         )
-        self._snapshots = Snapshots(context, sessions)
+        self._snapshots = Snapshots(context, database)
         self._lanes = [
             Lane(context, shard, self._snapshots, self._resend_snapshots)
             for shard in presence.shards

@@ -73,7 +73,9 @@ class Hub:
             frame = text_frame(events.friend_status_changed(transition))
             item = News(transition.user_id, transition.timestamp, frame)
             for user_id in delivery.recipients:
-                news.setdefault(user_id, []).append(item)
+                # Where gateways are few they are told of everybody, here or not.
+                if user_id in self._by_user:
+                    news.setdefault(user_id, []).append(item)
         notifications = 0
         for user_id, items in news.items():
             frames = (

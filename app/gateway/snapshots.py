@@ -13,8 +13,8 @@ from collections.abc import Iterable
 
 import gevent
 from gevent.event import Event
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.connection import Connection
 from app.gateway.context import Context
@@ -23,6 +23,7 @@ from app.gateway.known import Known
 from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
+from models.db import reads_of, session_factory
 from models.presence import PresenceUnavailable
 from models.presence.batches import batches
 from models.user import ensure_user
@@ -42,9 +43,10 @@ RETRY_AFTER = 1.0
 class Snapshots:
     """The snapshots of one gateway process."""
 
-    def __init__(self, context: Context, sessions: sessionmaker[Session]) -> None:
+    def __init__(self, context: Context, database: Engine) -> None:
         self._context = context
-        self._sessions = sessions
+        self._reads = reads_of(database)
+        self._sessions = session_factory(database)
         self._owed: dict[str, Connection] = {}
         self._first: set[str] = set()
         self._lacking: dict[str, Connection] = {}
@@ -123,13 +125,14 @@ class Snapshots:
     ) -> tuple[dict[str, tuple[bytes, Known]], set[str]]:
         """For each of `user_ids` the frame of a snapshot and what it tells, and whose
         frames lack somebody since a shard is away."""
-        with self._sessions() as session:
-            relevant = relevant_users(session, sorted(user_ids))
-            unrelated = [user_id for user_id, others in relevant.items() if not others]
-            for user_id in unrelated:
-                # A token is enough: the host application vouches for its users.
-                ensure_user(session, user_id)
-            if unrelated:
+        with self._reads.connect() as connection:
+            relevant = relevant_users(connection, sorted(user_ids))
+        unrelated = [user_id for user_id, others in relevant.items() if not others]
+        if unrelated:
+            # A token is enough: the host application vouches for its users.
+            with self._sessions() as session:
+                for user_id in unrelated:
+                    ensure_user(session, user_id)
                 session.commit()
         everybody = set().union(*relevant.values())
         statuses = self._context.presence.known_statuses(everybody)

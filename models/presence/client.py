@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import ssl
+import termios
 from typing import Any
 
 import redis
@@ -29,6 +31,25 @@ _TIMEOUTS: dict[str, Any] = {
 }
 
 
+class Connection(redis.Connection):
+    """A connection that the pool looks at, before each command, at little cost.
+
+    The library polls the socket for data that must not be there. Under gevent a poll
+    means watchers and turns of the loop: a third of what a command costs in all.
+    """
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether something has come that nobody asked for. The end of a connection is
+        not seen here; the command fails then, and is tried again on a new one."""
+        # The library's own name for its socket; it has no public one.
+        sock = self._sock
+        if sock is not None and timeout == 0:
+            waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+            if not any(waiting):
+                return False
+        return bool(super().can_read(timeout))
+
+
 def open_servers(settings: Settings, prefixes: tuple[str, ...]) -> Servers:
     """The servers of the shards with these key prefixes. Connects on first use."""
     if redis_url.scheme_of(settings.redis_url) in redis_url.CLUSTER:
@@ -48,6 +69,8 @@ def connect(settings: Settings) -> redis.Redis:
         return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
     if redis_url.has_tls(settings.redis_url):
         kwargs |= _unverified(settings)
+    elif redis_url.scheme_of(settings.redis_url) == "redis":
+        kwargs |= {"connection_class": Connection}
     pool = redis.BlockingConnectionPool.from_url(settings.redis_url, **kwargs)
     return redis.Redis(connection_pool=pool)
 

@@ -13,7 +13,7 @@ from typing import Any
 from models.events import GatewayMessage
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
-from models.presence.keys import Keys, shard_number
+from models.presence.keys import Keys, shard_number, split
 from models.presence.scripts import Command
 from models.presence.servers import Servers
 
@@ -21,6 +21,11 @@ STREAM_MOST = 10_000
 """Messages kept for a gateway that does not read; each holds up to 500 events."""
 STREAM_TTL_MS = 300_000
 """A gateway's stream expires that long after its last message."""
+FEW_GATEWAYS = 4
+"""Up to that many gateways are all told of a change, each with the whole audience: that
+spares the round trip that asks whom they hold."""
+MOST_UNASKED = 20_000
+"""Ids named to gateways that were not asked, in one message: some 300 KB."""
 
 Asked = Mapping[int, Sequence[list[str]]]
 """Users who are asked for: by shard, in lists of LOOKUP_BATCH."""
@@ -123,6 +128,37 @@ class Mail:
         replies = self._servers.gather(commands).whole()
         return {gateway_id for (present,) in replies.values() for gateway_id in present}
 
+    def is_cheaper_unasked(self, ids: int) -> bool:
+        """Whether a message that names so many `ids` should rather go to all gateways
+        at once than only to those that hold one of them."""
+        known = set().union(*self._last_ids.values())
+        return len(known) <= FEW_GATEWAYS and ids <= MOST_UNASKED
+
+    def publish_to_all(
+        self, message: GatewayMessage, user_ids: Iterable[str]
+    ) -> dict[int, PresenceUnavailable]:
+        """Append `message` to the stream of each gateway that may hold one of
+        `user_ids`. One round trip; one more after a gateway has come: as with
+        `known_holders` none that was there before this call is missed.
+
+        Returns which shards did not answer.
+        """
+        shards = list(split(user_ids, len(self._keys)))
+        if not shards:
+            return {}
+        told: set[str] = set().union(*(self._last_ids.get(s, ()) for s in shards))
+        commands: dict[int, list[Command]] = {
+            shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
+        }
+        self._add_to_streams(commands, dict.fromkeys(told, message))
+        answers = self._servers.gather(commands)
+        present: set[str] = set()
+        for shard in set(shards) - answers.away.keys():
+            self._last_ids[shard] = answers.replies[shard][0]
+            present.update(self._last_ids[shard])
+        new = dict.fromkeys(present - told, message)
+        return {**answers.away, **self.publish_where_possible(new)}
+
     def publish(self, messages: Mapping[str, GatewayMessage]) -> None:
         """Append one message to the stream of each gateway, in one round trip."""
         for error in self.publish_where_possible(messages).values():
@@ -134,17 +170,28 @@ class Mail:
         """As `publish`, but says which shards did not answer: gateways whose stream is
         there were not told."""
         commands: dict[int, list[Command]] = {}
+        self._add_to_streams(commands, messages)
+        return self._servers.gather(commands).away if commands else {}
+
+    def _add_to_streams(
+        self,
+        commands: dict[int, list[Command]],
+        messages: Mapping[str, GatewayMessage],
+    ) -> None:
+        """Add to `commands`, by shard, what appends `messages` to the streams."""
+        encoded: dict[int, bytes] = {}
         for gateway_id, message in messages.items():
             shard, stream = self._stream(gateway_id)
-            encoded = message.encode()
+            # One for many gateways is encoded once.
+            text = encoded.get(id(message)) or message.encode()
+            encoded[id(message)] = text
             commands.setdefault(shard, []).extend(
                 (
                     # Trimmed by whole nodes, which costs next to nothing.
-                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", encoded),
+                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", text),
                     ("PEXPIRE", stream, STREAM_TTL_MS),
                 )
             )
-        return self._servers.gather(commands).away if commands else {}
 
     def read(
         self, gateway_id: str, after: str, wait_ms: int, most: int = 100

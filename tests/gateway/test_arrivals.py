@@ -20,7 +20,6 @@ from wsproto.events import TextMessage
 from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
 from config import Settings
-from models.db import session_factory
 from models.events import Delivery, Transition
 from models.presence import Presence
 from models.presence.client import connect
@@ -102,7 +101,7 @@ def presence(settings: Settings) -> Presence:
 @pytest.fixture
 def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
     """A gateway without loops, which Redis knows."""
-    gateway = Gateway(settings, presence, session_factory(engine))
+    gateway = Gateway(settings, presence, engine)
     gateway._lanes[0].announce()
     return gateway
 
@@ -131,8 +130,8 @@ def test_who_comes_online_around_the_registration_is_not_missed(
         """At another gateway, and the fan-out tells it, all at once."""
         reply = register("web.2:bb", [SignOfLife(user_id, f"web.2:bb:{user_id}")])
         assert len(reply.transitions) == 1
-        with session_factory(engine)() as session:
-            fan_out(presence, session, reply.transitions)
+        with engine.connect() as reader:
+            fan_out(presence, reader, reply.transitions)
 
     def registered_amid_news(gateway_id: str, signs: list[SignOfLife]) -> ConnectReply:
         comes_online(BEFORE)

@@ -145,6 +145,12 @@ def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
         held, missing = presence.mail.known_holders(USERS)
         assert missing.keys() == away
         assert set().union(*held.values()) == there
+        message = GatewayMessage(snapshots=("u0",))
+        assert presence.mail.publish_to_all(message, USERS).keys() == away
+        for gateway in (GATEWAY, OTHER):
+            if shard_number(gateway, SHARDS) not in away:
+                ((_, found),) = presence.mail.read(gateway, "0", 10)
+                assert found == message
         with pytest.raises(PresenceUnavailable):
             presence.statuses(USERS)
         presence.ping()

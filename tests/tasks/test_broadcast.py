@@ -10,7 +10,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from models.db import make_engine, session_factory
+from models.db import make_engine
 from models.presence import Presence
 from tasks import broadcast, resources
 from tests.databases import friends_in
@@ -49,12 +49,12 @@ def told(presence: Presence) -> set[tuple[str, str]]:
 
 def test_what_could_not_be_published_stays_in_the_outbox(presence, engine, monkeypatch):
     away = make_engine(f"postgresql+psycopg://u:p@127.0.0.1:{free_port()}/none")
-    monkeypatch.setattr(resources, "sessions", lambda: session_factory(away))
+    monkeypatch.setattr(resources, "database", lambda: away)
     with pytest.raises(OperationalError):
         broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 2
     assert told(presence) == set()
-    monkeypatch.setattr(resources, "sessions", lambda: session_factory(engine))
+    monkeypatch.setattr(resources, "database", lambda: engine)
     broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 0
     assert told(presence) == {("ann", "bob"), ("bob", "ann")}
@@ -67,7 +67,7 @@ class Ended(BaseException):
 def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
     presence, engine, monkeypatch
 ):
-    monkeypatch.setattr(resources, "sessions", lambda: session_factory(engine))
+    monkeypatch.setattr(resources, "database", lambda: engine)
     publish = presence.mail.publish_where_possible
 
     def publish_and_end(messages):
