@@ -29,7 +29,7 @@ def announce_graph_change(change: GraphChange) -> None:
     lost = {user_id for pair in change.lost for user_id in pair}
     try:
         if change.gained:
-            with current.reads.connect() as connection:
+            with current.database.connect() as connection:
                 fanout.introduce(current.presence, connection, change.gained)
         if lost:
             fanout.refresh(current.presence, lost)

@@ -15,7 +15,7 @@ from app.gateway import sockets
 from app.gateway.gateway import Gateway
 from app.services import EXTENSION, Services
 from config import Settings
-from models.db import make_engine, reads_of, session_factory
+from models.db import make_engine, session_factory
 from models.presence import Presence
 from tasks import celery_app
 
@@ -51,7 +51,7 @@ def create_app(settings: Settings) -> Flask:
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sessions=session_factory(database),
-        reads=reads_of(database),
+        database=database,
         presence=state,
         gateway=Gateway(settings, state, database),
     )

@@ -19,11 +19,11 @@ EXTENSION = "greendot"
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts that requests use. `sessions` write to the database, in transactions;
-    `reads` serves what one statement reads."""
+    a connection of `database` reads, one statement each."""
 
     settings: Settings
     sessions: sessionmaker[Session]
-    reads: Engine
+    database: Engine
     presence: Presence
     gateway: Gateway
 

@@ -16,7 +16,7 @@ import models.conversation
 import models.friendship
 import models.user
 from config import Settings, SettingsError
-from models.db import Base, make_engine
+from models.db import Base, make_engine, transactional
 
 TABLES = (
     models.user.User,
@@ -52,7 +52,7 @@ def migrate() -> None:
             context.run_migrations()
         return
     engine = make_engine(database_url(), may_be_slow=True)
-    with engine.connect() as connection:
+    with transactional(engine).connect() as connection:
         # SQLite cannot alter most of a table in place: batch mode copies it.
         batch = connection.dialect.name == "sqlite"
         context.configure(connection=connection, render_as_batch=batch, **options)

@@ -29,6 +29,13 @@ CONNECT_TIMEOUT_SECONDS = 5
 
 SQLITE_BUSY_TIMEOUT_MS = 5000
 
+_WITHOUT_TRANSACTIONS: dict[str, Any] = {
+    "isolation_level": "AUTOCOMMIT",
+    "skip_autocommit_rollback": True,
+}
+_ISOLATION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
+"""Each database's own default."""
+
 # Ids are ASCII and compared byte by byte, as Python does it. PostgreSQL's default
 # collation would order them by the host's language: slower, another order than
 # Python's `a < b`, and an index that a new libc can silently break.
@@ -54,6 +61,9 @@ class Base(DeclarativeBase):
 def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
     """Make the engine of a process; connects only when first used.
 
+    Its connections know no transactions: most of what we do is one reading statement,
+    and BEGIN and ROLLBACK would be a round trip each. Writes go through sessions.
+
     `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
     `Settings.database_url` does. The folder of a SQLite file is made. PostgreSQL has to
     answer within seconds, unless it `may_be_slow`, as it may be in a migration.
@@ -62,7 +72,7 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
     if parsed.get_backend_name() == "sqlite":
         if parsed.database and parsed.database != ":memory:":
             Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, skip_autocommit_rollback=True)
+        engine = create_engine(parsed, **_WITHOUT_TRANSACTIONS)
         event.listen(engine, "connect", _prepare_sqlite)
         return engine
     engine = create_engine(
@@ -72,22 +82,22 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
         pool_size=POOL_SIZE,
         max_overflow=0,
         pool_timeout=POOL_TIMEOUT_SECONDS,
-        skip_autocommit_rollback=True,
+        **_WITHOUT_TRANSACTIONS,
     )
     if not may_be_slow:
         event.listen(engine, "do_connect", _connect_impatiently)
     return engine
 
 
+def transactional(engine: Engine) -> Engine:
+    """`engine`, on the same connections, with transactions."""
+    level = _ISOLATION_LEVELS[engine.dialect.name]
+    return engine.execution_options(isolation_level=level)
+
+
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions on `engine`. The caller commits; leaving the session rolls back."""
-    return sessionmaker(engine, expire_on_commit=False)
-
-
-def reads_of(engine: Engine) -> Engine:
-    """`engine`, on the same connections, for reads of one statement each: they need no
-    transaction, whose beginning and end are a round trip each on PostgreSQL."""
-    return engine.execution_options(isolation_level="AUTOCOMMIT")
+    return sessionmaker(transactional(engine), expire_on_commit=False)
 
 
 def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:

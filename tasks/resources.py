@@ -9,7 +9,7 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from models.db import make_engine, reads_of
+from models.db import make_engine
 from models.presence import Presence
 from tasks.celery_app import current_settings
 
@@ -23,4 +23,4 @@ def presence() -> Presence:
 @cache
 def database() -> Engine:
     """The database of this process; tasks only read it."""
-    return reads_of(make_engine(current_settings().database_url))
+    return make_engine(current_settings().database_url)

@@ -34,7 +34,7 @@ def readyz() -> Response:
 
 def _database_answers() -> bool:
     try:
-        with services().reads.connect() as connection:
+        with services().database.connect() as connection:
             connection.execute(text("SELECT 1"))
     except SQLAlchemyError as error:
         log.warning("not ready, the database does not answer: %s", error)

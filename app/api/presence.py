@@ -42,7 +42,7 @@ def conversation_online_status(conversation_id: str) -> Answer:
     """Which of a conversation's participants are online, the caller included. Whom the
     caller has blocked, or who has blocked him, is left out."""
     user_id = require_user()
-    with services().reads.connect() as reader:
+    with services().database.connect() as reader:
         participants = participants_of(reader, _identifier(conversation_id))
         if participants is None:
             message = "there is no such conversation"
@@ -60,7 +60,7 @@ def user_status(user_id: str) -> Answer:
     caller = require_user()
     subject = _identifier(user_id)
     if subject != caller:
-        with services().reads.connect() as reader:
+        with services().database.connect() as reader:
             relevant = relevant_users(reader, [caller])[caller]
         if subject not in relevant:
             message = "this user is neither your friend nor in a conversation with you"
@@ -92,7 +92,7 @@ def _statuses(user_ids: set[str]) -> Answer:
 def _statuses_of(related: Callable[[Reader, str], set[str]]) -> Answer:
     """The statuses of those who are `related` to the caller."""
     user_id = require_user()
-    with services().reads.connect() as reader:
+    with services().database.connect() as reader:
         others = related(reader, user_id)
     if not others:
         # A token is enough to be a user: the host application vouches for its users.

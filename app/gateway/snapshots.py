@@ -23,7 +23,7 @@ from app.gateway.known import Known
 from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
-from models.db import reads_of, session_factory
+from models.db import session_factory
 from models.presence import PresenceUnavailable
 from models.presence.batches import batches
 from models.user import ensure_user
@@ -45,7 +45,7 @@ class Snapshots:
 
     def __init__(self, context: Context, database: Engine) -> None:
         self._context = context
-        self._reads = reads_of(database)
+        self._database = database
         self._sessions = session_factory(database)
         self._owed: dict[str, Connection] = {}
         self._first: set[str] = set()
@@ -125,7 +125,7 @@ class Snapshots:
     ) -> tuple[dict[str, tuple[bytes, Known]], set[str]]:
         """For each of `user_ids` the frame of a snapshot and what it tells, and whose
         frames lack somebody since a shard is away."""
-        with self._reads.connect() as connection:
+        with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
         unrelated = [user_id for user_id, others in relevant.items() if not others]
         if unrelated:
