@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import queue
 import ssl
 import termios
 from typing import Any
@@ -50,21 +51,27 @@ class Connection(redis.Connection):
         return bool(super().can_read(timeout))
 
 
-def open_servers(settings: Settings, prefixes: tuple[str, ...]) -> Servers:
+Queue = type[Any]
+"""A class of queues, last in first out, in which free connections are kept."""
+
+
+def open_servers(
+    settings: Settings, prefixes: tuple[str, ...], queue_class: Queue
+) -> Servers:
     """The servers of the shards with these key prefixes. Connects on first use."""
     if redis_url.scheme_of(settings.redis_url) in redis_url.CLUSTER:
-        return ClusterServers(_cluster(settings), prefixes)
-    return OneServer(connect(settings))
+        return ClusterServers(_cluster(settings, queue_class), prefixes)
+    return OneServer(connect(settings, queue_class))
 
 
-def connect(settings: Settings) -> redis.Redis:
+def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.Redis:
     """A client whose pool waits for a free connection instead of raising, and holds at
     most `settings.redis_max_connections`. Connects on first use.
 
     Replies are text. A command is tried once more on a stale connection, then fails
     with the library's error; the store translates it.
     """
-    kwargs = {**_pool(settings), "retry": Retry(NoBackoff(), 1)}
+    kwargs = {**_pool(settings, queue_class), "retry": Retry(NoBackoff(), 1)}
     if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
         return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
     if redis_url.has_tls(settings.redis_url):
@@ -106,10 +113,10 @@ def _behind_sentinels(
     return pool
 
 
-def _cluster(settings: Settings) -> Cluster:
+def _cluster(settings: Settings, queue_class: Queue) -> Cluster:
     url = redis_url.ManyHosts.parse(settings.redis_url)
     kwargs = {
-        **_pool(settings),
+        **_pool(settings, queue_class),
         "username": url.username,
         "password": url.password,
     }
@@ -118,9 +125,10 @@ def _cluster(settings: Settings) -> Cluster:
     return Cluster(url.hosts, kwargs, tls=url.tls)
 
 
-def _pool(settings: Settings) -> dict[str, Any]:
+def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
     return {
         **_TIMEOUTS,
+        "queue_class": queue_class,
         "max_connections": settings.redis_max_connections,
         "timeout": ANSWER_TIMEOUT,
         "health_check_interval": 30,

@@ -8,13 +8,14 @@ Each of these calls is one round trip, whatever the number of shards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from queue import LifoQueue
 from typing import Self
 
 from config import Settings
 from models.events import UserStatus
 from models.presence import scripts
 from models.presence.batches import LOOKUP_BATCH, by_shard
-from models.presence.client import open_servers
+from models.presence.client import Queue, open_servers
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, shard_prefixes
 from models.presence.mail import Mail
@@ -47,10 +48,12 @@ class Presence:
         self.overviews = Overviews(servers, self._keys)
 
     @classmethod
-    def open(cls, settings: Settings) -> Self:
-        """The state where the settings say that it is."""
+    def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
+        """The state where the settings say that it is. Whoever waits for a free
+        connection waits in a queue of `queue_class`."""
         prefixes = shard_prefixes(settings.shards)
-        return cls(settings, prefixes, open_servers(settings, prefixes))
+        servers = open_servers(settings, prefixes, queue_class)
+        return cls(settings, prefixes, servers)
 
     def shard_of(self, user_id: str) -> Shard:
         """The shard to which `user_id` belongs."""
