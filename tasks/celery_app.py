@@ -7,11 +7,12 @@ import.
 
 from __future__ import annotations
 
+import gc
 import ssl
 from typing import Any
 
 from celery import Celery
-from celery.signals import after_setup_logger
+from celery.signals import after_setup_logger, worker_process_init
 from kombu.transport.redis import Channel
 
 import redis_url
@@ -127,3 +128,10 @@ def _set_up_logging(**_: object) -> None:
     from tasks.patience import quieten  # noqa: PLC0415
 
     quieten()
+
+
+@worker_process_init.connect
+def _spare_collections(**_: object) -> None:
+    # What is there by now stays: no collection need ever look at it again.
+    gc.collect()
+    gc.freeze()
