@@ -2,8 +2,8 @@
 
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
 found nobody draining, and by beat as a safety net. One drainer works at a time in each
-shard; it stays a while after the outbox is empty, so that under steady load no change
-waits for a task of its own.
+shard; it stays after the outbox is empty, so that hardly a change waits for a task of
+its own (see `tasks.tenure`).
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
 from tasks.celery_app import celery
+from tasks.tenure import worker
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 """Transitions of one fan-out."""
 LINGER_MS = 1000
-"""How long a drainer waits for more before it stops."""
-TURN = 3.0
-"""Seconds after which a drainer makes room for other tasks, and is sent again."""
+"""How long a drainer waits for more before it looks around, or stops."""
+LOOK_EVERY = 5.0
+"""Seconds between two looks at whether shards are back that were away."""
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 KICK_EXPIRES = 10
 """Seconds after which an asked-for drain is worthless: beat has made another."""
@@ -38,12 +39,12 @@ KICK_EXPIRES = 10
 def drain_transitions(shard: int = 0) -> None:
     """Broadcast what is in the outbox of `shard`, and what comes while at it."""
     try:
-        unfinished = drain(resources.presence(), shard)
+        while drain(resources.presence(), shard):
+            # Where the broker is away nobody else would come: we go on.
+            if kick(shard) or worker.stops:
+                return
     except (PresenceUnavailable, OperationalError) as error:
         log.warning(NOT_BROADCAST, error)
-        return
-    if unfinished:
-        kick(shard)
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:
@@ -56,31 +57,31 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     """
     token = secrets.token_hex(8)
     outbox = presence.shards[shard].outbox
-    # Each shard has a part of the time, so that one worker process gets around to all
-    # of them in a turn.
     shards = len(presence.shards)
-    ends = time.monotonic() + TURN / shards
+    stays = worker.keeps_drainers(shards)
+    now = time.monotonic()
+    ends, look_at = now + worker.turn(shards), now
     published: list[OutboxEntry] = []
-    is_first = True
-    has_work = False  # what finds nothing at all to do is gone at once
+    has_work = stays  # what neither stays nor finds anything to do is gone at once
     while (entries := outbox.drain(token, published, BATCH)) is not None:
         published = []
         try:
-            if is_first:
-                is_first = False
+            if now >= look_at:
+                look_at = now + LOOK_EVERY
                 _make_good(presence, outbox)
             if not entries and has_work:
-                entries = outbox.read(BATCH, LINGER_MS // shards)
+                entries = outbox.read(BATCH, LINGER_MS // (1 if stays else shards))
             if entries:
                 has_work = True
                 _tell(presence, shard, entries)
                 published = entries
-            elif outbox.leave(token):
+            elif not stays and outbox.leave(token):
                 return False
         except BaseException:
             _leave(outbox, token, published)
             raise
-        if time.monotonic() >= ends:
+        now = time.monotonic()
+        if now >= ends or worker.stops:
             _leave(outbox, token, published)
             return True
     return False

@@ -12,11 +12,17 @@ import ssl
 from typing import Any
 
 from celery import Celery
-from celery.signals import after_setup_logger, worker_process_init
+from celery.signals import (
+    after_setup_logger,
+    worker_init,
+    worker_process_init,
+    worker_shutting_down,
+)
 from kombu.transport.redis import Channel
 
 import redis_url
 from config import Settings, settings_or_exit
+from tasks.tenure import worker
 
 QUEUE = "greendot"
 
@@ -135,3 +141,14 @@ def _spare_collections(**_: object) -> None:
     # What is there by now stays: no collection need ever look at it again.
     gc.collect()
     gc.freeze()
+
+
+@worker_init.connect
+def _count_processes(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
+    # Before the fork, so that all processes know it.
+    worker.processes = sender.concurrency if isinstance(sender.concurrency, int) else 1
+
+
+@worker_shutting_down.connect
+def _end_tenures(**_: object) -> None:
+    worker.stop()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -12,10 +14,13 @@ from sqlalchemy.exc import OperationalError
 
 from models.db import make_engine
 from models.presence import Presence
+from models.presence.store import SignOfLife
 from tasks import broadcast, resources
+from tasks.tenure import RESIDENT_TURN, SHORT_TURN, Worker
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
+from tests.system import wait_until
 
 pytestmark = pytest.mark.integration
 
@@ -58,6 +63,33 @@ def test_what_could_not_be_published_stays_in_the_outbox(presence, engine, monke
     broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 0
     assert told(presence) == {("ann", "bob"), ("bob", "ann")}
+
+
+def test_a_drainer_stays_where_there_are_processes_to_spare(
+    presence, engine, monkeypatch
+):
+    worker = Worker(processes=2)
+    monkeypatch.setattr(broadcast, "worker", worker)
+    monkeypatch.setattr(resources, "database", lambda: engine)
+    with ThreadPoolExecutor() as threads:
+        drained = threads.submit(broadcast.drain, presence)
+        wait_until(lambda: len(told(presence)) == 2)
+        # Nobody is to ask for a drain, not even after a time without changes.
+        time.sleep(1.5 * broadcast.LINGER_MS / 1000)
+        store = presence.shards[0].store
+        reply = store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+        assert not reply.must_kick
+        wait_until(lambda: presence.shards[0].outbox.length() == 0)
+        assert not drained.done()
+        worker.stop()
+        assert drained.result(timeout=5), "the next one is to be sent"
+    assert broadcast.drain(presence), "it may be drained by the next one at once"
+
+
+def test_turns_follow_the_processes_and_the_shards():
+    assert Worker(processes=2).turn(1) == RESIDENT_TURN
+    assert Worker(processes=3).turn(3) == SHORT_TURN / 3
+    assert Worker().turn(1) == SHORT_TURN
 
 
 class Ended(BaseException):
