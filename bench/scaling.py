@@ -59,6 +59,7 @@ FULL_CASES = (
     Case(),
     Case(friends=200),
     Case(gateways=2),
+    Case(gateways=5),
     Case(workers=2),
     Case(shards=3),
     Case(gateways=2, workers=2, shards=3),

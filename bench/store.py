@@ -31,6 +31,8 @@ GATEWAY = "web.1.27:5f3a9c1e"
 TTL = 3600
 """So long that nobody expires while we measure; the scripts do the same work."""
 FEW_USERS = 1_000
+LOOKUP = 1_000
+"""Users whom a fan-out of a full batch asks for, or more."""
 REPEATS = 50
 
 STORE = (
@@ -66,7 +68,8 @@ class _Bench:
                 "PRESENCE_GATEWAY_TTL": str(TTL),
             }
         )
-        (self.shard,) = Presence.open(self.settings).shards
+        presence = Presence.open(self.settings)
+        (self.shard,), self.mail = presence.shards, presence.mail
         self.client = redis.Redis.from_url(target.url)
         self.client.config_set("slowlog-log-slower-than", 200)
         self.client.config_set("slowlog-max-len", 10_000)
@@ -125,6 +128,11 @@ def store(scale: Scale) -> Iterator[Row]:
             "bytes": used / scale.stored_users,
         }
         yield bench.phase("heartbeats", len(many), lambda: _heartbeats(bench, many))
+        yield bench.phase(
+            "lookups: which gateway holds him",
+            len(many),
+            lambda: _look_up(bench, many),
+        )
         for due in scale.due:
             if not due:
                 yield _quiet_sweep(bench, f"sweep, none due of {scale.stored_users:,}")
@@ -157,6 +165,11 @@ def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
 def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
     for batch in batches(signs, SCRIPT_BATCH):
         bench.shard.gateways.heartbeat(GATEWAY, batch)
+
+
+def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
+    for batch in batches(signs, LOOKUP):
+        bench.mail.holders(sign.user_id for sign in batch)
 
 
 def _release(bench: _Bench, signs: list[SignOfLife]) -> None:
