@@ -9,7 +9,6 @@ nothing is imported here that opens sockets.
 
 from __future__ import annotations
 
-import gc
 import logging
 import os
 import shutil
@@ -19,6 +18,7 @@ from typing import Any
 import gevent
 
 from config import settings_or_exit
+from models.garbage import collect_less
 
 _settings = settings_or_exit()
 
@@ -71,9 +71,7 @@ def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no typ
         logger.propagate = False
     gateway = _gateway(worker)
     gateway.start()
-    # What is there by now stays: no collection need ever look at it again.
-    gc.collect()
-    gc.freeze()
+    collect_less()
 
     def drain_when_told() -> None:
         while worker.alive:

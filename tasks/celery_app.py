@@ -7,7 +7,6 @@ import.
 
 from __future__ import annotations
 
-import gc
 import ssl
 from typing import Any
 
@@ -22,6 +21,7 @@ from kombu.transport.redis import Channel
 
 import redis_url
 from config import Settings, settings_or_exit
+from models.garbage import collect_less
 from tasks.tenure import worker
 
 QUEUE = "greendot"
@@ -138,9 +138,7 @@ def _set_up_logging(**_: object) -> None:
 
 @worker_process_init.connect
 def _spare_collections(**_: object) -> None:
-    # What is there by now stays: no collection need ever look at it again.
-    gc.collect()
-    gc.freeze()
+    collect_less()
 
 
 @worker_init.connect

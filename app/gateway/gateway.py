@@ -62,7 +62,7 @@ class Gateway:
         )
         self._snapshots = Snapshots(context, database)
         self._lanes = [
-            Lane(context, shard, self._snapshots, self._resend_snapshots)
+            Lane(context, shard, self._snapshots, self._begin_anew)
             for shard in presence.shards
         ]
         self._listener = Listener(context, self._snapshots, self._resend_snapshots)
@@ -140,10 +140,14 @@ class Gateway:
         if self.hub.remove(connection):
             self._lane_of(connection).depart(connection)
 
+    def _begin_anew(self, now: int) -> None:
+        """A shard, in which it is `now` (ms), had lost this gateway."""
+        self.hub.begin_anew(now)
+        self._resend_snapshots()
+
     def _resend_snapshots(self) -> None:
-        """A shard had lost this gateway, or somebody here may have missed events. Once
-        the others have registered anew as well, all get a fresh picture."""
-        self.hub.forget_news()
+        """Somebody here may have missed events. Once the other gateways have registered
+        anew as well, where they must, all get a fresh picture."""
         if self._resend_is_due:
             return
         self._resend_is_due = True

@@ -26,7 +26,10 @@ class Heartbeats:
     """The heartbeats of one lane, and the connections from which they come."""
 
     def __init__(
-        self, context: LaneContext, registrar: Registrar, on_lapse: Callable[[], None]
+        self,
+        context: LaneContext,
+        registrar: Registrar,
+        on_lapse: Callable[[int], None],
     ) -> None:
         self._context = context
         self._registrar = registrar
@@ -86,7 +89,7 @@ class Heartbeats:
             self._must_register = False
             if connections:
                 self._context.counts.lapses += 1
-                self._on_lapse()
+                self._on_lapse(reply.now)
         elif reply.gone:
             found = (self._context.hub.get(sign.connection_id) for sign in reply.gone)
             self._register([connection for connection in found if connection])

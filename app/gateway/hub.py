@@ -90,9 +90,13 @@ class Hub:
             notifications += len(items) * len(connections)
         self._counts.notifications += notifications
 
-    def forget_news(self) -> None:
-        """Redis has lost its state: timestamps may begin anew."""
-        self._newest, self._newest_before = {}, {}
+    def begin_anew(self, now: int) -> None:
+        """Redis has lost its state, and it is `now` there (ms): from now on timestamps
+        are no less, though its clock may have stepped back. What it may repeat from
+        before is no news."""
+        for newest in (self._newest, self._newest_before):
+            for user_id, timestamp in newest.items():
+                newest[user_id] = min(timestamp, now - 1)
 
     def _is_news(self, transition: events.Transition) -> bool:
         user_id = transition.user_id

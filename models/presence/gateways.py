@@ -21,11 +21,12 @@ from models.presence.store import SignOfLife
 class HeartbeatReply:
     """`lapsed`: the gateway was unknown or overdue, or Redis has lost what it knew; it
     has to register everything anew. `gone`: the connections that Redis does not know.
-    `deadline`: the gateway's new one (ms), for the next call."""
+    `deadline`: the gateway's new one, for the next call. `now`: Redis's time. In ms."""
 
     lapsed: bool
     gone: list[SignOfLife]
     deadline: int
+    now: int
 
 
 class GatewayStore:
@@ -84,7 +85,8 @@ class GatewayStore:
             lapsed |= bool(reply[0])
             last_deadline = int(reply[1])
             gone += [batch[index] for index in reply[2:]]
-        return HeartbeatReply(lapsed, gone, last_deadline)
+        now = last_deadline - self._gateway_ttl_ms
+        return HeartbeatReply(lapsed, gone, last_deadline, now)
 
     def reap(self, gateway_id: str) -> list[str]:
         """Take away the connections of a dead gateway, and the gateway.

@@ -1,0 +1,82 @@
+"""A client of a gateway that runs step by step in the test itself."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import gevent.socket
+import orjson
+from wsproto.connection import Connection as WebSocketProtocol
+from wsproto.connection import ConnectionType
+from wsproto.events import TextMessage
+
+from app.gateway.connection import Connection
+from app.gateway.gateway import Gateway
+from config import Settings
+
+BEFORE, AFTER = "before", "after"
+"""Ann's friends."""
+
+
+class Client:
+    """The other end of a connection."""
+
+    def __init__(self, gateway: Gateway, settings: Settings, user_id: str) -> None:
+        self._ours, self._socket = gevent.socket.socketpair()
+        self._socket.settimeout(5)
+        self._frames = WebSocketProtocol(ConnectionType.CLIENT)
+        self.connection = Connection(
+            self._ours,
+            WebSocketProtocol(ConnectionType.SERVER),
+            gateway,
+            connection_id=gateway.new_connection_id(),
+            user_id=user_id,
+            expires_at=None,
+            max_frame_bytes=settings.max_frame_bytes,
+            max_queued_bytes=settings.max_queued_bytes,
+            frames_per_second=settings.max_frames_per_second,
+        )
+
+    def close(self) -> None:
+        self._ours.close()
+        self._socket.close()
+
+    def messages(self) -> list[tuple[str, dict[str, Any]]]:
+        """What has come since the last time: the events' names and data."""
+        self._frames.receive_data(self._socket.recv(1 << 20))
+        found = []
+        for frame in self._frames.events():
+            assert isinstance(frame, TextMessage)
+            message = orjson.loads(frame.data)
+            found.append((message["event"], message["data"]))
+        return found
+
+    def statuses(self) -> dict[str, str]:
+        """The map after all that has come: a snapshot is the map, and of each user the
+        newest timestamp wins."""
+        found: dict[str, dict[str, object]] = {}
+        for event, data in self.messages():
+            if event == "presence_snapshot":
+                found = data["statuses"]
+            elif event == "friend_status_changed":
+                known = found.get(data["user_id"], data)
+                newest = max(known, data, key=lambda one: one["timestamp"])
+                found[data["user_id"]] = newest
+        return {user_id: str(one["status"]) for user_id, one in found.items()}
+
+
+def open_them(gateway: Gateway, *connections: Connection) -> None:
+    """What the gateway's loops do, one after the other."""
+    lane = gateway._lanes[0]
+    for connection in connections:
+        gateway.hub.add(connection)
+        lane.add(connection)
+    steps: list[Callable[[], None]] = [
+        lane.steps()["arrivals"],
+        gateway._snapshots.step,
+        gateway._listener.step,
+    ]
+    for step in steps:  # one that has nothing to do waits, which is no matter here
+        gevent.with_timeout(3, step, timeout_value=None)

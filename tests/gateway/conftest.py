@@ -1,0 +1,50 @@
+"""A gateway whose loops the test runs itself."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from app.gateway.gateway import Gateway
+from config import Settings
+from models.presence import Presence
+from models.presence.client import connect
+from models.presence.servers import OneServer
+from tests.databases import friends_in
+from tests.gateway.client import AFTER, BEFORE
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A database in which ann has two friends."""
+    with friends_in(tmp_path, ("ann", BEFORE), ("ann", AFTER)) as engine:
+        yield engine
+
+
+@pytest.fixture
+def settings(engine: Engine, valkey_url: str) -> Settings:
+    return Settings(
+        database_url=str(engine.url),
+        redis_url=valkey_url,
+        broker_url=valkey_url,
+        jwt_secret="s" * 32,
+        service_key=None,
+    )
+
+
+@pytest.fixture
+def presence(settings: Settings) -> Presence:
+    prefix = f"{{a{secrets.token_hex(4)}}}:"
+    return Presence(settings, [prefix], OneServer(connect(settings)))
+
+
+@pytest.fixture
+def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
+    """A gateway without loops, which Redis knows."""
+    gateway = Gateway(settings, presence, engine)
+    gateway._lanes[0].announce()
+    return gateway

@@ -1,0 +1,56 @@
+"""What is news to a gateway's clients, and what is a repeat."""
+
+from __future__ import annotations
+
+from contextlib import closing
+
+import pytest
+
+from models.events import Delivery, Transition
+from tests.gateway.client import BEFORE, Client, open_them
+
+pytestmark = pytest.mark.integration
+
+ONLINE = Transition(BEFORE, "online", 1000)
+
+
+def tell(gateway, transition):
+    gateway.hub.deliver_news([Delivery(transition, ("ann",))])
+
+
+def heard(client):
+    return [
+        (data["status"], data["timestamp"])
+        for event, data in client.messages()
+        if event == "friend_status_changed"
+    ]
+
+
+@pytest.fixture
+def ann(gateway, settings):
+    """Ann's client, who has heard that a friend is online."""
+    with closing(Client(gateway, settings, "ann")) as client:
+        open_them(gateway, client.connection)
+        tell(gateway, ONLINE)
+        assert heard(client) == [("online", 1000)]
+        yield client
+
+
+def test_repeats_and_what_was_overtaken_are_no_news(gateway, ann):
+    tell(gateway, ONLINE)
+    tell(gateway, Transition(BEFORE, "offline", 999))
+    tell(gateway, Transition(BEFORE, "offline", 1001))
+    assert heard(ann) == [("offline", 1001)]
+
+
+def test_what_redis_repeats_after_it_had_lost_its_state_is_no_news(gateway, ann):
+    gateway.hub.begin_anew(2000)
+    tell(gateway, ONLINE)  # an older state of Redis has it in its outbox again
+    tell(gateway, Transition(BEFORE, "offline", 2000))
+    assert heard(ann) == [("offline", 2000)]
+
+
+def test_news_is_news_though_the_clock_of_redis_stepped_back(gateway, ann):
+    gateway.hub.begin_anew(500)
+    tell(gateway, Transition(BEFORE, "offline", 500))
+    assert heard(ann) == [("offline", 500)]
