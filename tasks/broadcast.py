@@ -27,7 +27,9 @@ log = logging.getLogger(__name__)
 BATCH = 500
 """Transitions of one fan-out."""
 LINGER_MS = 1000
-"""How long a drainer waits for more before it looks around, or stops."""
+"""How long a drainer waits for more before it stops."""
+STAY_MS = 200
+"""How long one that stays waits before it looks whether its worker is to stop."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at whether shards are back that were away."""
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
@@ -59,6 +61,7 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
     stays = worker.keeps_drainers(shards)
+    wait_ms = STAY_MS if stays else LINGER_MS // shards
     now = time.monotonic()
     ends, look_at = now + worker.turn(shards), now
     published: list[OutboxEntry] = []
@@ -70,7 +73,7 @@ def drain(presence: Presence, shard: int = 0) -> bool:
                 look_at = now + LOOK_EVERY
                 _make_good(presence, outbox)
             if not entries and has_work:
-                entries = outbox.read(BATCH, LINGER_MS // (1 if stays else shards))
+                entries = outbox.read(BATCH, wait_ms)
             if entries:
                 has_work = True
                 _tell(presence, shard, entries)
