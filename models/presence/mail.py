@@ -150,7 +150,7 @@ class Mail:
         commands: dict[int, list[Command]] = {
             shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
         }
-        self._add_to_streams(commands, dict.fromkeys(told, message))
+        self._add_to_streams(commands, dict.fromkeys(told, message.encode()))
         answers = self._servers.gather(commands)
         present: set[str] = set()
         for shard in set(shards) - answers.away.keys():
@@ -170,25 +170,21 @@ class Mail:
         """As `publish`, but says which shards did not answer: gateways whose stream is
         there were not told."""
         commands: dict[int, list[Command]] = {}
-        self._add_to_streams(commands, messages)
+        encoded = {gateway: message.encode() for gateway, message in messages.items()}
+        self._add_to_streams(commands, encoded)
         return self._servers.gather(commands).away if commands else {}
 
     def _add_to_streams(
-        self,
-        commands: dict[int, list[Command]],
-        messages: Mapping[str, GatewayMessage],
+        self, commands: dict[int, list[Command]], encoded: Mapping[str, bytes]
     ) -> None:
-        """Add to `commands`, by shard, what appends `messages` to the streams."""
-        encoded: dict[int, bytes] = {}
-        for gateway_id, message in messages.items():
+        """Add to `commands`, by shard, what appends `encoded` messages to the streams
+        of their gateways."""
+        for gateway_id, message in encoded.items():
             shard, stream = self._stream(gateway_id)
-            # One for many gateways is encoded once.
-            text = encoded.get(id(message)) or message.encode()
-            encoded[id(message)] = text
             commands.setdefault(shard, []).extend(
                 (
                     # Trimmed by whole nodes, which costs next to nothing.
-                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", text),
+                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", message),
                     ("PEXPIRE", stream, STREAM_TTL_MS),
                 )
             )
