@@ -18,7 +18,6 @@ from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
 from models import events
 from models.events import CloseCode
-from models.presence import PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
 
 
@@ -45,7 +44,8 @@ class Arrivals:
         Raises:
             PresenceUnavailable: Redis is away; their clients are told to come back.
         """
-        self._wake.wait()
+        if not self._waiting:
+            self._wake.wait()
         self._wake.clear()
         while self._waiting:
             size = min(len(self._waiting), SCRIPT_BATCH)
@@ -54,7 +54,7 @@ class Arrivals:
     def _open(self, batch: list[Connection]) -> None:
         try:
             self._registrar.register(batch)
-        except PresenceUnavailable:
+        except Exception:
             for connection in batch:
                 connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
             raise

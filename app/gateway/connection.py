@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Protocol
 
 import gevent
@@ -21,7 +21,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 
 from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
-from app.gateway.known import Known
+from app.gateway.known import Known, News
 from app.gateway.outbound import Outbound
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
@@ -35,15 +35,6 @@ MOST_BAD_FRAMES = 10
 """Bad frames after which a client is closed; until then each gets an `error`."""
 BURST_SECONDS = 3.0
 """A client may send that many seconds' worth of frames at once."""
-
-
-@dataclass(frozen=True, slots=True)
-class News:
-    """A status change and its frame."""
-
-    user_id: str
-    timestamp: int
-    frame: bytes
 
 
 class Owner(Protocol):
@@ -76,6 +67,7 @@ class Connection:
         "_known",
         "_max_frame_bytes",
         "_message_bytes",
+        "_most_at_once",
         "_outbound",
         "_owner",
         "_parts",
@@ -111,7 +103,8 @@ class Connection:
         self._owner = owner
         self._max_frame_bytes = max_frame_bytes
         self._frames_per_second = frames_per_second
-        self._allowance = frames_per_second * BURST_SECONDS
+        self._most_at_once = max(1.0, frames_per_second * BURST_SECONDS)
+        self._allowance = self._most_at_once
         self._counted_at = self.last_heartbeat
         self._bad_frames = 0
         self._parts: list[str] = []
@@ -137,42 +130,55 @@ class Connection:
     def show(self, snapshot: bytes, known: Known) -> None:
         """Send the frame of a snapshot, and then the news that came meanwhile.
 
-        `known` is what the snapshot tells: until `settle`, news that is not newer is
-        dropped. A change just before the snapshot is in it, and its event
+        `known` is what the snapshot tells: until `settle`, news that it does not let
+        pass is dropped. A change just before the snapshot is in it, and its event
         comes after it.
         """
         held, self._held = self._held or {}, None
         self._known = known
-        frames = (
-            news.frame
-            for user_id, news in held.items()
-            if not known.has(user_id, news.timestamp)
-        )
+        frames = [news.frame for news in held.values() if known.lets_pass(news)]
         self.send(b"".join((snapshot, *frames)))
 
-    def settle(self) -> None:
-        """Nothing that the snapshot knows can come any more."""
-        self._known = None
+    def settle(self, known: Known) -> None:
+        """Nothing that the snapshot with `known` decides on can come any more."""
+        if self._known is known:  # else there has been another one since
+            self._known = None
+
+    def hold(self) -> None:
+        """A snapshot is about to be read: news waits until it is shown, for it may be
+        of somebody whom the snapshot does not have yet."""
+        if self._held is None:
+            self._held = {}
+
+    def let_go(self) -> None:
+        """The snapshot does not come now: send what was held for it."""
+        held, self._held = self._held or {}, None
+        if held:
+            news = list(held.values())
+            self.deliver(news, b"".join([item.frame for item in news]))
 
     def deliver(self, news: list[News], frames: bytes) -> None:
         """Send news, of which `frames` are all the frames in one piece. What comes
-        before the first snapshot is held back: the newest of each user."""
+        before a snapshot is held back: the newest of each user."""
         if self._held is not None:
             for item in news:
-                held = self._held.get(item.user_id)
-                if held is None or item.timestamp > held.timestamp:
-                    self._held[item.user_id] = item
+                self._hold_back(self._held, item)
         elif self._known is None:
             self.send(frames)
         else:
-            known = self._known
-            newer = [
-                item.frame
-                for item in news
-                if not known.has(item.user_id, item.timestamp)
-            ]
-            if newer:
-                self.send(b"".join(newer))
+            passing = [item.frame for item in news if self._known.lets_pass(item)]
+            if passing:
+                self.send(b"".join(passing))
+
+    @staticmethod
+    def _hold_back(held: dict[str, News], item: News) -> None:
+        older = held.get(item.user_id)
+        if older is None:
+            held[item.user_id] = item
+            return
+        newest = max(older, item, key=lambda news: news.timestamp)
+        introduces = older.introduces or item.introduces
+        held[item.user_id] = replace(newest, introduces=introduces)
 
     def send(self, frames: bytes) -> None:
         """Write whole frames. Never waits: what the socket does not take is queued, and
@@ -262,7 +268,7 @@ class Connection:
         """A token bucket: BURST_SECONDS' worth of frames, filled at the rate."""
         now = time.monotonic()
         self._allowance = min(
-            self._frames_per_second * BURST_SECONDS,
+            self._most_at_once,
             self._allowance + (now - self._counted_at) * self._frames_per_second,
         )
         self._counted_at = now

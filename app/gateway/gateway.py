@@ -140,9 +140,11 @@ class Gateway:
         if self.hub.remove(connection):
             self._lane_of(connection).depart(connection)
 
-    def _begin_anew(self, now: int) -> None:
+    def _begin_anew(self, shard: int, now: int) -> None:
         """A shard, in which it is `now` (ms), had lost this gateway."""
         self.hub.begin_anew(now)
+        if shard == self._context.presence.shard_of(self.id).number:
+            self._listener.begin_anew(now)
         self._resend_snapshots()
 
     def _resend_snapshots(self) -> None:

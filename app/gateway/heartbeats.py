@@ -29,7 +29,7 @@ class Heartbeats:
         self,
         context: LaneContext,
         registrar: Registrar,
-        on_lapse: Callable[[int], None],
+        on_lapse: Callable[[int, int], None],
     ) -> None:
         self._context = context
         self._registrar = registrar
@@ -89,7 +89,7 @@ class Heartbeats:
             self._must_register = False
             if connections:
                 self._context.counts.lapses += 1
-                self._on_lapse(reply.now)
+                self._on_lapse(self._context.shard.number, reply.now)
         elif reply.gone:
             found = (self._context.hub.get(sign.connection_id) for sign in reply.gone)
             self._register([connection for connection in found if connection])

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from app.gateway.connection import Connection, News
+from app.gateway.connection import Connection
 from app.gateway.counts import Counts
 from app.gateway.frames import text_frame
+from app.gateway.known import News
 from models import events
 from models.events import Delivery
 
@@ -58,11 +59,17 @@ class Hub:
     def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver transitions, but for those that are not newer than what has been
         delivered of the same user: repeats, or what another drainer overtook."""
-        self.deliver(
+        self._deliver(
             delivery for delivery in deliveries if self._is_news(delivery.transition)
         )
 
-    def deliver(self, deliveries: Iterable[Delivery]) -> None:
+    def introduce(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliver the present statuses of users to those to whom they are new."""
+        self._deliver(deliveries, introduces=True)
+
+    def _deliver(
+        self, deliveries: Iterable[Delivery], *, introduces: bool = False
+    ) -> None:
         """Write each event to every socket of its recipients.
 
         An event is encoded once. All that one user gets goes out in one send.
@@ -71,7 +78,7 @@ class Hub:
         for delivery in deliveries:
             transition = delivery.transition
             frame = text_frame(events.friend_status_changed(transition))
-            item = News(transition.user_id, transition.timestamp, frame)
+            item = News(transition.user_id, transition.timestamp, frame, introduces)
             for user_id in delivery.recipients:
                 # Where gateways are few they are told of everybody, here or not.
                 if user_id in self._by_user:

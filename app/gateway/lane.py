@@ -31,7 +31,7 @@ class Lane:
         context: Context,
         shard: Shard,
         snapshots: Snapshots,
-        on_lapse: Callable[[int], None],
+        on_lapse: Callable[[int, int], None],
     ) -> None:
         self._kicked = Event()
         self._context = lane = LaneContext(

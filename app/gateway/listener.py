@@ -21,7 +21,7 @@ class Listener:
         self._hub = context.hub
         self._snapshots = snapshots
         self._resend_all = resend_all
-        self._last_id = "0"
+        self._last_id = "0-0"
 
     def step(self) -> None:
         """Wait for messages and deliver them.
@@ -36,9 +36,15 @@ class Listener:
             self._last_id = entry_id
             self._take(message)
 
+    def begin_anew(self, now: int) -> None:
+        """The server of the stream has lost its state, and it is `now` there (ms). Its
+        clock may have stepped back: the ids to come may be less than the last one."""
+        if _milliseconds(self._last_id) >= now:
+            self._last_id = f"{now - 1}-0"
+
     def _take(self, message: GatewayMessage) -> None:
         self._hub.deliver_news(message.transitions)
-        self._hub.deliver(message.introductions)
+        self._hub.introduce(message.introductions)
         if EVERYBODY in message.snapshots:
             self._resend_all()
         for user_id in message.snapshots:
@@ -47,3 +53,7 @@ class Listener:
             for connection in self._hub.of_user(user_id):
                 connection.has_left = True
                 connection.close(CloseCode.FORBIDDEN, "disconnected by the application")
+
+
+def _milliseconds(entry_id: str) -> int:
+    return int(entry_id.partition("-")[0])

@@ -40,7 +40,11 @@ class Outbound:
 
     def write(self, data: bytes) -> bool:
         """Write `data`; never waits. False where the queue is over its bound: the
-        client does not read, and should be closed."""
+        client does not read, and should be closed.
+
+        The bound is for what waits behind the piece that is being written, and before
+        `data`: a snapshot may be larger than all of it, and who reads that is not slow.
+        """
         if self._writer is None:
             try:
                 # gevent: with a timeout of 0 it raises instead of waiting.
@@ -58,7 +62,10 @@ class Outbound:
         if self._writer is None:
             self._writer = gevent.spawn(self._write_queue)
             self._counts.queuing += 1
-        return self._queued <= self._most_bytes
+        waiting = self._queued - len(self._queue[0])
+        if len(self._queue) > 1:
+            waiting -= len(data)
+        return waiting <= self._most_bytes
 
     def end(self, data: bytes) -> None:
         """Write `data` as the last of all, and then end our half of the socket.

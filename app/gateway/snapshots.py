@@ -100,8 +100,19 @@ class Snapshots:
 
     def _send(self, connections: list[Connection]) -> None:
         open_ones = list(filter(self._is_open, connections))
-        pictures, lacking = self._read({one.user_id for one in open_ones})
         new = {one.connection_id for one in connections} & self._first
+        again = [one for one in open_ones if one.connection_id not in new]
+        for connection in again:
+            connection.hold()
+        try:
+            pictures, lacking = self._read(
+                {one.user_id for one in open_ones},
+                {one.user_id for one in open_ones if one.connection_id in new},
+            )
+        except BaseException:
+            for connection in again:
+                connection.let_go()
+            raise
         self._first -= new
         for connection in connections:
             self._lacking.pop(connection.connection_id, None)
@@ -112,8 +123,11 @@ class Snapshots:
                 self._lacking[connection.connection_id] = connection
             # A picture that lacks somebody is better than none, but not than an older.
             if is_whole or connection.connection_id in new:
-                connection.show(*pictures[connection.user_id])
-                shown.append(connection)
+                picture, known = pictures[connection.user_id]
+                connection.show(picture, known)
+                shown.append((connection, known))
+            else:
+                connection.let_go()
         self._context.counts.snapshots += len(shown)
         gevent.spawn_later(SETTLE_AFTER, _settle, shown)
 
@@ -121,13 +135,16 @@ class Snapshots:
         return self._context.hub.get(connection.connection_id) is not None
 
     def _read(
-        self, user_ids: set[str]
+        self, user_ids: set[str], new: set[str]
     ) -> tuple[dict[str, tuple[bytes, Known]], set[str]]:
         """For each of `user_ids` the frame of a snapshot and what it tells, and whose
-        frames lack somebody since a shard is away."""
+        frames lack somebody since a shard is away. Of them `new` have come now, and are
+        made known to the database if they are not."""
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
-        unrelated = [user_id for user_id, others in relevant.items() if not others]
+        # Only who comes: one who was deleted while connected must not come into being
+        # again by the snapshot of his having lost everybody.
+        unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
         if unrelated:
             # A token is enough: the host application vouches for its users.
             with self._sessions() as session:
@@ -151,6 +168,6 @@ class Snapshots:
         return pictures, lacking
 
 
-def _settle(connections: list[Connection]) -> None:
-    for connection in connections:
-        connection.settle()
+def _settle(shown: list[tuple[Connection, Known]]) -> None:
+    for connection, known in shown:
+        connection.settle(known)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import flask_sock
 from flask import Flask
+from werkzeug.exceptions import HTTPException
 
 from app.auth import ForeignOrigin, Identity, socket_identity
 from app.errors import ApiError
@@ -33,6 +34,8 @@ def register(app: Flask) -> None:
             _refuse(current, accepted, CloseCode.NOT_AUTHENTICATED, error.message)
         except PresenceUnavailable:
             _refuse(current, accepted, CloseCode.TOO_SLOW, "presence_unavailable")
+        except HTTPException as error:  # the request was bad: its Host, for example
+            _refuse(current, accepted, CloseCode.BAD_FRAME, error.name)
         else:
             current.gateway.serve(_connection(current, accepted, identity))
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 from contextlib import closing
 
+import gevent
 import pytest
 
 from models.events import Delivery, Transition
+from models.presence import PresenceUnavailable
 from models.presence.store import ConnectReply, SignOfLife
 from tasks.fanout import fan_out
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
@@ -24,7 +26,7 @@ def test_who_is_introduced_was_not_in_the_snapshot_of_another(gateway, settings)
         open_them(gateway, ann.connection, bob.connection)
         assert bob.statuses() == {}
         introduced = Transition(BEFORE, "offline", 0)
-        gateway.hub.deliver([Delivery(introduced, ("ann", "bob"))])
+        gateway.hub.introduce([Delivery(introduced, ("ann", "bob"))])
         assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
         assert bob.statuses() == {BEFORE: "offline"}
 
@@ -52,3 +54,33 @@ def test_who_comes_online_around_the_registration_is_not_missed(
     with closing(Client(gateway, settings, "ann")) as client:
         open_them(gateway, client.connection)
         assert client.statuses() == {BEFORE: "online", AFTER: "online"}
+
+
+def test_who_comes_while_redis_is_away_is_not_forgotten(
+    settings, presence, gateway, monkeypatch
+):
+    """More than one call's worth of them: the first call fails, and nobody else comes
+    who would wake the others."""
+    monkeypatch.setattr("app.gateway.arrivals.SCRIPT_BATCH", 1)
+    store = presence.shards[0].store
+    register = store.connect
+    lane = gateway._lanes[0]
+
+    def is_away(*_: object) -> ConnectReply:
+        monkeypatch.setattr(store, "connect", register)
+        raise PresenceUnavailable
+
+    monkeypatch.setattr(store, "connect", is_away)
+    with (
+        closing(Client(gateway, settings, "ann")) as ann,
+        closing(Client(gateway, settings, "bob")) as bob,
+    ):
+        for client in (ann, bob):
+            gateway.hub.add(client.connection)
+            lane.add(client.connection)
+        step = lane.steps()["arrivals"]
+        with pytest.raises(PresenceUnavailable):
+            step()
+        gevent.with_timeout(3, step)
+        assert ann.connection.is_closing
+        assert [event for event, _ in bob.messages()] == ["welcome"]

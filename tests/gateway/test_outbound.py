@@ -1,0 +1,60 @@
+"""Who reads too slowly, and who only has much to read."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+
+import gevent.socket
+import pytest
+
+from app.gateway.counts import Counts
+from app.gateway.outbound import Outbound
+
+MOST = 10_000
+SNAPSHOT = b"s" * 1_000_000
+EVENT = b"e" * 100
+
+
+@pytest.fixture
+def pair():
+    """An `Outbound` with a bound of `MOST` bytes, and the other end of its socket; the
+    kernel takes little, as on a line to another machine."""
+    with ExitStack() as stack:
+        ours, theirs = map(stack.enter_context, gevent.socket.socketpair())
+        ours.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_SNDBUF, 4096)
+        theirs.settimeout(5)
+        yield Outbound(ours, MOST, Counts()), theirs
+
+
+def read(sock, size):
+    while size > 0:
+        size -= len(sock.recv(size))
+
+
+def test_a_snapshot_may_be_larger_than_what_may_wait(pair):
+    outbound, theirs = pair
+    assert outbound.write(SNAPSHOT)
+    assert outbound.write(EVENT)
+    read(theirs, len(SNAPSHOT) + len(EVENT))
+    assert outbound.write(SNAPSHOT)
+    read(theirs, len(SNAPSHOT))
+
+
+def test_a_snapshot_may_come_behind_an_event(pair):
+    outbound, theirs = pair
+    size = 0
+    while outbound._writer is None:
+        assert outbound.write(EVENT)
+        size += len(EVENT)
+    assert outbound.write(SNAPSHOT)
+    read(theirs, size + len(SNAPSHOT))
+
+
+def test_who_does_not_read_reaches_the_bound(pair):
+    outbound, _ = pair
+    assert outbound.write(SNAPSHOT)
+    taken = 0
+    while outbound.write(EVENT):
+        taken += len(EVENT)
+        assert taken <= MOST + len(EVENT)
+    assert taken == MOST + len(EVENT)
