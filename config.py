@@ -8,12 +8,13 @@ names the variable and says what it takes. Times are seconds, and may be fractio
 from __future__ import annotations
 
 import os
+import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 import redis_url
 
@@ -28,6 +29,11 @@ HEARTBEATS_PER_TTL = 3
 MOST_SHARDS = 256
 """Each shard has loops of its own in every gateway, and tasks of its own."""
 
+LEAST_SECONDS = 0.01
+"""Redis counts milliseconds, and a loop that waits less only spins."""
+MOST_SECONDS = 1e9
+"""Some thirty years."""
+
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _SQL_DRIVERS = {
@@ -38,7 +44,7 @@ _SQL_DRIVERS = {
 }
 _REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
 _BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
-
+_ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?")
 
 Number = TypeVar("Number", int, float)
 
@@ -144,7 +150,7 @@ class Settings:
             sweep_interval=env.seconds("PRESENCE_SWEEP_INTERVAL", 5.0),
             gateway_ttl=env.seconds("PRESENCE_GATEWAY_TTL", min(15.0, online_ttl)),
             drain_window=env.seconds("PRESENCE_DRAIN_WINDOW", 10.0, least=0.0),
-            breaker_share=env.seconds("PRESENCE_BREAKER_SHARE", 0.5),
+            breaker_share=env.number("PRESENCE_BREAKER_SHARE", 0.5),
             breaker_count=env.count("PRESENCE_BREAKER_COUNT", 100),
             breaker_hold=env.seconds(
                 "PRESENCE_BREAKER_HOLD", min(5.0, online_ttl / 2), least=0.0
@@ -154,7 +160,7 @@ class Settings:
             ),
             max_frame_bytes=env.count("PRESENCE_MAX_FRAME_BYTES", 4096, least=64),
             max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
-            max_frames_per_second=env.seconds("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
+            max_frames_per_second=env.number("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
             shards=env.count("PRESENCE_SHARDS", 1, most=MOST_SHARDS),
             handshake_timeout=env.seconds("PRESENCE_HANDSHAKE_TIMEOUT", 10.0),
             redis_max_connections=env.count(
@@ -176,6 +182,13 @@ class Settings:
                 f"PRESENCE_HEARTBEAT_INTERVAL={self.heartbeat_interval:g}: must be at "
                 f"most a third of PRESENCE_ONLINE_TTL={self.online_ttl:g}, so that a "
                 f"connection survives two lost heartbeats"
+            )
+            raise SettingsError(message)
+        if self.heartbeat_interval * self.max_frames_per_second < 1:
+            message = (
+                f"PRESENCE_MAX_FRAMES_PER_SECOND={self.max_frames_per_second:g}: must "
+                f"leave room for a heartbeat every PRESENCE_HEARTBEAT_INTERVAL="
+                f"{self.heartbeat_interval:g} seconds"
             )
             raise SettingsError(message)
         if self.disconnect_grace > self.online_ttl:
@@ -239,12 +252,18 @@ class _Reader:
             raise SettingsError(message)
         return value
 
-    def seconds(self, name: str, default: float, least: float | None = None) -> float:
+    def seconds(self, name: str, default: float, least: float = LEAST_SECONDS) -> float:
         value = self._number(name, default, float, "a number of seconds")
-        if least is None and not 0 < value < float("inf"):
+        if not least <= value <= MOST_SECONDS:
+            raise self._wrong(
+                name, f"a number of seconds from {least:g} to {MOST_SECONDS:g}"
+            )
+        return value
+
+    def number(self, name: str, default: float) -> float:
+        value = self._number(name, default, float, "a number")
+        if not 0 < value < float("inf"):
             raise self._wrong(name, "a number greater than 0")
-        if least is not None and not least <= value < float("inf"):
-            raise self._wrong(name, f"a number of seconds, {least:g} or more")
         return value
 
     def count(
@@ -284,6 +303,11 @@ class _Reader:
                 f"{scheme}://" for scheme in sorted(schemes)
             )
             raise self._wrong(name, takes)
+        if scheme in redis_url.SERVER:
+            try:
+                redis_url.check_server(value)
+            except ValueError as error:
+                raise self._wrong(name, f"a URL like {error}") from None
         return value
 
     def database_url(self, name: str, default: str) -> str:
@@ -292,7 +316,21 @@ class _Reader:
         driver = _SQL_DRIVERS.get(scheme)
         if driver is None or not separator:
             raise self._wrong(name, "a postgres://, postgresql:// or sqlite:/// URL")
-        return f"{driver}://{rest}"
+        url = f"{driver}://{rest}"
+        if driver == "sqlite" and not rest.startswith("/"):
+            raise self._wrong(name, "a URL like sqlite:///FILE, with three slashes")
+        if not self._has_port(url):
+            raise self._wrong(name, "a URL like postgres://user:password@host:5432/db")
+        return url
+
+    @staticmethod
+    def _has_port(url: str) -> bool:
+        """Whether host and port can be told, or are left to the default."""
+        try:
+            _ = urlsplit(url).port
+        except ValueError:
+            return False
+        return True
 
     def origins(self, name: str) -> tuple[str, ...]:
         value = self._environ.get(name, "")
@@ -300,13 +338,16 @@ class _Reader:
         return tuple(self._origin(name, origin) for origin in origins if origin)
 
     def _origin(self, name: str, origin: str) -> str:
-        parts = urlsplit(origin)
-        bare = urlunsplit((parts.scheme, parts.netloc, "", "", ""))
-        if parts.scheme not in {"http", "https"} or not parts.netloc or bare != origin:
+        # A browser's word for a page, in whole: no path, no pattern, no user.
+        found = _ORIGIN.fullmatch(origin.lower())
+        if found is None or not self._has_port(origin):
             raise self._wrong(
                 name, "origins like https://chat.example.com, separated by commas"
             )
-        return origin.lower()
+        scheme, host, port = found.groups()
+        # As browsers write it: they leave the scheme's own port out.
+        is_default = port == {"http": "80", "https": "443"}[scheme]
+        return f"{scheme}://{host}" + ("" if is_default or not port else f":{port}")
 
     def _number(
         self, name: str, default: Number, parse: Callable[[str], Number], takes: str
@@ -322,5 +363,5 @@ class _Reader:
     def _wrong(self, name: str, takes: str) -> SettingsError:
         shown = self._environ.get(name, "")
         if "URL" in name:  # may hold a password
-            shown = f"{urlsplit(shown).scheme}://…" if "://" in shown else "…"
+            shown = f"{redis_url.scheme_of(shown)}://…" if "://" in shown else "…"
         return SettingsError(f"{name}={shown}: takes {takes}")

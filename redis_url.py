@@ -23,7 +23,26 @@ SENTINEL_PASSWORD = "sentinel_password"  # noqa: S105 - the name of an option
 
 def scheme_of(url: str) -> str:
     """The scheme of `url`, "" where it has none."""
-    return urlsplit(url).scheme
+    return url.partition("://")[0].lower() if "://" in url else ""
+
+
+def check_server(url: str) -> None:
+    """Look at the URL of one server.
+
+    Raises:
+        ValueError: it is malformed; the message says what such a URL looks like.
+    """
+    shape = f"{scheme_of(url)}://[user:password@]host[:6379][/db]"
+    try:
+        parts = urlsplit(url)
+        is_good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        is_good = False
+    else:
+        db = parts.path.strip("/")
+        is_good = is_good and (not db or db.isdecimal())
+    if not is_good:
+        raise ValueError(shape)
 
 
 def has_tls(url: str) -> bool:
@@ -51,14 +70,14 @@ class ManyHosts:
         Raises:
             ValueError: it is malformed; the message says what such a URL looks like.
         """
-        parts = urlsplit(url)
-        is_sentinel = parts.scheme in SENTINEL
-        shape = f"{parts.scheme}://[user:password@]host:port[,host:port...]"
+        is_sentinel = scheme_of(url) in SENTINEL
+        shape = f"{scheme_of(url)}://[user:password@]host:port[,host:port...]"
         if is_sentinel:
             shape += "/NAME_OF_THE_PRIMARY[/db]"
-        path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
-        options = dict(parse_qsl(parts.query))
         try:
+            parts = urlsplit(url)
+            path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
+            options = dict(parse_qsl(parts.query))
             group, db = _group_and_db(path) if is_sentinel else _none(path)
             sentinel_password = options.pop(SENTINEL_PASSWORD, None)
             if options or (sentinel_password and not is_sentinel):

@@ -156,18 +156,18 @@ def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bo
     of `allowed`. Browsers always send an origin; without one it is no page at all."""
     if origin is None:
         return True
-    parts = urlsplit(origin.lower())
     if origin.lower() in allowed:
         return True
-    if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
-        return False
-    own = urlsplit(f"{parts.scheme}://{host.lower()}")
     try:
+        parts = urlsplit(origin.lower())
+        own = urlsplit(f"{parts.scheme}://{host.lower()}")
+        if parts.scheme not in _DEFAULT_PORTS or parts.hostname is None:
+            return False
         return (parts.hostname, parts.port or _DEFAULT_PORTS[parts.scheme]) == (
             own.hostname,
             own.port or _DEFAULT_PORTS[parts.scheme],
         )
-    except ValueError:  # a port that is no number
+    except ValueError:  # no URL, or a port that is no number
         return False
 
 

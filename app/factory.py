@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import orjson
@@ -70,7 +71,12 @@ def create_app(settings: Settings) -> Flask:
     if settings.allowed_origins:
         CORS(
             app,
-            resources={"/api/*": {"origins": list(settings.allowed_origins)}},
+            resources={"/api/*": {"origins": _exactly(settings.allowed_origins)}},
             supports_credentials=True,
         )
     return app
+
+
+def _exactly(origins: tuple[str, ...]) -> list[re.Pattern[str]]:
+    """Patterns for Flask-CORS, which takes a text with brackets (IPv6) for one."""
+    return [re.compile(re.escape(origin) + r"\Z") for origin in origins]
