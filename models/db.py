@@ -17,7 +17,9 @@ from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 from models.identifiers import USER_ID_LENGTH
 
 if TYPE_CHECKING:
-    from sqlalchemy import Dialect, Engine, Table
+    from collections.abc import Sequence
+
+    from sqlalchemy import Dialect, Engine, Insert, Table
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -28,6 +30,8 @@ POOL_TIMEOUT_SECONDS = 10
 CONNECT_TIMEOUT_SECONDS = 5
 
 SQLITE_BUSY_TIMEOUT_MS = 5000
+ROWS_PER_CALL = 10_000
+"""Rows of one `executemany`: about a second's work for the database."""
 
 _WITHOUT_TRANSACTIONS: dict[str, Any] = {
     "isolation_level": "AUTOCOMMIT",
@@ -105,6 +109,15 @@ def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
+
+
+def execute_many(
+    session: Session, statement: Insert, rows: Sequence[dict[str, Any]]
+) -> None:
+    """Execute `statement` for each of `rows`, in as many calls as it takes for none of
+    them to last long: PostgreSQL's answer is waited for within seconds."""
+    for start in range(0, len(rows), ROWS_PER_CALL):
+        session.execute(statement, rows[start : start + ROWS_PER_CALL])
 
 
 def table_of(model: type[Base]) -> Table:

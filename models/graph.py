@@ -8,7 +8,7 @@ nothing has happened.
 
     UnknownUser          a friendship or conversation names users who do not exist
     TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
-    TooManyPairs         the conversations of one call relate more than MAX_PAIRS
+    TooManyPairs         the conversations of one call change more than MAX_PAIRS
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class TooManyParticipants(ValueError):
 
 
 class TooManyPairs(ValueError):
-    """The conversations of one call relate more pairs than it can compute."""
+    """The conversations of one call change more pairs than it can compute."""
 
 
 def put_user(session: Session, user_id: str, display_name: str) -> GraphChange:
@@ -194,6 +194,12 @@ def load_bulk(
     pairs = set(statuses)
     for key, members in new.items():
         pairs.update(_pairs_affected(old[key], members))
+        if len(pairs) > MAX_PAIRS:
+            message = (
+                f"the call changes more than {MAX_PAIRS} pairs of users, most of them "
+                f"by its conversations: split it"
+            )
+            raise TooManyPairs(message)
     before = _relevant(session, pairs)
     put_friendship_rows(session, statuses)
     for key, members in new.items():
@@ -246,10 +252,3 @@ def _check_size(members: Mapping[str, Collection[str]]) -> None:
                 f"{MAX_PARTICIPANTS}, since everybody in it sees everybody else"
             )
             raise TooManyParticipants(message)
-    pairs = sum(len(who) * (len(who) - 1) // 2 for who in members.values())
-    if pairs > MAX_PAIRS:
-        message = (
-            f"the conversations relate {pairs} pairs of users: one call takes at most "
-            f"{MAX_PAIRS}, so split it"
-        )
-        raise TooManyPairs(message)

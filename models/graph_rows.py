@@ -12,7 +12,7 @@ from sqlalchemy import delete, false, select, update
 from sqlalchemy.orm import Session
 
 from models.conversation import conversation_table, participant_table
-from models.db import upsert
+from models.db import execute_many, upsert
 from models.friendship import FriendshipStatus, friendship_table
 from models.lists import among, text_list
 from models.user import user_table
@@ -69,34 +69,27 @@ def lock_conversations(
 
 def put_conversation_rows(session: Session, titles: Mapping[str, str]) -> None:
     """Create the conversations or set their titles: id -> title."""
-    if not titles:
-        return
     insert = upsert(session, conversation_table)
     statement = insert.on_conflict_do_update(
         index_elements=["id"], set_={"title": insert.excluded.title}
     )
-    session.execute(
-        statement, [{"id": key, "title": titles[key]} for key in sorted(titles)]
-    )
+    rows = [{"id": key, "title": titles[key]} for key in sorted(titles)]
+    execute_many(session, statement, rows)
 
 
 def put_friendship_rows(
     session: Session, statuses: Mapping[tuple[str, str], FriendshipStatus]
 ) -> None:
     """Create the friendships (pairs in canonical order) or set their status."""
-    if not statuses:
-        return
     insert = upsert(session, friendship_table)
     statement = insert.on_conflict_do_update(
         index_elements=["user_a", "user_b"], set_={"status": insert.excluded.status}
     )
-    session.execute(
-        statement,
-        [
-            {"user_a": a, "user_b": b, "status": status}
-            for (a, b), status in sorted(statuses.items())
-        ],
-    )
+    rows = [
+        {"user_a": a, "user_b": b, "status": status}
+        for (a, b), status in sorted(statuses.items())
+    ]
+    execute_many(session, statement, rows)
 
 
 def add_participants(session: Session, added: Mapping[str, Collection[str]]) -> None:
@@ -106,9 +99,8 @@ def add_participants(session: Session, added: Mapping[str, Collection[str]]) -> 
         for key in sorted(added)
         for user_id in sorted(added[key])
     ]
-    if rows:
-        insert = upsert(session, participant_table)
-        session.execute(insert.on_conflict_do_nothing(), rows)
+    insert = upsert(session, participant_table)
+    execute_many(session, insert.on_conflict_do_nothing(), rows)
 
 
 def remove_participants(

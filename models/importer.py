@@ -30,6 +30,7 @@ from models.graph import (
     MAX_PAIRS,
     ConversationRecord,
     GraphChange,
+    TooManyPairs,
     TooManyParticipants,
     UnknownUser,
     load_bulk,
@@ -87,7 +88,7 @@ class _Import:
             user_id = error.user_ids[0]
             message = f"{self._named_at[user_id]}: unknown user {user_id}"
             raise ImportFailed(message) from error
-        except TooManyParticipants as error:
+        except (TooManyParticipants, TooManyPairs) as error:
             message = f"participants.csv: {error}"
             raise ImportFailed(message) from error
         return change

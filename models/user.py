@@ -7,7 +7,7 @@ from datetime import datetime
 from sqlalchemy import DateTime, String, delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
-from models.db import Base, Identifier, table_of, upsert
+from models.db import Base, Identifier, execute_many, table_of, upsert
 
 DISPLAY_NAME_LENGTH = 200
 
@@ -40,15 +40,9 @@ def ensure_user(session: Session, user_id: str) -> None:
         session.execute(insert, {"id": user_id, "display_name": user_id})
 
 
-def put_user(session: Session, user_id: str, display_name: str) -> None:
-    """Create the user or rename the existing one. The caller commits."""
-    put_users(session, {user_id: display_name})
-
-
 def put_users(session: Session, names: dict[str, str]) -> None:
-    """`put_user` for many: id -> display name, in one round trip."""
-    if not names:
-        return
+    """Create the users or rename existing ones: id -> display name. The caller
+    commits."""
     insert = upsert(session, user_table)
     statement = insert.on_conflict_do_update(
         index_elements=["id"], set_={"display_name": insert.excluded.display_name}
@@ -56,7 +50,7 @@ def put_users(session: Session, names: dict[str, str]) -> None:
     # In id order: two calls that name the same users wait for each other, and never
     # crosswise.
     rows = [{"id": key, "display_name": names[key]} for key in sorted(names)]
-    session.execute(statement, rows)
+    execute_many(session, statement, rows)
 
 
 def delete_user(session: Session, user_id: str) -> None:

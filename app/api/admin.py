@@ -110,7 +110,12 @@ def put_conversation(conversation_id: str) -> Answer:
     record = admin_input.conversation(key, admin_input.body())
     with services().sessions() as session:
         created = session.get(Conversation, key) is None
-        _commit(session, lambda: graph.load_bulk(session, conversations=[record]))
+        _commit(
+            session,
+            lambda: graph.put_conversation(
+                session, key, record.title, record.participants
+            ),
+        )
     stored = _conversation(key, record.title, record.participants)
     return _stored(stored, created=created)
 

@@ -277,11 +277,29 @@ def test_a_conversation_has_a_largest_size(session):
         graph.put_conversation(session, "c", "", ids)
 
 
-def test_a_call_relates_a_bounded_number_of_pairs(session):
-    members = frozenset(f"user-{number}" for number in range(MAX_PARTICIPANTS))
-    records = [ConversationRecord(f"c{number}", "", members) for number in range(3)]
+def test_a_call_changes_a_bounded_number_of_pairs(session, monkeypatch):
+    users = {f"user-{number}": "A name" for number in range(12)}
+    ids = sorted(users)
+    halves = [
+        ConversationRecord("one", "", frozenset(ids[:6])),
+        ConversationRecord("two", "", frozenset(ids[6:])),
+    ]
+    monkeypatch.setattr("models.graph.MAX_PAIRS", 29)  # each of the two has 15
     with pytest.raises(graph.TooManyPairs, match="split it"):
-        graph.load_bulk(session, conversations=records)
+        graph.load_bulk(session, users, conversations=halves)
+    session.rollback()
+
+    graph.load_bulk(session, users, conversations=halves[:1])
+    graph.load_bulk(session, conversations=halves)
+    assert graph.load_bulk(session, conversations=halves) == NOTHING
+
+
+def test_rows_go_in_calls_of_a_bounded_size(session, monkeypatch):
+    monkeypatch.setattr("models.db.ROWS_PER_CALL", 2)
+    with statements(session.get_bind()) as sent:
+        graph.load_bulk(session, {f"user-{number}": "A name" for number in range(5)})
+    assert count(session, user_table) == 5
+    assert sum("INSERT INTO users" in one for one in sent) == 3
 
 
 @pytest.mark.usefixtures("people")
