@@ -15,6 +15,7 @@ from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
 
 from app.gateway.handshake import BadHandshake
@@ -60,8 +61,9 @@ def register(app: Flask) -> None:
         return _answer(503, "presence_unavailable", message)
 
     @app.errorhandler(OperationalError)
-    def _database_unavailable(error: OperationalError) -> Response:
-        log.error("the database does not answer: %s", error.orig)
+    @app.errorhandler(PoolTimeout)  # those before us wait for it with every connection
+    def _database_unavailable(error: OperationalError | PoolTimeout) -> Response:
+        log.error("the database does not answer: %s", getattr(error, "orig", error))
         message = "the database cannot be reached; try again soon"
         return _answer(503, "database_unavailable", message)
 

@@ -15,11 +15,12 @@ from collections.abc import Sequence
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
-from tasks.celery_app import celery
+from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.tenure import worker
 
 log = logging.getLogger(__name__)
@@ -33,8 +34,6 @@ STAY_MS = 200
 LOOK_EVERY = 5.0
 """Seconds between two looks at whether shards are back that were away."""
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
-KICK_EXPIRES = 10
-"""Seconds after which an asked-for drain is worthless: beat has made another."""
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
@@ -45,7 +44,7 @@ def drain_transitions(shard: int = 0) -> None:
             # Where the broker is away nobody else would come: we go on.
             if kick(shard) or worker.stops:
                 return
-    except (PresenceUnavailable, OperationalError) as error:
+    except (PresenceUnavailable, OperationalError, PoolTimeout) as error:
         log.warning(NOT_BROADCAST, error)
 
 
@@ -124,7 +123,7 @@ def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None
 def kick(shard: int = 0) -> bool:
     """Ask for a drain of `shard`. False where the broker is away: beat asks again."""
     try:
-        drain_transitions.apply_async((shard,), retry=False, expires=KICK_EXPIRES)
+        drain_transitions.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
     except BrokerError as error:
         log.warning("no drain was asked for, the broker is away: %s", error)
         return False

@@ -25,6 +25,10 @@ from models.garbage import collect_less
 from tasks.tenure import worker
 
 QUEUE = "greendot"
+TASK_EXPIRES = 60
+"""Seconds after which a task that no worker took is worthless: beat has sent others.
+A worker judges that by its own host's clock: it must not be so short that hosts whose
+clocks differ by some seconds never do anything."""
 
 _configured: list[Settings] = []
 
@@ -82,14 +86,14 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # Intervals only: there is nothing that beat would have to remember in a file.
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": max(0.1, sweep / 2),
-        # Each run is worthless once the next is due, so none of them piles up.
+        # While no worker is there they pile up for TASK_EXPIRES, and no longer.
         # One of each kind per shard: a shard that is away holds up no other.
         "beat_schedule": {
             f"{task.rpartition('.')[2]}-{shard}": {
                 "task": task,
                 "args": (shard,),
                 "schedule": sweep,
-                "options": {"expires": sweep},
+                "options": {"expires": max(TASK_EXPIRES, sweep)},
             }
             for task in (
                 "tasks.expiry.expire_due",

@@ -179,13 +179,17 @@ class ClusterServers:
                 nodes.setdefault(client, {})[shard] = mine
         # In one order for everybody, so that no two wait for each other's connection.
         lines = [Line(client, nodes[client]) for client in sorted(nodes, key=_place)]
-        for line in lines:
-            line.send()
-        for line in lines:
-            try:
-                answers.replies.update(line.receive(scripts))
-            except PresenceUnavailable as error:
-                failed |= dict.fromkeys(line.commands, error)
+        try:
+            for line in lines:
+                line.send()
+            for line in lines:
+                try:
+                    answers.replies.update(line.receive(scripts))
+                except PresenceUnavailable as error:
+                    failed |= dict.fromkeys(line.commands, error)
+        finally:
+            for line in lines:  # an error may have kept some from being read
+                line.give_back()
         return failed
 
 
@@ -211,7 +215,7 @@ class Line:
                 self._connection.send_packed_command(packed)
         except PresenceUnavailable as error:
             self._error = error
-            self._give_back()
+            self.give_back()
 
     def receive(self, scripts: Collection[str]) -> dict[int, list[Any]]:
         """The replies by shard.
@@ -226,7 +230,7 @@ class Line:
                 replies = [self._reply(words) for words in self._together]
                 self._unread = False
             finally:
-                self._give_back()
+                self.give_back()
             errors = [reply for reply in replies if isinstance(reply, Exception)]
             if errors and isinstance(errors[0], NoScriptError):
                 replies = pipelined(self._client, self._together, scripts)
@@ -240,12 +244,14 @@ class Line:
         except ResponseError as error:
             return error  # there is more to read
 
-    def _give_back(self) -> None:
-        if self._connection is None:
+    def give_back(self) -> None:
+        """Give the connection back to its pool; again does nothing."""
+        connection, self._connection = self._connection, None
+        if connection is None:
             return
         if self._unread:
-            self._connection.disconnect()
-        self._client.connection_pool.release(self._connection)
+            connection.disconnect()
+        self._client.connection_pool.release(connection)
 
 
 def _place(client: redis.Redis) -> tuple[str, int]:

@@ -37,7 +37,9 @@ _AWAY = (
     redis.exceptions.TryAgainError,
 )
 # Replies that the library has no class for; a pipeline writes more in front of them.
-_AWAY_REPLY = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS)\b")
+# BUSY: somebody's script runs for seconds. UNBLOCKED: a primary became a replica while
+# we waited at it.
+_AWAY_REPLY = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED)\b")
 
 
 @contextmanager
