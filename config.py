@@ -87,7 +87,7 @@ class Settings:
     """Share of all online users whose expiry at once is suspicious
     (`PRESENCE_BREAKER_SHARE`)."""
     breaker_count: int = 100
-    """Fewer users than that are not suspicious, unless all gateways seem to be dead
+    """Fewer users than that are not suspicious, unless a gateway seems to be dead
     (`PRESENCE_BREAKER_COUNT`)."""
     breaker_hold: float = 5.0
     """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`)."""

@@ -21,6 +21,10 @@ from models.presence.rules import is_expired, is_silent
 
 log = logging.getLogger(__name__)
 
+STOOD_STILL = 1.0
+"""Seconds by which a wait that is too long says that the process, or its machine, stood
+still: the heartbeats of that time lie in the sockets, and are read first."""
+
 
 class Heartbeats:
     """The heartbeats of one lane, and the connections from which they come."""
@@ -37,6 +41,7 @@ class Heartbeats:
         self._watched: dict[str, Connection] = {}
         self._pending: dict[str, Connection] = {}
         self._must_register = False
+        self._stood_still = False
 
     def watch(self, connection: Connection) -> None:
         """From now on `connection` must not fall silent, nor be lost by Redis."""
@@ -53,8 +58,14 @@ class Heartbeats:
 
     def step(self) -> None:
         """Wait for the interval, close who fell silent, and flush."""
-        gevent.sleep(self._context.settings.flush_interval)
-        self.close_overdue()
+        interval = self._context.settings.flush_interval
+        began = time.monotonic()
+        gevent.sleep(interval)
+        stood_still = time.monotonic() - began > interval + STOOD_STILL
+        # Once only: a process that is late all the time has to close them too.
+        if not stood_still or self._stood_still:
+            self.close_overdue()
+        self._stood_still = stood_still
         self.flush()
 
     def flush(self) -> None:

@@ -57,9 +57,9 @@ class Breaker:
     def holds(self, survey: Survey) -> bool:
         """Whether the sweep must expire nobody now.
 
-        Where everything seems to be dead at once, it is more likely that Redis stood
-        still, or its clock was moved: the gateways then have `hold` to prove that they
-        live. Not so where sweeps have run without a gap for as long as it takes a
+        Where a gateway or many users seem to be dead at once, it is likely that Redis
+        stood still, or its clock was moved: the gateways then have `hold` to prove that
+        they live. Not so where sweeps have run without a gap for as long as it takes a
         gateway to be dead: then Redis was there, and the silence was real. Where Redis
         has lost what it knew, it may know nothing of a few sockets or of all.
         """
@@ -67,13 +67,14 @@ class Breaker:
             return survey.now < survey.held_since + self.hold
         if survey.affected and survey.now < survey.epoch + self.hold:
             return True
-        return self.is_mass(survey) and not self._was_watched(survey)
+        return self._is_mass(survey) and not self._was_watched(survey)
 
-    def is_mass(self, survey: Survey) -> bool:
-        """Whether this sweep would make very many users offline at once."""
-        all_overdue = 0 < survey.gateways == survey.overdue_gateways
+    def _is_mass(self, survey: Survey) -> bool:
+        """Whether this sweep would make very many users offline at once, or all of a
+        gateway. One gateway is enough: when Redis comes back, another may have been
+        quicker to show that it lives."""
         many = survey.affected >= max(self.count, self.share * survey.online)
-        return bool(survey.affected) and (all_overdue or many)
+        return bool(survey.affected) and (survey.overdue_gateways > 0 or many)
 
     def _was_watched(self, survey: Survey) -> bool:
         return survey.now - survey.no_gap_since >= self.trust

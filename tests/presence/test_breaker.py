@@ -34,6 +34,8 @@ def test_nothing_due_is_never_held():
         {"affected": 1_000},
         {"affected": 3, "online": 3, "overdue_gateways": 2},
         {"affected": 1, "online": 1, "gateways": 1, "overdue_gateways": 1},
+        # When Redis is back one gateway is quicker than the other to show it lives.
+        {"affected": 2, "overdue_gateways": 1},
     ],
 )
 def test_all_gone_at_once_is_held_after_a_gap_and_believed_without_one(gone):
@@ -46,7 +48,6 @@ def test_all_gone_at_once_is_held_after_a_gap_and_believed_without_one(gone):
     [
         {"affected": 499},
         {"affected": 99, "online": 99},
-        {"affected": 50, "overdue_gateways": 1},
     ],
 )
 def test_few_who_are_gone_are_never_held(gone):
