@@ -45,6 +45,7 @@ class Report:
         found = {
             **self.wrong,
             "missed": self.missed,
+            "duplicated": self.duplicates,
             "false offlines": self.false_offlines,
             "unexpected": self.unexpected,
         }
