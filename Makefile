@@ -2,6 +2,8 @@
 
 VENV ?= .venv
 ARGS ?=
+# Tests wait more than they work. ARGS="-n 0" runs one after the other.
+SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 LOCAL := $(VENV)/.installed-local
@@ -32,7 +34,7 @@ token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
 	@$(PY) -m app.local flask token "$(NAME)"
 
 test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
-	$(PY) -m pytest $(ARGS)
+	$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))

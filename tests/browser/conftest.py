@@ -37,13 +37,10 @@ CHROMIUM_FLAGS = [
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Everything in this folder is marked, so that a run can leave it out, and comes
-    last: Playwright keeps an event loop running in this thread until the session ends,
-    and other tests want to run one of their own."""
+    """Everything in this folder is marked, so that a run can leave it out."""
     for item in items:
         if is_of_this_folder(item):
             item.add_marker(pytest.mark.browser)
-    items.sort(key=is_of_this_folder)
 
 
 def is_of_this_folder(item: pytest.Item) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
-
 import pytest
 
+from tests import loops
 from tests.chaos import truth
 from tests.chaos.run import Run
 from tests.chaos.schedule import KINDS, Fault
@@ -33,7 +32,7 @@ def fault(name: str, target: str, at: float, lasts: float) -> Fault:
 
 
 def test_all_becomes_right_after_a_round_of_faults_and_a_wrong_state_is_seen():
-    asyncio.run(hurt_and_look())
+    loops.run(hurt_and_look())
 
 
 async def hurt_and_look():

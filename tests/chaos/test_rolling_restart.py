@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from tests import loops
 from tests.chaos import truth
 from tests.chaos.faults import Injector
 from tests.chaos.graph import random_graph
@@ -22,7 +23,7 @@ ARRIVING_SECONDS = 6.0
 
 
 def test_a_rolling_restart_under_load_announces_nobody_offline():
-    asyncio.run(restart_all_gateways())
+    loops.run(restart_all_gateways())
 
 
 async def restart_all_gateways():

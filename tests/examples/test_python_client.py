@@ -12,6 +12,7 @@ import time
 import pytest
 
 from config import PROJECT_ROOT
+from tests import loops
 from tests.clients import Client
 from tests.system import wait_until
 
@@ -67,7 +68,7 @@ def test_asyncio_with_a_token_function(system, greendot, names):
             await presence.leave()
             return change
 
-    change = asyncio.run(watch())
+    change = loops.run(watch())
     assert (change.user_id, change.online) == (friend, True)
     wait_until(lambda: not system.is_online(me), patience=2)
 
