@@ -1,9 +1,10 @@
-"""`make run`: all of Greendot on this computer, with demo users.
+"""`make run`: all of Greendot on this computer, with demo users in its own database.
 
 Whatever the environment does not say gets a value here: secrets, a database file and
-a Valkey in var/, a free port. Then it runs the lines of the Procfile as they are, so
-what works here is what is deployed. `python -m app.local flask ...` runs one of the
-commands of app/cli.py with the same settings.
+a Valkey in var/, a free port. Then it runs the lines of the Procfile, so what works
+here is what is deployed; only the address is that of this computer alone.
+`python -m app.local flask ...` runs one of the commands of app/cli.py with the same
+settings.
 """
 
 from __future__ import annotations
@@ -36,14 +37,21 @@ _FREE_PORTS = 100
 _WELCOME = """
 Greendot is ready: {url}
 
-  Open it in two windows and sign in as two friends, say ada and grace. Each sees
-  the other's green dot; close one window, and the dot goes in the other.
+{first}
 
-  As a client:  curl -H "Authorization: Bearer $(make -s token NAME=ada)" \\
+  As a client:  curl -H "Authorization: Bearer $(make -s token NAME={name})" \\
                   {url}/api/friends/online-status
 
   Ctrl-C stops everything.
 """
+_WITH_DEMO = """\
+  Open it in two windows and sign in as two friends, say ada and grace. Each sees
+  the other's green dot; close one window, and the dot goes in the other."""
+_WITHOUT_DEMO = """\
+  There are no demo users and no sign-in page (PRESENCE_DEMO=1 adds both, and writes
+  the users into your database). README.md says how to feed in your graph."""
+# Nothing that a shell takes as it is: whoever comes with a token is created.
+_NOBODY = "<user id>"
 
 
 def main(arguments: list[str]) -> int:
@@ -56,8 +64,6 @@ def main(arguments: list[str]) -> int:
             return _flask(environ, arguments[1:], var)
         settings = Settings.from_env(environ)
         environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
-        # Demo sign-in is for the person at this computer, not for the network.
-        environ.setdefault("GUNICORN_CMD_ARGS", f"--bind=127.0.0.1:{environ['PORT']}")
         valkey = None
         if "REDIS_URL" in environ:
             check_redis(environ["REDIS_URL"])
@@ -77,10 +83,13 @@ def environment(var: Path) -> dict[str, str]:
     """
     var.mkdir(parents=True, exist_ok=True)
     given = {name: value for name, value in os.environ.items() if value.strip()}
+    # Demo users are written into our own file only: elsewhere there may be real ones of
+    # the same ids.
+    file = f"sqlite:///{var / 'greendot.db'}"
+    own_file = {"DATABASE_URL": file, "PRESENCE_DEMO": "1"}
     environ = {
         **_kept_secrets(var / "secrets.json"),
-        "DATABASE_URL": f"sqlite:///{var / 'greendot.db'}",
-        "PRESENCE_DEMO": "1",
+        **({} if "DATABASE_URL" in given else own_file),
         "PRESENCE_DRAIN_WINDOW": "1",
         "WEB_CONCURRENCY": "2",  # two gateways, so that what crosses them is seen
         "PYTHONUNBUFFERED": "1",
@@ -129,13 +138,21 @@ def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
     processes.finish("release", lines.pop("release"))
     if settings.demo:
         processes.finish("seed", f"{_FLASK} seed-demo")
+    # Demo sign-in is for the person at this computer, not for the network. On the
+    # command line, where it replaces what GUNICORN_CMD_ARGS may say of it.
+    lines["web"] += f" --bind=127.0.0.1:{port}"
     for name, command in lines.items():
         processes.start(name, command)
-    threading.Thread(target=_announce, args=(processes, port), daemon=True).start()
+    threading.Thread(
+        target=_announce,
+        args=(processes, port),
+        kwargs={"demo": settings.demo},
+        daemon=True,
+    ).start()
     raise processes.wait()
 
 
-def _announce(processes: Processes, port: int) -> None:
+def _announce(processes: Processes, port: int, *, demo: bool) -> None:
     """Say where Greendot is and what to do there, once it answers that it is ready."""
     late = time.monotonic() + _PATIENCE_SECONDS
     while (answer := _ask_ready(port)) is not None:
@@ -144,7 +161,8 @@ def _announce(processes: Processes, port: int) -> None:
             late += _PATIENCE_SECONDS
         time.sleep(_POLL_SECONDS)
     url = f"http://localhost:{port}"
-    processes.say(_WELCOME.format(url=url))
+    first, name = (_WITH_DEMO, "ada") if demo else (_WITHOUT_DEMO, _NOBODY)
+    processes.say(_WELCOME.format(url=url, first=first, name=name))
 
 
 def _ask_ready(port: int) -> str | None:

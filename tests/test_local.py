@@ -11,17 +11,21 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import closing, suppress
 from pathlib import Path
 
 import psutil
 import pytest
+from sqlalchemy import select
+from sqlalchemy.orm import Session, sessionmaker
 
-from app.local import choose_port
+from app.local import choose_port, environment
 from app.local_valkey import LocalError, valkey_command, wait_for_redis
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
+from models.db import make_engine, session_factory
+from models.user import User
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -38,6 +42,7 @@ class LocalRun:
             for name, value in os.environ.items()
             if not name.startswith(("PRESENCE_", "DATABASE_", "REDIS_", "CELERY_"))
             and name not in {"PORT", "SECRET_KEY", "WEB_CONCURRENCY"}
+            and name != "GUNICORN_CMD_ARGS"
         }
         self.process = subprocess.Popen(
             [sys.executable, "-m", "app.local"],
@@ -194,6 +199,72 @@ def test_a_given_redis_is_used_and_no_valkey_is_started(local, tmp_path):
         assert is_ready(run.url())
         assert "valkey-server" not in names_of(run.family())
         assert run.end(signal.SIGINT) == 0
+
+
+@pytest.fixture
+def own_database(tmp_path) -> Iterator[tuple[str, sessionmaker[Session]]]:
+    """A database in which `ada` is a real user; its URL, and sessions on it."""
+    url = f"sqlite:///{tmp_path / 'own.db'}"
+    migrate = [sys.executable, "-m", "alembic", "upgrade", "head"]
+    environ = {**os.environ, "DATABASE_URL": url, "SECRET_KEY": "s" * 32}
+    subprocess.run(migrate, cwd=PROJECT_ROOT, env=environ, check=True)
+    engine = make_engine(url)
+    sessions = session_factory(engine)
+    with sessions.begin() as session:
+        session.add(User(id="ada", display_name="Ada of Accounting"))
+    yield url, sessions
+    engine.dispose()
+
+
+def test_a_given_database_gets_no_demo_users(local, own_database):
+    url, sessions = own_database
+    run = local(PORT=str(free_port()), DATABASE_URL=url, WEB_CONCURRENCY="1")
+    address = run.url()
+    assert is_ready(address)
+    with sessions() as session:
+        users = {user.id: user.display_name for user in session.scalars(select(User))}
+    assert users == {"ada": "Ada of Accounting"}
+    with urllib.request.urlopen(address, timeout=5) as page:  # noqa: S310
+        assert b"Ada" not in page.read()
+    assert "There are no demo users" in run.output
+    assert "grace" not in run.output
+
+
+@pytest.mark.parametrize(
+    ("given", "demo"),
+    [
+        ({}, "1"),
+        ({"PRESENCE_DEMO": "0"}, "0"),
+        ({"DATABASE_URL": ""}, "1"),
+        ({"DATABASE_URL": "postgres://h/d"}, None),
+        ({"DATABASE_URL": "postgres://h/d", "PRESENCE_DEMO": "1"}, "1"),
+    ],
+)
+def test_the_demo_is_on_unasked_only_with_a_database_of_ours(
+    tmp_path, monkeypatch, given, demo
+):
+    for name in ("DATABASE_URL", "PRESENCE_DEMO"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    assert environment(tmp_path).get("PRESENCE_DEMO") == demo
+
+
+def test_whatever_gunicorn_is_told_it_listens_on_this_computer_only(local):
+    port = free_port()
+    told = f"--bind=0.0.0.0:{free_port()} --workers=1"
+    run = local(PORT=str(port), GUNICORN_CMD_ARGS=told)
+    assert is_ready(run.url())
+    family = run.family()
+    assert names_of(family).count("gunicorn") == 2  # the rest of it holds
+    listening = {
+        connection.laddr
+        for process in family
+        for connection in process.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+    }
+    assert ("127.0.0.1", port) in listening
+    assert {address[0] for address in listening} == {"127.0.0.1"}
 
 
 @pytest.mark.parametrize(
