@@ -12,6 +12,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from redis_url import SERVER, ManyHosts, scheme_of
+
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.05
 
@@ -73,13 +75,21 @@ def check_redis(url: str) -> None:
     Raises:
         LocalError: nothing answers there.
     """
+    silent = []
+    for host, port in _hosts(url):
+        try:
+            return socket.create_connection((host, port), timeout=5).close()
+        except OSError as error:
+            silent.append(f"{host}:{port} ({error})")
+    message = f"REDIS_URL: nothing answers at {', '.join(silent)}"
+    raise LocalError(message)
+
+
+def _hosts(url: str) -> tuple[tuple[str, int], ...]:
+    if scheme_of(url) not in SERVER:
+        return ManyHosts.parse(url).hosts
     parts = urlsplit(url)
-    address = (parts.hostname or "localhost", parts.port or 6379)
-    try:
-        socket.create_connection(address, timeout=5).close()
-    except OSError as error:
-        message = f"REDIS_URL: nothing answers at {address[0]}:{address[1]} ({error})"
-        raise LocalError(message) from None
+    return ((parts.hostname or "localhost", parts.port or 6379),)
 
 
 def wait_for_redis(url: str, log: Path) -> None:

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.local import choose_port, environment
-from app.local_valkey import LocalError, valkey_command, wait_for_redis
+from app.local_valkey import LocalError, check_redis, valkey_command, wait_for_redis
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory
@@ -296,6 +296,39 @@ def test_an_unreachable_redis_is_one_line(local):
     assert run.end() == 1
     assert len(run.errors) == 1
     assert f"REDIS_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
+
+
+def test_an_unreachable_cluster_is_one_line(local):
+    ports = free_port(), free_port()
+    nodes = ",".join(f"127.0.0.1:{port}" for port in ports)
+    run = local(
+        REDIS_URL=f"redis+cluster://{nodes}",
+        CELERY_BROKER_URL="redis://127.0.0.1/0",
+        PRESENCE_SHARDS="2",
+    )
+    assert run.end() == 1
+    assert len(run.errors) == 1
+    for port in ports:
+        assert f"127.0.0.1:{port} (" in run.errors[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "redis+cluster://127.0.0.1:{dead},127.0.0.1:{alive}",
+        "redis+sentinel://user:password@127.0.0.1:{dead},127.0.0.1:{alive}/group/1",
+    ],
+)
+def test_one_host_of_many_is_enough(url):
+    with closing(socket.socket()) as alive:
+        alive.bind(("127.0.0.1", 0))
+        alive.listen()
+        check_redis(url.format(dead=free_port(), alive=alive.getsockname()[1]))
+
+
+def test_a_sentinel_without_a_port_is_asked_where_sentinels_listen():
+    with pytest.raises(LocalError, match=r" at sentinel\.invalid:26379 "):
+        check_redis("redis+sentinel://sentinel.invalid/group")
 
 
 def test_unreadable_secrets_are_one_line(local, tmp_path):
