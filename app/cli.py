@@ -64,9 +64,9 @@ def register(app: Flask) -> None:
 @click.argument("folder", type=click.Path(exists=True, file_okay=False, path_type=Path))
 @with_appcontext
 def import_csv_command(folder: Path) -> None:
-    """Load users.csv, friendships.csv and conversations.csv from FOLDER.
+    """Load users.csv, friendships.csv, conversations.csv and participants.csv.
 
-    All or nothing. Whoever is online learns of it at once.
+    Any of them, from FOLDER, all or nothing. Whoever is online learns of it at once.
     """
     with services().sessions() as session:
         try:

@@ -11,6 +11,7 @@ from app.factory import create_app
 from config import Settings
 from models.audience import relevant_users
 from models.db import Base
+from models.importer import FILES
 
 
 @pytest.fixture
@@ -69,6 +70,11 @@ def test_a_folder_is_imported_and_what_changed_is_told(app, tmp_path):
     assert done.exit_code == 0, done.output
     assert "1 pairs see each other now who did not, 0 no longer do" in done.output
     assert audience_of(app, "ann") == {"bob"}
+
+
+def test_the_help_names_every_file_that_is_read(app):
+    said = run(app, "import-csv", "--help").output
+    assert [file for file in FILES if file not in said] == []
 
 
 def test_a_wrong_folder_is_one_line_and_changes_nothing(app, tmp_path):
