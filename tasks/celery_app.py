@@ -77,6 +77,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "task_ignore_result": True,
         # Tasks are few and carry batches: a second one must not wait behind a first.
         "worker_prefetch_multiplier": 1,
+        # Not in the Procfile, whose word would win over CELERY_WORKER_CONCURRENCY.
+        "worker_concurrency": 2,
         "worker_consumer": "tasks.patience:Consumer",
         # Of no effect without late acknowledgement; unset, Celery warns of it.
         "worker_cancel_long_running_tasks_on_connection_loss": True,

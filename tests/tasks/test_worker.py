@@ -1,0 +1,41 @@
+"""The Procfile's worker: how many processes it has."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.processes import read_procfile
+from config import PROJECT_ROOT
+
+NAME = "CELERY_WORKER_CONCURRENCY"
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize(("given", "processes"), [({}, 2), ({NAME: "3"}, 3)])
+def test_it_has_as_many_processes_as_it_is_told_or_two(given, processes):
+    _, *arguments = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")["worker"])
+    with subprocess.Popen(
+        [Path(sys.executable).parent / "celery", *arguments],
+        cwd=PROJECT_ROOT,
+        env={
+            **{k: v for k, v in os.environ.items() if not k.startswith("CELERY_")},
+            # Nobody listens there: it says what it has before it asks for work.
+            "REDIS_URL": "redis://127.0.0.1:9/0",
+            "PRESENCE_JWT_SECRET": "s" * 32,
+            **given,
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    ) as worker:
+        try:
+            said = next(line for line in worker.stdout if "concurrency:" in line)
+        finally:
+            worker.terminate()
+    assert said.split("concurrency:")[1].split() == [str(processes), "(prefork)"]
