@@ -1,7 +1,9 @@
 """What the Python processes of a server spend their time on, by py-spy.
 
-Sampling costs time of the generator's core, and some of the server's: figures of a run
-with a profile are not to be quoted.
+Sampling costs time of the generator's core, and stops the server for each sample:
+figures of a run with a profile are not to be quoted. Without a stop (`--nonblocking`) a
+busy process changes while it is read: up to half of the samples are lost, and where the
+first five are, py-spy leaves that process out without a word.
 """
 
 from __future__ import annotations
@@ -31,12 +33,13 @@ class Profile:
             if part not in PARTS:
                 continue
             raw = RESULTS / f"profile-{target.name}-{part}.txt"
+            raw.unlink(missing_ok=True)  # an older one must not pass for this
             with pinned(cores_for_generator()):
                 self._recorders[raw] = subprocess.Popen(  # noqa: S603 - py-spy
                     [
                         str(Path(sys.executable).parent / "py-spy"),
                         *("record", "--pid", str(pid), "--subprocesses"),
-                        *("--nonblocking", "--format", "raw", "--rate", str(RATE)),
+                        *("--format", "raw", "--rate", str(RATE)),
                         *("--duration", str(seconds), "--output", str(raw)),
                     ],
                     stdout=subprocess.DEVNULL,
