@@ -64,7 +64,7 @@ coverage: $(DEV) ## Run the test suite and report its branch coverage
 	@$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
 
-bench: $(BENCH) ## Measure it beside its peers, all scenarios: some 25 minutes
+bench: $(BENCH) ## Measure it beside its peers, all scenarios: more than half an hour
 	$(PY) -m bench all $(ARGS)
 
 bench-%: $(BENCH) ## One of idle latency throughput storm hydrate hostile store scaling peer-... (bench/)

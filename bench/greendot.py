@@ -16,7 +16,7 @@ from sqlalchemy import insert
 
 from app.processes import read_procfile
 from bench.graph import user_id
-from bench.servers import SECRET, Target, wait_until
+from bench.servers import SECRET, Target, clean_environ, wait_until
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory, table_of
 from models.events import CloseCode
@@ -30,7 +30,8 @@ MOST_SOCKETS = 16_000
 
 
 class Greendot(Target):
-    """One gateway, one Celery worker, beat and a Valkey, with the default settings.
+    """One gateway, one Celery worker, beat and a Valkey, with the default settings but
+    for room in the gateway, and for an end without delay.
 
     The database is SQLite, or what BENCH_DATABASE_URL names (empty, and for us alone).
     """
@@ -75,7 +76,7 @@ class Greendot(Target):
         subprocess.run(
             [sys.executable, "-m", "alembic", "upgrade", "head"],
             cwd=PROJECT_ROOT,
-            env={**os.environ, **self._environ},
+            env={**clean_environ(), **self._environ},
             check=True,
             capture_output=True,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import resource
@@ -19,6 +20,7 @@ PACKAGES = (
     "celery",
     "flask",
     "flask-socketio",
+    "simple-websocket",
     "gevent",
     "gunicorn",
     "picows",
@@ -26,6 +28,9 @@ PACKAGES = (
     "redis",
     "uvloop",
 )
+
+LOCK = PROJECT_ROOT / "bench" / "peers" / "package-lock.json"
+"""What the peers on Node consist of; npm installs just that."""
 
 Cores = set[int]
 
@@ -76,8 +81,10 @@ def describe() -> dict[str, object]:
     """What a reader has to know to judge a figure."""
     return {
         "date": time.strftime("%Y-%m-%d %H:%M UTC", time.gmtime()),
+        # Ends in -dirty where the files are not those of the commit.
         "commit": _output(
-            "git", "-C", str(PROJECT_ROOT), "rev-parse", "--short", "HEAD"
+            *("git", "-C", str(PROJECT_ROOT), "describe"),
+            *("--always", "--dirty", "--exclude=*"),
         ),
         "cpu": _cpu(),
         "cores": len(_ALL_CORES) or os.cpu_count(),
@@ -93,6 +100,7 @@ def describe() -> dict[str, object]:
             "valkey": _output(valkey_binary(), "--version"),
             "node": _output("node", "--version"),
             **{name: _version(name) for name in PACKAGES},
+            **_locked(),
         },
     }
 
@@ -111,6 +119,15 @@ def _output(*command: str) -> str:
     except OSError:
         return "none"
     return done.stdout.strip()
+
+
+def _locked() -> dict[str, str]:
+    """The packages that the peers on Node ask for, and the versions they get."""
+    packages = json.loads(LOCK.read_text(encoding="utf-8"))["packages"]
+    asked = packages[""]["dependencies"]
+    return {
+        f"npm {name}": packages[f"node_modules/{name}"]["version"] for name in asked
+    }
 
 
 def _version(package: str) -> str:

@@ -9,10 +9,10 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
+from bench.machine import LOCK
 from bench.servers import SECRET, DidNotStart, Target
-from config import PROJECT_ROOT
 
-PEERS = PROJECT_ROOT / "bench" / "peers"
+PEERS = LOCK.parent
 
 
 class Peer(Target):
@@ -68,13 +68,16 @@ class SocketIO(Peer):
     name = "socketio"
 
     def start(self) -> None:
-        """Start it, and return when it serves; installs its packages the first time."""
+        """Start it, and return when it serves; installs its packages if it has to."""
         node, npm = shutil.which("node"), shutil.which("npm")
         if node is None or npm is None:
             message = "the socket.io peer needs node and npm on PATH"
             raise DidNotStart(message)
-        if not (PEERS / "node_modules" / "socket.io").is_dir():
+        locked = LOCK.read_bytes()
+        installed = PEERS / "node_modules" / ".installed"  # npm ci removes it first
+        if not installed.exists() or installed.read_bytes() != locked:
             install = [npm, "ci", "--no-audit", "--no-fund"]
             subprocess.run(install, cwd=PEERS, check=True)  # noqa: S603 - what is locked
+            installed.write_bytes(locked)
         self.run("web", [node, "socketio_server.js"], cwd=PEERS, **self.environ())
         self.wait_http("/healthz")

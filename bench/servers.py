@@ -30,6 +30,9 @@ from config import PROJECT_ROOT
 
 SECRET = "the secret of the benchmarks, as long as any algorithm wants it"  # noqa: S105 - signs tokens for servers that live a minute
 STOP_SECONDS = 15.0
+SETTINGS = ("PRESENCE_", "CELERY_", "DATABASE_", "REDIS_", "GUNICORN_")
+"""How variables begin that would change a server, or have it work for another one."""
+MORE_SETTINGS = ("WEB_CONCURRENCY", "SECRET_KEY", "PORT")
 
 
 class DidNotStart(Exception):
@@ -108,7 +111,7 @@ class Target:
             self._processes[name] = subprocess.Popen(  # noqa: S603 - commands of ours
                 command,
                 cwd=cwd,
-                env={**os.environ, "PYTHONUNBUFFERED": "1", **environ},
+                env={**clean_environ(), "PYTHONUNBUFFERED": "1", **environ},
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -139,6 +142,15 @@ class Target:
             process.wait()
         self._processes.clear()
         shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def clean_environ() -> dict[str, str]:
+    """The environment without settings that whoever runs this has exported."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(SETTINGS) and name not in MORE_SETTINGS
+    }
 
 
 def free_port() -> int:
