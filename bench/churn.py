@@ -135,8 +135,10 @@ async def churn(
         start, end = f"start {window}", f"end {window}"
         await mark(start)
         load.reset()
+        dropped = swarm.dropped
         await asyncio.sleep(seconds)
         counted = (load.delivered, load.changes, load.lost, load.failed)
+        dropped = swarm.dropped - dropped
         latencies = load.latencies
         await mark(end)
         await load.stop(walkers)
@@ -150,6 +152,7 @@ async def churn(
                 **percentiles_ms(latencies),
                 "lost": lost,
                 "failed": failed,
+                "dropped": dropped,
                 "generator_share": mark.cpu_share(start, end),
             }
         )
@@ -159,4 +162,4 @@ async def churn(
         await asyncio.sleep(1)
         await swarm.connect_all([user for user in swarm.users if not user.ready])
         await asyncio.sleep(1)
-    return {"rows": rows, "dropped": swarm.dropped}
+    return {"rows": rows}

@@ -54,6 +54,7 @@ async def hydrate(
         "p99_busy_ms": percentiles_ms(times)["p99_ms"],
         "requests_per_s": len(times) / mark.seconds("start", "end"),
         "requests": len(times),
+        "dropped": swarm.dropped,
         "generator_share": mark.cpu_share("start", "end"),
     }
 

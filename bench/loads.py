@@ -38,8 +38,8 @@ async def idle(swarm: Swarm, mark: Marks, *, seconds: float) -> dict[str, Any]:
 async def latency(
     swarm: Swarm, mark: Marks, *, seconds: float, rate: float
 ) -> dict[str, Any]:
-    """User 0 connects and leaves in turn, `rate` times a second, and all others are his
-    friends."""
+    """User 0 connects and leaves in turn, at most `rate` times a second, and all others
+    are his friends."""
     hub, *friends = swarm.users
     await swarm.connect_all(friends)
     return await toggle(swarm, mark, hub, friends, seconds=seconds, rate=rate)

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
+
+from bench.measure import cpu_seconds
 
 
 class Marks:
@@ -16,7 +19,7 @@ class Marks:
 
     async def __call__(self, name: str) -> None:
         """Have the servers measured now."""
-        self._taken[name] = (time.monotonic(), time.process_time())
+        self._taken[name] = (time.monotonic(), cpu_seconds(os.getpid()))
         print(json.dumps({"mark": name}), flush=True)
         await asyncio.get_running_loop().run_in_executor(None, sys.stdin.readline)
 
@@ -25,6 +28,7 @@ class Marks:
         return self._taken[end][0] - self._taken[start][0]
 
     def cpu_share(self, start: str, end: str) -> float:
-        """This process's share of a core between two marks."""
+        """The share of a core of this process and those it has started, between two
+        marks."""
         used = self._taken[end][1] - self._taken[start][1]
         return used / self.seconds(start, end)

@@ -27,9 +27,18 @@ class Sample:
 def sample(parts: dict[str, int]) -> Sample:
     """Measure the process trees under `parts`: name -> pid of the first process."""
     trees = {name: _tree(pid) for name, pid in parts.items()}
-    cpu = {name: sum(map(_cpu_seconds, tree)) for name, tree in trees.items()}
+    cpu = {name: _cpu_of(tree) for name, tree in trees.items()}
     memory = sum(_memory(process.pid) for tree in trees.values() for process in tree)
     return Sample(time.monotonic(), sum(cpu.values()), cpu, memory)
+
+
+def cpu_seconds(pid: int) -> float:
+    """What the process and all below it have used up to now."""
+    return _cpu_of(_tree(pid))
+
+
+def _cpu_of(tree: Iterable[psutil.Process]) -> float:
+    return sum(map(_cpu_seconds, tree))
 
 
 def _tree(pid: int) -> list[psutil.Process]:

@@ -34,6 +34,7 @@ SCALING = (
     Column("kb_in", "KB in per change", digits=2),
     Column("kb_out", "KB out per change", digits=2),
     Column("lost", "lost"),
+    Column("dropped", "dropped"),
 )
 
 

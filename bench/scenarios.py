@@ -6,6 +6,7 @@ server anew; the same generator puts the same load on each.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -22,6 +23,7 @@ TargetKind = Callable[[Graph], Target]
 
 TARGET = Column("target", "server")
 CASE = Column("case", "case")
+DROPPED = Column("dropped", "dropped")
 GENERATOR = Column("generator", "generator CPU", digits=2)
 
 
@@ -66,6 +68,7 @@ IDLE = (
     Column("memory_mb", "MB in all", "less"),
     Column("cpu_percent", "% of a core per 1,000", "less", 2),
     Column("handshakes_per_s", "handshakes/s", "more", 0),
+    DROPPED,
     GENERATOR,
 )
 
@@ -77,11 +80,13 @@ def idle(kind: TargetKind, scale: Scale) -> Iterator[Row]:
         with kind(Graph.ring(size, 2)) as target:
             run = run_load(target, "idle", seconds=scale.idle_seconds)
             empty, end = run.samples["empty"], run.samples["end"]
-            cpu = run.cpu("start", "end") / scale.idle_seconds / size * 1000
+            # Those that are still there; of none at all nothing can be said.
+            held = run.result["connections"] or math.nan
+            cpu = run.cpu("start", "end") / scale.idle_seconds / held * 1000
             yield {
                 "target": target.name,
                 "case": f"{size:,} connections",
-                "kb": (end.memory - empty.memory) / size / KB,
+                "kb": (end.memory - empty.memory) / held / KB,
                 "memory_mb": end.memory / MB,
                 "cpu_percent": cpu * 100,
                 "cpu_by_part": run.cpu_by_part("start", "end"),
@@ -97,6 +102,7 @@ LATENCY = (
     Column("p99_ms", "p99 ms", "less"),
     Column("max_ms", "max ms"),
     Column("missing", "missing"),
+    DROPPED,
     GENERATOR,
 )
 
@@ -124,6 +130,7 @@ THROUGHPUT = (
     Column("p99_ms", "p99 ms", "less"),
     Column("cpu_per_1000", "CPU s per 1,000", "less", 4),
     Column("lost", "lost"),
+    DROPPED,
     GENERATOR,
 )
 
@@ -155,7 +162,6 @@ def _churn_rows(target: Target, run: Run) -> Iterator[Row]:
             * 1000,
             "cpu_by_part": run.cpu_by_part(start, end),
             "generator": row["generator_share"],
-            "dropped": run.result["dropped"],
             **row,
         }
 
@@ -168,6 +174,7 @@ STORM = (
     Column("failed_attempts", "failed attempts"),
     Column("wrong_clients", "wrong in the end"),
     Column("peak_mb", "peak MB", "less"),
+    DROPPED,
     GENERATOR,
 )
 
@@ -194,6 +201,7 @@ HYDRATE = (
     Column("p99_ms", "p99 ms", "less", 2),
     Column("requests_per_s", "requests/s", "more", 0),
     Column("p99_busy_ms", "p99 ms at that rate", "less"),
+    DROPPED,
     GENERATOR,
 )
 HYDRATED_FRIENDS = 500
@@ -229,6 +237,7 @@ HOSTILE = (
     Column("cpu_share", "server CPU", digits=2),
     Column("growth_mb", "MB more, at most"),
     Column("closes", "closed meanwhile"),
+    DROPPED,
     GENERATOR,
 )
 NEAR, FAR = 20, 2_000

@@ -48,8 +48,26 @@ io.engine.on("connection", (rawSocket) => {
   rawSocket.request = null;
 });
 
+// As many verified tokens as Greendot remembers, the last used ones: so that is no
+// difference. A Map has its keys in the order in which they were set.
+const TOKENS_REMEMBERED = 4096;
+const verified = new Map();
+
 function authenticated(token) {
-  return jwt.verify(token, secret, { algorithms: ["HS256"] }).sub;
+  let claims = verified.get(token);
+  if (claims === undefined) {
+    claims = jwt.verify(token, secret, { algorithms: ["HS256"] });
+    if (verified.size === TOKENS_REMEMBERED) {
+      verified.delete(verified.keys().next().value);
+    }
+  } else {
+    verified.delete(token);
+  }
+  verified.set(token, claims);
+  if (claims.exp <= Date.now() / 1000) {
+    throw new Error("the token has expired");
+  }
+  return claims.sub;
 }
 
 io.use((socket, next) => {
