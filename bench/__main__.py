@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import argparse
 import signal
+import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from bench.generator import GeneratorFailed
 from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
-from bench.report import report
+from bench.report import Row, report
 from bench.scaling import SCALING, scaling
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
 from bench.servers import DidNotStart, Target
@@ -31,6 +32,9 @@ PEER = "peer-"
 FILES_WANTED = 15_000
 OURS_ALONE = ("hostile",)
 """Scenarios that speak Greendot's own protocol."""
+BESIDE_PEERS = [name for name in SCENARIOS if name not in OURS_ALONE]
+FAILURES = (DidNotStart, GeneratorFailed, OSError, subprocess.SubprocessError)
+"""What must not take with it the figures of others, and of what was before."""
 LONG = ("idle", "storm")
 """Scenarios that take minutes with each server."""
 
@@ -60,8 +64,7 @@ def main() -> None:
             _run_alone(name, scale)
         elif name.startswith(PEER):
             targets = ["greendot", name.removeprefix(PEER)]
-            both = [name for name in SCENARIOS if name not in OURS_ALONE]
-            for scenario in arguments.only or both:
+            for scenario in arguments.only or BESIDE_PEERS:
                 _run(scenario, targets, scale, f"{name}-{scenario}")
         else:
             _run(name, arguments.targets or ["greendot"], scale)
@@ -73,9 +76,13 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("scenario", choices=["all", *SCENARIOS, *ALONE, *peers])
     parser.add_argument("--quick", action="store_true", help="prove the harness only")
     parser.add_argument(
-        "--targets", type=_names, help=f"of {', '.join(TARGETS)}, separated by commas"
+        "--targets",
+        type=_names_of(TARGETS),
+        help=f"of {', '.join(TARGETS)}, separated by commas",
     )
-    parser.add_argument("--only", type=_names, help="these scenarios of a peer-* run")
+    parser.add_argument(
+        "--only", type=_names_of(BESIDE_PEERS), help="these scenarios of a peer-* run"
+    )
     parser.add_argument(
         "--profile", type=int, default=0, metavar="SECONDS", help="sample by py-spy"
     )
@@ -92,12 +99,14 @@ def _peers_for(scenario: str) -> list[str]:
     return names
 
 
-def _names(text: str) -> list[str]:
-    names = text.split(",")
-    unknown = set(names) - set(TARGETS) - set(SCENARIOS)
-    if unknown:
-        message = f"unknown: {', '.join(sorted(unknown))}"
-        raise argparse.ArgumentTypeError(message)
+def _names_of(known: Container[str]) -> Callable[[str], list[str]]:
+    def names(text: str) -> list[str]:
+        unknown = [name for name in text.split(",") if name not in known]
+        if unknown:
+            message = f"unknown: {', '.join(unknown)}"
+            raise argparse.ArgumentTypeError(message)
+        return text.split(",")
+
     return names
 
 
@@ -106,14 +115,13 @@ def _run(
 ) -> None:
     run, columns = SCENARIOS[scenario]
     machine = describe()
-    rows = []
+    rows: list[Row] = []
     for target in targets:
-        # One that fails must not take the others' figures with it.
         try:
             for row in run(TARGETS[target], scale):
                 print(f"{scenario}: {target}, {row['case']}: done", flush=True)
                 rows.append(row)
-        except (DidNotStart, GeneratorFailed) as error:
+        except FAILURES as error:
             print(f"{scenario}: {target}: {error}", file=sys.stderr)
             rows.append({"target": target, "case": "failed", "error": str(error)})
     order = {row["case"]: None for row in rows}
@@ -124,10 +132,14 @@ def _run(
 def _run_alone(name: str, scale: Scale) -> None:
     run, columns = ALONE[name]
     machine = describe()
-    rows = []
-    for row in run(scale):
-        print(f"{name}: {row['case']}: done", flush=True)
-        rows.append(row)
+    rows: list[Row] = []
+    try:
+        for row in run(scale):
+            print(f"{name}: {row['case']}: done", flush=True)
+            rows.append(row)
+    except FAILURES as error:
+        print(f"{name}: {error}", file=sys.stderr)
+        rows.append({"case": "failed", "error": str(error)})
     report(name, columns, rows, machine)
 
 

@@ -7,6 +7,7 @@ servers share a core, so it shows costs, not how much faster several cores are.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, cast
@@ -128,7 +129,7 @@ def scaling(scale: Scale) -> Iterator[Row]:
             marks = list(run.samples)
             work = target.work[marks.index(end)] - target.work[marks.index(start)]
             seconds = run.samples[end].at - run.samples[start].at
-            changes = found["changes_per_s"] * seconds
+            changes = (found["changes_per_s"] or math.nan) * seconds
             cpu = run.cpu_by_part(start, end)
             workers = sum(used for name, used in cpu.items() if "worker" in name)
             yield {

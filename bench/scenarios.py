@@ -158,7 +158,7 @@ def _churn_rows(target: Target, run: Run) -> Iterator[Row]:
             # More was delivered between the samples than was counted, by their margin.
             "cpu_per_1000": run.cpu(start, end)
             / seconds
-            / row["delivered_per_s"]
+            / (row["delivered_per_s"] or math.nan)
             * 1000,
             "cpu_by_part": run.cpu_by_part(start, end),
             "generator": row["generator_share"],
