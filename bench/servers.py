@@ -70,9 +70,11 @@ class Target:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        if error is not None:
-            print(self.log_tail(), file=sys.stderr)
-        self.close()
+        try:
+            if error is not None:
+                print(self.log_tail(), file=sys.stderr)
+        finally:  # it may be that nobody reads any more: `make bench | head`
+            self.close()
 
     def start(self) -> None:
         """Start it, and return when it serves."""
