@@ -33,7 +33,7 @@ def fan_out(
     if presence.mail.is_cheaper_unasked(named):
         message = GatewayMessage(transitions=_deliveries(newest, audience, everybody))
         return presence.mail.publish_to_all(message, everybody)
-    held, away = presence.mail.known_holders(everybody)
+    held, away = presence.mail.holders_where_possible(everybody)
     not_told = presence.mail.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)

@@ -102,7 +102,7 @@ class Snapshots:
         open_ones = list(filter(self._is_open, connections))
         new = {one.connection_id for one in connections} & self._first
         again = [one for one in open_ones if one.connection_id not in new]
-        for connection in again:
+        for connection in open_ones:
             connection.hold()
         try:
             pictures, lacking = self._read(
@@ -152,7 +152,7 @@ class Snapshots:
                     ensure_user(session, user_id)
                 session.commit()
         everybody = set().union(*relevant.values())
-        statuses = self._context.presence.known_statuses(everybody)
+        statuses = self._context.presence.statuses_where_possible(everybody)
         unknown = everybody - statuses.keys()
         times = {one.user_id: one.updated_at for one in statuses.values()}
         pictures = {}

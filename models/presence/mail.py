@@ -52,12 +52,12 @@ class Mail:
         """Which gateway holds which of `user_ids`; gateways that hold none are left
         out. One round trip, whatever their number; one more after a gateway has come.
         """
-        held, away = self.known_holders(user_ids)
+        held, away = self.holders_where_possible(user_ids)
         for error in away.values():
             raise error
         return held
 
-    def known_holders(
+    def holders_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, set[str]], dict[int, PresenceUnavailable]]:
         """As `holders`, and which shards do not answer: whom they hold is not known.
@@ -139,7 +139,7 @@ class Mail:
     ) -> dict[int, PresenceUnavailable]:
         """Append `message` to the stream of each gateway that may hold one of
         `user_ids`. One round trip; one more after a gateway has come: as with
-        `known_holders` none that was there before this call is missed.
+        `holders_where_possible` none that was there before this call is missed.
 
         Returns which shards did not answer.
         """

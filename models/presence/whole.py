@@ -71,7 +71,7 @@ class Presence:
             raise error
         return [found[user_id] for user_id in asked]
 
-    def known_statuses(self, user_ids: Iterable[str]) -> dict[str, UserStatus]:
+    def statuses_where_possible(self, user_ids: Iterable[str]) -> dict[str, UserStatus]:
         """The statuses of those of `user_ids` whose shards answer.
 
         Raises:

@@ -42,14 +42,14 @@ def introduce(gateway, transition=INTRODUCED):
 
 def amid_the_read(monkeypatch, presence, act):
     """Do `act` once the relations of the next snapshot have been read."""
-    read = presence.known_statuses
+    read = presence.statuses_where_possible
 
     def read_and_act(user_ids):
-        monkeypatch.setattr(presence, "known_statuses", read)
+        monkeypatch.setattr(presence, "statuses_where_possible", read)
         act()
         return read(user_ids)
 
-    monkeypatch.setattr(presence, "known_statuses", read_and_act)
+    monkeypatch.setattr(presence, "statuses_where_possible", read_and_act)
 
 
 def test_a_friend_made_while_it_is_read_is_in_the_map(
