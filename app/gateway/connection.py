@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import socket
 import time
-from dataclasses import replace
 from typing import Protocol
 
 import gevent
@@ -140,7 +139,7 @@ class Connection:
         self.send(b"".join((snapshot, *frames)))
 
     def settle(self, known: Known) -> None:
-        """Nothing that the snapshot with `known` decides on can come any more."""
+        """Nothing that the snapshot with `known` tells can come any more."""
         if self._known is known:  # else there has been another one since
             self._known = None
 
@@ -162,23 +161,15 @@ class Connection:
         before a snapshot is held back: the newest of each user."""
         if self._held is not None:
             for item in news:
-                self._hold_back(self._held, item)
+                held = self._held.get(item.user_id)
+                if held is None or item.timestamp > held.timestamp:
+                    self._held[item.user_id] = item
         elif self._known is None:
             self.send(frames)
         else:
             passing = [item.frame for item in news if self._known.lets_pass(item)]
             if passing:
                 self.send(b"".join(passing))
-
-    @staticmethod
-    def _hold_back(held: dict[str, News], item: News) -> None:
-        older = held.get(item.user_id)
-        if older is None:
-            held[item.user_id] = item
-            return
-        newest = max(older, item, key=lambda news: news.timestamp)
-        introduces = older.introduces or item.introduces
-        held[item.user_id] = replace(newest, introduces=introduces)
 
     def send(self, frames: bytes) -> None:
         """Write whole frames. Never waits: what the socket does not take is queued, and

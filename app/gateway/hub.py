@@ -59,17 +59,11 @@ class Hub:
     def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver transitions, but for those that are not newer than what has been
         delivered of the same user: repeats, or what another drainer overtook."""
-        self._deliver(
+        self.deliver(
             delivery for delivery in deliveries if self._is_news(delivery.transition)
         )
 
-    def introduce(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver the present statuses of users to those to whom they are new."""
-        self._deliver(deliveries, introduces=True)
-
-    def _deliver(
-        self, deliveries: Iterable[Delivery], *, introduces: bool = False
-    ) -> None:
+    def deliver(self, deliveries: Iterable[Delivery]) -> None:
         """Write each event to every socket of its recipients.
 
         An event is encoded once. All that one user gets goes out in one send.
@@ -78,7 +72,7 @@ class Hub:
         for delivery in deliveries:
             transition = delivery.transition
             frame = text_frame(events.friend_status_changed(transition))
-            item = News(transition.user_id, transition.timestamp, frame, introduces)
+            item = News(transition.user_id, transition.timestamp, frame)
             for user_id in delivery.recipients:
                 # Where gateways are few they are told of everybody, here or not.
                 if user_id in self._by_user:

@@ -44,7 +44,7 @@ class Listener:
 
     def _take(self, message: GatewayMessage) -> None:
         self._hub.deliver_news(message.transitions)
-        self._hub.introduce(message.introductions)
+        self._hub.deliver(message.introductions)
         if EVERYBODY in message.snapshots:
             self._resend_all()
         for user_id in message.snapshots:
