@@ -28,8 +28,10 @@ from typing import Any, Self, TypeVar
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
-FINAL_CODES = frozenset({4401, 4403})
-"""Close codes after which a client does not come back by itself."""
+NOT_AUTHENTICATED = 4401
+FINAL_CODES = frozenset({NOT_AUTHENTICATED, 4403})
+"""Close codes after which a client does not come back by itself, but for a token that
+has expired and can be fetched anew."""
 SILENT = 4000
 NOT_HEARD = 1006
 BEAT_SHARE = 0.75
@@ -61,7 +63,8 @@ class Change:
 class AsyncPresence:
     """Who is online, for asyncio. Use it with `async with`.
 
-    `token` is the user's JWT, or a function (async or not) that gives a fresh one.
+    `token` is the user's JWT, or a function (async or not) that gives a fresh one
+    whenever one is needed: at first, and when the last has expired.
     """
 
     def __init__(self, url: str, token: Token) -> None:
@@ -158,22 +161,25 @@ class AsyncPresence:
         lost_at = time.monotonic()
         while True:
             self._return_at = None
-            code, proved = await self._connect()
+            code, line = await self._connect()
             self.stale = True
-            if code in FINAL_CODES:
+            # A token that had been let in has expired. One that is refused at once was
+            # as fresh as it gets.
+            renew = line is not None and line.welcomed and callable(self._token)
+            if code in FINAL_CODES and not (code == NOT_AUTHENTICATED and renew):
                 self.denied = Denied(code)
                 self._live.set()
                 self._tell(None)
                 return
             now = time.monotonic()
-            lost_at = now if proved else lost_at
+            lost_at = now if line is not None and line.proved else lost_at
             wait = retry_delay(now - lost_at, random.random)
             if self._return_at is not None:
                 wait = max(0.0, self._return_at - now)
             await asyncio.sleep(wait)
 
-    async def _connect(self) -> tuple[int, bool]:
-        """One connection: its close code, and whether it had proved itself."""
+    async def _connect(self) -> tuple[int, _Line | None]:
+        """One connection: its close code, and what was seen of it, if it was opened."""
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             token = await token
@@ -188,15 +194,15 @@ class AsyncPresence:
                 close_timeout=1,
             )
         except InvalidStatus as error:
-            final = {401: 4401, 403: 4403}
-            return final.get(error.response.status_code, NOT_HEARD), False
+            final = {401: NOT_AUTHENTICATED, 403: 4403}
+            return final.get(error.response.status_code, NOT_HEARD), None
         except (OSError, InvalidHandshake, TimeoutError):
-            return NOT_HEARD, False
+            return NOT_HEARD, None
         self._socket = socket
         self._has_picture = False
         line = _Line(socket)
         try:
-            return await line.serve(self._hear, self._fall_quiet), line.proved
+            return await line.serve(self._hear, self._fall_quiet), line
         finally:
             self._socket = None
             await socket.close()
@@ -247,6 +253,7 @@ class _Line:
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
+        self.welcomed = False
         self.proved = False
         """A heartbeat was answered: the next outage is a new one."""
 
@@ -278,6 +285,7 @@ class _Line:
             frame = json.loads(text)
             heard = time.monotonic()
             if frame["event"] == "welcome":
+                self.welcomed = True
                 interval = frame["data"]["heartbeat_interval"]
                 beat_at, answer_by = heard + interval * BEAT_SHARE, float("inf")
             elif frame["event"] == "heartbeat_ack":

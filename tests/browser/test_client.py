@@ -20,7 +20,7 @@ CONNECT = """async ({ url, token, chance }) => {
     window.denied = [];
     window.client = createPresenceClient({
         url,
-        token,
+        token: token ?? (() => fetchToken()),
         random: chance === null ? Math.random : () => chance,
         onFrame: (frame, direction) => frames.push({ ...frame, direction }),
         onClose: (code, retryIn) => closes.push([code, retryIn]),
@@ -55,6 +55,20 @@ def connect(
     """`chance` in place of the jitter's random number: 100 makes every wait long."""
     token = site.token(user, lifetime)
     page.evaluate(CONNECT, {"url": site.url(), "token": token, "chance": chance})
+
+
+def connect_anew(page: Page, site, tokens) -> list[str]:
+    """With a function that fetches tokens: the next of `tokens`, and the last one for
+    ever. Returns those that were fetched."""
+    fetched = []
+
+    def fetch() -> str:
+        fetched.append(next(tokens, fetched[-1] if fetched else None))
+        return fetched[-1]
+
+    page.expose_function("fetchToken", fetch)
+    page.evaluate(CONNECT, {"url": site.url(), "token": None, "chance": None})
+    return fetched
 
 
 def live(page: Page, timeout: float = 5_000) -> None:
@@ -191,6 +205,43 @@ def test_an_expired_token_ends_in_4401_and_stays(site, page, names):
     assert page.evaluate("store.getState().stale") is True
 
 
+WELCOMES = "frames.filter(({ event }) => event === 'welcome').length"
+
+
+def test_an_expired_token_is_fetched_anew_where_it_can_be(site, page, names):
+    lifetimes = iter([3600, 2, 3600])  # the first one tells tabs whose they are
+    fetched = connect_anew(page, site, (site.token(names[0], of) for of in lifetimes))
+    live(page)
+    page.wait_for_function("closes.length === 1", timeout=10_000)
+    live(page)
+    (closed,) = page.evaluate("closes")
+    assert closed[0] == 4401
+    assert 0 <= closed[1] <= 1_000  # an ordinary retry
+    assert page.evaluate(f"[denied, {WELCOMES}]") == [[], 2]
+    assert len(fetched) == 3
+
+
+def test_a_source_that_gives_no_better_token_is_denied(site, page, names):
+    fetched = connect_anew(page, site, iter([site.token(names[0], 2)]))
+    live(page)
+    page.wait_for_function("denied.length === 1", timeout=10_000)
+    page.wait_for_timeout(1_500)
+    codes = page.evaluate("closes.map(([code, retryIn]) => [code, retryIn === null])")
+    assert codes == [[4401, False], [4401, True]]
+    assert page.evaluate("[denied, store.getState().connection]") == [[4401], "offline"]
+    assert len(fetched) == 3
+
+
+def test_a_cookie_that_was_set_anew_is_enough(site, page, names):
+    sign_in(page, site, names[0], web=0, lifetime=2)
+    page.evaluate(ELSEWHERE, site.url())
+    live(page)
+    sign_in(page, site, names[0], web=0)
+    page.wait_for_function("closes.length === 1", timeout=10_000)
+    live(page)
+    assert page.evaluate("[denied, closes]") == [[], [4401]]
+
+
 def test_a_disconnect_by_the_host_is_not_tried_again(site, page, names):
     connect(page, site, names[0])
     live(page)
@@ -241,16 +292,22 @@ def test_leave_is_heard_at_once_and_connect_comes_back(site, page, names):
 ELSEWHERE = """async (url) => {
     const { createPresenceClient } = await import('/static/greendot/index.js');
     window.denied = [];
-    const onDenied = (code) => denied.push(code);
-    window.client = createPresenceClient({ url, onDenied, hydrate: false });
+    window.closes = [];
+    window.client = createPresenceClient({
+        url,
+        hydrate: false,
+        onDenied: (code) => denied.push(code),
+        onClose: (code) => closes.push(code),
+    });
     window.store = client.store;
 }"""
 
 
-def sign_in(page: Page, site, user: str, web: int) -> None:
+def sign_in(page: Page, site, user: str, web: int, lifetime: float = 3600) -> None:
     """With the cookie, which a host's pages share whatever their port is."""
+    token = site.token(user, lifetime)
     page.context.add_cookies(
-        [{"name": "presence_token", "value": site.token(user), "url": site.url(web)}]
+        [{"name": "presence_token", "value": token, "url": site.url(web)}]
     )
 
 

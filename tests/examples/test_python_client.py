@@ -97,6 +97,31 @@ def test_an_expired_token_ends_the_changes(system, greendot, names):
         assert presence.stale
 
 
+def test_an_expired_token_is_fetched_anew_where_it_can_be(system, greendot, names):
+    me, friend = names
+    lifetimes = iter([2, 3600])
+    fetched = []
+
+    def fresh_token():
+        fetched.append(system.token(me, next(lifetimes)))
+        return fetched[-1]
+
+    with greendot.Presence(system.url(), fresh_token) as presence:
+        wait_until(lambda: len(fetched) == 2)
+        with Client(system, friend).opened():
+            wait_until(lambda: presence.is_online(friend))
+        assert system.is_online(me)
+
+
+def test_a_source_that_gives_no_better_token_is_denied(system, greendot, names):
+    token = system.token(names[0], 2)
+    with (
+        greendot.Presence(system.url(), lambda: token) as presence,
+        pytest.raises(greendot.Denied),
+    ):
+        list(presence.changes(timeout=15))
+
+
 def test_it_comes_back_after_a_crash(own_system, greendot):
     own_system.befriend("me", "friend")
     with (

@@ -53,6 +53,7 @@ export function createConnection(base, options, store) {
   let comeBackAt = null;
   /** @type {Set<string>} users of whom an event came on the current socket */
   let live = new Set();
+  let welcomed = false;
   let snapshotted = false;
 
   const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
@@ -72,6 +73,7 @@ export function createConnection(base, options, store) {
     waiting = "no";
     comeBackAt = null;
     live = new Set();
+    welcomed = false;
     snapshotted = false;
     const old = socket;
     socket = null;
@@ -141,6 +143,7 @@ export function createConnection(base, options, store) {
   /** @param {Frame} frame */
   function receive({ event, data }) {
     if (event === FROM_SERVER.WELCOME) {
+      welcomed = true;
       interval = Number(data["heartbeat_interval"]) * 1000 || interval;
       store.setState({ connection: "live" });
     } else if (event === FROM_SERVER.SNAPSHOT) {
@@ -189,11 +192,25 @@ export function createConnection(base, options, store) {
     cancelRetry = after(delay, () => void attempt());
   }
 
+  /**
+   * Whether the server's "not authenticated" is worth another try: it had let this
+   * secret in, so it has expired, and there may be a fresh one. What is refused before
+   * the welcome was as fresh as it gets.
+   *
+   * @param {number} code
+   */
+  function hasExpired(code) {
+    const { ticket, token } = options;
+    const renewable = typeof (ticket ?? token) !== "string"; // a function, or the cookie
+    return code === CLOSE.NOT_AUTHENTICATED && welcomed && renewable;
+  }
+
   /** @param {number} code */
   function lost(code) {
     const planned = comeBackAt;
+    const final = !mayRetry(code) && !hasExpired(code);
     reset()?.cut(CLOSE.NORMAL);
-    if (!mayRetry(code)) {
+    if (final) {
       stop();
       options.onClose?.(code, null);
       options.onDenied?.(code);

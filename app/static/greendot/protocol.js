@@ -42,8 +42,9 @@ export const CLOSE = Object.freeze({
 });
 
 /**
- * Whether a client should come back after this close code. The server has said who
- * may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is worth a try.
+ * Whether a client should come back after this close code with what it has. The server
+ * has said who may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is
+ * worth a try.
  *
  * @param {number} code
  * @returns {boolean}

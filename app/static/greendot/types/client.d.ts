@@ -47,7 +47,9 @@ export type PresenceClientOptions = {
     random?: () => number;
     /**
      * the server said who may not come back
-     * (4401: sign in again, 4403): the client does not retry until `connect()`
+     * (4401: sign in again, 4403): the client does not retry until `connect()`. A secret
+     * that has expired is not that yet, where a fresh one can be had: from a function, or
+     * as the cookie
      */
     onDenied?: (code: number) => void;
     /**
@@ -105,7 +107,9 @@ export type PresenceClient = {
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
  * @property {(code: number) => void} [onDenied] the server said who may not come back
- *   (4401: sign in again, 4403): the client does not retry until `connect()`
+ *   (4401: sign in again, 4403): the client does not retry until `connect()`. A secret
+ *   that has expired is not that yet, where a fresh one can be had: from a function, or
+ *   as the cookie
  * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame of
  *   this page's own socket
  * @property {(code: number, retryIn: number | null) => void} [onClose] this page's own

@@ -36,8 +36,9 @@ export declare const CLOSE: Readonly<{
     SILENT_SERVER: 4000;
 }>;
 /**
- * Whether a client should come back after this close code. The server has said who
- * may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is worth a try.
+ * Whether a client should come back after this close code with what it has. The server
+ * has said who may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is
+ * worth a try.
  *
  * @param {number} code
  * @returns {boolean}
