@@ -130,7 +130,29 @@ def test_leaving_in_one_tab_leaves_in_all(site, context, names, leaves):
         watcher.expect_change(me, "online")
 
 
-def test_a_refusal_is_for_all_tabs(site, context, names):
+def test_an_expired_token_ends_only_the_tab_that_has_it(site, context, names):
+    me, friend = names
+    expiring = new_tab(context, site, me, lifetime=5)
+    live(expiring)
+    rest = [new_tab(context, site, me) for _ in range(2)]
+    for tab in rest:
+        live(tab)
+    assert leaders([expiring, *rest]) == [expiring]
+    expiring.wait_for_function("denied.length === 1", timeout=12_000)
+    wait_for(rest[0], lambda: len(leaders(rest)) == 1)
+    for tab in rest:
+        live(tab)
+    with Client(site, friend).opened():
+        for tab in rest:
+            sees(tab, friend, online=True)
+    assert [tab.evaluate("denied") for tab in rest] == [[], []]
+    assert expiring.evaluate("[denied, store.getState().connection]") == [
+        [4401],
+        "offline",
+    ]
+
+
+def test_each_tab_with_an_expired_token_is_denied_by_itself(site, context, names):
     me, _ = names
     tabs = [new_tab(context, site, me, lifetime=5) for _ in range(2)]
     for tab in tabs:
@@ -139,6 +161,20 @@ def test_a_refusal_is_for_all_tabs(site, context, names):
         tab.wait_for_function("denied.length === 1", timeout=12_000)
     tabs[0].wait_for_timeout(1_000)
     assert [tab.evaluate("denied") for tab in tabs] == [[4401], [4401]]
+    assert [tab.evaluate("closes") for tab in tabs] == [[4401], [4401]]
+    assert sockets_of(site, me) == 0
+
+
+def test_a_disconnect_by_the_host_is_for_all_tabs(site, context, names):
+    me, _ = names
+    tabs = [new_tab(context, site, me) for _ in range(2)]
+    for tab in tabs:
+        live(tab)
+    site.admin("POST", f"/users/{me}/disconnect")
+    for tab in tabs:
+        tab.wait_for_function("denied.length === 1")
+    tabs[0].wait_for_timeout(1_000)
+    assert [tab.evaluate("denied") for tab in tabs] == [[4403], [4403]]
     assert sockets_of(site, me) == 0
 
 

@@ -6,6 +6,7 @@
 
 import { watchPage } from "./page.js";
 import { applied, patchBetween, wholePatch } from "./patches.js";
+import { CLOSE } from "./protocol.js";
 import { after } from "./timers.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
@@ -241,20 +242,26 @@ export function shareAmongTabs(name, store, own, onDenied) {
     store.setState({ connection: "offline", stale: true });
   }
 
+  /** Out of it without a word: the next tab leads at once. */
+  function resign() {
+    const led = leading;
+    const unlock = release;
+    release = nothing;
+    stop();
+    if (led) own.close();
+    unlock();
+  }
+
   return {
     connect,
     wake: (slept) => (leading ? own.wake(slept) : post({ kind: "wake", slept })),
     retryNow: () => (leading ? own.retryNow() : post({ kind: "retry" })),
     leave,
-    close() {
-      const led = leading;
-      const unlock = release;
-      release = nothing;
-      stop();
-      if (led) own.close();
-      unlock(); // nobody left: the next tab leads at once
-    },
+    close: resign,
     denied(code) {
+      // A bad secret is this tab's own, and another may have a better one. What is
+      // forbidden is so for the user.
+      if (code === CLOSE.NOT_AUTHENTICATED) return resign();
       post({ kind: "denied", code });
       stop();
     },
