@@ -196,6 +196,36 @@ def test_a_bad_token_is_not_tried_again(site, page):
     ]
 
 
+def test_nobody_stays_green_while_no_token_comes(site, page, names):
+    """A planned reconnect keeps what is known, but not for as long as a token takes."""
+    me, friend = names
+    sockets = []
+
+    def between(socket):
+        socket.connect_to_server()
+        sockets.append(socket)
+
+    page.route_web_socket("**/ws*", between)
+    page.evaluate(
+        """(token) => (window.fetchToken = () =>
+            window.hang ? new Promise(() => {}) : token)""",
+        site.token(me),
+    )
+    page.evaluate(CONNECT, {"url": site.url(), "token": None, "chance": None})
+    live(page)
+    with Client(site, friend).opened():
+        sees(page, friend, online=True)
+        page.evaluate("window.hang = true")
+        sockets[0].send('{"event": "going_away", "data": {"reconnect_in": 0}}')
+        page.wait_for_function("store.getState().connection === 'reconnecting'")
+        sees(page, friend, online=False)
+        assert page.evaluate("closes") == []  # it still waits for the token
+        page.wait_for_function("closes.length === 1", timeout=20_000)
+        page.evaluate("window.hang = false")
+        live(page)
+        sees(page, friend, online=True)
+
+
 def test_an_expired_token_ends_in_4401_and_stays(site, page, names):
     connect(page, site, names[0], lifetime=2)
     live(page)

@@ -18,7 +18,9 @@ CONNECT = """async ({ url, token, options }) => {
     window.sockets = 0;
     window.client = createPresenceClient({
         url,
-        token,
+        token: options.lazy
+            ? () => (window.hang ? new Promise(() => {}) : token)
+            : token,
         ...options,
         onFrame: ({ event }) => (sockets += event === 'welcome' ? 1 : 0),
         onClose: (code) => closes.push(code),
@@ -97,6 +99,23 @@ def test_the_next_tab_leads_when_the_leader_is_closed(site, context, names):
         wait_for(rest[0], lambda: sockets_of(site, me) == 1)
     for tab in rest:
         sees(tab, friend, online=False)
+
+
+def test_a_new_leader_that_gets_no_token_shows_nobody_as_green(site, context, names):
+    me, friend = names
+    leader = new_tab(context, site, me)
+    live(leader)
+    tab = new_tab(context, site, me, lazy=True)
+    with Client(site, friend).opened():
+        sees(tab, friend, online=True)
+        tab.evaluate("window.hang = true")
+        leader.close()
+        sees(tab, friend, online=False)
+        assert tab.evaluate("closes") == []  # it still waits for the token
+        tab.wait_for_function("closes.length === 1", timeout=20_000)
+        tab.evaluate("window.hang = false")
+        live(tab)
+        sees(tab, friend, online=True)
 
 
 def test_different_users_share_nothing(site, context, names):

@@ -20,7 +20,8 @@ import { after } from "./timers.js";
 
 /**
  * @typedef {object} Connection
- * @property {() => void} connect does nothing while it is connected or trying
+ * @property {(known?: number) => void} connect does nothing while it is connected or
+ *   trying; `known`: the heartbeat interval, if another tab has heard it
  * @property {() => void} retryNow end the present wait for the next try
  * @property {(slept: number) => void} wake there is reason to look at the socket
  * @property {() => Promise<void>} leave offline at once, without grace
@@ -42,9 +43,11 @@ export function createConnection(base, options, store) {
   let tries = 0; // tells an answer to an earlier try from one to the current
   let hydrated = false;
   let lostAt = 0;
+  let heardAt = 0;
   let interval = 20_000;
   let stopWatching = () => {};
   let cancelRetry = () => {};
+  let cancelDoubt = () => {};
   /** @type {"no" | "soon" | "when told"} whether a retry waits, and by whose word */
   let waiting = "no";
   /** @type {PresenceSocket | null} */
@@ -58,10 +61,11 @@ export function createConnection(base, options, store) {
 
   const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
 
-  function connect() {
+  function connect(known = interval) {
     if (wanted) return;
     wanted = true;
-    lostAt = Date.now();
+    interval = known;
+    heardAt = lostAt = Date.now(); // what a former leader of the tabs heard counts
     stopWatching = watchPage({ onWake: wake, onOffline });
     void attempt();
   }
@@ -70,6 +74,7 @@ export function createConnection(base, options, store) {
   function reset() {
     tries += 1;
     cancelRetry();
+    cancelDoubt();
     waiting = "no";
     comeBackAt = null;
     live = new Set();
@@ -84,6 +89,7 @@ export function createConnection(base, options, store) {
     reset()?.cut(CLOSE.NORMAL);
     const current = tries;
     store.setState({ connection: away() });
+    doubtInTime();
     const { token } = options;
     const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
     if (mayHydrate()) void hydrate(rest, current);
@@ -101,6 +107,17 @@ export function createConnection(base, options, store) {
       onClosed: (code) => current === tries && lost(code),
       onSent: (frame) => options.onFrame?.(frame, "out"),
     });
+  }
+
+  /**
+   * What was heard is vouched for until nothing is for one interval. An open socket
+   * looks after that by itself; this is for the way there, however long a token takes.
+   */
+  function doubtInTime() {
+    cancelDoubt();
+    cancelDoubt = after(Math.max(0, heardAt + interval - Date.now()), () =>
+      store.setState((state) => (state.stale ? state : { stale: true })),
+    );
   }
 
   /** @param {Rest} rest */
@@ -132,6 +149,8 @@ export function createConnection(base, options, store) {
       hydrated = true;
       store.getState().setMultipleStatuses(statuses);
       store.setState({ stale: false });
+      heardAt = Date.now();
+      doubtInTime();
     } catch (error) {
       // With a ticket the socket has credentials of its own, and REST may have none.
       const code = closeCodeOf(error);
@@ -142,6 +161,7 @@ export function createConnection(base, options, store) {
 
   /** @param {Frame} frame */
   function receive({ event, data }) {
+    heardAt = Date.now();
     if (event === FROM_SERVER.WELCOME) {
       welcomed = true;
       interval = Number(data["heartbeat_interval"]) * 1000 || interval;
@@ -153,6 +173,7 @@ export function createConnection(base, options, store) {
       store.applySnapshot(statuses, live, snapshotted ? new Set() : live);
       snapshotted = true;
       hydrated = true;
+      cancelDoubt();
       store.setState({ stale: false });
     } else if (event === FROM_SERVER.STATUS) {
       const id = String(data["user_id"]);

@@ -5,6 +5,7 @@
  */
 
 import { CLOSE, PATHS } from "./protocol.js";
+import { within } from "./timers.js";
 
 const TIMEOUT = 10_000;
 
@@ -37,10 +38,11 @@ export function closeCodeOf(error) {
 
 /**
  * @param {Secret} secret
- * @returns {Promise<string>}
+ * @returns {Promise<string>} rejected if its source takes longer than a request may
  */
 export async function reveal(secret) {
-  return typeof secret === "function" ? secret() : secret;
+  if (typeof secret !== "function") return secret;
+  return within(TIMEOUT, Promise.resolve(secret()));
 }
 
 /**

@@ -148,7 +148,7 @@ export function shareAmongTabs(name, store, own, onDenied) {
     leading = true;
     release = unlock;
     stopFollowing();
-    own.connect();
+    own.connect(interval);
     tellAll();
     unsubscribe = store.subscribe((state, previous) => {
       tell(patchBetween(previous, state));

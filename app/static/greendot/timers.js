@@ -49,3 +49,16 @@ export function after(delay, callback) {
     pending.delete(id);
   };
 }
+
+/**
+ * @template T
+ * @param {number} delay milliseconds
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>} the same, but rejected if it takes longer
+ */
+export function within(delay, promise) {
+  return new Promise((resolve, reject) => {
+    const cancel = after(delay, () => reject(new Error(`not within ${delay} ms`)));
+    promise.then(resolve, reject).finally(cancel);
+  });
+}

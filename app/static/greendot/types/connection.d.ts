@@ -11,9 +11,10 @@ export type PresenceStore = import("./store.js").PresenceStore;
 export type Rest = ReturnType<typeof createRest>;
 export type Connection = {
     /**
-     * does nothing while it is connected or trying
+     * does nothing while it is connected or
+     * trying; `known`: the heartbeat interval, if another tab has heard it
      */
-    connect: () => void;
+    connect: (known?: number) => void;
     /**
      * end the present wait for the next try
      */
@@ -43,7 +44,8 @@ export type Connection = {
 /** @typedef {ReturnType<typeof createRest>} Rest */
 /**
  * @typedef {object} Connection
- * @property {() => void} connect does nothing while it is connected or trying
+ * @property {(known?: number) => void} connect does nothing while it is connected or
+ *   trying; `known`: the heartbeat interval, if another tab has heard it
  * @property {() => void} retryNow end the present wait for the next try
  * @property {(slept: number) => void} wake there is reason to look at the socket
  * @property {() => Promise<void>} leave offline at once, without grace

@@ -21,7 +21,7 @@ export declare class PresenceHttpError extends Error {
 export declare function closeCodeOf(error: unknown): number;
 /**
  * @param {Secret} secret
- * @returns {Promise<string>}
+ * @returns {Promise<string>} rejected if its source takes longer than a request may
  */
 export declare function reveal(secret: Secret): Promise<string>;
 /**

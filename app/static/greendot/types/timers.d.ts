@@ -11,3 +11,10 @@
  * @returns {() => void} cancels it
  */
 export declare function after(delay: number, callback: () => void): () => void;
+/**
+ * @template T
+ * @param {number} delay milliseconds
+ * @param {Promise<T>} promise
+ * @returns {Promise<T>} the same, but rejected if it takes longer
+ */
+export declare function within<T>(delay: number, promise: Promise<T>): Promise<T>;
