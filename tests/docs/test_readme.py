@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from websockets.sync.server import ServerConnection, serve
 
 from app.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
@@ -104,6 +106,59 @@ def test_the_python_client_works(system: System, start: Start, tmp_path: Path):
 def test_the_javascript_client_works(system: System, start: Start, tmp_path: Path):
     (tmp_path / "client.mjs").write_text(_client("js"))
     assert_follows(system, start, [*node(), "client.mjs"])
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("language", ["python", "js"])
+def test_the_clients_give_a_bad_token_up(system: System, tmp_path: Path, language: str):
+    (tmp_path / "client.mjs").write_text(_client(language))
+    command = [sys.executable] if language == "python" else node()
+    done = subprocess.run(
+        [*command, "client.mjs"],
+        cwd=tmp_path,
+        env={**os.environ, "GREENDOT_URL": system.url(), "GREENDOT_TOKEN": "nonsense"},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=20,
+    )
+    assert "4401" in done.stderr or "sign in" in done.stderr
+
+
+def test_the_python_client_passes_over_what_it_does_not_know(
+    start: Start, tmp_path: Path
+):
+    """As PROTOCOL.md asks of clients: fields and events of a later version."""
+    came = threading.Event()
+    later = [
+        {"id": 1, "event": "welcome", "data": {"heartbeat_interval": 20}},
+        {"id": 2, "event": "invented", "data": {}},
+        {"event": "presence_snapshot", "data": {"statuses": {}, "more": 1}, "id": 3},
+    ]
+
+    def serve_later(socket: ServerConnection) -> None:
+        for frame in later:
+            socket.send(json.dumps(frame))
+        came.wait(20)
+        socket.close(1012)
+
+    with serve(serve_later, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        (tmp_path / "client.py").write_text(_client("python"))
+        output = start(
+            [sys.executable, "client.py"],
+            GREENDOT_URL=f"http://127.0.0.1:{server.socket.getsockname()[1]}",
+            GREENDOT_TOKEN="any",
+        )
+        try:
+            wait_until(has_line(output, "presence_snapshot"), 20)
+            came.set()
+            wait_until(lambda: output.read_text().count("presence_snapshot") > 1)
+        finally:
+            came.set()
+            server.shutdown()
+            thread.join()
 
 
 def _client(language: str) -> str:
