@@ -73,7 +73,9 @@ class AsyncPresence:
         self._statuses: dict[str, bool] = {}
         self._timestamps: dict[str, int] = {}
         self.last_seen: dict[str, int] = {}
-        """User id -> milliseconds since the epoch."""
+        """User id -> milliseconds since the epoch, but for who was never seen. Exact as
+        of the last snapshot; an event since then says when somebody came or was counted
+        as gone."""
         self.stale = True
         """The server is not heard: nothing known here is known to hold."""
         self.denied: Denied | None = None
@@ -217,7 +219,8 @@ class AsyncPresence:
             user_id, timestamp = data["user_id"], data["timestamp"]
             if timestamp > self._timestamps.get(user_id, -1):
                 online = data["status"] == "online"
-                self._put(user_id, online=online, timestamp=timestamp, seen=timestamp)
+                seen = max(timestamp, self.last_seen.get(user_id, 0))
+                self._put(user_id, online=online, timestamp=timestamp, seen=seen)
         elif event == "going_away":
             self._return_at = time.monotonic() + data["reconnect_in"]
         self.stale = not self._has_picture  # heard again
@@ -231,19 +234,19 @@ class AsyncPresence:
                 user_id,
                 online=entry["status"] == "online",
                 timestamp=entry["timestamp"] or 0,
-                seen=entry["last_seen"],
+                seen=entry["last_seen"] or 0,
             )
         self._has_picture = True
         self._live.set()
 
-    def _put(
-        self, user_id: str, *, online: bool, timestamp: int, seen: int | None
-    ) -> None:
+    def _put(self, user_id: str, *, online: bool, timestamp: int, seen: int) -> None:
         before = self._statuses.get(user_id)
         self._statuses[user_id] = online
         self._timestamps[user_id] = timestamp
-        if seen is not None:
-            self.last_seen[user_id] = max(seen, self.last_seen.get(user_id, 0))
+        if seen > 0:  # 0 is the status of somebody who was never seen
+            self.last_seen[user_id] = seen
+        else:
+            self.last_seen.pop(user_id, None)
         if online != (before or False):
             self._tell(Change(user_id, online, timestamp))
 

@@ -109,6 +109,56 @@ def test_a_snapshot_is_the_whole_map(store):
     }
 
 
+def test_who_was_never_seen_has_no_last_seen(store):
+    """Such a user becomes a friend: the event tells a status as of 0, which is 1970."""
+    assert store.evaluate("""() => {
+        store.getState().setStatus('never', false, 0);
+        const wire = { status: 'offline', timestamp: 0, last_seen: null };
+        const before = store.getState();
+        store.applySnapshot({ never: wire, other: { ...wire, last_seen: 0 } });
+        return [before.statuses, before.lastSeen, store.getState().lastSeen];
+    }""") == [{"never": False}, {}, {}]
+
+
+def test_a_snapshot_knows_better_when_somebody_was_seen(store):
+    """An offline event is stamped when the deadline was over, which is later."""
+    assert store.evaluate("""() => {
+        const { setStatus } = store.getState();
+        const live = new Set(['same', 'newer', 'forgotten']);
+        for (const id of live) setStatus(id, false, 300);
+        const before = store.getState().lastSeen;
+        store.applySnapshot({
+            same: { status: 'offline', timestamp: 300, last_seen: 240 },
+            newer: { status: 'online', timestamp: 100, last_seen: 200 },
+        }, live);
+        const after = store.getState().lastSeen;
+        store.applySnapshot({
+            same: { status: 'offline', timestamp: 0, last_seen: null },
+        });
+        return [before, after, store.getState().lastSeen];
+    }""") == [
+        {"same": 300, "newer": 300, "forgotten": 300},
+        {"same": 240, "newer": 300, "forgotten": 300},
+        {},
+    ]
+
+
+def test_other_tabs_forget_it_too(blank):
+    assert blank.evaluate("""async () => {
+        const { applied, patchBetween } =
+            await import('/static/greendot/patches.js');
+        const { createPresenceStore } = await import('/static/greendot/index.js');
+        const [store, other] = [createPresenceStore(), createPresenceStore()];
+        store.subscribe((state, previous) =>
+            other.setState(applied(other.getState(), patchBetween(previous, state))));
+        store.getState().setStatus('a', false, 300);
+        const before = other.getState().lastSeen;
+        const wire = { status: 'offline', timestamp: 0, last_seen: null };
+        store.applySnapshot({ a: wire });
+        return [before, other.getState().lastSeen];
+    }""") == [{"a": 300}, {}]
+
+
 def test_live_news_outlive_a_snapshot_that_was_read_before_them(store):
     assert store.evaluate("""() => {
         const { setStatus } = store.getState();

@@ -81,6 +81,20 @@ def test_it_stays_online_by_its_heartbeats(system, greendot, names):
         assert not presence.stale
 
 
+def test_last_seen_is_what_the_last_snapshot_says(greendot):
+    presence = greendot.AsyncPresence("http://nowhere.invalid", "token")
+    event = {"user_id": "never", "status": "offline", "timestamp": 0}
+    presence._hear("friend_status_changed", event)
+    event = {"user_id": "expired", "status": "offline", "timestamp": 300}
+    presence._hear("friend_status_changed", event)
+    assert presence.last_seen == {"expired": 300}
+    entry = {"status": "offline", "timestamp": 300, "last_seen": 240}
+    never = {"status": "offline", "timestamp": 0, "last_seen": None}
+    statuses = {"expired": entry, "never": never}
+    presence._hear("presence_snapshot", {"statuses": statuses})
+    assert presence.last_seen == {"expired": 240}
+
+
 def test_a_bad_token_is_denied(system, greendot):
     with (
         pytest.raises(greendot.Denied) as denied,

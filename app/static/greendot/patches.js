@@ -69,7 +69,8 @@ export function applied(state, { whole = false, rows = [], gone = [], connection
   for (const [id, online, timestamp, seen] of rows) {
     statuses.set(id, online);
     if (timestamp !== null) timestamps.set(id, timestamp);
-    if (seen !== null) lastSeen.set(id, seen);
+    if (seen === null) lastSeen.delete(id);
+    else lastSeen.set(id, seen);
   }
   return {
     ...next,

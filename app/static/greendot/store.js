@@ -16,7 +16,10 @@ import { ONLINE } from "./protocol.js";
  * @typedef {object} PresenceState
  * @property {Record<string, boolean>} statuses last known status by user id; while
  *   `stale`, nobody vouches for it: show what `isOnline` answers
- * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch
+ * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch;
+ *   nothing for who was never seen. Exact as of the last snapshot. An event since then
+ *   says when somebody came or was counted as gone, up to an online TTL after the last
+ *   sign of life
  * @property {Record<string, number>} timestamps of the status kept, by user id
  * @property {ConnectionState} connection
  * @property {boolean} stale the socket is away, so nothing said here is known to hold
@@ -115,10 +118,12 @@ export function createPresenceStore() {
     }
     if (known !== undefined && timestamp <= known) return;
     const seen = Math.max(of(lastSeen, id) ?? 0, timestamp);
+    // 0 is the status of somebody who was never seen.
+    const nextSeen = seen > 0 ? { ...lastSeen, [id]: seen } : lastSeen;
     setState({
       statuses: of(statuses, id) === online ? statuses : { ...statuses, [id]: online },
       timestamps: { ...timestamps, [id]: timestamp },
-      lastSeen: { ...lastSeen, [id]: seen },
+      lastSeen: nextSeen,
     });
   }
 
@@ -138,15 +143,16 @@ export function createPresenceStore() {
     /** @type {Array<[id: string, online: boolean, timestamp: number, seen: number]>} */
     const rows = [];
     for (const [id, entry] of Object.entries(snapshot)) {
-      const seen = Math.max(entry.last_seen ?? 0, of(state.lastSeen, id) ?? 0);
       const timestamp = entry.timestamp ?? 0;
       const known = of(state.timestamps, id) ?? 0;
       // A status of an earlier connection gives way whatever its timestamp: the
-      // server read this map later, and may have forgotten a long-gone user's.
-      if (live.has(id) && known >= timestamp) {
+      // server read this map later, and may have forgotten a long-gone user's. One of
+      // the same timestamp is the same, and the server's last_seen the better one.
+      if (live.has(id) && known > timestamp) {
+        const seen = of(state.lastSeen, id) ?? 0;
         rows.push([id, of(state.statuses, id) === true, known, seen]);
       } else {
-        rows.push([id, entry.status === ONLINE, timestamp, seen]);
+        rows.push([id, entry.status === ONLINE, timestamp, entry.last_seen ?? 0]);
       }
     }
     for (const id of keep) {

@@ -15,7 +15,10 @@ export type PresenceState = {
      */
     statuses: Record<string, boolean>;
     /**
-     * by user id, milliseconds since the epoch
+     * by user id, milliseconds since the epoch;
+     * nothing for who was never seen. Exact as of the last snapshot. An event since then
+     * says when somebody came or was counted as gone, up to an online TTL after the last
+     * sign of life
      */
     lastSeen: Record<string, number>;
     /**
@@ -62,7 +65,10 @@ export type PresenceStore = {
  * @typedef {object} PresenceState
  * @property {Record<string, boolean>} statuses last known status by user id; while
  *   `stale`, nobody vouches for it: show what `isOnline` answers
- * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch
+ * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch;
+ *   nothing for who was never seen. Exact as of the last snapshot. An event since then
+ *   says when somebody came or was counted as gone, up to an online TTL after the last
+ *   sign of life
  * @property {Record<string, number>} timestamps of the status kept, by user id
  * @property {ConnectionState} connection
  * @property {boolean} stale the socket is away, so nothing said here is known to hold
