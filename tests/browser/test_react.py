@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -58,10 +59,11 @@ def names(site):
 def open_page(site, open_tab, script, names):
     """The test page, at the site's own origin."""
 
-    def open_(*, strict: bool = False) -> Page:
+    def open_(*, strict: bool = False, labels: dict | None = None) -> Page:
         page = open_tab().page
         test = {
             "strict": strict,
+            "labels": labels,
             "users": names[1:],
             "options": {"token": site.token(names[0])},
         }
@@ -116,6 +118,71 @@ def test_after_leaving_nobody_is_shown_as_green(site, open_page, names):
         expect(page.locator("#friends")).to_have_text("")
         page.evaluate("client.connect()")
         expect(badge(page, one)).to_have_attribute("data-presence", "online")
+
+
+def test_the_dot_tells_without_colours_too(site, open_page, names, picture):
+    """Forced colours paint every background alike, and so does a printer."""
+    _, one, _ = names
+    page = open_page()
+    page.emulate_media(forced_colors="active")
+    dot = badge(page, one).locator("[aria-hidden]")
+    seen = []
+    expect(badge(page, one)).to_have_attribute("data-presence", "offline")
+    seen.append(dot.screenshot())
+    with Client(site, one).opened():
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+        seen.append(dot.screenshot())
+        picture(page, "badge-forced-colours")
+        page.emulate_media(forced_colors="none")
+        picture(page, "badge")
+        page.emulate_media(forced_colors="active")
+        page.evaluate("client.leave()")
+        expect(badge(page, one)).to_have_attribute("data-presence", "unknown")
+        seen.append(dot.screenshot())
+    assert len(set(seen)) == 3
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance, as the Web Content Accessibility Guidelines define it."""
+    parts = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in parts
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_the_dot_has_enough_contrast_on_white_and_on_black(site, open_page, names):
+    _, one, _ = names
+    page = open_page()
+    colour = "(dot) => getComputedStyle(dot).borderTopColor"
+    dot = badge(page, one).locator("[aria-hidden]")
+    expect(badge(page, one)).to_have_attribute("data-presence", "offline")
+    grey = dot.evaluate(colour)
+    with Client(site, one).opened():
+        expect(badge(page, one)).to_have_attribute("data-presence", "online")
+        green = dot.evaluate(colour)
+    assert green != grey
+    for seen in (green, grey):
+        assert 1.05 / (luminance(seen) + 0.05) >= 3
+        assert (luminance(seen) + 0.05) / 0.05 >= 3
+
+
+def test_its_hidden_words_make_no_page_grow(open_page):
+    page = open_page()
+    page.evaluate("""() => {
+        const list = document.querySelector('ul');
+        list.style = 'height: 20px; overflow: auto';
+        for (const row of list.children) row.style = 'height: 3000px';
+    }""")
+    assert page.evaluate("document.documentElement.scrollHeight <= innerHeight")
+
+
+def test_it_speaks_other_languages(open_page, names):
+    page = open_page(labels={"offline": "Nicht da"})
+    expect(badge(page, names[1])).to_have_text("Nicht da")
+    page.evaluate("client.leave()")
+    expect(badge(page, names[1])).to_have_text("Unknown")
 
 
 @pytest.fixture(scope="module")

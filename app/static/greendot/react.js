@@ -114,12 +114,18 @@ export function useConnection() {
   return usePresenceState(({ connection }) => connection);
 }
 
-const GREEN = "#1fae5b";
+// Each has a contrast of 3:1 and more, on white and on black.
+const GREEN = "#1a9e52";
 const GREY = "#7c8881";
 
 /** @type {Record<string, import("react").CSSProperties>} */
 const STYLES = {
-  badge: { display: "inline-flex", alignItems: "center", gap: "0.4em" },
+  badge: {
+    display: "inline-flex",
+    alignItems: "center",
+    gap: "0.4em",
+    position: "relative", // else the unseen words lie somewhere in the page, and extend it
+  },
   dot: {
     boxSizing: "border-box",
     width: "0.7em",
@@ -128,9 +134,16 @@ const STYLES = {
     borderWidth: "0.15em",
     borderRadius: "50%",
   },
-  online: { borderStyle: "solid", borderColor: GREEN, backgroundColor: GREEN },
-  offline: { borderStyle: "solid", borderColor: GREY, backgroundColor: "transparent" },
-  unknown: { borderStyle: "dotted", borderColor: GREY, backgroundColor: "transparent" },
+  // Full by its border: forced colours and printers leave backgrounds out. Widths are
+  // rounded down to whole pixels, hence the half of one.
+  online: {
+    borderStyle: "solid",
+    borderColor: GREEN,
+    borderWidth: "calc(0.35em + 0.5px)",
+    backgroundColor: GREEN,
+  },
+  offline: { borderStyle: "solid", borderColor: GREY },
+  unknown: { borderStyle: "dotted", borderColor: GREY },
   unseen: {
     position: "absolute",
     width: 1,
@@ -150,9 +163,15 @@ const WORDS = { online: "Online", offline: "Offline", unknown: "Unknown" };
  * @param {object} props
  * @param {string} props.userId
  * @param {boolean} [props.words] show the words beside the dot
+ * @param {Partial<typeof WORDS>} [props.labels] the words in another language
  * @param {string} [props.className]
  */
-export function OnlineBadge({ userId, words = false, className = "greendot-badge" }) {
+export function OnlineBadge({
+  userId,
+  words = false,
+  labels = WORDS,
+  className = "greendot-badge",
+}) {
   const { online, known } = usePresence(userId);
   const presence = online ? "online" : known ? "offline" : "unknown";
   return createElement(
@@ -165,7 +184,7 @@ export function OnlineBadge({ userId, words = false, className = "greendot-badge
     createElement(
       "span",
       words ? null : { style: STYLES["unseen"] },
-      WORDS[presence],
+      labels[presence] ?? WORDS[presence],
     ),
   );
 }

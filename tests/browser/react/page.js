@@ -12,7 +12,7 @@ import { StrictMode, createElement, useRef } from "react";
 import { createRoot } from "react-dom/client";
 import { useStore } from "zustand";
 
-const { options, users } = window.test;
+const { options, users, labels } = window.test;
 
 function useRenders() {
   const renders = useRef(0);
@@ -26,7 +26,7 @@ function Row({ id }) {
   return createElement(
     "li",
     { id, "data-renders": renders },
-    createElement(OnlineBadge, { userId: id }),
+    createElement(OnlineBadge, labels ? { userId: id, labels } : { userId: id }),
     createElement("code", null, JSON.stringify({ online, known, seen: lastSeen !== null })),
   );
 }

@@ -41,6 +41,11 @@ export declare function useOnlineFriends(): string[];
  * @returns {ConnectionState} how this page's own connection is
  */
 export declare function useConnection(): ConnectionState;
+declare const WORDS: {
+    online: string;
+    offline: string;
+    unknown: string;
+};
 /**
  * The dot: full and green, or a grey ring; dotted while nobody can vouch for it. Says
  * the same in words to screen readers, and to everybody with `words`.
@@ -48,14 +53,17 @@ export declare function useConnection(): ConnectionState;
  * @param {object} props
  * @param {string} props.userId
  * @param {boolean} [props.words] show the words beside the dot
+ * @param {Partial<typeof WORDS>} [props.labels] the words in another language
  * @param {string} [props.className]
  */
-export declare function OnlineBadge({ userId, words, className }: {
+export declare function OnlineBadge({ userId, words, labels, className, }: {
     userId: string;
     words?: boolean;
+    labels?: Partial<typeof WORDS>;
     className?: string;
 }): import("react").DetailedReactHTMLElement<{
     className: string;
     "data-presence": string;
     style: import("react").CSSProperties | undefined;
 }, HTMLElement>;
+export {};
