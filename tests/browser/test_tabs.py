@@ -223,6 +223,24 @@ def test_a_frozen_leader_is_replaced(site, context, names):
         assert leader.evaluate("sockets") == 1
 
 
+def test_a_frozen_follower_disturbs_nobody(site, context, names):
+    me, friend = names
+    leader, follower = (new_tab(context, site, me) for _ in range(2))
+    for tab in (leader, follower):
+        live(tab)
+    assert leaders([leader, follower]) == [leader]
+    follower.evaluate("""() => new Promise((resolve) => setTimeout(() => {
+        const end = Date.now() + 12000;
+        while (Date.now() < end);
+        setTimeout(resolve, 3000);  // whatever it has to say is said
+    }, 50))""")
+    assert leader.evaluate("[sockets, closes]") == [1, []]
+    assert follower.evaluate("sockets") == 0
+    live(follower)
+    with Client(site, friend).opened():
+        sees(follower, friend, online=True)
+
+
 def test_without_locks_each_tab_has_its_own(site, context, names):
     me, friend = names
     context.add_init_script("Object.defineProperty(navigator, 'locks', {})")

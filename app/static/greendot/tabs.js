@@ -19,7 +19,7 @@ import { after } from "./timers.js";
  * @typedef {Patch & {
  *   from: string,
  *   kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch",
- *   to?: string, slept?: number, code?: number, interval?: number,
+ *   to?: string, code?: number, interval?: number,
  * }} Message
  */
 
@@ -30,6 +30,7 @@ const BEAT_SHARE = 0.75; // as for the server's heartbeats: silence shows in one
 // A leader that is silent for so long is frozen: intervals, and milliseconds at least.
 const STEAL_AFTER = 1.5;
 const STEAL_AFTER_LEAST = 5_000;
+const LATE = 1_000; // a timer that fires so late: this page did not run meanwhile
 
 /** @returns {boolean} */
 export const canShare = () =>
@@ -79,7 +80,8 @@ export function shareAmongTabs(name, store, own, onDenied) {
     leader = null;
     store.setState({ connection: "reconnecting", stale: true });
     stopWatching = watchPage({
-      onWake: (slept) => post({ kind: "wake", slept }),
+      // Not for how long this page slept: its leader's may have been awake.
+      onWake: () => post({ kind: "wake" }),
       onOffline: nothing, // the leader sees it too, and tells
     });
     queue(false);
@@ -113,7 +115,14 @@ export function shareAmongTabs(name, store, own, onDenied) {
     // Not all at once: the first to take over greets the others.
     const known = leader === null ? 0 : interval * STEAL_AFTER;
     const patience = Math.max(STEAL_AFTER_LEAST, known) * (1 + Math.random() / 2);
-    cancelSteal = after(patience, () => queue(true));
+    const due = Date.now() + patience;
+    const steal = () => queue(true);
+    cancelSteal = after(patience, () => {
+      if (Date.now() - due < LATE) return steal();
+      // After a sleep of our own, what the leader said may just not be read yet: ask.
+      cancelSteal = after(STEAL_AFTER_LEAST, steal);
+      post({ kind: "hello" });
+    });
   }
 
   function stopFollowing() {
@@ -200,7 +209,7 @@ export function shareAmongTabs(name, store, own, onDenied) {
       onLeft();
     } else if (leading) {
       if (kind === "hello") tellAll(message.from);
-      else if (kind === "wake") own.wake(message.slept ?? 0);
+      else if (kind === "wake") own.wake(0);
       else if (kind === "retry") own.retryNow();
       else if (kind === "leave") void leave();
     } else if (kind === "patch") apply(message);
@@ -254,7 +263,7 @@ export function shareAmongTabs(name, store, own, onDenied) {
 
   return {
     connect,
-    wake: (slept) => (leading ? own.wake(slept) : post({ kind: "wake", slept })),
+    wake: (slept) => (leading ? own.wake(slept) : post({ kind: "wake" })),
     retryNow: () => (leading ? own.retryNow() : post({ kind: "retry" })),
     leave,
     close: resign,

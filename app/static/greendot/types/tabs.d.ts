@@ -10,7 +10,6 @@ export type Message = Patch & {
     from: string;
     kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch";
     to?: string;
-    slept?: number;
     code?: number;
     interval?: number;
 };
