@@ -16,6 +16,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import json
+import logging
 import queue
 import random
 import threading
@@ -36,8 +37,12 @@ SILENT = 4000
 NOT_HEARD = 1006
 BEAT_SHARE = 0.75
 """Of the heartbeat interval; the rest is for the answer."""
-SHARE_OF_OUTAGE, LEAST_WAIT, MOST_WAIT = 0.1, 1.0, 30.0
+SHARE_OF_OUTAGE, LEAST_BOUND, MOST_BOUND = 0.1, 1.0, 30.0
+LEAST_WAITS = {4429: 2.5, 1013: 2.5, 4400: 30.0, 1009: 30.0}
+"""Seconds, by close code: more room than for a server that merely restarted."""
 PATIENCE = 10.0
+
+log = logging.getLogger("greendot")
 
 Result = TypeVar("Result")
 Token = str | Callable[[], str | Awaitable[str]]
@@ -175,17 +180,18 @@ class AsyncPresence:
                 return
             now = time.monotonic()
             lost_at = now if line is not None and line.proved else lost_at
-            wait = retry_delay(now - lost_at, random.random)
+            wait = retry_delay(now - lost_at, code, random.random)
             if self._return_at is not None:
                 wait = max(0.0, self._return_at - now)
             await asyncio.sleep(wait)
 
     async def _connect(self) -> tuple[int, _Line | None]:
         """One connection: its close code, and what was seen of it, if it was opened."""
-        token = self._token() if callable(self._token) else self._token
-        if inspect.isawaitable(token):
-            token = await token
-        headers = {"Authorization": f"Bearer {token}"}
+        try:
+            headers = {"Authorization": f"Bearer {await self._reveal()}"}
+        except Exception:  # the program's own function may raise anything
+            log.warning("no token this time", exc_info=True)
+            return NOT_HEARD, None
         try:
             socket = await connect(
                 self._url,
@@ -208,6 +214,13 @@ class AsyncPresence:
         finally:
             self._socket = None
             await socket.close()
+
+    async def _reveal(self) -> str:
+        token = self._token() if callable(self._token) else self._token
+        if inspect.isawaitable(token):
+            async with asyncio.timeout(PATIENCE):
+                return await token
+        return token
 
     def _fall_quiet(self) -> None:
         self.stale = True
@@ -366,10 +379,12 @@ class Presence:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def retry_delay(outage: float, chance: Callable[[], float]) -> float:
-    """Seconds to wait: full jitter below a tenth of the outage, within bounds."""
-    bound = min(MOST_WAIT, max(LEAST_WAIT, outage * SHARE_OF_OUTAGE))
-    return chance() * bound
+def retry_delay(outage: float, code: int, chance: Callable[[], float]) -> float:
+    """Seconds to wait: full jitter below a tenth of the outage, within bounds, on top
+    of what the close code asks for."""
+    least = LEAST_WAITS.get(code, 0.0)
+    bound = min(MOST_BOUND, max(LEAST_BOUND, least, outage * SHARE_OF_OUTAGE))
+    return least + chance() * bound
 
 
 def _frame(event: str) -> str:

@@ -226,14 +226,28 @@ def test_any_id_is_a_fine_id(store, name):
 def test_the_wait_grows_with_the_outage_and_is_jittered(blank):
     assert blank.evaluate("""async () => {
         const { retryDelay } = await import('/static/greendot/backoff.js');
-        const most = (outage) => retryDelay(outage, 1000, () => 1);
+        const most = (outage) => retryDelay(outage, 0, () => 1);
         return [
             [0, 5_000, 60_000, 300_000, 9e9].map(most),
-            retryDelay(60_000, 1000, () => 0),
-            retryDelay(60_000, 1000, () => 0.5),
-            retryDelay(0, 5_000, () => 1),
+            retryDelay(60_000, 0, () => 0),
+            retryDelay(60_000, 0, () => 0.5),
         ];
-    }""") == [[1000, 1000, 6000, 30000, 30000], 0, 3000, 5000]
+    }""") == [[1000, 1000, 6000, 30000, 30000], 0, 3000]
+
+
+def test_who_was_told_to_wait_never_comes_at_once(blank):
+    assert blank.evaluate("""async () => {
+        const { retryDelay } = await import('/static/greendot/backoff.js');
+        const { leastWait } = await import('/static/greendot/protocol.js');
+        return [1006, 4429, 1013, 4400, 1009].map((code) =>
+            [0, 1].map((chance) => retryDelay(0, leastWait(code), () => chance)));
+    }""") == [
+        [0, 1_000],
+        [2_500, 5_000],
+        [2_500, 5_000],
+        [30_000, 60_000],
+        [30_000, 60_000],
+    ]
 
 
 def test_which_close_codes_are_final(blank):

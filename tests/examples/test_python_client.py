@@ -136,6 +136,29 @@ def test_a_source_that_gives_no_better_token_is_denied(system, greendot, names):
         list(presence.changes(timeout=15))
 
 
+def test_a_token_that_does_not_come_is_asked_for_again(
+    system, greendot, names, monkeypatch
+):
+    monkeypatch.setattr(greendot, "PATIENCE", 1.0)
+    asked = []
+
+    async def unsure():
+        asked.append(len(asked))
+        if len(asked) == 1:
+            raise ConnectionError
+        if len(asked) == 2:
+            await asyncio.Event().wait()
+        return system.token(names[0])
+
+    async def become_ready():
+        async with greendot.AsyncPresence(system.url(), unsure) as presence:
+            await asyncio.wait_for(presence.ready(), 15)
+            return presence.stale
+
+    assert asyncio.run(become_ready()) is False
+    assert asked == [0, 1, 2]
+
+
 def test_it_comes_back_after_a_crash(own_system, greendot):
     own_system.befriend("me", "friend")
     with (
@@ -163,6 +186,14 @@ def test_the_script_says_who_is_there(system, names):
 
 
 def test_the_wait_is_the_browsers(greendot):
-    longest = [greendot.retry_delay(outage, lambda: 1) for outage in (0, 5, 60, 9e9)]
-    assert longest == [1, 1, 6, 30]
-    assert greendot.retry_delay(60, lambda: 0) == 0
+    def waits(code: int, outage: float = 0) -> list[float]:
+        return [greendot.retry_delay(outage, code, lambda by=by: by) for by in (0, 1)]
+
+    assert [waits(1006, outage) for outage in (0, 5, 60, 9e9)] == [
+        [0, 1],
+        [0, 1],
+        [0, 6],
+        [0, 30],
+    ]
+    assert waits(4429) == waits(1013) == [2.5, 5]
+    assert waits(4400) == waits(1009) == [30, 60]

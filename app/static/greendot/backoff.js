@@ -4,6 +4,7 @@
  */
 
 const SHARE_OF_OUTAGE = 0.1;
+const LEAST_BOUND = 1_000;
 export const MOST = 30_000;
 
 /**
@@ -13,12 +14,12 @@ export const MOST = 30_000;
  * a short restart is over within a second of the server's return.
  *
  * @param {number} outage milliseconds since the socket was lost
- * @param {number} least least bound in milliseconds
+ * @param {number} least milliseconds that are waited in any case, and jittered once more
  * @param {() => number} random uniform in [0, 1)
- * @param {number} [most] greatest bound in milliseconds
+ * @param {number} [most] greatest bound of the jitter, in milliseconds
  * @returns {number} milliseconds to wait
  */
 export function retryDelay(outage, least, random, most = MOST) {
-  const bound = Math.min(most, Math.max(least, outage * SHARE_OF_OUTAGE));
-  return random() * bound;
+  const bound = Math.min(most, Math.max(LEAST_BOUND, least, outage * SHARE_OF_OUTAGE));
+  return least + random() * bound;
 }

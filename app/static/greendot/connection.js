@@ -5,7 +5,7 @@
 
 import { retryDelay } from "./backoff.js";
 import { networkIsGone, watchPage } from "./page.js";
-import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastBound, mayRetry } from "./protocol.js";
+import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastWait, mayRetry } from "./protocol.js";
 import { closeCodeOf, createRest, reveal } from "./rest.js";
 import { openSocket } from "./socket.js";
 import { after } from "./timers.js";
@@ -241,7 +241,7 @@ export function createConnection(base, options, store) {
     lostAt ||= now;
     const delay =
       planned === null
-        ? retryDelay(now - lostAt, leastBound(code), random)
+        ? retryDelay(now - lostAt, leastWait(code), random)
         : Math.max(0, planned - now);
     store.setState({ connection: away(), stale: true });
     schedule(delay, planned === null ? "soon" : "when told");

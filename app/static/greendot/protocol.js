@@ -54,23 +54,23 @@ export function mayRetry(code) {
 }
 
 /** @type {Record<number, number>} */
-const LEAST_BOUNDS = {
-  [CLOSE.TOO_MANY]: 5_000,
-  [CLOSE.TOO_SLOW]: 5_000,
+const LEAST_WAITS = {
+  [CLOSE.TOO_MANY]: 2_500,
+  [CLOSE.TOO_SLOW]: 2_500,
   // Not understood at all: perhaps another version runs soon.
   [CLOSE.BAD_FRAME]: 30_000,
   [CLOSE.TOO_BIG]: 30_000,
 };
 
 /**
- * The least bound, in milliseconds, of the wait before the next try: a server that
- * said "too many" or "too slow" is given more room than one that merely restarted.
+ * The least wait before the next try, in milliseconds: a server that said "too many"
+ * or "too slow" is given more room than one that merely restarted.
  *
  * @param {number} code
  * @returns {number}
  */
-export function leastBound(code) {
-  return LEAST_BOUNDS[code] ?? 1_000;
+export function leastWait(code) {
+  return LEAST_WAITS[code] ?? 0;
 }
 
 /**

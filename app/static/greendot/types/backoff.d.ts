@@ -10,9 +10,9 @@ export declare const MOST = 30000;
  * a short restart is over within a second of the server's return.
  *
  * @param {number} outage milliseconds since the socket was lost
- * @param {number} least least bound in milliseconds
+ * @param {number} least milliseconds that are waited in any case, and jittered once more
  * @param {() => number} random uniform in [0, 1)
- * @param {number} [most] greatest bound in milliseconds
+ * @param {number} [most] greatest bound of the jitter, in milliseconds
  * @returns {number} milliseconds to wait
  */
 export declare function retryDelay(outage: number, least: number, random: () => number, most?: number): number;

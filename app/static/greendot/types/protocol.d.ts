@@ -45,13 +45,13 @@ export declare const CLOSE: Readonly<{
  */
 export declare function mayRetry(code: number): boolean;
 /**
- * The least bound, in milliseconds, of the wait before the next try: a server that
- * said "too many" or "too slow" is given more room than one that merely restarted.
+ * The least wait before the next try, in milliseconds: a server that said "too many"
+ * or "too slow" is given more room than one that merely restarted.
  *
  * @param {number} code
  * @returns {number}
  */
-export declare function leastBound(code: number): number;
+export declare function leastWait(code: number): number;
 export type WireStatus = {
     status: string;
     timestamp?: number | null;
