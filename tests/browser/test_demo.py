@@ -93,6 +93,29 @@ def test_signing_out_takes_the_dot_at_once_and_shows_the_choice(site, ada_and_gr
     expect(dot(ada.page, "grace")).to_have_attribute("data-presence", "offline")
 
 
+def test_a_refused_page_stays_and_says_so(site, ada_and_grace):
+    """To load it again would be to be refused again, for ever behind some proxies."""
+    ada, _ = ada_and_grace
+    ada.page.evaluate("window.same = true")
+    site.admin("POST", "/users/ada/disconnect")
+    expect(ada.page.locator("#connection")).to_have_text("Offline")
+    ada.page.wait_for_timeout(1_000)
+    assert ada.page.evaluate("window.same") is True
+    expect(ada.page.locator("#connection")).to_have_text("Offline")
+
+
+def test_who_is_signed_out_elsewhere_is_asked_to_choose(site, open_tab):
+    page = open_tab(outage=True).page
+    token = site.token("ada", 3)
+    page.context.add_cookies(
+        [{"name": "presence_token", "value": token, "url": site.url()}]
+    )
+    page.goto(site.url() + "/")
+    expect(page.locator("#connection")).to_have_text("Live")
+    choice = page.get_by_role("button", name="Ada Lovelace")
+    expect(choice).to_be_visible(timeout=10_000)
+
+
 def test_last_seen_grows_old(site, ada_and_grace):
     ada, grace = ada_and_grace
     sign_in(grace.page, site, "Grace Hopper", web=1)

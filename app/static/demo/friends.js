@@ -1,6 +1,7 @@
 /** One user's people, live. */
 
 import { createPresenceClient } from "../greendot/index.js";
+import { CLOSE } from "../greendot/protocol.js";
 import { showConnection } from "./connection.js";
 import { followPeople } from "./people.js";
 import { element, fillAvatars, personRow } from "./person.js";
@@ -14,7 +15,10 @@ const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 const me = /** @type {HTMLElement} */ (document.querySelector("[data-me]"));
 const client = createPresenceClient({
   user: me.dataset["me"] ?? "",
-  onDenied: () => location.reload(), // signed out elsewhere: the page says so
+  onDenied: (code) => {
+    // Signed out elsewhere: the page says so. Who is forbidden would be so again.
+    if (code === CLOSE.NOT_AUTHENTICATED) location.reload();
+  },
 });
 const { store } = client;
 
