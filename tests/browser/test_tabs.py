@@ -19,7 +19,7 @@ CONNECT = """async ({ url, token, options }) => {
     window.client = createPresenceClient({
         url,
         token: options.lazy
-            ? () => (window.hang ? new Promise(() => {}) : token)
+            ? () => (window.hang ? new Promise(() => {}) : (window.token ?? token))
             : token,
         ...options,
         onFrame: ({ event }) => (sockets += event === 'welcome' ? 1 : 0),
@@ -147,6 +147,24 @@ def test_leaving_in_one_tab_leaves_in_all(site, context, names, leaves):
         tab.evaluate("client.connect()")
         live(tab)
         watcher.expect_change(me, "online")
+
+
+@pytest.mark.parametrize("leaves", ["this tab", "another tab"])
+def test_who_signs_in_after_leave_has_tabs_of_their_own(site, context, names, leaves):
+    me, other = names
+    tab, more = (new_tab(context, site, me, lazy=True) for _ in range(2))
+    for page in (tab, more):
+        live(page)
+    (tab if leaves == "this tab" else more).evaluate("client.leave()")
+    tab.wait_for_function("store.getState().connection === 'offline'")
+    tab.evaluate("(token) => (window.token = token)", site.token(other))
+    tab.evaluate("client.connect()")
+    live(tab)
+    mine = new_tab(context, site, me)
+    live(mine)
+    assert sockets_of(site, other) == sockets_of(site, me) == 1
+    sees(mine, other, online=True)
+    sees(tab, me, online=True)
 
 
 def test_an_expired_token_ends_only_the_tab_that_has_it(site, context, names):

@@ -42,7 +42,8 @@ import { canShare, shareAmongTabs } from "./tabs.js";
 /**
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
- * @property {() => void} connect does nothing while it is connected or trying
+ * @property {() => void} connect does nothing while it is connected or trying; throws
+ *   where `url` is not a whole one and there is no page that it could be relative to
  * @property {() => void} retryNow end the present wait for the next try
  * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
  *   (sign-out); resolves when the server has heard it, or after two seconds
@@ -55,13 +56,16 @@ import { canShare, shareAmongTabs } from "./tabs.js";
  */
 export function createPresenceClient(options = {}) {
   const store = options.store ?? createPresenceStore();
-  const base = httpBase(options.url);
   /** @type {Promise<Connection> | null} */
   let chosen = null;
   /** @type {Connection | null} */
   let connection = null;
+  let wanted = false;
+  /** @type {Promise<void> | undefined} */
+  let leaving;
 
-  async function choose() {
+  /** @param {string} base */
+  async function choose(base) {
     const user = options.share === false || !canShare() ? null : await identity(options);
     if (user === null) return createConnection(base, options, store);
     /** @type {ReturnType<typeof shareAmongTabs>} */
@@ -75,17 +79,28 @@ export function createPresenceClient(options = {}) {
     return (tabs = shareAmongTabs(name, store, own, (code) => options.onDenied?.(code)));
   }
 
-  let wanted = false;
-  async function connect() {
+  function connect() {
+    const base = httpBase(options.url); // here, since a server that renders has no page
     wanted = true;
     store.setState((state) =>
       state.connection === "offline" ? { connection: "reconnecting" } : state,
     );
-    connection ??= await (chosen ??= choose());
+    void start(base);
+  }
+
+  /** @param {string} base */
+  async function start(base) {
+    await leaving;
+    // What has ended may have been somebody else's: whose tabs these are is asked anew.
+    if (connection?.isActive() === false) chosen = connection = null;
+    const ours = (chosen ??= choose(base));
+    const made = await ours;
+    if (chosen !== ours) return;
+    connection = made;
     if (wanted) connection.connect();
   }
 
-  if (options.autoConnect !== false && typeof document !== "undefined") void connect();
+  if (options.autoConnect !== false && typeof document !== "undefined") connect();
 
   const stopped = () => {
     wanted = false;
@@ -93,11 +108,14 @@ export function createPresenceClient(options = {}) {
   };
   return {
     store,
-    connect: () => void connect(),
+    connect,
     retryNow: () => connection?.retryNow(),
     async leave() {
-      await connection?.leave();
-      stopped();
+      const left = connection;
+      wanted = false;
+      chosen = connection = null;
+      await (leaving = left?.leave());
+      if (!wanted) stopped();
     },
     close() {
       connection?.close();
@@ -131,7 +149,9 @@ async function identity({ user, token, ticket }) {
  */
 function httpBase(url) {
   const page = typeof location === "undefined" ? undefined : location.origin;
+  if (page === undefined && !/^\w+:/.test(url ?? "")) {
+    throw new TypeError(`there is no page here: url "${url ?? ""}" has to be a whole one`);
+  }
   const full = url === undefined ? page : new URL(url, page).href;
-  if (full === undefined) return "";
-  return full.replace(/^ws/, "http").replace(/(\/ws)?\/*$/, "");
+  return String(full).replace(/^ws/, "http").replace(/(\/ws)?\/*$/, "");
 }

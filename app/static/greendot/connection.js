@@ -26,6 +26,7 @@ import { after } from "./timers.js";
  * @property {(slept: number) => void} wake there is reason to look at the socket
  * @property {() => Promise<void>} leave offline at once, without grace
  * @property {() => void} close end this page's part; the server's grace applies
+ * @property {() => boolean} isActive connected or trying, and not left, closed or denied
  * @property {() => number} interval heartbeat interval in milliseconds
  */
 
@@ -276,6 +277,7 @@ export function createConnection(base, options, store) {
     retryNow: () => void (waiting !== "no" && attempt()),
     leave: async () => stop()?.leave(),
     close: () => stop()?.cut(CLOSE.NORMAL),
+    isActive: () => wanted,
     interval: () => interval,
   };
 }

@@ -274,6 +274,7 @@ export function shareAmongTabs(name, store, own, onDenied) {
       post({ kind: "denied", code });
       stop();
     },
+    isActive: () => channel !== null,
     interval: () => interval,
   };
 }

@@ -66,7 +66,8 @@ export type PresenceClientOptions = {
 export type PresenceClient = {
     store: PresenceStore;
     /**
-     * does nothing while it is connected or trying
+     * does nothing while it is connected or trying; throws
+     * where `url` is not a whole one and there is no page that it could be relative to
      */
     connect: () => void;
     /**
@@ -118,7 +119,8 @@ export type PresenceClient = {
 /**
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
- * @property {() => void} connect does nothing while it is connected or trying
+ * @property {() => void} connect does nothing while it is connected or trying; throws
+ *   where `url` is not a whole one and there is no page that it could be relative to
  * @property {() => void} retryNow end the present wait for the next try
  * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
  *   (sign-out); resolves when the server has heard it, or after two seconds

@@ -32,6 +32,10 @@ export type Connection = {
      */
     close: () => void;
     /**
+     * connected or trying, and not left, closed or denied
+     */
+    isActive: () => boolean;
+    /**
      * heartbeat interval in milliseconds
      */
     interval: () => number;
@@ -50,6 +54,7 @@ export type Connection = {
  * @property {(slept: number) => void} wake there is reason to look at the socket
  * @property {() => Promise<void>} leave offline at once, without grace
  * @property {() => void} close end this page's part; the server's grace applies
+ * @property {() => boolean} isActive connected or trying, and not left, closed or denied
  * @property {() => number} interval heartbeat interval in milliseconds
  */
 /**
