@@ -155,7 +155,7 @@ def test_a_token_that_does_not_come_is_asked_for_again(
             await asyncio.wait_for(presence.ready(), 15)
             return presence.stale
 
-    assert asyncio.run(become_ready()) is False
+    assert loops.run(become_ready()) is False
     assert asked == [0, 1, 2]
 
 
