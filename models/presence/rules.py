@@ -61,11 +61,14 @@ class Breaker:
         stood still, or its clock was moved: the gateways then have `hold` to prove that
         they live. Not so where sweeps have run without a gap for as long as it takes a
         gateway to be dead: then Redis was there, and the silence was real. Where Redis
-        has lost what it knew, it may know nothing of a few sockets or of all.
+        has lost what it knew it may know nothing of a few sockets or of all, and where
+        it has just come back a gateway may have shown itself, and not yet its users: so
+        right after either nobody at all is expired.
         """
         if survey.held_since:
             return survey.now < survey.held_since + self.hold
-        if survey.affected and survey.now < survey.epoch + self.hold:
+        doubtful_since = max(survey.epoch, survey.no_gap_since)
+        if survey.affected and survey.now < doubtful_since + self.hold:
             return True
         return self._is_mass(survey) and not self._was_watched(survey)
 

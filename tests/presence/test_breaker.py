@@ -50,8 +50,11 @@ def test_all_gone_at_once_is_held_after_a_gap_and_believed_without_one(gone):
         {"affected": 99, "online": 99},
     ],
 )
-def test_few_who_are_gone_are_never_held(gone):
-    assert not BREAKER.holds(replace(JUST_BACK, **gone))
+def test_few_who_are_gone_are_held_right_after_a_gap_only(gone):
+    # A gateway that is back shows itself first, and then registers its users.
+    assert BREAKER.holds(replace(JUST_BACK, **gone))
+    later = replace(JUST_BACK, now=JUST_BACK.now + 5_000, **gone)
+    assert not BREAKER.holds(later)
 
 
 def test_a_hold_lasts_its_time_whatever_is_seen_meanwhile_and_then_ends():
