@@ -293,19 +293,14 @@ class _Reader:
                 f"it takes the URL of another server, redis:// or amqp:// for example"
             )
             raise SettingsError(message)
-        if scheme in redis_url.SENTINEL | redis_url.CLUSTER:
-            try:
-                redis_url.ManyHosts.parse(value)
-            except ValueError as error:
-                raise self._wrong(name, f"a URL like {error}") from None
         if scheme not in schemes:
             takes = "a URL that starts with " + " or ".join(
                 f"{scheme}://" for scheme in sorted(schemes)
             )
             raise self._wrong(name, takes)
-        if scheme in redis_url.SERVER:
+        if scheme in _REDIS_SCHEMES:
             try:
-                redis_url.check_server(value)
+                redis_url.check(value)
             except ValueError as error:
                 raise self._wrong(name, f"a URL like {error}") from None
         return value

@@ -26,23 +26,23 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
-def check_server(url: str) -> None:
-    """Look at the URL of one server.
+def check(url: str) -> None:
+    """Look whether `url`, whose scheme is one of those above, can be read.
 
     Raises:
         ValueError: it is malformed; the message says what such a URL looks like.
     """
-    shape = f"{scheme_of(url)}://[user:password@]host[:6379][/db]"
+    if scheme_of(url) not in SERVER:
+        ManyHosts.parse(url)
+        return
     try:
         parts = urlsplit(url)
-        is_good = bool(parts.hostname) and (parts.port is None or parts.port > 0)
-    except ValueError:
-        is_good = False
-    else:
         db = parts.path.strip("/")
-        is_good = is_good and (not db or db.isdecimal())
-    if not is_good:
-        raise ValueError(shape)
+        if not parts.hostname or parts.port == 0 or (db and not db.isdecimal()):
+            raise ValueError  # noqa: TRY301 - all mistakes get the same line
+    except ValueError:
+        shape = f"{scheme_of(url)}://[user:password@]host[:6379][/db]"
+        raise ValueError(shape) from None
 
 
 def has_tls(url: str) -> bool:
