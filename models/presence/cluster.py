@@ -24,12 +24,12 @@ from redis.exceptions import (
     ReadOnlyError,
     RedisClusterException,
     RedisError,
-    ResponseError,
     TimeoutError,  # noqa: A004 - the same
 )
 
 from models.presence.errors import PresenceUnavailable, translated
-from models.presence.scripts import Command, pipelined
+from models.presence.line import Command, packed, replies, whole
+from models.presence.scripts import pipelined
 from models.presence.servers import Answers, dealt
 
 log = logging.getLogger(__name__)
@@ -211,8 +211,7 @@ class Line:
         try:
             with translated():
                 self._connection = self._client.connection_pool.get_connection()
-                packed = self._connection.pack_commands(self._together)
-                self._connection.send_packed_command(packed)
+                self._connection.send_packed_command(packed(self._together))
         except PresenceUnavailable as error:
             self._error = error
             self.give_back()
@@ -227,22 +226,15 @@ class Line:
             raise self._error
         with translated():
             try:
-                replies = [self._reply(words) for words in self._together]
+                found = replies(self._connection, len(self._together))
                 self._unread = False
             finally:
                 self.give_back()
-            errors = [reply for reply in replies if isinstance(reply, Exception)]
-            if errors and isinstance(errors[0], NoScriptError):
-                replies = pipelined(self._client, self._together, scripts)
-            elif errors:
-                raise errors[0]
-        return dealt(self.commands, replies)
-
-    def _reply(self, words: Command) -> Any:  # noqa: ANN401 - a reply has any shape
-        try:
-            return self._client.parse_response(self._connection, words[0])  # type: ignore[no-untyped-call]
-        except ResponseError as error:
-            return error  # there is more to read
+            try:
+                found = whole(found)
+            except NoScriptError:
+                found = pipelined(self._client, self._together, scripts)
+        return dealt(self.commands, found)
 
     def give_back(self) -> None:
         """Give the connection back to its pool; again does nothing."""

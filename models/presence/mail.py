@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from models.events import GatewayMessage
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
-from models.presence.scripts import Command
+from models.presence.line import Command, read_stream
 from models.presence.servers import Servers
 
 STREAM_MOST = 10_000
@@ -195,15 +194,13 @@ class Mail:
         """Messages of `gateway_id` with an id greater than `after` ("0": all), with
         their ids; waits up to `wait_ms` for the first one."""
         shard, stream = self._stream(gateway_id)
-        reply: Any = self._servers.call(
+        entries = self._servers.call(
             shard,
-            lambda redis: redis.xread({stream: after}, count=most, block=wait_ms),
+            lambda redis: read_stream(redis, stream, after, most=most, wait_ms=wait_ms),
         )
-        if not reply:
-            return []
-        ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
         return [
-            (entry_id, GatewayMessage.decode(data["m"])) for entry_id, data in entries
+            (entry_id, GatewayMessage.decode(message))
+            for entry_id, (_, message) in entries
         ]
 
     def _stream(self, gateway_id: str) -> tuple[int, str]:

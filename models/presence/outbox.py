@@ -13,6 +13,7 @@ from typing import Any
 
 from models.events import Status, Transition
 from models.presence.keys import Keys
+from models.presence.line import read_stream
 from models.presence.scripts import Scripts
 from models.presence.servers import Link
 
@@ -48,22 +49,15 @@ class Outbox:
         reply = self._scripts.run("drain", self._both, args)
         if reply == _ANOTHER:
             return None
-        return [
-            _entry(entry_id, dict(zip(fields[::2], fields[1::2], strict=True)))
-            for entry_id, fields in reply
-        ]
+        return [_entry(entry_id, fields) for entry_id, fields in reply]
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
-        reply: Any = self._link.call(
-            lambda redis: redis.xread(
-                {self._keys.transitions: "0"}, count=most, block=max(1, wait_ms)
-            )
+        stream, wait_ms = self._keys.transitions, max(1, wait_ms)  # 0: for ever
+        entries = self._link.call(
+            lambda redis: read_stream(redis, stream, "0", most=most, wait_ms=wait_ms)
         )
-        if not reply:
-            return []
-        ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-        return [_entry(entry_id, data) for entry_id, data in entries]
+        return [_entry(entry_id, fields) for entry_id, fields in entries]
 
     def leave(
         self,
@@ -103,7 +97,8 @@ def _ids(entries: Sequence[OutboxEntry]) -> list[str]:
     return [entry.entry_id for entry in entries]
 
 
-def _entry(entry_id: str, data: dict[str, str]) -> OutboxEntry:
+def _entry(entry_id: str, fields: Sequence[str]) -> OutboxEntry:
+    data = dict(zip(fields[::2], fields[1::2], strict=True))
     status: Status = "online" if data["status"] == "online" else "offline"
     transition = Transition(data["user_id"], status, int(data["timestamp"]))
     return OutboxEntry(entry_id, transition)

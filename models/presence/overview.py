@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from models.presence import scripts
 from models.presence.keys import Keys
-from models.presence.scripts import Command
+from models.presence.line import Command
 from models.presence.servers import Servers
 
 

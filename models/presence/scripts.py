@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import redis
 from redis.exceptions import NoScriptError
 
+from models.presence.line import Command, ask
+
 if TYPE_CHECKING:
     from models.presence.servers import Link
 
@@ -30,8 +32,6 @@ _DEFAULT_PROLOGUE = ("clock",)
 
 Call = tuple[str, Sequence[str], Sequence[str | int]]
 """A script's name, its KEYS and its ARGV."""
-Command = tuple[str | bytes | int, ...]
-"""The words of one Redis command."""
 
 
 @cache
@@ -70,16 +70,7 @@ def pipelined(
 ) -> list[Any]:
     """The replies to `commands`, sent to one server together. `names` are the scripts
     that they run, if they do."""
-
-    def attempt() -> list[Any]:
-        if len(commands) == 1:  # a pipeline of one costs half as much again
-            return [client.execute_command(*commands[0])]  # type: ignore[no-untyped-call]
-        with client.pipeline(transaction=False) as pipe:
-            for command in commands:
-                pipe.execute_command(*command)  # type: ignore[no-untyped-call]
-            return pipe.execute()
-
-    return loaded(client, names, attempt)
+    return loaded(client, names, lambda: ask(client, commands))
 
 
 class Scripts:
@@ -94,15 +85,12 @@ class Scripts:
         Raises:
             PresenceUnavailable: Redis did not answer.
         """
-        command = words(name, keys, args)
-
-        def run(client: redis.Redis) -> Any:  # noqa: ANN401 - the same
-            return loaded(client, {name}, lambda: client.execute_command(*command))  # type: ignore[no-untyped-call]
-
-        return self._link.call(run)
+        (reply,) = self.run_many([(name, keys, args)])
+        return reply
 
     def run_many(self, calls: Sequence[Call]) -> list[Any]:
-        """Run one script after the other, in one round trip, not in one step.
+        """Run one script after the other, in one round trip, not in one step. Gives
+        their raw replies.
 
         Raises:
             PresenceUnavailable: Redis did not answer.

@@ -14,7 +14,8 @@ from typing import Any, Protocol, TypeVar
 import redis
 
 from models.presence.errors import PresenceUnavailable, translated
-from models.presence.scripts import Command, pipelined
+from models.presence.line import Command
+from models.presence.scripts import pipelined
 
 T = TypeVar("T")
 

@@ -18,9 +18,9 @@ from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.client import Queue, open_servers
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, shard_prefixes
+from models.presence.line import Command
 from models.presence.mail import Mail
 from models.presence.overview import Overviews
-from models.presence.scripts import Command
 from models.presence.servers import Link, Servers
 from models.presence.shard import Shard
 from models.presence.tickets import Tickets
@@ -122,12 +122,10 @@ class Presence:
             for shard, mine in lists.items()
         }
         replies = self._servers.gather(commands).whole()
-        found = {
-            user_id: bool(member)
-            for shard, mine in lists.items()
-            for batch, reply in zip(mine, replies[shard], strict=True)
-            for user_id, member in zip(batch, reply, strict=True)
-        }
+        found: dict[str, bool] = {}
+        for shard, mine in lists.items():
+            for batch, reply in zip(mine, replies[shard], strict=True):
+                found.update(zip(batch, map(bool, reply), strict=True))
         if len(self.shards) == 1:
             return found
         return {user_id: found[user_id] for user_id in asked}
