@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, cast
 
 import redis
@@ -141,7 +142,7 @@ def store(scale: Scale) -> Iterator[Row]:
             yield bench.phase(
                 f"sweep, {due:,} due",
                 due,
-                lambda: _sweep(bench, due),  # noqa: B023 - called at once
+                partial(_sweep, bench, due),
             )
             bench.used_memory()
         some = many[: max(scale.due)]

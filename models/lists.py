@@ -86,7 +86,7 @@ class joined(FunctionElement[str]):  # noqa: N801
     """`joined(column)`: the column's texts of a group in one, `SEPARATOR` in between.
 
     SQLAlchemy's `aggregate_strings` writes the separator into the statement anew each
-    time, by a regular expression: half of what a small query costs.
+    time, by a regular expression, which takes longer than a small query.
     """
 
     type = String()

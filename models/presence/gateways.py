@@ -12,7 +12,8 @@ from typing import cast
 
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
-from models.presence.scripts import Scripts, pipelined
+from models.presence.line import ask
+from models.presence.scripts import Scripts
 from models.presence.servers import Link
 from models.presence.store import SignOfLife
 
@@ -124,4 +125,4 @@ class GatewayStore:
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
         ]
-        self._link.call(lambda redis: pipelined(redis, commands))
+        self._link.call(lambda redis: ask(redis, commands))

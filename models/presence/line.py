@@ -2,7 +2,7 @@
 
 The library's own way serves any command: it looks up how each reply is to be parsed,
 keeps figures, and builds a pipeline where there are two. A change makes five round
-trips on its way to a friend, and that was a third of what each cost us. So commands are
+trips on its way to a friend, and that was much of what each cost us. So commands are
 packed here, by the library's own packer, and sent on the library's connections.
 """
 
@@ -56,6 +56,8 @@ def ask(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
         redis.exceptions.RedisError: the server did not answer, or the first error among
             the replies.
     """
+    if not commands:
+        return []
     data = packed(commands)
     pool = client.connection_pool
     connection: Any = pool.get_connection()

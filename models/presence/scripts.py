@@ -66,10 +66,9 @@ def loaded(client: redis.Redis, names: Iterable[str], attempt: Callable[[], T]) 
 
 
 def pipelined(
-    client: redis.Redis, commands: Sequence[Command], names: Iterable[str] = ()
+    client: redis.Redis, commands: Sequence[Command], names: Iterable[str]
 ) -> list[Any]:
-    """The replies to `commands`, sent to one server together. `names` are the scripts
-    that they run, if they do."""
+    """As `ask`, for `commands` that run the scripts `names`."""
     return loaded(client, names, lambda: ask(client, commands))
 
 

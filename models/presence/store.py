@@ -17,8 +17,9 @@ import redis
 from models.events import Transition
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
+from models.presence.line import ask
 from models.presence.rules import Survey
-from models.presence.scripts import Call, Scripts, pipelined
+from models.presence.scripts import Call, Scripts
 from models.presence.servers import Link
 
 _REFUSED = -1
@@ -204,7 +205,7 @@ class PresenceStore:
         *numbers, overdue = reply
         now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
         held = [("SCARD", keys.gateway_users(gateway_id)) for gateway_id in overdue]
-        affected = due + sum(self._link.call(lambda redis: pipelined(redis, held)))
+        affected = due + sum(self._link.call(lambda redis: ask(redis, held)))
         survey = Survey(
             now,
             no_gap_since,

@@ -49,6 +49,10 @@ def test_an_error_among_the_replies_leaves_none_unread(line: redis.Redis) -> Non
     assert ask(line, [("CLIENT", "ID"), NUMBER]) == [number, 0]
 
 
+def test_nothing_asked_is_nothing_sent(line: redis.Redis) -> None:
+    assert ask(line, []) == []
+
+
 def test_a_dead_connection_is_replaced(line: redis.Redis, client: redis.Redis) -> None:
     (number,) = ask(line, [("CLIENT", "ID")])
     client.client_kill_filter(_id=str(number))

@@ -105,7 +105,6 @@ def explain(session: Session, statement, values) -> list[str]:
     """The plan's lines for the very text that the application sends."""
     dialect = session.get_bind().dialect
     compiled = statement.compile(dialect=dialect)
-    # Rendered when a statement is executed: the separator between joined ids.
     sql = str(compiled)
     bound = compiled.construct_params(values)
     kinds = {"ids": TextList(), "pairs": PairList()}
@@ -117,11 +116,7 @@ def explain(session: Session, statement, values) -> list[str]:
     if dialect.name == "postgresql":
         rows = connection.exec_driver_sql(f"EXPLAIN {sql}", bound)
         return [row[0] for row in rows]
-    positional = tuple(
-        bound[key]
-        for key in compiled.positiontup
-        if compiled.binds[key] not in compiled.literal_execute_params
-    )
+    positional = tuple(bound[key] for key in compiled.positiontup)
     rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {sql}", positional)
     return [row[3] for row in rows]
 
