@@ -30,8 +30,8 @@ READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
 """Seconds that a client has to answer a close frame before its socket is cut."""
 TIDY_AFTER = 0.01
-"""Seconds after a close frame until its socket is read on. What follows its end, down to
-the web server's log, would take the processor from those who tell friends of it."""
+"""Seconds after a close frame until its socket is read on. What follows its end, down
+to the web server's log, would take the processor from those who tell friends of it."""
 MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 MOST_BAD_FRAMES = 10
 """Bad frames after which a client is closed; until then each gets an `error`."""

@@ -13,7 +13,7 @@ from typing import cast
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
 from models.presence.line import ask
-from models.presence.scripts import Scripts
+from models.presence.scripts import Scripts, in_one
 from models.presence.servers import Link
 from models.presence.store import SignOfLife
 
@@ -70,18 +70,20 @@ class GatewayStore:
                 keys.gateway_users(gateway_id),
                 keys.epoch,
             ]
-            args: list[str | int] = [
-                self._online_ttl_ms,
-                gateway_id,
-                self._gateway_ttl_ms,
-                last_deadline,
-            ]
+            told: list[str | int] = []
             for sign in batch:
                 names += (
                     keys.user_status(sign.user_id),
                     keys.user_connections(sign.user_id),
                 )
-                args += (sign.user_id, sign.connection_id, sign.age_ms)
+                told += (sign.user_id, sign.connection_id, sign.age_ms)
+            args = (
+                self._online_ttl_ms,
+                gateway_id,
+                self._gateway_ttl_ms,
+                last_deadline,
+                in_one(told),
+            )
             reply = self._scripts.run("heartbeat", names, args)
             lapsed |= bool(reply[0])
             last_deadline = int(reply[1])

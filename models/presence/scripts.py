@@ -12,6 +12,7 @@ from functools import cache
 from importlib import resources
 from typing import TYPE_CHECKING, Any, TypeVar
 
+import orjson
 import redis
 from redis.exceptions import NoScriptError
 
@@ -30,7 +31,8 @@ _PROLOGUES = {
 }
 _DEFAULT_PROLOGUE = ("clock",)
 
-Call = tuple[str, Sequence[str], Sequence[str | int]]
+Argument = str | int | bytes
+Call = tuple[str, Sequence[str], Sequence[Argument]]
 """A script's name, its KEYS and its ARGV."""
 
 
@@ -48,7 +50,14 @@ def _digest(name: str) -> str:
     return hashlib.sha1(source(name).encode(), usedforsecurity=False).hexdigest()
 
 
-def words(name: str, keys: Sequence[str], args: Sequence[str | int]) -> Command:
+def in_one(values: list[str | int]) -> bytes:
+    """`values` as one argument, which the script decodes: a JSON array. A server takes
+    longer over every argument: with three for each connection a million heartbeats
+    cost a sixth more."""
+    return orjson.dumps(values)
+
+
+def words(name: str, keys: Sequence[str], args: Sequence[Argument]) -> Command:
     """The command that runs the script `name`, for a pipeline of such commands."""
     return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
@@ -78,7 +87,7 @@ class Scripts:
     def __init__(self, link: Link) -> None:
         self._link = link
 
-    def run(self, name: str, keys: Sequence[str], args: Sequence[str | int]) -> Any:  # noqa: ANN401 - a reply has the script's shape
+    def run(self, name: str, keys: Sequence[str], args: Sequence[Argument]) -> Any:  # noqa: ANN401 - a reply has the script's shape
         """Run the script `name` and give its raw reply.
 
         Raises:

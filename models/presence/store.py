@@ -19,7 +19,7 @@ from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
 from models.presence.line import ask
 from models.presence.rules import Survey
-from models.presence.scripts import Call, Scripts
+from models.presence.scripts import Call, Scripts, in_one
 from models.presence.servers import Link
 
 _REFUSED = -1
@@ -127,9 +127,10 @@ class PresenceStore:
         refused: set[str] = set()
         must_kick = False
         for batch in batches(signs):
-            args: list[str | int] = [self._online_ttl_ms, self._max_connections]
+            told: list[str | int] = []
             for sign in batch:
-                args += (sign.user_id, sign.connection_id, sign.age_ms)
+                told += (sign.user_id, sign.connection_id, sign.age_ms)
+            args = (self._online_ttl_ms, self._max_connections, in_one(told))
             reply = self._scripts.run("connect", shared + self._of_users(batch), args)
             must_kick |= bool(reply[0])
             for sign, timestamp in zip(batch, reply[1:], strict=True):
@@ -235,9 +236,10 @@ class PresenceStore:
 
     def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Call:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
-        args: list[str | int] = [gateway_id, self._online_ttl_ms]
+        told: list[str | int] = []
         for gone in departures:
-            args += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
+            told += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
+        args = (gateway_id, self._online_ttl_ms, in_one(told))
         return "release", keys + self._of_users(departures), args
 
     def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Call:

@@ -2,8 +2,8 @@
 --          a transition. Also re-registers connections that Redis has lost.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 users of this gateway,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 most connections of a user,
---          then per connection: user id, connection id, age of its last sign of life (ms)
+-- ARGV:    1 online TTL (ms), 2 most connections of a user, 3 JSON array,
+--          per connection: user id, connection id, age of its last sign of life (ms)
 -- Returns: {kick, per connection: timestamp of the transition, '0' for none,
 --          '-1' for a connection refused because the user has too many}
 
@@ -20,8 +20,9 @@ local function open(connections)
   return count
 end
 
-for i = 0, (#ARGV - 2) / 3 - 1 do
-  local user, connection, age = ARGV[3 + i * 3], ARGV[4 + i * 3], tonumber(ARGV[5 + i * 3])
+local signs = cjson.decode(ARGV[3])
+for i = 0, #signs / 3 - 1 do
+  local user, connection, age = signs[1 + i * 3], signs[2 + i * 3], signs[3 + i * 3]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known, held = false, call('ZCARD', connections)
   if held > 0 then

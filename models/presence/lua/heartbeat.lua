@@ -3,8 +3,8 @@
 -- KEYS:    1 online_users, 2 deadlines, 3 gateways, 4 users of this gateway, 5 epoch,
 --          then per connection: status, connections
 -- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms),
---          4 its deadline as it was last told, 0 for none,
---          then per connection: user id, connection id, age of the heartbeat (ms)
+--          4 its deadline as it was last told, 0 for none, 5 JSON array,
+--          per connection: user id, connection id, age of the heartbeat (ms)
 -- Returns: {lapsed, the gateway's new deadline (ms), number of the first gone
 --          connection, second, ...}, numbered from 0; lapsed is 1 where this gateway is
 --          unknown or was overdue, or its deadline is not the one it was told: others
@@ -26,8 +26,9 @@ local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
 
-for i = 0, (#ARGV - 4) / 3 - 1 do
-  local user, connection, age = ARGV[5 + i * 3], ARGV[6 + i * 3], tonumber(ARGV[7 + i * 3])
+local signs = cjson.decode(ARGV[5])
+for i = 0, #signs / 3 - 1 do
+  local user, connection, age = signs[1 + i * 3], signs[2 + i * 3], signs[3 + i * 3]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local moved = now - age + ttl
   -- What both of these move is there. What they do not may be there, and later already.

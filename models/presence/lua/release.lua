@@ -2,8 +2,8 @@
 --          of what is left, and the grace counts as a connection that nobody can renew.
 --          Makes nobody offline; that is expire's alone.
 -- KEYS:    1 deadlines, 2 users of this gateway, then per connection: status, connections
--- ARGV:    1 gateway id, 2 online TTL (ms), then per connection: user id, connection id,
---          age of its end (ms), grace (ms)
+-- ARGV:    1 gateway id, 2 online TTL (ms), 3 JSON array,
+--          per connection: user id, connection id, age of its end (ms), grace (ms)
 -- Returns: number of connections that were there
 
 local here = ARGV[1] .. ':'
@@ -19,9 +19,10 @@ local function is_held_here(connections)
   return false
 end
 
-for i = 0, (#ARGV - 2) / 4 - 1 do
-  local user, connection = ARGV[3 + i * 4], ARGV[4 + i * 4]
-  local ended, grace = now - ARGV[5 + i * 4], tonumber(ARGV[6 + i * 4])
+local departures = cjson.decode(ARGV[3])
+for i = 0, #departures / 4 - 1 do
+  local user, connection = departures[1 + i * 4], departures[2 + i * 4]
+  local ended, grace = now - departures[3 + i * 4], departures[4 + i * 4]
   local status, connections = KEYS[3 + i * 2], KEYS[4 + i * 2]
   if redis.call('ZREM', connections, connection) == 1 then
     released = released + 1
