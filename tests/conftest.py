@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 
 import pytest
 
@@ -42,38 +43,37 @@ def valkey_url() -> Iterator[str]:
 def system() -> Iterator[System]:
     """A whole running Greendot that the session shares: every test has users of its
     own, and leaves the processes alone."""
-    running = System()
-    try:
-        running.start()
+    with _started(System()) as running:
         yield running
-    finally:
-        running.close()
 
 
 @pytest.fixture
 def own_system() -> Iterator[System]:
     """A whole Greendot for one test that stops and kills its processes."""
-    running = System()
-    try:
-        running.start()
+    with _started(System()) as running:
         yield running
-    except BaseException:
-        sys.stderr.write(running.logs())
-        raise
-    finally:
-        running.close()
 
 
 @pytest.fixture
 def own_system_of() -> Iterator[Callable[..., System]]:
     """Starts a whole Greendot, one gateway, with the settings that a test wants."""
-    running: list[System] = []
+    with ExitStack() as stack:
 
-    def start(**environ: str) -> System:
-        running.append(System(webs=1, **environ))
-        running[-1].start()
-        return running[-1]
+        def start(**environ: str) -> System:
+            return stack.enter_context(_started(System(webs=1, **environ)))
 
-    yield start
-    for one in running:
-        one.close()
+        yield start
+
+
+@contextmanager
+def _started(system: System) -> Iterator[System]:
+    """`system`, running. Where it does not come up, what it has written says why."""
+    try:
+        try:
+            system.start()
+        except BaseException:
+            sys.stderr.write(system.logs())
+            raise
+        yield system
+    finally:
+        system.close()

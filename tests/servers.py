@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import secrets
 import shutil
 import socket
 import subprocess
@@ -14,12 +16,20 @@ import redis
 
 from app.local_valkey import LocalError, valkey_binary
 
+_PORTS = range(10_000, 32_768)
+"""Below those that the kernel gives to whoever connects (from 32768 on Linux, 49152 on
+macOS) or binds to port 0: it would take one of these in the seconds until a server that
+is being started binds it, which then does not start."""
+
 
 def free_port() -> int:
-    """A loopback port that is free now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    """A loopback port that is free now, and that nobody gets by chance."""
+    while True:
+        # Not of `random`, which Hypothesis seeds: two files of tests run side by side.
+        port = _PORTS[secrets.randbelow(len(_PORTS))]
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
 
 
 def server_command(kind: str) -> str | None:

@@ -61,6 +61,11 @@ class Process:
         """The process that was started, which leads its group."""
         return self._popen.pid
 
+    @property
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self._popen.poll() is None
+
     def signal_group(self, number: signal.Signals) -> None:
         """Send a signal to it and all its children at once."""
         with contextlib.suppress(ProcessLookupError):
@@ -171,7 +176,13 @@ class System:
 
     def wait_ready(self, number: int = 0) -> None:
         """Wait until gateway `number` says that it is ready."""
-        wait_until(lambda: self.request("GET", "/readyz", web=number)[0] == 200, 60)
+        process = self.processes[f"web{number}"]
+
+        def is_ready() -> bool:
+            assert process.is_running, f"{process.name} has ended"
+            return self.request("GET", "/readyz", web=number)[0] == 200
+
+        wait_until(is_ready, 60)
 
     def close(self) -> None:
         """Stop everything; what does not stop is killed."""

@@ -26,6 +26,7 @@ from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory
 from models.user import User
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
 
@@ -147,12 +148,6 @@ def assert_all_gone(family: list[psutil.Process]) -> None:
     while any(map(alive, family)):
         assert time.monotonic() < deadline, names_of(filter(alive, family))
         time.sleep(0.02)
-
-
-def free_port() -> int:
-    with closing(socket.socket()) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_path):
