@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import queue
 import ssl
-import termios
 from typing import Any
 
 import redis
@@ -16,6 +14,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 import redis_url
 from config import Settings
 from models.presence.cluster import Cluster, ClusterServers
+from models.presence.pool import Connection, KeepingPool
 from models.presence.servers import OneServer, Servers
 
 CONNECT_TIMEOUT = 2.0
@@ -30,25 +29,6 @@ _TIMEOUTS: dict[str, Any] = {
     "socket_timeout": ANSWER_TIMEOUT,
     "socket_keepalive": True,
 }
-
-
-class Connection(redis.Connection):
-    """A connection that the pool looks at, before each command, at little cost.
-
-    The library polls the socket for data that must not be there. Under gevent a poll
-    means watchers and turns of the loop: a third of what a command costs in all.
-    """
-
-    def can_read(self, timeout: float = 0) -> bool:
-        """Whether something has come that nobody asked for. The end of a connection is
-        not seen here; the command fails then, and is tried again on a new one."""
-        # The library's own name for its socket; it has no public one.
-        sock = self._sock
-        if sock is not None and timeout == 0:
-            waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
-            if not any(waiting):
-                return False
-        return bool(super().can_read(timeout))
 
 
 Queue = type[Any]
@@ -78,7 +58,7 @@ def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.R
         kwargs |= _unverified(settings)
     elif redis_url.scheme_of(settings.redis_url) == "redis":
         kwargs |= {"connection_class": Connection}
-    pool = redis.BlockingConnectionPool.from_url(settings.redis_url, **kwargs)
+    pool = KeepingPool.from_url(settings.redis_url, **kwargs)
     return redis.Redis(connection_pool=pool)
 
 

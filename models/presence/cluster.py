@@ -29,6 +29,7 @@ from redis.exceptions import (
 
 from models.presence.errors import PresenceUnavailable, translated
 from models.presence.line import Command, packed, replies, whole
+from models.presence.pool import KeepingPool
 from models.presence.scripts import pipelined
 from models.presence.servers import Answers, dealt
 
@@ -105,7 +106,7 @@ class Cluster:
                     url=self._url,
                     startup_nodes=others,
                     require_full_coverage=False,
-                    connection_pool_class=redis.BlockingConnectionPool,
+                    connection_pool_class=KeepingPool,
                     **self._options,
                 )
                 self._asked_at = time.monotonic()
