@@ -5,8 +5,8 @@ conversation, unless the pair is blocked. Nobody is relevant to oneself. This is
 whole definition; `_relations` says it in SQL, and `test_audience.py` checks it
 against a plain Python version.
 
-`relevant_users` is the hot path: once per batch of transitions. It uses Core tables, so
-no ORM object is built, and statements made once, so that they are compiled once.
+`relevant_users` is the hot path: once per batch of transitions. So what is asked here
+is sent as text that was written once (`models.statements`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from collections.abc import Collection, Iterable
 from sqlalchemy import (
     ColumnElement,
     CompoundSelect,
-    Connection,
     Select,
     String,
     and_,
@@ -32,9 +31,7 @@ from models.conversation import conversation_table, participant_table
 from models.friendship import ACCEPTED, BLOCKED, friendship_table
 from models.identifiers import SEPARATOR
 from models.lists import among, each_pair, joined, pair_list, text_list
-
-Reader = Session | Connection
-"""What a relation can be read with: within a transaction or without one."""
+from models.statements import Reader, Statement
 
 
 def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
@@ -43,10 +40,15 @@ def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str
     Every asked id is a key, unknown users with an empty set.
     """
     audience: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
-    if audience:
-        asked = {"ids": list(audience)}
-        for user_id, others in reader.execute(_RELEVANT, asked).all():
-            audience[user_id].update(others.split(SEPARATOR))
+    if not audience:
+        return audience
+    if len(audience) == 1:  # a list of one takes the database twice as long
+        (user_id,) = audience
+        rows = _RELEVANT_TO_ONE.rows(reader, {"user_id": user_id})
+    else:
+        rows = _RELEVANT.rows(reader, {"ids": list(audience)})
+    for user_id, others in rows:
+        audience[user_id].update(others.split(SEPARATOR))
     return audience
 
 
@@ -67,10 +69,10 @@ def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
     this set cut with `partners_of` that participant.
     """
     # One row for the conversation at least, with no participant if it is empty.
-    rows = reader.scalars(_PARTICIPANTS, {"conversation_id": conversation_id}).all()
+    rows = _PARTICIPANTS.rows(reader, {"conversation_id": conversation_id})
     if not rows:
         return None
-    return {user_id for user_id in rows if user_id is not None}
+    return {user_id for (user_id,) in rows if user_id is not None}
 
 
 def relevant_pairs(
@@ -83,10 +85,8 @@ def relevant_pairs(
     return {(one, other) for one, other in rows}
 
 
-def _others(
-    reader: Reader, statement: CompoundSelect[str, str], user_id: str
-) -> set[str]:
-    rows = reader.execute(statement, {"user_id": user_id}).all()
+def _others(reader: Reader, statement: Statement, user_id: str) -> set[str]:
+    rows = statement.rows(reader, {"user_id": user_id})
     return set().union(*(others.split(SEPARATOR) for _, others in rows))
 
 
@@ -164,13 +164,16 @@ def _pairs() -> Select[str, str]:
 
 
 _one: ColumnElement[str] = bindparam("user_id", type_=String())
-_RELEVANT = _relations()
-_RELEVANT_PAIRS = _pairs()
-_FRIENDS = union_all(
-    *_friends(friendship_table.c.user_a == _one, friendship_table.c.user_b == _one)
+_friends_of_one = _friends(
+    friendship_table.c.user_a == _one, friendship_table.c.user_b == _one
 )
-_PARTNERS = union_all(_partners(_me.c.user_id == _one))
-_PARTICIPANTS = (
+_partners_of_one = _partners(_me.c.user_id == _one)
+_RELEVANT = Statement(_relations())
+_RELEVANT_TO_ONE = Statement(union_all(*_friends_of_one, _partners_of_one))
+_RELEVANT_PAIRS = _pairs()
+_FRIENDS = Statement(union_all(*_friends_of_one))
+_PARTNERS = Statement(_partners_of_one)
+_PARTICIPANTS = Statement(
     select(participant_table.c.user_id)
     .select_from(
         conversation_table.outerjoin(

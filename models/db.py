@@ -7,21 +7,24 @@ us are here: the engine's options and `upsert`. `models.lists` adds a third.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy import MetaData, String, create_engine, event
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from models.identifiers import USER_ID_LENGTH
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Dialect, Engine, Insert, Table
+    from sqlalchemy import Connection, Dialect, Engine, Insert, Table
     from sqlalchemy.engine.interfaces import DBAPIConnection
     from sqlalchemy.pool import ConnectionPoolEntry
+
+T = TypeVar("T")
 
 # A process takes at most this many database connections: small hosted plans allow 20
 # in all, and a request holds one only while it queries.
@@ -102,6 +105,39 @@ def transactional(engine: Engine) -> Engine:
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions on `engine`. The caller commits; leaving the session rolls back."""
     return sessionmaker(transactional(engine), expire_on_commit=False)
+
+
+class KeptReader:
+    """A connection for reading that is kept from one read to the next: taking one from
+    the pool and giving it back takes longer than a small query. For one thread; close
+    it at the end. Connects on first use."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._kept: Connection | None = None
+
+    def read(self, work: Callable[[Connection], T]) -> T:
+        """What `work` gives, called with the connection. Where that has died since it
+        was used last, `work` is called again with a new one.
+
+        Raises:
+            sqlalchemy.exc.SQLAlchemyError: the database is away.
+        """
+        if self._kept is not None:
+            try:
+                return work(self._kept)
+            except DBAPIError as error:
+                self.close()
+                if not error.connection_invalidated:
+                    raise
+        self._kept = self._engine.connect()
+        return work(self._kept)
+
+    def close(self) -> None:
+        """Give the connection back."""
+        kept, self._kept = self._kept, None
+        if kept is not None:
+            kept.close()
 
 
 def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:

@@ -12,11 +12,13 @@ import logging
 import secrets
 import time
 from collections.abc import Sequence
+from contextlib import closing
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from models.db import KeptReader
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
@@ -56,6 +58,11 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     leaves it to the next one, and the repeat is harmless since the newest timestamp
     wins.
     """
+    with closing(KeptReader(resources.database())) as database:
+        return _drain(presence, shard, database)
+
+
+def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
     token = secrets.token_hex(8)
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
@@ -75,7 +82,7 @@ def drain(presence: Presence, shard: int = 0) -> bool:
                 entries = outbox.read(BATCH, wait_ms)
             if entries:
                 has_work = True
-                _tell(presence, shard, entries)
+                _tell(presence, shard, database, entries)
                 published = entries
             elif not stays and outbox.leave(token):
                 return False
@@ -89,12 +96,13 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     return False
 
 
-def _tell(presence: Presence, shard: int, entries: list[OutboxEntry]) -> None:
+def _tell(
+    presence: Presence, shard: int, database: KeptReader, entries: list[OutboxEntry]
+) -> None:
     """Tell of the `entries` whoever can be told. Another shard that is away is
     remembered, and does not hold up the others."""
-    with resources.database().connect() as connection:
-        transitions = [entry.transition for entry in entries]
-        away = fanout.fan_out(presence, connection, transitions)
+    transitions = [entry.transition for entry in entries]
+    away = database.read(lambda reader: fanout.fan_out(presence, reader, transitions))
     if shard in away:
         raise away[shard]
     if away:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from models.audience import Reader, relevant_users
+from models.audience import relevant_users
 from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
+from models.statements import Reader
 
 
 def fan_out(

@@ -10,7 +10,6 @@ from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
 from app.services import services
 from models.audience import (
-    Reader,
     friends_of,
     participants_of,
     partners_of,
@@ -18,6 +17,7 @@ from models.audience import (
 )
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
+from models.statements import Reader
 from models.user import ensure_user
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")

@@ -107,7 +107,7 @@ def test_many_relations_to_the_same_user_are_a_row_a_kind(session):
         talk(session, f"c{number}", "ann", "bob")
     session.commit()
 
-    rows = session.execute(audience._RELEVANT, {"ids": ["ann"]}).all()
+    rows = audience._RELEVANT_TO_ONE.rows(session, {"user_id": "ann"})
     assert [tuple(row) for row in rows] == [
         ("ann", "bob"),
         ("ann", "bob,bob,bob,bob,bob"),

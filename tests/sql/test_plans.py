@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from models import audience
 from models.lists import PairList, TextList
+from models.statements import Statement
 
 pytestmark = pytest.mark.integration
 
@@ -20,8 +21,9 @@ HOT = {
         audience._RELEVANT,
         {"ids": [f"user-{100_000 + i}" for i in range(20)]},
     ),
+    "relevant users, one": (audience._RELEVANT_TO_ONE, {"user_id": "user-100007"}),
     "relevant pairs": (
-        audience._RELEVANT_PAIRS,
+        Statement(audience._RELEVANT_PAIRS),
         {"pairs": [("user-100001", "user-100038")]},
     ),
     "friends": (audience._FRIENDS, {"user_id": "user-100007"}),
@@ -101,10 +103,10 @@ def plans(session: Session):
         yield name, explain(session, statement, values)
 
 
-def explain(session: Session, statement, values) -> list[str]:
+def explain(session: Session, statement: Statement, values) -> list[str]:
     """The plan's lines for the very text that the application sends."""
     dialect = session.get_bind().dialect
-    compiled = statement.compile(dialect=dialect)
+    compiled = statement.select.compile(dialect=dialect)
     sql = str(compiled)
     bound = compiled.construct_params(values)
     kinds = {"ids": TextList(), "pairs": PairList()}
@@ -131,7 +133,7 @@ def scans_a_table(line: str, dialect: str) -> bool:
 
 def test_a_list_of_any_length_is_one_bind_value(session: Session):
     dialect = session.get_bind().dialect
-    short = str(audience._RELEVANT.compile(dialect=dialect))
+    short = str(audience._RELEVANT.select.compile(dialect=dialect))
     assert short.count("'accepted'") == 2
     value = TextList().process_bind_param(["a", "b"], dialect)
     assert value == (["a", "b"] if dialect.name == "postgresql" else '["a", "b"]')
