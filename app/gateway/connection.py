@@ -32,6 +32,8 @@ CLOSE_WAIT = 3.0
 TIDY_AFTER = 0.01
 """Seconds after a close frame until its socket is read on. What follows its end, down
 to the web server's log, would take the processor from those who tell friends of it."""
+GOODBYE_AFTER = 0.005
+"""Seconds after a `leave` until its close frame."""
 MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 MOST_BAD_FRAMES = 10
 """Bad frames after which a client is closed; until then each gets an `error`."""
@@ -189,9 +191,23 @@ class Connection:
         CLOSE_WAIT seconds to end the socket."""
         if self._closing is not None:
             return
+        self._depart(code)
+        self._end(code, reason)
+
+    def _leave(self) -> None:
+        """The client goes for good. Its friends are told first: the end of its socket
+        takes the processor from who does that."""
+        self.has_left = True
+        self._depart(CloseCode.NORMAL)
+        gevent.sleep(GOODBYE_AFTER)
+        self._end(CloseCode.NORMAL, "goodbye")
+
+    def _depart(self, code: CloseCode) -> None:
         self._closing = code
         self._owner.counts.closes[str(int(code))] += 1
         self._owner.depart(self)
+
+    def _end(self, code: CloseCode, reason: str) -> None:
         self._outbound.end(close_frame(code, reason))
         gevent.spawn_later(CLOSE_WAIT, self._outbound.cut)
 
@@ -298,8 +314,7 @@ class Connection:
             self._owner.heartbeat(self)
             self.send(text_frame(events.heartbeat_ack(time.time_ns() // 1_000_000)))
         else:
-            self.has_left = True
-            self.close(CloseCode.NORMAL, "goodbye")
+            self._leave()
 
     def _reject(self, code: str, message: str) -> None:
         self._bad_frames += 1
