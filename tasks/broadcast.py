@@ -67,21 +67,18 @@ def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
     stays = worker.keeps_drainers(shards)
-    wait_ms = STAY_MS if stays else LINGER_MS // shards
+    patience = STAY_MS if stays else LINGER_MS // shards
+    wait_ms = 0  # a first look: where another drains, or nothing is there, it is over
     now = time.monotonic()
     ends, look_at = now + worker.turn(shards), now
     published: list[OutboxEntry] = []
-    has_work = stays  # what neither stays nor finds anything to do is gone at once
-    while (entries := outbox.drain(token, published, BATCH)) is not None:
-        published = []
+    while (entries := outbox.drain(token, published, BATCH, wait_ms)) is not None:
+        published, wait_ms = [], patience
         try:
             if now >= look_at:
                 look_at = now + LOOK_EVERY
                 _make_good(presence, outbox)
-            if not entries and has_work:
-                entries = outbox.read(BATCH, wait_ms)
             if entries:
-                has_work = True
                 _tell(presence, shard, database, entries)
                 published = entries
             elif not stays and outbox.leave(token):

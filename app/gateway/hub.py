@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from app.gateway.connection import Connection
 from app.gateway.counts import Counts
 from app.gateway.frames import text_frame
 from app.gateway.known import News
 from models import events
-from models.events import Delivery
+from models.events import Delivery, Transition
 
 REMEMBERED = 50_000
 """Users whose newest delivered timestamp is remembered, twice that at most. Repeats
@@ -68,28 +68,36 @@ class Hub:
 
         An event is encoded once. All that one user gets goes out in one send.
         """
-        news: dict[str, list[News]] = {}
-        for delivery in deliveries:
-            transition = delivery.transition
-            frame = text_frame(events.friend_status_changed(transition))
-            item = News(transition.user_id, transition.timestamp, frame)
-            for user_id in delivery.recipients:
-                # Where gateways are few they are told of everybody, here or not.
-                if user_id in self._by_user:
-                    news.setdefault(user_id, []).append(item)
         notifications = 0
-        for user_id, items in news.items():
-            frames = (
-                items[0].frame
-                if len(items) == 1
-                else b"".join([item.frame for item in items])
-            )
+        for held, items, frames in self._addressed(deliveries):
             # A copy: sending may close a connection, which takes it out of the list.
-            connections = self.of_user(user_id)
-            for connection in connections:
+            for connection in tuple(held):
                 connection.deliver(items, frames)
-            notifications += len(items) * len(connections)
+                notifications += len(items)
         self._counts.notifications += notifications
+
+    def _addressed(
+        self, deliveries: Iterable[Delivery]
+    ) -> Iterator[tuple[list[Connection], list[News], bytes]]:
+        """For each user who is here the connections, what is new, and all its frames in
+        one piece. Where gateways are few they are told of everybody, here or not."""
+        by_user = self._by_user
+        told = [(_news(one.transition), one.recipients) for one in deliveries]
+        if len(told) == 1:  # the first of many recipients is not to wait for the last
+            ((item, recipients),) = told
+            only = [item]
+            for user_id in recipients:
+                if held := by_user.get(user_id):
+                    yield held, only, item.frame
+            return
+        news: dict[str, list[News]] = {}
+        for item, recipients in told:
+            for user_id in recipients:
+                if user_id in by_user:
+                    news.setdefault(user_id, []).append(item)
+        for user_id, items in news.items():
+            if held := by_user.get(user_id):
+                yield held, items, b"".join([item.frame for item in items])
 
     def begin_anew(self, now: int) -> None:
         """Redis has lost its state, and it is `now` there (ms): from now on timestamps
@@ -99,7 +107,7 @@ class Hub:
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
 
-    def _is_news(self, transition: events.Transition) -> bool:
+    def _is_news(self, transition: Transition) -> bool:
         user_id = transition.user_id
         known = self._newest.get(user_id) or self._newest_before.get(user_id, 0)
         if transition.timestamp <= known:
@@ -108,3 +116,8 @@ class Hub:
         if len(self._newest) > REMEMBERED:
             self._newest, self._newest_before = {}, self._newest
         return True
+
+
+def _news(transition: Transition) -> News:
+    frame = text_frame(events.friend_status_changed(transition))
+    return News(transition.user_id, transition.timestamp, frame)

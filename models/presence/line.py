@@ -83,8 +83,18 @@ def read_stream(
 ) -> list[tuple[str, list[str]]]:
     """At most `most` entries of `stream` with an id greater than `after`, each with its
     fields and values in turn; waits up to `wait_ms` milliseconds for the first one."""
-    command = ("XREAD", "COUNT", most, "BLOCK", wait_ms, "STREAMS", stream, after)
-    (reply,) = ask(client, [command])
+    (reply,) = ask(client, [reading(stream, after, most, wait_ms)])
+    return entries_of(reply)
+
+
+def reading(stream: str, after: str, most: int, wait_ms: int) -> Command:
+    """The command of `read_stream`, for a round trip that has others in it."""
+    wait_ms = max(1, wait_ms)  # 0 would be: for ever
+    return ("XREAD", "COUNT", most, "BLOCK", wait_ms, "STREAMS", stream, after)
+
+
+def entries_of(reply: Any) -> list[tuple[str, list[str]]]:  # noqa: ANN401 - raw
+    """What `reading` was answered."""
     if not reply:
         return []
     # A map in the newer protocol, a list of pairs in the older.

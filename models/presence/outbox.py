@@ -13,8 +13,8 @@ from typing import Any
 
 from models.events import Status, Transition
 from models.presence.keys import Keys
-from models.presence.line import read_stream
-from models.presence.scripts import Scripts
+from models.presence.line import Command, entries_of, reading
+from models.presence.scripts import pipelined, words
 from models.presence.servers import Link
 
 _ANOTHER = -1
@@ -37,27 +37,31 @@ class Outbox:
         self._link = link
         self._keys = keys
         self._both = [keys.transitions, keys.drainer]
-        self._scripts = Scripts(link)
 
     def drain(
-        self, token: str, published: Sequence[OutboxEntry] = (), most: int = 500
+        self,
+        token: str,
+        published: Sequence[OutboxEntry] = (),
+        most: int = 500,
+        wait_ms: int = 0,
     ) -> list[OutboxEntry] | None:
         """Acknowledge what is `published`, become the drainer or stay it for another
-        lease, and give the oldest `most` entries; all in one step. None: another is the
-        drainer."""
-        args: list[str | int] = [token, LEASE_MS, most, *_ids(published)]
-        reply = self._scripts.run("drain", self._both, args)
-        if reply == _ANOTHER:
-            return None
-        return [_entry(entry_id, fields) for entry_id, fields in reply]
+        lease, all in one step, and give the oldest `most` entries. Where there is none,
+        wait up to `wait_ms` for the first one, in the same round trip. None: another is
+        the drainer."""
+        args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else most]
+        drain = words("drain", self._both, args + _ids(published))
+        if not wait_ms:
+            (reply,) = self._ask([drain], ["drain"])
+            return None if reply == _ANOTHER else _entries(reply)
+        wait = reading(self._keys.transitions, "0", most, wait_ms)
+        reply, found = self._ask([drain, wait], ["drain"])
+        return None if reply == _ANOTHER else _entries(entries_of(found))
 
     def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
         """The oldest `most` entries; waits up to `wait_ms` for the first one."""
-        stream, wait_ms = self._keys.transitions, max(1, wait_ms)  # 0: for ever
-        entries = self._link.call(
-            lambda redis: read_stream(redis, stream, "0", most=most, wait_ms=wait_ms)
-        )
-        return [_entry(entry_id, fields) for entry_id, fields in entries]
+        (found,) = self._ask([reading(self._keys.transitions, "0", most, wait_ms)])
+        return _entries(entries_of(found))
 
     def leave(
         self,
@@ -70,7 +74,8 @@ class Outbox:
         once where `unfinished`, so that the next drain need not wait for the lease.
         False: there is more to drain."""
         args: list[str | int] = [token, int(unfinished), *_ids(published)]
-        return bool(self._scripts.run("drain_end", self._both, args))
+        (stopped,) = self._ask([words("drain_end", self._both, args)], ["drain_end"])
+        return bool(stopped)
 
     def owe(self, shards: Iterable[int]) -> None:
         """Remember that `shards` did not answer: of their users, and of the gateways
@@ -87,14 +92,23 @@ class Outbox:
         """All that was owed has been made good."""
         self._link.call(lambda redis: redis.delete(self._keys.owed))
 
+    def _ask(
+        self, commands: Sequence[Command], scripts: Sequence[str] = ()
+    ) -> list[Any]:
+        return self._link.call(lambda client: pipelined(client, commands, scripts))
+
     def length(self) -> int:
         """How many transitions wait to be broadcast."""
         length: Any = self._link.call(lambda redis: redis.xlen(self._keys.transitions))
         return int(length)
 
 
-def _ids(entries: Sequence[OutboxEntry]) -> list[str]:
+def _ids(entries: Sequence[OutboxEntry]) -> list[str | int]:
     return [entry.entry_id for entry in entries]
+
+
+def _entries(found: Iterable[tuple[str, Sequence[str]]]) -> list[OutboxEntry]:
+    return [_entry(entry_id, fields) for entry_id, fields in found]
 
 
 def _entry(entry_id: str, fields: Sequence[str]) -> OutboxEntry:
