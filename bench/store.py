@@ -24,7 +24,7 @@ from bench.scenarios import Scale
 from bench.servers import SECRET, Target
 from config import Settings
 from models.presence import Keys, Presence
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
 from models.presence.store import Departure, SignOfLife
 from tasks.expiry import sweep
 
@@ -159,7 +159,7 @@ def _signs(first: int, end: int) -> list[SignOfLife]:
 
 
 def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
-    for batch in batches(signs, SCRIPT_BATCH):
+    for batch in batches(signs, CONNECT_BATCH):
         bench.shard.store.connect(GATEWAY, batch)
 
 

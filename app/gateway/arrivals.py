@@ -18,7 +18,7 @@ from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
 from models import events
 from models.events import CloseCode
-from models.presence.batches import SCRIPT_BATCH
+from models.presence.batches import CONNECT_BATCH
 
 
 class Arrivals:
@@ -48,7 +48,7 @@ class Arrivals:
             self._wake.wait()
         self._wake.clear()
         while self._waiting:
-            size = min(len(self._waiting), SCRIPT_BATCH)
+            size = min(len(self._waiting), CONNECT_BATCH)
             self._open([self._waiting.popleft() for _ in range(size)])
 
     def _open(self, batch: list[Connection]) -> None:

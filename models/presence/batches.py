@@ -14,6 +14,10 @@ SCRIPT_BATCH = 100
 """Users or connections of one script call. Everybody else waits meanwhile: with a
 million users online 500 connects held the server for 40 ms at worst, 100 for less than
 10, at no cost to the rate (`python -m bench store`, see bench/README.md)."""
+CONNECT_BATCH = 50
+"""New connections of one script call. While Valkey moves to a larger table, which it
+does as users double, each of them takes it six times as long: at a million 100 held it
+for 7 to 15 ms, 50 for half of that, at 3 % of the rate."""
 LOOKUP_BATCH = 10_000
 """Members asked for in one SMISMEMBER; some 2 ms of the server."""
 

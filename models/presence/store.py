@@ -15,7 +15,7 @@ from typing import Any
 import redis
 
 from models.events import Transition
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
 from models.presence.keys import Keys
 from models.presence.line import ask
 from models.presence.rules import Survey
@@ -126,7 +126,7 @@ class PresenceStore:
         transitions: list[Transition] = []
         refused: set[str] = set()
         must_kick = False
-        for batch in batches(signs):
+        for batch in batches(signs, CONNECT_BATCH):
             told: list[str | int] = []
             for sign in batch:
                 told += (sign.user_id, sign.connection_id, sign.age_ms)

@@ -61,7 +61,7 @@ def test_who_comes_while_redis_is_away_is_not_forgotten(
 ):
     """More than one call's worth of them: the first call fails, and nobody else comes
     who would wake the others."""
-    monkeypatch.setattr("app.gateway.arrivals.SCRIPT_BATCH", 1)
+    monkeypatch.setattr("app.gateway.arrivals.CONNECT_BATCH", 1)
     store = presence.shards[0].store
     register = store.connect
     lane = gateway._lanes[0]
