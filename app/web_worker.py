@@ -44,3 +44,6 @@ class Worker(GeventWorker):  # type: ignore[misc]
             raise StopIteration from None
         finally:
             sock.settimeout(None)
+            # Who asks on at once would be served on at once, and nobody else for tenths
+            # of a second: gevent reads what is there without a turn for others.
+            gevent.sleep(0)

@@ -36,6 +36,22 @@ def sockets() -> Iterator[list[socket.socket]]:
 # Before the handshake
 
 
+def test_one_that_asks_without_end_keeps_nobody_waiting(system, sockets):
+    count = 3000  # about a second of work for the server
+    greedy = tcp_socket(system)
+    sockets.append(greedy)
+    with Client(system, "ada").opened() as ada:
+        greedy.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n" * count)
+        answered = greedy.recv(1)
+        ada.send("heartbeat")
+        ada.expect("heartbeat_ack")
+        greedy.settimeout(0)
+        with contextlib.suppress(BlockingIOError):
+            while data := greedy.recv(65536):
+                answered += data
+    assert answered.count(b"HTTP/1.1 200") < count
+
+
 @pytest.mark.parametrize(
     "begin",
     [b"", b"GET /ws HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
