@@ -131,7 +131,11 @@ class KeptReader:
                 if not error.connection_invalidated:
                     raise
         self._kept = self._engine.connect()
-        return work(self._kept)
+        try:
+            return work(self._kept)
+        except DBAPIError:
+            self.close()
+            raise
 
     def close(self) -> None:
         """Give the connection back."""
