@@ -52,16 +52,11 @@ class Outbox:
         args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else most]
         drain = words("drain", self._both, args + _ids(published))
         if not wait_ms:
-            (reply,) = self._ask([drain], ["drain"])
+            (reply,) = self._ask("drain", [drain])
             return None if reply == _ANOTHER else _entries(reply)
         wait = reading(self._keys.transitions, "0", most, wait_ms)
-        reply, found = self._ask([drain, wait], ["drain"])
+        reply, found = self._ask("drain", [drain, wait])
         return None if reply == _ANOTHER else _entries(entries_of(found))
-
-    def read(self, most: int, wait_ms: int) -> list[OutboxEntry]:
-        """The oldest `most` entries; waits up to `wait_ms` for the first one."""
-        (found,) = self._ask([reading(self._keys.transitions, "0", most, wait_ms)])
-        return _entries(entries_of(found))
 
     def leave(
         self,
@@ -74,7 +69,7 @@ class Outbox:
         once where `unfinished`, so that the next drain need not wait for the lease.
         False: there is more to drain."""
         args: list[str | int] = [token, int(unfinished), *_ids(published)]
-        (stopped,) = self._ask([words("drain_end", self._both, args)], ["drain_end"])
+        (stopped,) = self._ask("drain_end", [words("drain_end", self._both, args)])
         return bool(stopped)
 
     def owe(self, shards: Iterable[int]) -> None:
@@ -92,10 +87,9 @@ class Outbox:
         """All that was owed has been made good."""
         self._link.call(lambda redis: redis.delete(self._keys.owed))
 
-    def _ask(
-        self, commands: Sequence[Command], scripts: Sequence[str] = ()
-    ) -> list[Any]:
-        return self._link.call(lambda client: pipelined(client, commands, scripts))
+    def _ask(self, script: str, commands: Sequence[Command]) -> list[Any]:
+        """The replies to `commands`, of which one runs the `script`."""
+        return self._link.call(lambda client: pipelined(client, commands, [script]))
 
     def length(self) -> int:
         """How many transitions wait to be broadcast."""

@@ -12,7 +12,7 @@ from config import Settings
 from models.events import Transition
 from models.presence import Keys, Presence
 from models.presence.gateways import GatewayStore
-from models.presence.outbox import Outbox
+from models.presence.outbox import Outbox, OutboxEntry
 from models.presence.servers import OneServer
 from models.presence.store import ConnectReply, Departure, PresenceStore, SignOfLife
 
@@ -118,11 +118,18 @@ class Shard:
     def holds(self, user: str, gateway: str = GATEWAY) -> bool:
         return bool(self.client.sismember(self.keys.gateway_users(gateway), user))
 
-    def transitions(self) -> list[Transition]:
+    def waiting(self, most: int = 1000) -> list[OutboxEntry]:
+        """What is in the outbox, oldest first."""
         return [
-            Transition(data["user_id"], data["status"], int(data["timestamp"]))
-            for _, data in self.client.xrange(self.keys.transitions)
+            OutboxEntry(
+                entry_id,
+                Transition(data["user_id"], data["status"], int(data["timestamp"])),
+            )
+            for entry_id, data in self.client.xrange(self.keys.transitions, count=most)
         ]
+
+    def transitions(self) -> list[Transition]:
+        return [entry.transition for entry in self.waiting()]
 
     def all_keys(self) -> set[str]:
         return set(self.client.scan_iter(match=self.keys.prefix + "*", count=1000))
@@ -141,6 +148,11 @@ class Shard:
                 ttl = self.client.pttl(key)
                 if ttl > 0:
                     self.client.pexpire(key, ttl - milliseconds)
+        # A status that has expired does not keep its timestamp: as in truth, the next
+        # one is later because the clock is.
+        now = self.now()
+        while self.now() == now:
+            pass
 
     def kill_gateway(self, gateway: str) -> None:
         """Make its deadline pass."""

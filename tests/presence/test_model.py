@@ -177,7 +177,7 @@ class PresenceMachine(SideBySide):
     def the_outbox_is_drained(self, token):
         # What was published is acknowledged, whoever drains meanwhile.
         outbox = self.outbox
-        holds = outbox.drain(token, outbox.read(1000, 1)) is not None
+        holds = outbox.drain(token, self.shard.waiting()) is not None
         assert holds == self.model.hold(token)
         assert outbox.length() == 0
 

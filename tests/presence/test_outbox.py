@@ -94,8 +94,7 @@ def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
     assert shard.connect("bob").must_kick
-    assert outbox.drain("next") is not None
-    assert len(outbox.read(10, 1)) == 2
+    assert len(outbox.drain("next")) == 2
 
 
 def test_leaving_what_is_not_empty(shard):
@@ -126,8 +125,8 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     outbox = shard.outbox
     flip(shard)
     assert outbox.length() == 2
-    first = outbox.read(10, 1)
-    assert outbox.read(10, 1) == first
+    first = outbox.drain("me")
+    assert first == shard.waiting()
     assert [entry.transition for entry in first] == shard.transitions()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
     assert outbox.drain("me") == first
@@ -137,28 +136,41 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert outbox.leave("me", first)
     assert outbox.length() == 0
     assert outbox.drain("me", first) == []
-    assert outbox.read(10, 1) == []
+    assert outbox.drain("me", first, wait_ms=1) == []
 
 
-def test_reading_takes_the_oldest_first_and_no_more_than_asked(shard):
+@pytest.mark.parametrize("wait_ms", [0, 60])
+def test_it_takes_the_oldest_first_and_no_more_than_asked(shard, wait_ms):
     for number in range(5):
         shard.connect(f"u{number}")
-    entries = shard.outbox.read(3, 1)
+    entries = shard.outbox.drain("me", most=3, wait_ms=wait_ms)
     assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
-def test_reading_waits_no_longer_than_asked(shard, wait_ms):
+def test_it_waits_no_longer_than_asked(shard, wait_ms):
     started = time.monotonic()
-    assert shard.outbox.read(10, wait_ms) == []
+    assert shard.outbox.drain("me", wait_ms=wait_ms) == []
     assert time.monotonic() - started < 2
 
 
-def test_reading_wakes_up_for_the_first_entry(shard):
+def test_who_is_not_the_drainer_gets_nothing_but_what_was_published_is_gone(shard):
+    outbox = shard.outbox
+    flip(shard)
+    first, second = outbox.drain("late")
+    shard.client.delete(shard.keys.drainer)
+    outbox.drain("next")
+    assert outbox.drain("late", [first], wait_ms=1) is None
+    assert outbox.drain("next", wait_ms=1) == [second]
+
+
+def test_it_wakes_up_for_the_first_entry(shard):
     found: list[Transition] = []
 
     def read() -> None:
-        found.extend(entry.transition for entry in shard.outbox.read(10, 20_000))
+        found.extend(
+            entry.transition for entry in shard.outbox.drain("me", wait_ms=20_000)
+        )
 
     reader = threading.Thread(target=read)
     reader.start()

@@ -59,8 +59,8 @@ def whole_life(shard: Shard) -> None:
     mail.read(OTHER, "0", 1)
     outbox = shard.outbox
     outbox.drain("token")
-    outbox.leave("token", outbox.read(1, 1))
-    outbox.drain("token", outbox.read(100, 1))
+    outbox.leave("token", outbox.drain("token", most=1))
+    outbox.drain("token", outbox.drain("token", wait_ms=1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
     gateways.forget(OTHER)
@@ -208,7 +208,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "forget": lambda: gateways.forget(GATEWAY),
         "drain": lambda: outbox.drain("t", [entry]),
         "leave": lambda: outbox.leave("t"),
-        "outbox": lambda: outbox.read(1, 1),
+        "wait": lambda: outbox.drain("t", wait_ms=1),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
         "take": lambda: tickets.take("t"),
