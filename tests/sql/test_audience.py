@@ -107,11 +107,13 @@ def test_many_relations_to_the_same_user_are_a_row_a_kind(session):
         talk(session, f"c{number}", "ann", "bob")
     session.commit()
 
-    rows = audience._RELEVANT_TO_ONE.rows(session, {"user_id": "ann"})
-    assert [tuple(row) for row in rows] == [
-        ("ann", "bob"),
-        ("ann", "bob,bob,bob,bob,bob"),
-    ]
+    of_many = audience._RELEVANT.rows(session, {"ids": ["ann"]})
+    of_one = audience._RELEVANT_TO_ONE.rows(session, {"user_id": "ann"})
+    for rows in (of_many, of_one):
+        assert [tuple(row) for row in rows] == [
+            ("ann", "bob"),
+            ("ann", "bob,bob,bob,bob,bob"),
+        ]
     assert audience.relevant_users(session, ["ann"]) == {"ann": {"bob"}}
     assert audience.partners_of(session, "ann") == {"bob"}
 
