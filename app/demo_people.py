@@ -37,7 +37,7 @@ def name_of(session: Session, user_id: str) -> str | None:
 def people_of(session: Session, user_id: str) -> dict[str, object]:
     """Everybody relevant to the user, by name, and the conversations with them."""
     relevant = relevant_users(session, [user_id])[user_id]
-    friends = friends_of(session, user_id)
+    friends = friends_of(session, [user_id])[user_id]
     names = _names(session, relevant)
     return {
         "user": {"id": user_id, "display_name": name_of(session, user_id) or user_id},

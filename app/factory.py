@@ -15,8 +15,10 @@ from app import cli, demo, errors
 from app.api import admin, health, metrics, presence
 from app.gateway import sockets
 from app.gateway.gateway import Gateway
+from app.hydration import Hydration
 from app.services import EXTENSION, Services
 from config import Settings
+from models.audience import friends_of, partners_of
 from models.db import make_engine, session_factory
 from models.presence import Presence
 from tasks import celery_app
@@ -58,6 +60,8 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         presence=state,
         gateway=Gateway(settings, state, database),
+        friends=Hydration(state, database, friends_of),
+        partners=Hydration(state, database, partners_of),
     )
 
     errors.register(app)

@@ -10,6 +10,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
+from app.hydration import Hydration
 from config import Settings
 from models.presence import Presence
 
@@ -19,13 +20,16 @@ EXTENSION = "greendot"
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts that requests use. `sessions` write to the database, in transactions;
-    a connection of `database` reads, one statement each."""
+    a connection of `database` reads, one statement each. `friends` and `partners` are
+    the status maps of friends and of conversation partners."""
 
     settings: Settings
     sessions: sessionmaker[Session]
     database: Engine
     presence: Presence
     gateway: Gateway
+    friends: Hydration
+    partners: Hydration
 
 
 def services() -> Services:

@@ -1,4 +1,4 @@
-"""The load of `hydrate`: the status map of a user with many friends, over REST."""
+"""The load of `hydrate`: status maps of users with many friends, over REST."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ OK = b"HTTP/1.1 200"
 
 
 async def hydrate(
-    swarm: Swarm, mark: Marks, *, path: str, seconds: float, at_once: int
+    swarm: Swarm, mark: Marks, *, path: str, seconds: float, at_once: int, askers: int
 ) -> dict[str, Any]:
-    """Half of user 0's friends are online; ask for the map, first by one client for the
-    times, then by `at_once` for the rate. Connections are kept alive."""
-    hub, *friends = swarm.users
-    online = friends[::2]
-    await swarm.connect_all(online)
+    """Every other user is online; `askers` of the rest ask for their maps: first one of
+    them for the times, then `at_once` clients in all for the rate. Connections are kept
+    alive."""
+    await swarm.connect_all(swarm.users[::2])
     await asyncio.sleep(2)
     host, port = swarm.address.split(":")
-    request = (
-        f"GET {path} HTTP/1.1\r\nHost: {swarm.address}\r\n"
-        f"Authorization: Bearer {hub.token}\r\n\r\n"
-    ).encode()
 
-    async def ask(until: float) -> list[float]:
+    async def ask(number: int, until: float) -> list[float]:
+        # Far apart, and none of them online.
+        user = swarm.users[len(swarm.users) // askers * (number % askers) | 1]
+        online = sum(friend % 2 == 0 for friend in swarm.graph.friends_of(user.number))
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {swarm.address}\r\n"
+            f"Authorization: Bearer {user.token}\r\n\r\n"
+        ).encode()
         reader, writer = await asyncio.open_connection(host, int(port))
         taken = []
         while time.perf_counter() < until:
@@ -36,17 +38,17 @@ async def hydrate(
             writer.write(request)
             body = await _answer(reader)
             taken.append(time.perf_counter() - start)
-            if body.count(b"true") != len(online):
-                message = f"{body.count(b'true')} of {len(online)} friends are online"
+            if body.count(b"true") != online:
+                message = f"{body.count(b'true')} of {online} friends are online"
                 raise ValueError(message)
         writer.close()
         return taken
 
-    await ask(time.perf_counter() + 1)  # warm
-    alone = await ask(time.perf_counter() + seconds / 2)
+    await ask(0, time.perf_counter() + 1)  # warm
+    alone = await ask(0, time.perf_counter() + seconds / 2)
     await mark("start")
     until = time.perf_counter() + seconds
-    many = await asyncio.gather(*(ask(until) for _ in range(at_once)))
+    many = await asyncio.gather(*(ask(number, until) for number in range(at_once)))
     await mark("end")
     times = [taken for one in many for taken in one]
     return {

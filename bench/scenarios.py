@@ -205,26 +205,30 @@ HYDRATE = (
     GENERATOR,
 )
 HYDRATED_FRIENDS = 500
+HYDRATED_USERS = 1_000
 AT_ONCE = 16
 
 
 def hydrate(kind: TargetKind, scale: Scale) -> Iterator[Row]:
-    """The first status map of an application that loads."""
-    with kind(Graph.star(HYDRATED_FRIENDS)) as target:
-        run = run_load(
-            target,
-            "hydrate",
-            path=target.hydrate_path,
-            seconds=scale.hydrate_seconds,
-            at_once=AT_ONCE,
-        )
-        yield {
-            "target": target.name,
-            "case": f"F = {HYDRATED_FRIENDS}",
-            "generator": run.result["generator_share"],
-            "cpu_by_part": run.cpu_by_part("start", "end"),
-            **run.result,
-        }
+    """The first status map of an application that loads: of one user who asks again
+    and again, then of as many users as ask at a time."""
+    for askers, case in ((1, "of one user"), (AT_ONCE, f"of {AT_ONCE} users")):
+        with kind(Graph.ring(HYDRATED_USERS, HYDRATED_FRIENDS)) as target:
+            run = run_load(
+                target,
+                "hydrate",
+                path=target.hydrate_path,
+                seconds=scale.hydrate_seconds,
+                at_once=AT_ONCE,
+                askers=askers,
+            )
+            yield {
+                "target": target.name,
+                "case": case,
+                "generator": run.result["generator_share"],
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                **run.result,
+            }
 
 
 HOSTILE = (

@@ -2,7 +2,7 @@
 
 Two users are relevant to each other when they are accepted friends or share a
 conversation, unless the pair is blocked. Nobody is relevant to oneself. This is the
-whole definition; `_relations` says it in SQL, and `test_audience.py` checks it
+whole definition; `_RELEVANT` says it in SQL, and `test_audience.py` checks it
 against a plain Python version.
 
 `relevant_users` is the hot path: once per batch of transitions. So what is asked here
@@ -12,10 +12,10 @@ is sent as text that was written once (`models.statements`).
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
+from dataclasses import dataclass
 
 from sqlalchemy import (
     ColumnElement,
-    CompoundSelect,
     Select,
     String,
     and_,
@@ -39,34 +39,25 @@ def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str
 
     Every asked id is a key, unknown users with an empty set.
     """
-    audience: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
-    if not audience:
-        return audience
-    if len(audience) == 1:  # a list of one takes the database twice as long
-        (user_id,) = audience
-        rows = _RELEVANT_TO_ONE.rows(reader, {"user_id": user_id})
-    else:
-        rows = _RELEVANT.rows(reader, {"ids": list(audience)})
-    for user_id, others in rows:
-        audience[user_id].update(others.split(SEPARATOR))
-    return audience
+    return _RELEVANT.read(reader, user_ids)
 
 
-def friends_of(reader: Reader, user_id: str) -> set[str]:
-    """The accepted friends of one user."""
-    return _others(reader, _FRIENDS, user_id)
+def friends_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """The accepted friends of each of `user_ids`, as `relevant_users` gives them."""
+    return _FRIENDS.read(reader, user_ids)
 
 
-def partners_of(reader: Reader, user_id: str) -> set[str]:
-    """Everybody who shares a conversation with the user, without blocked pairs."""
-    return _others(reader, _PARTNERS, user_id)
+def partners_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Everybody who shares a conversation with each of `user_ids`, without blocked
+    pairs, as `relevant_users` gives them."""
+    return _PARTNERS.read(reader, user_ids)
 
 
 def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
     """All participants of the conversation; None if there is no such conversation.
 
     No viewer is asked for, so blocked pairs are in it: what a participant may see is
-    this set cut with `partners_of` that participant.
+    this set cut with the `partners_of` that participant.
     """
     # One row for the conversation at least, with no participant if it is empty.
     rows = _PARTICIPANTS.rows(reader, {"conversation_id": conversation_id})
@@ -85,9 +76,26 @@ def relevant_pairs(
     return {(one, other) for one, other in rows}
 
 
-def _others(reader: Reader, statement: Statement, user_id: str) -> set[str]:
-    rows = statement.rows(reader, {"user_id": user_id})
-    return set().union(*(others.split(SEPARATOR) for _, others in rows))
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """Who is related to users in one way: to one, or to a list of them. A list of one
+    would take the database twice as long."""
+
+    to_one: Statement
+    to_many: Statement
+
+    def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+        related: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+        if not related:
+            return related
+        if len(related) == 1:
+            (user_id,) = related
+            rows = self.to_one.rows(reader, {"user_id": user_id})
+        else:
+            rows = self.to_many.rows(reader, {"ids": list(related)})
+        for user_id, others in rows:
+            related[user_id].update(others.split(SEPARATOR))
+        return related
 
 
 def _joined(user: ColumnElement[str], other: ColumnElement[str]) -> Select[str, str]:
@@ -138,14 +146,6 @@ def _friendship(
     return exists().where(row.c.user_a == a, row.c.user_b == b, row.c.status == status)
 
 
-def _relations() -> CompoundSelect[str, str]:
-    ids = text_list("ids")
-    friends = _friends(
-        among(friendship_table.c.user_a, ids), among(friendship_table.c.user_b, ids)
-    )
-    return union_all(*friends, _partners(among(_me.c.user_id, ids)))
-
-
 def _pairs() -> Select[str, str]:
     pair = each_pair(pair_list("pairs")).table_valued("value", name="pair")
     one = pair.c.value.op("->>", return_type=String())(0)
@@ -164,15 +164,24 @@ def _pairs() -> Select[str, str]:
 
 
 _one: ColumnElement[str] = bindparam("user_id", type_=String())
+_ids = text_list("ids")
 _friends_of_one = _friends(
     friendship_table.c.user_a == _one, friendship_table.c.user_b == _one
 )
+_friends_of_many = _friends(
+    among(friendship_table.c.user_a, _ids), among(friendship_table.c.user_b, _ids)
+)
 _partners_of_one = _partners(_me.c.user_id == _one)
-_RELEVANT = Statement(_relations())
-_RELEVANT_TO_ONE = Statement(union_all(*_friends_of_one, _partners_of_one))
+_partners_of_many = _partners(among(_me.c.user_id, _ids))
+_RELEVANT = _Relation(
+    Statement(union_all(*_friends_of_one, _partners_of_one)),
+    Statement(union_all(*_friends_of_many, _partners_of_many)),
+)
+_FRIENDS = _Relation(
+    Statement(union_all(*_friends_of_one)), Statement(union_all(*_friends_of_many))
+)
+_PARTNERS = _Relation(Statement(_partners_of_one), Statement(_partners_of_many))
 _RELEVANT_PAIRS = _pairs()
-_FRIENDS = Statement(union_all(*_friends_of_one))
-_PARTNERS = Statement(_partners_of_one)
 _PARTICIPANTS = Statement(
     select(participant_table.c.user_id)
     .select_from(

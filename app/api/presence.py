@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from flask import Blueprint
 
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
+from app.hydration import Hydration, StatusMap
 from app.services import services
-from models.audience import (
-    friends_of,
-    participants_of,
-    partners_of,
-    relevant_users,
-)
+from models.audience import participants_of, relevant_users
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
-from models.statements import Reader
 from models.user import ensure_user
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
@@ -28,13 +21,13 @@ Answer = dict[str, dict[str, object]]
 @blueprint.get("/friends/online-status")
 def friends_online_status() -> Answer:
     """Which of the caller's friends are online."""
-    return _statuses_of(friends_of)
+    return _hydrated(services().friends)
 
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Answer:
     """Which of those who share a conversation with the caller are online."""
-    return _statuses_of(partners_of)
+    return _hydrated(services().partners)
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
@@ -51,7 +44,7 @@ def conversation_online_status(conversation_id: str) -> Answer:
             message = "you are not in this conversation"
             raise ApiError(403, "forbidden", message)
         visible = participants & relevant_users(reader, [user_id])[user_id]
-    return _statuses(visible | {user_id})
+    return _answer(services().presence.online(visible | {user_id}))
 
 
 @blueprint.get("/users/<user_id>/status")
@@ -85,22 +78,20 @@ def ws_ticket() -> Answer:
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 
-def _statuses(user_ids: set[str]) -> Answer:
-    return {"data": {"statuses": services().presence.online(user_ids)}}
-
-
-def _statuses_of(related: Callable[[Reader, str], set[str]]) -> Answer:
-    """The statuses of those who are `related` to the caller."""
+def _hydrated(hydration: Hydration) -> Answer:
     user_id = require_user()
-    with services().database.connect() as reader:
-        others = related(reader, user_id)
-    if not others:
+    statuses = hydration.status_map(user_id)
+    if not statuses:
         # A token is enough to be a user: the host application vouches for its users.
         # Who has relations is known, which spares most calls the question.
         with services().sessions() as session:
             ensure_user(session, user_id)
             session.commit()
-    return _statuses(others)
+    return _answer(statuses)
+
+
+def _answer(statuses: StatusMap) -> Answer:
+    return {"data": {"statuses": statuses}}
 
 
 def _identifier(value: str) -> str:

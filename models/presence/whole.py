@@ -112,23 +112,33 @@ class Presence:
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""
         asked = list(user_ids)
-        lists = by_shard(asked, len(self._keys), LOOKUP_BATCH)
+        found, away = self.online_where_possible(asked)
+        for error in away.values():
+            raise error
+        if len(self.shards) == 1:
+            return found
+        return {user_id: found[user_id] for user_id in asked}
+
+    def online_where_possible(
+        self, user_ids: Iterable[str]
+    ) -> tuple[dict[str, bool], dict[int, PresenceUnavailable]]:
+        """Which of `user_ids` are online, of those whose shards answer, and which
+        shards do not."""
+        lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not lists:
-            return {}
+            return {}, {}
         commands = {
             shard: [
                 ("SMISMEMBER", self._keys[shard].online_users, *batch) for batch in mine
             ]
             for shard, mine in lists.items()
         }
-        replies = self._servers.gather(commands).whole()
+        answers = self._servers.gather(commands)
         found: dict[str, bool] = {}
-        for shard, mine in lists.items():
-            for batch, reply in zip(mine, replies[shard], strict=True):
+        for shard, replies in answers.replies.items():
+            for batch, reply in zip(lists[shard], replies, strict=True):
                 found.update(zip(batch, map(bool, reply), strict=True))
-        if len(self.shards) == 1:
-            return found
-        return {user_id: found[user_id] for user_id in asked}
+        return found, answers.away
 
     def ping(self) -> None:
         """Return if Redis answers: with many shards, if one of them does. The others'

@@ -41,9 +41,11 @@ def test_friends_see_each_other_whoever_is_stored_first(session):
     for one, other in (("ann", "bob"), ("cid", "ann"), ("ann", "Zoe"), ("a_1", "ann")):
         graph.put_friendship(session, one, other, ACCEPTED)
 
-    assert audience.friends_of(session, "ann") == {"bob", "cid", "Zoe", "a_1"}
+    assert audience.friends_of(session, ["ann"]) == {
+        "ann": {"bob", "cid", "Zoe", "a_1"}
+    }
     for friend in ("bob", "cid", "Zoe", "a_1"):
-        assert audience.friends_of(session, friend) == {"ann"}
+        assert audience.friends_of(session, [friend]) == {friend: {"ann"}}
         assert audience.relevant_users(session, [friend]) == {friend: {"ann"}}
 
 
@@ -52,7 +54,7 @@ def test_friends_see_each_other_whoever_is_stored_first(session):
 def test_only_accepted_friendships_count(session, status):
     graph.put_friendship(session, "ann", "bob", status)
 
-    assert audience.friends_of(session, "ann") == set()
+    assert audience.friends_of(session, ["ann"]) == {"ann": set()}
     assert audience.relevant_users(session, ["ann", "bob"]) == {
         "ann": set(),
         "bob": set(),
@@ -65,9 +67,9 @@ def test_conversation_partners_see_each_other_and_nobody_sees_oneself(session):
     talk(session, "c2", "cid", "Zoe")
     talk(session, "alone", "a-1")
 
-    assert audience.partners_of(session, "ann") == {"bob", "cid"}
-    assert audience.partners_of(session, "cid") == {"ann", "bob", "Zoe"}
-    assert audience.partners_of(session, "a-1") == set()
+    assert audience.partners_of(session, ["ann"]) == {"ann": {"bob", "cid"}}
+    assert audience.partners_of(session, ["cid"]) == {"cid": {"ann", "bob", "Zoe"}}
+    assert audience.partners_of(session, ["a-1"]) == {"a-1": set()}
     assert audience.relevant_users(session, PEOPLE) == {
         "ann": {"bob", "cid"},
         "bob": {"ann", "cid"},
@@ -84,8 +86,8 @@ def test_a_blocked_pair_is_hidden_in_a_shared_conversation_both_ways(session):
     talk(session, "c1", "ann", "bob", "cid")
     graph.put_friendship(session, "bob", "ann", BLOCKED)
 
-    assert audience.partners_of(session, "ann") == {"cid"}
-    assert audience.partners_of(session, "bob") == {"cid"}
+    assert audience.partners_of(session, ["ann"]) == {"ann": {"cid"}}
+    assert audience.partners_of(session, ["bob"]) == {"bob": {"cid"}}
     relevant = audience.relevant_users(session, ["ann", "bob", "cid"])
     assert relevant == {"ann": {"cid"}, "bob": {"cid"}, "cid": {"ann", "bob"}}
     # Who is in the conversation is another question than who sees whom.
@@ -107,15 +109,15 @@ def test_many_relations_to_the_same_user_are_a_row_a_kind(session):
         talk(session, f"c{number}", "ann", "bob")
     session.commit()
 
-    of_many = audience._RELEVANT.rows(session, {"ids": ["ann"]})
-    of_one = audience._RELEVANT_TO_ONE.rows(session, {"user_id": "ann"})
+    of_many = audience._RELEVANT.to_many.rows(session, {"ids": ["ann"]})
+    of_one = audience._RELEVANT.to_one.rows(session, {"user_id": "ann"})
     for rows in (of_many, of_one):
         assert [tuple(row) for row in rows] == [
             ("ann", "bob"),
             ("ann", "bob,bob,bob,bob,bob"),
         ]
     assert audience.relevant_users(session, ["ann"]) == {"ann": {"bob"}}
-    assert audience.partners_of(session, "ann") == {"bob"}
+    assert audience.partners_of(session, ["ann"]) == {"ann": {"bob"}}
 
 
 def test_participants_of_tells_an_empty_conversation_from_none(session):
@@ -227,7 +229,7 @@ def check(session, relevant):
     everybody = set(combinations(sorted(PEOPLE), 2))
     assert audience.relevant_pairs(session, everybody) == relevant
     for user_id in PEOPLE:
-        friends = audience.friends_of(session, user_id)
-        partners = audience.partners_of(session, user_id)
+        friends = audience.friends_of(session, [user_id])[user_id]
+        partners = audience.partners_of(session, [user_id])[user_id]
         assert friends | partners == expected[user_id]
     assert session.query(user_table).count() == len(PEOPLE)

@@ -16,18 +16,19 @@ from models.statements import Statement
 
 pytestmark = pytest.mark.integration
 
+ONE = {"user_id": "user-100007"}
+MANY = {"ids": [f"user-{100_000 + i}" for i in range(20)]}
 HOT = {
-    "relevant users": (
-        audience._RELEVANT,
-        {"ids": [f"user-{100_000 + i}" for i in range(20)]},
-    ),
-    "relevant users, one": (audience._RELEVANT_TO_ONE, {"user_id": "user-100007"}),
+    "relevant users": (audience._RELEVANT.to_many, MANY),
+    "relevant users, one": (audience._RELEVANT.to_one, ONE),
     "relevant pairs": (
         Statement(audience._RELEVANT_PAIRS),
         {"pairs": [("user-100001", "user-100038")]},
     ),
-    "friends": (audience._FRIENDS, {"user_id": "user-100007"}),
-    "partners": (audience._PARTNERS, {"user_id": "user-100007"}),
+    "friends": (audience._FRIENDS.to_many, MANY),
+    "friends, one": (audience._FRIENDS.to_one, ONE),
+    "partners": (audience._PARTNERS.to_many, MANY),
+    "partners, one": (audience._PARTNERS.to_one, ONE),
     "participants": (audience._PARTICIPANTS, {"conversation_id": "c7"}),
 }
 
@@ -133,7 +134,7 @@ def scans_a_table(line: str, dialect: str) -> bool:
 
 def test_a_list_of_any_length_is_one_bind_value(session: Session):
     dialect = session.get_bind().dialect
-    short = str(audience._RELEVANT.select.compile(dialect=dialect))
+    short = str(audience._RELEVANT.to_many.select.compile(dialect=dialect))
     assert short.count("'accepted'") == 2
     value = TextList().process_bind_param(["a", "b"], dialect)
     assert value == (["a", "b"] if dialect.name == "postgresql" else '["a", "b"]')

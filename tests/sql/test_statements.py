@@ -41,8 +41,8 @@ def test_a_plain_connection_reads_what_a_session_reads(engine, session):
             by_session = audience.relevant_users(session, asked)
             assert audience.relevant_users(connection, asked) == by_session
         assert audience.relevant_users(connection, ["ann"]) == {"ann": {"bob", "Zoe"}}
-        assert audience.friends_of(connection, "ann") == {"bob"}
-        assert audience.partners_of(connection, "ann") == {"Zoe"}
+        assert audience.friends_of(connection, ["ann"]) == {"ann": {"bob"}}
+        assert audience.partners_of(connection, ["ann"]) == {"ann": {"Zoe"}}
         assert audience.participants_of(connection, "c") == {"ann", "Zoe"}
         assert audience.participants_of(connection, "none") is None
 
@@ -50,7 +50,7 @@ def test_a_plain_connection_reads_what_a_session_reads(engine, session):
 @pytest.mark.usefixtures("people")
 def test_a_session_reads_what_it_has_not_written_yet(session):
     session.add(Friendship(user_a="bob", user_b="cid", status="accepted"))
-    assert audience.friends_of(session, "cid") == {"bob"}
+    assert audience.friends_of(session, ["cid"]) == {"cid": {"bob"}}
 
 
 @pytest.mark.usefixtures("people")
@@ -61,7 +61,7 @@ def test_what_the_database_refuses_is_an_error_of_the_library(engine, session):
         for _ in range(2):
             with pytest.raises(DBAPIError, match="participants"):
                 audience.relevant_users(connection, ["ann"])
-        assert audience.friends_of(connection, "ann") == {"bob"}
+        assert audience.friends_of(connection, ["ann"]) == {"ann": {"bob"}}
 
 
 @pytest.mark.usefixtures("people")
@@ -70,7 +70,9 @@ def test_a_kept_connection_is_one_and_is_given_back(engine: Engine):
         used = [reader.read(lambda connection: connection) for _ in range(2)]
         assert used[0] is used[1]
         assert engine.pool.checkedout() == 1
-        assert reader.read(lambda it: audience.friends_of(it, "ann")) == {"bob"}
+        assert reader.read(lambda it: audience.friends_of(it, ["ann"])) == {
+            "ann": {"bob"}
+        }
     assert engine.pool.checkedout() == 0
 
 
@@ -101,4 +103,6 @@ def test_an_error_of_the_work_is_not_tried_again(engine: Engine):
         with pytest.raises(DBAPIError, match="nonsense"):
             reader.read(work)
         assert len(calls) == 1
-        assert reader.read(lambda it: audience.friends_of(it, "ann")) == {"bob"}
+        assert reader.read(lambda it: audience.friends_of(it, ["ann"])) == {
+            "ann": {"bob"}
+        }

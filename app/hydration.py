@@ -1,0 +1,121 @@
+"""The status maps with which applications load, read for many callers at once.
+
+While one read is under way the next callers gather, and the next read is for all of
+them: one query, one round trip to Redis. So when the clients of a whole application
+load at once, that is a few reads. Who asks alone does not wait.
+
+A read begins after the last of those for whom it is has asked: nobody gets a state that
+is older than his question.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+from sqlalchemy import Engine
+
+from models.presence import Presence, PresenceUnavailable
+from models.statements import Reader
+
+MOST_AT_ONCE = 50
+"""Callers of one read: with more it would keep everybody else waiting."""
+
+StatusMap = dict[str, bool]
+"""User id -> whether he is online."""
+Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
+"""The related users of each of many, as `models.audience` reads them."""
+
+
+class _Read:
+    """One read, and for whom it is."""
+
+    __slots__ = ("found", "is_over", "user_ids")
+
+    def __init__(self) -> None:
+        self.user_ids: set[str] = set()
+        self.found: dict[str, StatusMap | Exception] = {}
+        self.is_over = threading.Event()
+
+
+class Hydration:
+    """The status maps of those who are `related` in one way."""
+
+    def __init__(self, presence: Presence, database: Engine, related: Related) -> None:
+        self._presence = presence
+        self._database = database
+        self._related = related
+        self._next: _Read | None = None
+        self._gathering = threading.Lock()
+        self._reading = threading.Lock()
+
+    def status_map(self, user_id: str) -> StatusMap:
+        """Who is related to `user_id`, and online. Do not change it: others may have
+        been given the same.
+
+        Raises:
+            PresenceUnavailable: the shard of one of them does not answer.
+            sqlalchemy.exc.SQLAlchemyError: the database is away.
+        """
+        found = None
+        while found is None:  # it is where who read for us was stopped in the midst
+            read, is_first = self._join(user_id)
+            if is_first:
+                self._perform(read)
+            else:
+                read.is_over.wait()
+            found = read.found.get(user_id)
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def _join(self, user_id: str) -> tuple[_Read, bool]:
+        """The next read, and whether the caller is the first of it, who performs it."""
+        with self._gathering:
+            read = self._next
+            is_first = read is None
+            if read is None:
+                read = self._next = _Read()
+            read.user_ids.add(user_id)
+            if len(read.user_ids) >= MOST_AT_ONCE:
+                self._next = None
+            return read, is_first
+
+    def _perform(self, read: _Read) -> None:
+        try:
+            with self._reading:
+                time.sleep(0)  # who asks in the same moment is to have his turn first
+                self._close(read)
+                read.found = self._read(read.user_ids)
+        except Exception as error:  # noqa: BLE001 - each of them raises it
+            read.found = dict.fromkeys(read.user_ids, error)
+        finally:
+            self._close(read)
+            read.is_over.set()
+
+    def _close(self, read: _Read) -> None:
+        """Nobody joins `read` any more."""
+        with self._gathering:
+            if self._next is read:
+                self._next = None
+
+    def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
+        with self._database.connect() as reader:
+            related = self._related(reader, user_ids)
+        online, away = self._presence.online_where_possible(
+            set().union(*related.values())
+        )
+        return {
+            user_id: _map(others, online, away) for user_id, others in related.items()
+        }
+
+
+def _map(
+    others: set[str], online: StatusMap, away: Mapping[int, PresenceUnavailable]
+) -> StatusMap | PresenceUnavailable:
+    try:
+        return dict(zip(others, map(online.__getitem__, others), strict=True))
+    except KeyError:
+        # Only who has a friend in a shard that is away need hear of that.
+        return next(iter(away.values()))

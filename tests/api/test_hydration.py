@@ -1,0 +1,223 @@
+"""Many callers, few reads: each gets his own map, and none that is older than his
+question."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+import redis
+from sqlalchemy import Engine
+
+from app import hydration
+from app.hydration import Hydration, StatusMap
+from config import Settings
+from models.audience import friends_of
+from models.presence import Presence, PresenceUnavailable
+from models.presence.client import connect
+from models.presence.keys import shard_number
+from models.presence.servers import Answers, OneServer
+from models.presence.store import SignOfLife
+from tests.databases import friends_in
+from tests.servers import free_port
+from tests.system import wait_until
+
+pytestmark = pytest.mark.integration
+
+GATEWAY = "here.1:0"
+FRIENDS = {"ann": {"bob", "cid"}, "bob": {"ann"}, "cid": {"ann"}, "zoe": set()}
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Iterator[Engine]:
+    with friends_in(tmp_path, ("ann", "bob"), ("ann", "cid")) as engine:
+        yield engine
+
+
+@pytest.fixture
+def settings(valkey_url: str) -> Settings:
+    return Settings(
+        database_url="sqlite://",
+        redis_url=valkey_url,
+        broker_url=valkey_url,
+        jwt_secret="s" * 32,
+        service_key=None,
+    )
+
+
+@pytest.fixture
+def presence(settings: Settings) -> Presence:
+    """A state in which bob is online."""
+    prefix = f"{{a{secrets.token_hex(4)}}}:"
+    presence = Presence(settings, [prefix], OneServer(connect(settings)))
+    come(presence, "bob")
+    return presence
+
+
+def come(presence: Presence, user_id: str) -> None:
+    sign = SignOfLife(user_id, f"{GATEWAY}:{user_id}")
+    presence.shard_of(user_id).store.connect(GATEWAY, [sign])
+
+
+class Callers:
+    """Callers of one hydration, of whose reads the test holds the first at its end."""
+
+    def __init__(self, presence: Presence, database: Engine) -> None:
+        self.hydration = Hydration(presence, database, self._friends_of)
+        self.hydration._join = self._join
+        self._joined = 0
+        self._counting = threading.Lock()
+        self.reads: list[set[str]] = []
+        self.faults: dict[int, BaseException] = {}
+        self._is_held = threading.Event()
+        self._released = threading.Event()
+        self._pool = ThreadPoolExecutor(20)
+        look = presence.online_where_possible
+
+        def look_and_wait(user_ids: set[str]) -> object:
+            found = look(user_ids)
+            if len(self.reads) == 1:
+                self._is_held.set()
+                self._released.wait(10)
+            return found
+
+        presence.online_where_possible = look_and_wait
+
+    def _friends_of(self, reader, user_ids):
+        self.reads.append(set(user_ids))
+        if fault := self.faults.get(len(self.reads)):
+            raise fault
+        return friends_of(reader, user_ids)
+
+    def hold(self, user_id: str) -> Future[StatusMap]:
+        """Have him ask, alone, and wait until all is read for him."""
+        (asked,) = self.ask(user_id)
+        assert self._is_held.wait(10)
+        return asked
+
+    def ask(self, *user_ids: str) -> list[Future[StatusMap]]:
+        """Have each of them ask, and wait until all are under way."""
+        expected = self._joined + len(user_ids)
+        status_map = self.hydration.status_map
+        asked = [self._pool.submit(status_map, user_id) for user_id in user_ids]
+        wait_until(lambda: self._joined == expected)
+        return asked
+
+    def _join(self, user_id: str) -> object:
+        joined = Hydration._join(self.hydration, user_id)
+        with self._counting:
+            self._joined += 1
+        return joined
+
+    def release(self) -> None:
+        self._released.set()
+
+    def close(self) -> None:
+        self.release()
+        self._pool.shutdown()
+
+
+@pytest.fixture
+def callers(presence: Presence, database: Engine) -> Iterator[Callers]:
+    callers = Callers(presence, database)
+    yield callers
+    callers.close()
+
+
+def test_a_read_is_not_for_who_asks_while_it_is_under_way(callers, presence):
+    before = callers.hold("ann")
+    come(presence, "cid")
+    (after,) = callers.ask("ann")
+    callers.release()
+    assert before.result(10) == {"bob": True, "cid": False}
+    assert after.result(10) == {"bob": True, "cid": True}
+
+
+def test_who_asks_meanwhile_gets_his_own_map_by_one_read(callers):
+    callers.hold("ann")
+    others = ["bob", "ann", "cid", "zoe", "bob", "nobody"]
+    asked = callers.ask(*others)
+    callers.release()
+    online = {"bob"}
+    for user_id, future in zip(others, asked, strict=True):
+        friends = FRIENDS.get(user_id, set())
+        assert future.result(10) == {friend: friend in online for friend in friends}
+    assert callers.reads == [{"ann"}, {*others}]
+
+
+def test_one_read_is_for_so_many_only(callers, monkeypatch):
+    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 2)
+    first = callers.hold("zoe")
+    asked = [future for n in range(5) for future in callers.ask(f"u{n}")]
+    callers.release()
+    assert [future.result(10) for future in (first, *asked)] == [{}] * 6
+    assert sorted(len(read) for read in callers.reads) == [1, 1, 2, 2]
+
+
+def test_all_hear_of_an_error_and_the_next_one_is_served(callers):
+    callers.faults = {2: PresenceUnavailable()}
+    callers.hold("ann")
+    asked = callers.ask("bob", "cid")
+    callers.release()
+    for future in asked:
+        with pytest.raises(PresenceUnavailable):
+            future.result(10)
+    assert callers.hydration.status_map("cid") == {"ann": False}
+
+
+def test_who_waited_for_one_that_was_stopped_is_served(callers):
+    callers.faults = {2: SystemExit()}
+    callers.hold("ann")
+    asked = callers.ask("bob", "cid")
+    callers.release()
+    results = [future.exception(10) or future.result() for future in asked]
+    assert sorted(map(type, results), key=str) == [SystemExit, dict]
+    assert {"ann": False} in results
+
+
+class ServerForEachShard:
+    """Servers of which each holds one shard."""
+
+    def __init__(self, *clients: redis.Redis) -> None:
+        self._servers = [OneServer(client) for client in clients]
+
+    def call(self, shard, command):
+        return self._servers[shard].call(shard, command)
+
+    def gather(
+        self, commands: Mapping[int, Sequence[object]], scripts: Sequence[str] = ()
+    ) -> Answers:
+        together = Answers({}, {})
+        for shard, mine in commands.items():
+            answers = self._servers[shard].gather({shard: mine}, scripts)
+            together.replies.update(answers.replies)
+            together.away.update(answers.away)
+        return together
+
+
+def test_a_shard_that_is_away_is_an_error_for_its_users_friends_only(
+    settings, database
+):
+    away = redis.Redis(port=free_port())
+    shards = {name: shard_number(name, 2) for name in FRIENDS}
+    assert shards["ann"] != shards["bob"]
+    clients = {shards["ann"]: connect(settings), shards["bob"]: away}
+    prefix = secrets.token_hex(4)
+    presence = Presence(
+        settings,
+        [f"{{{prefix}{number}}}:" for number in range(2)],
+        ServerForEachShard(clients[0], clients[1]),
+    )
+    come(presence, "ann")
+    callers = Callers(presence, database)
+    callers.hold("zoe")
+    of_bob, of_ann = callers.ask("bob", "ann")
+    callers.release()
+    assert of_bob.result(10) == {"ann": True}
+    with pytest.raises(PresenceUnavailable):
+        of_ann.result(10)
+    callers.close()
