@@ -62,6 +62,7 @@ FULL_CASES = (
     Case(friends=200),
     Case(gateways=2),
     Case(gateways=5),
+    Case(gateways=12),
     Case(workers=2),
     Case(shards=3),
     Case(gateways=2, workers=2, shards=3),

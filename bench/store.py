@@ -170,7 +170,10 @@ def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
 
 def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
     for batch in batches(signs, LOOKUP):
-        bench.mail.holders(sign.user_id for sign in batch)
+        held = bench.mail.holders(sign.user_id for sign in batch)
+        if len(held[GATEWAY]) != len(batch):
+            message = f"{len(held[GATEWAY]):,} of {len(batch):,} were found"
+            raise ValueError(message)
 
 
 def _release(bench: _Bench, signs: list[SignOfLife]) -> None:

@@ -1,7 +1,7 @@
 """Turns changes into one message per gateway: audience -> gateways -> messages.
 
 A batch costs one relations query and two round trips to Redis, whatever its size; only
-one where there are few gateways, which are all told without asking whom they hold.
+one where there are few gateways, which are all told without asking who is where.
 """
 
 from __future__ import annotations
@@ -30,16 +30,20 @@ def fan_out(
     newest = newest_per_user(transitions)
     audience = relevant_users(reader, [change.user_id for change in newest])
     everybody = set().union(*audience.values())
-    named = sum(map(len, audience.values()))
-    if presence.mail.is_cheaper_unasked(named):
-        message = GatewayMessage(transitions=_deliveries(newest, audience, everybody))
+    if presence.mail.is_cheaper_unasked(sum(map(len, audience.values()))):
+        message = GatewayMessage(
+            transitions=tuple(
+                Delivery(transition, tuple(recipients))
+                for transition in newest
+                if (recipients := audience[transition.user_id])
+            )
+        )
         return presence.mail.publish_to_all(message, everybody)
     held, away = presence.mail.holders_where_possible(everybody)
     not_told = presence.mail.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
-            for gateway_id, users in held.items()
-            if (deliveries := _deliveries(newest, audience, users))
+            for gateway_id, deliveries in _deliveries(newest, audience, held).items()
         }
     )
     return {**away, **not_told}
@@ -78,8 +82,7 @@ def introduce(
     presence.mail.publish(
         {
             gateway_id: GatewayMessage(introductions=deliveries)
-            for gateway_id, here in held.items()
-            if (deliveries := _deliveries(present, audience, here))
+            for gateway_id, deliveries in _deliveries(present, audience, held).items()
         }
     )
 
@@ -96,23 +99,29 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 
 
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have the gateways close every socket of `user_ids`."""
-    held = presence.mail.holders(user_ids)
-    presence.mail.publish(
-        {
-            gateway_id: GatewayMessage(disconnects=tuple(sorted(users)))
-            for gateway_id, users in held.items()
-        }
-    )
+    """Have every socket of `user_ids` closed. All gateways are told, for one may hold a
+    socket that Redis has lost."""
+    message = GatewayMessage(disconnects=tuple(sorted(user_ids)))
+    presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
 
 
 def _deliveries(
     transitions: Iterable[Transition],
     audience: Mapping[str, set[str]],
-    held: set[str],
-) -> tuple[Delivery, ...]:
-    return tuple(
-        Delivery(transition, tuple(recipients))
-        for transition in transitions
-        if (recipients := audience[transition.user_id] & held)
-    )
+    held: Mapping[str, set[str]],
+) -> dict[str, tuple[Delivery, ...]]:
+    """What each gateway is to deliver to those whom it holds. Costs what is named, not
+    the number of gateways."""
+    gateways: dict[str, list[str]] = {}
+    for gateway_id, users in held.items():
+        for user_id in users:
+            gateways.setdefault(user_id, []).append(gateway_id)
+    found: dict[str, list[Delivery]] = {}
+    for transition in transitions:
+        recipients: dict[str, list[str]] = {}
+        for user_id in audience[transition.user_id]:
+            for gateway_id in gateways.get(user_id, ()):
+                recipients.setdefault(gateway_id, []).append(user_id)
+        for gateway_id, here in recipients.items():
+            found.setdefault(gateway_id, []).append(Delivery(transition, tuple(here)))
+    return {gateway_id: tuple(deliveries) for gateway_id, deliveries in found.items()}

@@ -16,6 +16,7 @@ import gevent
 from app.gateway.connection import Connection
 from app.gateway.context import LaneContext
 from app.gateway.registrar import Registrar
+from app.gateway.snapshots import Snapshots
 from models.events import CloseCode
 from models.presence.rules import is_expired, is_silent
 
@@ -33,10 +34,12 @@ class Heartbeats:
         self,
         context: LaneContext,
         registrar: Registrar,
+        snapshots: Snapshots,
         on_lapse: Callable[[int, int], None],
     ) -> None:
         self._context = context
         self._registrar = registrar
+        self._snapshots = snapshots
         self._on_lapse = on_lapse
         self._watched: dict[str, Connection] = {}
         self._pending: dict[str, Connection] = {}
@@ -103,7 +106,12 @@ class Heartbeats:
                 self._on_lapse(self._context.shard.number, reply.now)
         elif reply.gone:
             found = (self._context.hub.get(sign.connection_id) for sign in reply.gone)
-            self._register([connection for connection in found if connection])
+            gone = [connection for connection in found if connection]
+            try:
+                self._register(gone)
+            finally:
+                # Nobody could tell them anything meanwhile: Redis did not know where.
+                self._snapshots.owe(gone)
 
     def _register(self, connections: Iterable[Connection]) -> None:
         live = [connection for connection in connections if not connection.is_closing]

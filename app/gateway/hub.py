@@ -21,7 +21,8 @@ class Hub:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        self._by_user: dict[str, list[Connection]] = {}
+        # Tuples: a list's array would be one more place in memory for each friend.
+        self._by_user: dict[str, tuple[Connection, ...]] = {}
         self._connections: dict[str, Connection] = {}
         self._newest: dict[str, int] = {}
         self._newest_before: dict[str, int] = {}
@@ -32,16 +33,16 @@ class Hub:
     def add(self, connection: Connection) -> None:
         """From now on events for its user reach `connection`."""
         self._connections[connection.connection_id] = connection
-        self._by_user.setdefault(connection.user_id, []).append(connection)
+        user_id = connection.user_id
+        self._by_user[user_id] = (*self._by_user.get(user_id, ()), connection)
 
     def remove(self, connection: Connection) -> bool:
         """No event reaches `connection` any more. False: it was not here."""
         if self._connections.pop(connection.connection_id, None) is None:
             return False
-        held = self._by_user[connection.user_id]
-        held.remove(connection)
-        if not held:
-            del self._by_user[connection.user_id]
+        held = self._by_user.pop(connection.user_id)
+        if left := tuple(one for one in held if one is not connection):
+            self._by_user[connection.user_id] = left
         return True
 
     def get(self, connection_id: str) -> Connection | None:
@@ -70,15 +71,14 @@ class Hub:
         """
         notifications = 0
         for held, items, frames in self._addressed(deliveries):
-            # A copy: sending may close a connection, which takes it out of the list.
-            for connection in tuple(held):
+            for connection in held:  # sending may close one, and leave another tuple
                 connection.deliver(items, frames)
                 notifications += len(items)
         self._counts.notifications += notifications
 
     def _addressed(
         self, deliveries: Iterable[Delivery]
-    ) -> Iterator[tuple[list[Connection], list[News], bytes]]:
+    ) -> Iterator[tuple[tuple[Connection, ...], list[News], bytes]]:
         """For each user who is here the connections, what is new, and all its frames in
         one piece. Where gateways are few they are told of everybody, here or not."""
         by_user = self._by_user

@@ -47,7 +47,7 @@ class Lane:
         self._departures = Departures(lane)
         registrar = Registrar(lane, self._departures)
         self._arrivals = Arrivals(lane, registrar, snapshots)
-        self._heartbeats = Heartbeats(lane, registrar, on_lapse)
+        self._heartbeats = Heartbeats(lane, registrar, snapshots, on_lapse)
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """What its loops do, by their names."""

@@ -1,16 +1,17 @@
-"""The way to the gateways: whom each of them holds, and what it is told.
+"""The way to the gateways: which of them hold whom, and what they are told.
 
-Whom a gateway holds is spread over the shards of its users. What it is told lies in one
-stream, in the shard of its own name, so that it has one place to read.
+Who is held where is spread over the shards of the users: the id of a connection begins
+with that of its gateway. What a gateway is told lies in one stream, in the shard of its
+own name, so that it has one place to read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from models.events import GatewayMessage
-from models.presence.batches import LOOKUP_BATCH, by_shard
+from models.presence import scripts
+from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
 from models.presence.line import Command, read_stream
@@ -22,21 +23,9 @@ STREAM_TTL_MS = 300_000
 """A gateway's stream expires that long after its last message."""
 FEW_GATEWAYS = 4
 """Up to that many gateways are all told of a change, each with the whole audience: that
-spares the round trip that asks whom they hold."""
+spares the round trip that asks where they are."""
 MOST_UNASKED = 20_000
-"""Ids named to gateways that were not asked, in one message: some 300 KB."""
-
-Asked = Mapping[int, Sequence[list[str]]]
-"""Users who are asked for: by shard, in lists of LOOKUP_BATCH."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Told:
-    """What shards said of gateways: which there are, and whom they hold."""
-
-    present: dict[int, list[str]]
-    held: dict[int, dict[str, set[str]]]
-    away: dict[int, PresenceUnavailable]
+"""Ids named to gateways that were not asked for, in one message: some 300 KB."""
 
 
 class Mail:
@@ -46,11 +35,11 @@ class Mail:
         self._servers = servers
         self._keys = keys
         self._last_ids: dict[int, list[str]] = {}
+        self._gateways: dict[int, int] = {}
 
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
         """Which gateway holds which of `user_ids`; gateways that hold none are left
-        out. One round trip, whatever their number; one more after a gateway has come.
-        """
+        out. One round trip, whatever the number of users and gateways."""
         held, away = self.holders_where_possible(user_ids)
         for error in away.values():
             raise error
@@ -59,64 +48,35 @@ class Mail:
     def holders_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, set[str]], dict[int, PresenceUnavailable]]:
-        """As `holders`, and which shards do not answer: whom they hold is not known.
+        """As `holders`, and which shards do not answer: where their users are is not
+        known.
 
-        The gateways are those of the last time, and who they are now is asked in the
-        same breath: none that was there before this call is missed.
+        Somebody may be at a gateway, and Redis not know his connection: he was made
+        offline by mistake, or is just being registered. A snapshot follows when he is.
         """
-        asked = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
+        asked = by_shard(user_ids, len(self._keys))
         if not asked:
             return {}, {}
-        told = self._ask(asked, self._last_ids)
-        new = {
-            shard: ids
-            for shard, present in told.present.items()
-            if (ids := [one for one in present if one not in told.held[shard]])
-        }
-        away = told.away
-        if new:
-            more = self._ask({shard: asked[shard] for shard in new}, new)
-            away = {**away, **more.away}
-            for shard, held in more.held.items():
-                told.held[shard] |= held
-        holders: dict[str, set[str]] = {}
-        for shard, present in told.present.items():
-            if shard in away:
-                continue
-            self._last_ids[shard] = present
-            for gateway_id in present:
-                if users := told.held[shard][gateway_id]:
-                    holders.setdefault(gateway_id, set()).update(users)
-        return holders, away
-
-    def _ask(self, asked: Asked, gateway_ids: Mapping[int, Sequence[str]]) -> _Told:
-        """Whom of `asked` each of `gateway_ids` holds, and all gateways there are."""
         commands: dict[int, list[Command]] = {}
         for shard, lists in asked.items():
             keys = self._keys[shard]
             commands[shard] = [
-                ("ZRANGE", keys.gateways, 0, -1),
+                ("ZCARD", keys.gateways),
                 *(
-                    ("SMISMEMBER", keys.gateway_users(gateway_id), *batch)
-                    for gateway_id in gateway_ids.get(shard, ())
+                    scripts.words("holders", [*map(keys.user_connections, batch)], ())
                     for batch in lists
                 ),
             ]
-        answers = self._servers.gather(commands)
-        told = _Told({}, {}, answers.away)
-        for shard, (present, *replies) in answers.replies.items():
-            told.present[shard] = present
-            left = iter(replies)
-            told.held[shard] = {
-                gateway_id: {
-                    user_id
-                    for batch in asked[shard]
-                    for user_id, member in zip(batch, next(left), strict=True)
-                    if member
-                }
-                for gateway_id in gateway_ids.get(shard, ())
-            }
-        return told
+        answers = self._servers.gather(commands, scripts=["holders"])
+        held: dict[str, set[str]] = {}
+        for shard, (gateways, *replies) in answers.replies.items():
+            self._gateways[shard] = gateways
+            for batch, reply in zip(asked[shard], replies, strict=True):
+                for gateway_id, numbers in zip(reply[::2], reply[1::2], strict=True):
+                    held.setdefault(gateway_id, set()).update(
+                        batch[number] for number in numbers
+                    )
+        return held, answers.away
 
     def gateway_ids(self) -> set[str]:
         """All gateways that any shard knows."""
@@ -130,15 +90,16 @@ class Mail:
     def is_cheaper_unasked(self, ids: int) -> bool:
         """Whether a message that names so many `ids` should rather go to all gateways
         at once than only to those that hold one of them."""
-        known = set().union(*self._last_ids.values())
-        return len(known) <= FEW_GATEWAYS and ids <= MOST_UNASKED
+        gateways = max(self._gateways.values(), default=0)
+        return gateways <= FEW_GATEWAYS and ids <= MOST_UNASKED
 
     def publish_to_all(
         self, message: GatewayMessage, user_ids: Iterable[str]
     ) -> dict[int, PresenceUnavailable]:
         """Append `message` to the stream of each gateway that may hold one of
-        `user_ids`. One round trip; one more after a gateway has come: as with
-        `holders_where_possible` none that was there before this call is missed.
+        `user_ids`. The gateways are those of the last time, and who they are now is
+        asked in the same breath: one round trip, and one more after a gateway has come.
+        None that was there before this call is missed.
 
         Returns which shards did not answer.
         """
@@ -153,8 +114,11 @@ class Mail:
         answers = self._servers.gather(commands)
         present: set[str] = set()
         for shard in set(shards) - answers.away.keys():
-            self._last_ids[shard] = answers.replies[shard][0]
-            present.update(self._last_ids[shard])
+            ids = answers.replies[shard][0]
+            present.update(ids)
+            self._gateways[shard] = len(ids)
+            # Of many they would be old when they are few again, and told for nothing.
+            self._last_ids[shard] = ids if len(ids) <= FEW_GATEWAYS else []
         new = dict.fromkeys(present - told, message)
         return {**answers.away, **self.publish_where_possible(new)}
 

@@ -10,6 +10,7 @@ import pytest
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
+from models.presence.mail import FEW_GATEWAYS
 from tests.clients import Client
 from tests.clusters import Apart, ClusterOfServers, Sentinels
 from tests.system import System, wait_until
@@ -128,6 +129,34 @@ def status_of(client: Client, user_id: str) -> str | None:
         elif frame["event"] == "friend_status_changed":
             known[frame["data"]["user_id"]] = frame["data"]
     return known.get(user_id, {}).get("status")
+
+
+def test_more_gateways_than_are_told_of_every_change(system_on):
+    """Each is told of those whom it holds, found by their connections."""
+    gateways = FEW_GATEWAYS + 2
+    system = system_on(webs=1, WEB_CONCURRENCY=str(gateways))
+    presence = presence_of(system)
+    wait_until(lambda: len(presence.mail.gateway_ids()) == gateways, 20)
+    ann, *others = users = [f"u{number}" for number in range(9)]
+    system.befriend(ann, *others)
+    with Client(system, "nobody").opened() as nobody:
+        # The worker does not know yet how many there are, and tells all of them.
+        with Client(system, ann).opened() as first:
+            first.send("leave")
+        clients = [Client(system, user).opened() for user in others]
+        assert len(presence.mail.holders(users)) > 1, "all are at one gateway"
+        with Client(system, ann).opened() as of_ann:
+            for client in clients:
+                client.expect_change(ann, "online")
+            clients[0].send("leave")
+            of_ann.expect_change(others[0], "offline")
+            of_ann.send("leave")
+        for client in clients[1:]:
+            client.expect_change(ann, "offline")
+            assert client.changes(0.1) == [], "nobody hears anything twice"
+        assert nobody.changes(0.1) == []
+        for client in clients:
+            client.close()
 
 
 def test_sentinels_make_another_server_primary(system_on):

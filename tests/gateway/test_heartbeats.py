@@ -1,4 +1,5 @@
-"""A process that stood still: nobody is cut for its silence."""
+"""A process that stood still cuts nobody for his silence, and who was lost by Redis is
+shown what he has missed."""
 
 from __future__ import annotations
 
@@ -8,10 +9,12 @@ from dataclasses import replace
 
 import gevent
 import pytest
+import redis
 
 from app.gateway.gateway import Gateway
 from app.gateway.heartbeats import STOOD_STILL
-from tests.gateway.client import Client
+from models.presence.store import SignOfLife
+from tests.gateway.client import BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
 
@@ -41,3 +44,24 @@ def test_it_reads_before_it_judges(gateway, settings):
         # It has had its time: a whole interval in which it was read.
         step(gateway, 0)
         assert connection.is_closing
+
+
+def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
+    """Where gateways are many nobody could tell him anything: Redis did not know that
+    he is here."""
+    gateway = Gateway(settings, presence, engine)
+    store, keys = presence.shards[0].store, presence._keys[0]
+    lane = gateway._lanes[0]
+    lane.announce()
+    with closing(Client(gateway, settings, "ann")) as ann:
+        open_them(gateway, ann.connection)
+        assert ann.statuses()[BEFORE] == "offline"
+        with closing(redis.Redis.from_url(settings.redis_url)) as client:
+            client.delete(keys.user_connections("ann"))
+        store.connect("other:1", [SignOfLife(BEFORE, "other:1:1")])
+        assert presence.mail.holders(["ann", BEFORE]) == {"other:1": {BEFORE}}
+        gateway.heartbeat(ann.connection)
+        lane._heartbeats.flush()
+        assert presence.mail.holders(["ann"]) == {gateway.id: {"ann"}}
+        gevent.with_timeout(3, gateway._snapshots.step)
+        assert ann.statuses()[BEFORE] == "online"

@@ -158,7 +158,7 @@ class SideBySide(RuleBasedStateMachine):
             assert deadline is None
 
     def check_holders(self, now: Picture, user: str) -> None:
-        """A gateway holds whom the fan-out has to reach there."""
+        """A gateway holds whom a sweep has to release should it die."""
         for name in NAMES:
             for connection, owner in self.sockets[name].items():
                 if (

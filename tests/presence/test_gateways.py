@@ -237,11 +237,10 @@ def test_forget_leaves_nothing(shard):
 
 
 def test_holders(shard):
-    gateways, mail = shard.gateways, shard.presence.mail
+    mail = shard.presence.mail
     assert mail.holders(["ann"]) == {}
-    for gateway in (GATEWAY, OTHER, "web.3:cc"):
-        gateways.heartbeat(gateway)
     shard.connect("ann")
+    shard.connect("ann", 2)
     shard.connect("ann", gateway=OTHER)
     shard.connect("bob", gateway=OTHER)
     asked = {"ann", "bob", "cid"}
@@ -254,25 +253,32 @@ def test_holders_counts_gateways_that_are_merely_stalled(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
     assert shard.presence.mail.holders(["ann"]) == {GATEWAY: {"ann"}}
+    shard.gateways.reap(GATEWAY)
+    assert shard.presence.mail.holders(["ann"]) == {}
 
 
-def test_holders_knows_gateways_that_came_or_went_since_the_last_time(shard):
+def test_a_grace_is_held_by_nobody(shard):
     holders = shard.presence.mail.holders
-    shard.heartbeat("ann")
     shard.connect("ann")
-    assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}}
-    shard.heartbeat("bob", gateway=OTHER)
-    shard.connect("bob", gateway=OTHER)
-    assert holders(["ann", "bob"]) == {GATEWAY: {"ann"}, OTHER: {"bob"}}
-    shard.gateways.forget(GATEWAY)
-    assert holders(["ann", "bob"]) == {OTHER: {"bob"}}
+    shard.connect("ann", gateway=OTHER)
+    shard.release("ann", grace_ms=GRACE_MS)
+    assert shard.is_online("ann")
+    assert holders(["ann"]) == {OTHER: {"ann"}}
+    shard.release("ann", gateway=OTHER, grace_ms=GRACE_MS)
+    assert holders(["ann"]) == {}
+    assert shard.is_online("ann")
 
 
-def test_holders_of_more_than_one_lookup(shard):
-    users = [f"u{number}" for number in range(25_001)]
-    shard.client.sadd(shard.keys.gateway_users(GATEWAY), *users[::1000])
-    shard.gateways.heartbeat(GATEWAY)
-    assert shard.presence.mail.holders(users) == {GATEWAY: set(users[::1000])}
+def test_holders_of_more_than_one_batch(shard):
+    users = [f"u{number}" for number in range(SCRIPT_BATCH * 2 + 1)]
+    for user in users[::3]:
+        shard.connect(user)
+    for user in users[-1], users[0]:
+        shard.connect(user, gateway=OTHER)
+    assert shard.presence.mail.holders(users) == {
+        GATEWAY: set(users[::3]),
+        OTHER: {users[0], users[-1]},
+    }
 
 
 def message(user: str) -> GatewayMessage:

@@ -1,0 +1,26 @@
+-- Purpose: which gateways hold users, by the connections that Redis knows. Its cost
+--          follows the users who are asked for, whatever the number of gateways.
+--          Changes nothing.
+-- KEYS:    per user: connections
+-- ARGV:    none
+-- Returns: {id of a gateway, {number of the first user it holds, second, ...}, ...},
+--          users numbered from 0
+
+local held, reply = {}, {}
+
+for i, connections in ipairs(KEYS) do
+  for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
+    if connection:sub(-9) ~= ':released' then
+      local gateway = connection:match('^(.*):')
+      local here = held[gateway]
+      if not here then
+        here = {}
+        held[gateway] = here
+        reply[#reply + 1], reply[#reply + 2] = gateway, here
+      end
+      if here[#here] ~= i - 1 then here[#here + 1] = i - 1 end
+    end
+  end
+end
+
+return reply
