@@ -41,6 +41,6 @@ def disconnect_user(user_id: str) -> None:
     """Close every socket of `user_id`, wherever it is.
 
     Raises:
-        PresenceUnavailable: Redis is away; no socket was closed.
+        PresenceUnavailable: a shard is away; not all of them may have been closed.
     """
     fanout.disconnect(services().presence, [user_id])

@@ -32,9 +32,10 @@ Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
 class _Read:
     """One read, and for whom it is."""
 
-    __slots__ = ("callers", "found", "is_over", "user_ids")
+    __slots__ = ("callers", "found", "is_over", "since", "user_ids")
 
     def __init__(self) -> None:
+        self.since = time.monotonic()
         self.user_ids: set[str] = set()
         self.callers = 0
         self.found: dict[str, StatusMap | Exception] = {}
@@ -49,6 +50,8 @@ class Hydration:
         self._database = database
         self._related = related
         self._next: _Read | None = None
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
         self._gathering = threading.Lock()
         self._reading = threading.Lock()
 
@@ -69,7 +72,8 @@ class Hydration:
                 read.is_over.wait()
             found = read.found.get(user_id)
         if isinstance(found, Exception):
-            raise found
+            # One error for many: only who read keeps the traceback of what happened.
+            raise found if is_first else found.with_traceback(None)
         return found
 
     def _join(self, user_id: str) -> tuple[_Read, bool]:
@@ -90,9 +94,10 @@ class Hydration:
             with self._reading:
                 self._gather(read)
                 self._close(read)
-                read.found = self._read(read.user_ids)
+                read.found = self._failed_since(read) or self._read(read.user_ids)
         except Exception as error:  # noqa: BLE001 - each of them raises it
             read.found = dict.fromkeys(read.user_ids, error)
+            self._fail(error)
         finally:
             self._close(read)
             read.is_over.set()
@@ -103,6 +108,17 @@ class Hydration:
         while callers < read.callers < MOST_AT_ONCE:
             callers = read.callers
             time.sleep(0)
+
+    def _fail(self, error: Exception) -> None:
+        """A read has failed, which counts for all who have asked by now."""
+        self._failure, self._failed_at = error, time.monotonic()
+
+    def _failed_since(self, read: _Read) -> dict[str, StatusMap | Exception]:
+        """The error, where another read has failed since `read` was asked for. A try
+        takes seconds, and the last of many would wait for the tries of all others."""
+        if self._failure is None or read.since >= self._failed_at:
+            return {}
+        return dict.fromkeys(read.user_ids, self._failure)
 
     def _close(self, read: _Read) -> None:
         """Nobody joins `read` any more."""
@@ -116,6 +132,8 @@ class Hydration:
         online, away = self._presence.online_where_possible(
             set().union(*related.values())
         )
+        if away and not online:
+            self._fail(next(iter(away.values())))
         return {
             user_id: _map(others, online, away) for user_id, others in related.items()
         }

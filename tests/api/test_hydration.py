@@ -7,6 +7,7 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -73,6 +74,7 @@ class Callers:
         self._counting = threading.Lock()
         self.reads: list[set[str]] = []
         self.faults: dict[int, BaseException] = {}
+        self.late_fault: Exception | None = None
         self._is_held = threading.Event()
         self._released = threading.Event()
         self._pool = ThreadPoolExecutor(20)
@@ -83,6 +85,8 @@ class Callers:
             if len(self.reads) == 1:
                 self._is_held.set()
                 self._released.wait(10)
+                if self.late_fault:
+                    raise self.late_fault
             return found
 
         presence.online_where_possible = look_and_wait
@@ -167,6 +171,34 @@ def test_all_hear_of_an_error_and_the_next_one_is_served(callers):
         with pytest.raises(PresenceUnavailable):
             future.result(10)
     assert callers.hydration.status_map("cid") == {"ann": False}
+
+
+def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
+    """Where each try takes seconds the last of them would wait for all the tries."""
+    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
+    callers.late_fault = PresenceUnavailable()
+    asked = [callers.hold("ann"), *callers.ask("bob", "cid")]
+    callers.release()
+    for future in asked:
+        with pytest.raises(PresenceUnavailable):
+            future.result(10)
+    assert callers.reads == [{"ann"}]
+    assert callers.hydration.status_map("cid") == {"ann": False}
+
+
+def test_redis_that_is_away_is_tried_once_for_all_who_wait(
+    settings, database, monkeypatch
+):
+    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
+    nowhere = replace(settings, redis_url=f"redis://localhost:{free_port()}")
+    presence = Presence(nowhere, [""], OneServer(connect(nowhere)))
+    callers = Callers(presence, database)
+    asked = [callers.hold("ann"), *callers.ask("bob", "cid")]
+    callers.close()
+    for future in asked:
+        with pytest.raises(PresenceUnavailable):
+            future.result(10)
+    assert callers.reads == [{"ann"}]
 
 
 def test_who_waited_for_one_that_was_stopped_is_served(callers):
