@@ -366,6 +366,7 @@ def test_the_procfile_has_one_command_for_each_kind_of_process():
 def signals_restored():
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup has it ignored
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

@@ -354,7 +354,7 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
     gateway = f"test:{uuid4().hex}"
     services.presence.shards[0].gateways.heartbeat(gateway)
     services.presence.shards[0].store.connect(
-        gateway, [SignOfLife(ann, "1"), SignOfLife(bob, "2")]
+        gateway, [SignOfLife(ann, f"{gateway}:1"), SignOfLife(bob, f"{gateway}:2")]
     )
     after = "0"
 

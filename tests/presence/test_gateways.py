@@ -269,6 +269,13 @@ def test_a_grace_is_held_by_nobody(shard):
     assert shard.is_online("ann")
 
 
+def test_a_connection_that_names_no_gateway_is_passed_over(shard):
+    shard.connect("ann")
+    for user in ("ann", "bob"):
+        shard.client.zadd(shard.keys.user_connections(user), {"foreign": 1})
+    assert shard.presence.mail.holders(["bob", "ann"]) == {GATEWAY: {"ann"}}
+
+
 def test_holders_of_more_than_one_batch(shard):
     users = [f"u{number}" for number in range(SCRIPT_BATCH * 2 + 1)]
     for user in users[::3]:

@@ -10,8 +10,8 @@ local held, reply = {}, {}
 
 for i, connections in ipairs(KEYS) do
   for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
-    if connection:sub(-9) ~= ':released' then
-      local gateway = connection:match('^(.*):')
+    local gateway = connection:match('^(.*):')
+    if gateway and connection:sub(-9) ~= ':released' then
       local here = held[gateway]
       if not here then
         here = {}
