@@ -55,8 +55,7 @@ def make_good(presence: Presence) -> None:
     Raises:
         PresenceUnavailable: some shard is still away.
     """
-    message = GatewayMessage(snapshots=(EVERYBODY,))
-    presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
+    _tell_every_gateway(presence, GatewayMessage(snapshots=(EVERYBODY,)))
 
 
 def introduce(
@@ -101,7 +100,10 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have every socket of `user_ids` closed. All gateways are told, for one may hold a
     socket that Redis has lost."""
-    message = GatewayMessage(disconnects=tuple(sorted(user_ids)))
+    _tell_every_gateway(presence, GatewayMessage(disconnects=tuple(sorted(user_ids))))
+
+
+def _tell_every_gateway(presence: Presence, message: GatewayMessage) -> None:
     presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
 
 

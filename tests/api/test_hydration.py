@@ -7,11 +7,13 @@ import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import replace
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 import redis
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 from sqlalchemy import Engine
 
 from app import hydration
@@ -19,17 +21,16 @@ from app.hydration import Hydration, StatusMap
 from config import Settings
 from models.audience import friends_of
 from models.presence import Presence, PresenceUnavailable
-from models.presence.client import connect
 from models.presence.keys import shard_number
 from models.presence.servers import Answers, OneServer
 from models.presence.store import SignOfLife
 from tests.databases import friends_in
+from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
 from tests.system import wait_until
 
 pytestmark = pytest.mark.integration
 
-GATEWAY = "here.1:0"
 FRIENDS = {"ann": {"bob", "cid"}, "bob": {"ann"}, "cid": {"ann"}, "zoe": set()}
 
 
@@ -40,28 +41,11 @@ def database(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
-def settings(valkey_url: str) -> Settings:
-    return Settings(
-        database_url="sqlite://",
-        redis_url=valkey_url,
-        broker_url=valkey_url,
-        jwt_secret="s" * 32,
-        service_key=None,
-    )
-
-
-@pytest.fixture
-def presence(settings: Settings) -> Presence:
+def shard(valkey_url: str) -> Shard:
     """A state in which bob is online."""
-    prefix = f"{{a{secrets.token_hex(4)}}}:"
-    presence = Presence(settings, [prefix], OneServer(connect(settings)))
-    come(presence, "bob")
-    return presence
-
-
-def come(presence: Presence, user_id: str) -> None:
-    sign = SignOfLife(user_id, f"{GATEWAY}:{user_id}")
-    presence.shard_of(user_id).store.connect(GATEWAY, [sign])
+    shard = Shard.open(redis.Redis.from_url(valkey_url, decode_responses=True))
+    shard.connect("bob")
+    return shard
 
 
 class Callers:
@@ -126,15 +110,15 @@ class Callers:
 
 
 @pytest.fixture
-def callers(presence: Presence, database: Engine) -> Iterator[Callers]:
-    callers = Callers(presence, database)
+def callers(shard: Shard, database: Engine) -> Iterator[Callers]:
+    callers = Callers(shard.presence, database)
     yield callers
     callers.close()
 
 
-def test_a_read_is_not_for_who_asks_while_it_is_under_way(callers, presence):
+def test_a_read_is_not_for_who_asks_while_it_is_under_way(callers, shard):
     before = callers.hold("ann")
-    come(presence, "cid")
+    shard.connect("cid")
     (after,) = callers.ask("ann")
     callers.release()
     assert before.result(10) == {"bob": True, "cid": False}
@@ -173,32 +157,29 @@ def test_all_hear_of_an_error_and_the_next_one_is_served(callers):
     assert callers.hydration.status_map("cid") == {"ann": False}
 
 
-def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
-    """Where each try takes seconds the last of them would wait for all the tries."""
-    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
-    callers.late_fault = PresenceUnavailable()
+def all_fail_by_one_try(callers: Callers) -> bool:
+    """Whether three callers of a read each get the error of the first one's."""
     asked = [callers.hold("ann"), *callers.ask("bob", "cid")]
     callers.release()
     for future in asked:
         with pytest.raises(PresenceUnavailable):
             future.result(10)
-    assert callers.reads == [{"ann"}]
+    return callers.reads == [{"ann"}]
+
+
+def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
+    """Where each try takes seconds the last of them would wait for all the tries."""
+    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
+    callers.late_fault = PresenceUnavailable()
+    assert all_fail_by_one_try(callers)
     assert callers.hydration.status_map("cid") == {"ann": False}
 
 
-def test_redis_that_is_away_is_tried_once_for_all_who_wait(
-    settings, database, monkeypatch
-):
+def test_redis_that_is_away_is_tried_once_for_all_who_wait(database, monkeypatch):
     monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
-    nowhere = replace(settings, redis_url=f"redis://localhost:{free_port()}")
-    presence = Presence(nowhere, [""], OneServer(connect(nowhere)))
-    callers = Callers(presence, database)
-    asked = [callers.hold("ann"), *callers.ask("bob", "cid")]
-    callers.close()
-    for future in asked:
-        with pytest.raises(PresenceUnavailable):
-            future.result(10)
-    assert callers.reads == [{"ann"}]
+    away = Shard.open(nowhere())
+    with closing(Callers(away.presence, database)) as callers:
+        assert all_fail_by_one_try(callers)
 
 
 def test_who_waited_for_one_that_was_stopped_is_served(callers):
@@ -209,6 +190,11 @@ def test_who_waited_for_one_that_was_stopped_is_served(callers):
     results = [future.exception(10) or future.result() for future in asked]
     assert sorted(map(type, results), key=str) == [SystemExit, dict]
     assert {"ann": False} in results
+
+
+def nowhere() -> redis.Redis:
+    """A client of a server that is away."""
+    return redis.Redis(port=free_port(), retry=Retry(NoBackoff(), 0))
 
 
 class ServerForEachShard:
@@ -232,24 +218,26 @@ class ServerForEachShard:
 
 
 def test_a_shard_that_is_away_is_an_error_for_its_users_friends_only(
-    settings, database
+    valkey_url, database
 ):
-    away = redis.Redis(port=free_port())
-    shards = {name: shard_number(name, 2) for name in FRIENDS}
-    assert shards["ann"] != shards["bob"]
-    clients = {shards["ann"]: connect(settings), shards["bob"]: away}
+    numbers = {name: shard_number(name, 2) for name in FRIENDS}
+    assert numbers["ann"] != numbers["bob"]
+    clients = {
+        numbers["ann"]: redis.Redis.from_url(valkey_url, decode_responses=True),
+        numbers["bob"]: nowhere(),
+    }
     prefix = secrets.token_hex(4)
     presence = Presence(
-        settings,
+        Settings.from_env({"SECRET_KEY": "s" * 32}),
         [f"{{{prefix}{number}}}:" for number in range(2)],
         ServerForEachShard(clients[0], clients[1]),
     )
-    come(presence, "ann")
-    callers = Callers(presence, database)
-    callers.hold("zoe")
-    of_bob, of_ann = callers.ask("bob", "ann")
-    callers.release()
-    assert of_bob.result(10) == {"ann": True}
-    with pytest.raises(PresenceUnavailable):
-        of_ann.result(10)
-    callers.close()
+    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    presence.shard_of("ann").store.connect(GATEWAY, [sign])
+    with closing(Callers(presence, database)) as callers:
+        callers.hold("zoe")
+        of_bob, of_ann = callers.ask("bob", "ann")
+        callers.release()
+        assert of_bob.result(10) == {"ann": True}
+        with pytest.raises(PresenceUnavailable):
+            of_ann.result(10)

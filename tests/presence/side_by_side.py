@@ -140,6 +140,7 @@ class SideBySide(RuleBasedStateMachine):
                 # timestamp for as long as one of an offline user would.
                 self.model.newest.pop(user, None)
             self.check_transitions(user)
+        self.check_where_they_are(now)
 
     def check_deadlines(self, now: Picture, user: str) -> None:
         """Who is live is online, and everybody online has an end."""
@@ -166,6 +167,15 @@ class SideBySide(RuleBasedStateMachine):
                     and now.leases[user].get(connection, 0) > self.time.now
                 ):
                     assert user in now.held[self.gateway(name)]
+
+    def check_where_they_are(self, now: Picture) -> None:
+        """The fan-out finds every connection that is not released."""
+        expected: dict[str, set[str]] = {}
+        for user in USERS:
+            for lease in now.leases[user]:
+                if not lease.endswith(":released"):
+                    expected.setdefault(lease.rpartition(":")[0], set()).add(user)
+        assert self.shard.presence.mail.holders(USERS) == expected
 
     def check_status(self, now: Picture, user: str) -> None:
         """The hash agrees with the set, lives as long as a lease, and no longer than

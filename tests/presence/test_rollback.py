@@ -79,6 +79,7 @@ def test_after_a_loss_the_gateway_holds_only_whom_it_registers(shard):
     assert not shard.holds("ann")
     shard.connect("bob")
     assert shard.holds("bob")
+    assert not shard.holds("ann")
     assert shard.holds("cid", OTHER)
 
 

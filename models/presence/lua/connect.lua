@@ -15,7 +15,7 @@ local reply = {0}
 local function open(connections)
   local count = 0
   for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do
-    if connection:sub(-9) ~= ':released' then count = count + 1 end
+    if is_open(connection) then count = count + 1 end
   end
   return count
 end

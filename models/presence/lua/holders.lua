@@ -11,7 +11,7 @@ local held, reply = {}, {}
 for i, connections in ipairs(KEYS) do
   for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
     local gateway = connection:match('^(.*):')
-    if gateway and connection:sub(-9) ~= ':released' then
+    if gateway and is_open(connection) then
       local here = held[gateway]
       if not here then
         here = {}

@@ -14,7 +14,7 @@ for i = 2, #ARGV do
   local user, connections = ARGV[i], KEYS[3 + i]
   for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
     -- What was released with grace keeps its grace: its client may be on the way.
-    if connection:sub(1, #here) == here and connection:sub(-9) ~= ':released' then
+    if connection:sub(1, #here) == here and is_open(connection) then
       redis.call('ZREM', connections, connection)
     end
   end

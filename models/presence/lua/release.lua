@@ -12,7 +12,7 @@ local released = 0
 
 local function is_held_here(connections)
   for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
-    if connection:sub(1, #here) == here and connection:sub(-9) ~= ':released' then
+    if connection:sub(1, #here) == here and is_open(connection) then
       return true
     end
   end
@@ -28,7 +28,7 @@ for i = 0, #departures / 4 - 1 do
     released = released + 1
     if grace > 0 then
       -- Under another name, so that a heartbeat still under way cannot prolong it.
-      redis.call('ZADD', connections, ms(ended + grace), connection .. ':released')
+      redis.call('ZADD', connections, ms(ended + grace), connection .. RELEASED)
       -- Taking the last member away has deleted the key and its TTL.
       redis.call('PEXPIRE', connections, 2 * ttl)
     end
