@@ -281,15 +281,28 @@ def test_a_disconnect_by_the_host_is_not_tried_again(site, page, names):
     assert page.evaluate("[denied, closes]") == [[4403], [[4403, None]]]
 
 
+FLOOD = """() => {
+    const heartbeat = JSON.stringify({ event: 'heartbeat', data: {} });
+    for (let sent = 0; sent < 200; sent += 1) opened[0].send(heartbeat);
+}"""
+"""In one go: no frame is sent on a socket that the server has closed meanwhile."""
+RECORD = """() => {
+    window.opened = [];
+    const Socket = WebSocket;
+    window.WebSocket = class extends Socket {
+        constructor(...args) {
+            super(...args);
+            opened.push(this);
+        }
+    };
+}"""
+
+
 def test_too_many_frames_end_in_4429_and_a_return(site, page, names):
-    sockets = []
-    page.route_web_socket(
-        "**/ws*", lambda socket: sockets.append(socket.connect_to_server())
-    )
+    page.evaluate(RECORD)
     connect(page, site, names[0])
     live(page)
-    for _ in range(200):
-        sockets[0].send('{"event": "heartbeat", "data": {}}')
+    page.evaluate(FLOOD)
     page.wait_for_function("closes.length === 1")
     code, retry_in = page.evaluate("closes[0]")
     assert code == 4429
