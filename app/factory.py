@@ -19,7 +19,7 @@ from app.hydration import Hydration
 from app.services import EXTENSION, Services
 from config import Settings
 from models.audience import friends_of, partners_of
-from models.db import make_engine, session_factory
+from models.db import KeptReader, make_engine, session_factory
 from models.presence import Presence
 from tasks import celery_app
 
@@ -54,14 +54,15 @@ def create_app(settings: Settings) -> Flask:
     # connection overtake who waits for one, for tenths of a second.
     state = Presence.open(settings, LifoQueue)
     database = make_engine(settings.database_url)
+    reader = KeptReader(database)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sessions=session_factory(database),
         database=database,
         presence=state,
         gateway=Gateway(settings, state, database),
-        friends=Hydration(state, database, friends_of),
-        partners=Hydration(state, database, partners_of),
+        friends=Hydration(state, reader, friends_of),
+        partners=Hydration(state, reader, partners_of),
     )
 
     errors.register(app)

@@ -13,20 +13,29 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 
-from sqlalchemy import Engine
+from orjson import OPT_APPEND_NEWLINE, dumps
 
-from models.presence import Presence, PresenceUnavailable
+from models.db import KeptReader
+from models.presence import Presence
 from models.statements import Reader
 
 MOST_AT_ONCE = 20
 """Callers of one read. With 500 related users each it keeps everybody else in this
 process waiting for some 5 ms."""
 
-StatusMap = dict[str, bool]
-"""User id -> whether he is online."""
 Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
 """The related users of each of many, as `models.audience` reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMap:
+    """Who of a user's related users is online. `body` is the answer that says so, JSON,
+    written once for all who get it: `{"data": {"statuses": {"user id": true}}}`."""
+
+    body: bytes
+    is_empty: bool
 
 
 class _Read:
@@ -45,7 +54,9 @@ class _Read:
 class Hydration:
     """The status maps of those who are `related` in one way."""
 
-    def __init__(self, presence: Presence, database: Engine, related: Related) -> None:
+    def __init__(
+        self, presence: Presence, database: KeptReader, related: Related
+    ) -> None:
         self._presence = presence
         self._database = database
         self._related = related
@@ -55,9 +66,8 @@ class Hydration:
         self._gathering = threading.Lock()
         self._reading = threading.Lock()
 
-    def status_map(self, user_id: str) -> StatusMap:
-        """Who is related to `user_id`, and online. Do not change it: others may have
-        been given the same.
+    def hydrate(self, user_id: str) -> StatusMap:
+        """Who is related to `user_id`, and which of them are online.
 
         Raises:
             PresenceUnavailable: the shard of one of them does not answer.
@@ -127,23 +137,25 @@ class Hydration:
                 self._next = None
 
     def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
-        with self._database.connect() as reader:
-            related = self._related(reader, user_ids)
-        online, away = self._presence.online_where_possible(
-            set().union(*related.values())
-        )
-        if away and not online:
-            self._fail(next(iter(away.values())))
+        related = self._database.read(lambda reader: self._related(reader, user_ids))
+        everybody = set().union(*related.values())
+        online, unknown = self._presence.online_where_possible(everybody)
+        if unknown and len(unknown) == len(everybody):
+            self._fail(next(iter(unknown.values())))
         return {
-            user_id: _map(others, online, away) for user_id, others in related.items()
+            user_id: _status_map(others, online, unknown)
+            for user_id, others in related.items()
         }
 
 
-def _map(
-    others: set[str], online: StatusMap, away: Mapping[int, PresenceUnavailable]
-) -> StatusMap | PresenceUnavailable:
-    try:
-        return dict(zip(others, map(online.__getitem__, others), strict=True))
-    except KeyError:
+def _status_map(
+    others: set[str], online: set[str], unknown: Mapping[str, Exception]
+) -> StatusMap | Exception:
+    if unknown:
         # Only who has a friend in a shard that is away need hear of that.
-        return next(iter(away.values()))
+        for other in unknown.keys() & others:
+            return unknown[other]
+    statuses = dict.fromkeys(others, False)
+    statuses.update(dict.fromkeys(others & online, True))
+    body = dumps({"data": {"statuses": statuses}}, option=OPT_APPEND_NEWLINE)
+    return StatusMap(body, is_empty=not others)

@@ -14,14 +14,28 @@ from typing import Any
 import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
+from app.answer_socket import AnswerSocket
 from config import settings_or_exit
 
 _TIMEOUT = settings_or_exit().handshake_timeout
 
 
+def _at_hand(config: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+    """Give `config` its settings as plain attributes. It looks each of them up by two
+    calls, and serving one request asks for some forty; a worker's never change."""
+    for name, setting in config.settings.items():
+        if not hasattr(type(config), name):
+            vars(config)[name] = setting.get()
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """Serves HTTP within bounds: `PRESENCE_HANDSHAKE_TIMEOUT` seconds for a whole head,
     for each read of a body, and for each write of an answer."""
+
+    def init_process(self) -> None:
+        """Serve until the end of the process."""
+        _at_hand(self.cfg)
+        super().init_process()
 
     def timeout_ctx(self) -> gevent.Timeout:
         """Bounds the wait for a request's whole head, and for what is left of the body
@@ -38,7 +52,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve one request. The handshake of a WebSocket takes the bound away."""
         sock.settimeout(_TIMEOUT)
         try:
-            return super().handle_request(listener_name, req, sock, addr)
+            if any(name == "UPGRADE" for name, _ in req.headers):
+                return super().handle_request(listener_name, req, sock, addr)
+            answer = AnswerSocket(sock)
+            try:
+                return super().handle_request(listener_name, req, answer, addr)
+            finally:
+                answer.flush()
         except TimeoutError:
             # gunicorn's word for: close it. Its log shall not fill with tracebacks.
             raise StopIteration from None

@@ -6,6 +6,7 @@ us are here: the engine's options and `upsert`. `models.lists` adds a third.
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -109,12 +110,13 @@ def session_factory(engine: Engine) -> sessionmaker[Session]:
 
 class KeptReader:
     """A connection for reading that is kept from one read to the next: taking one from
-    the pool and giving it back takes longer than a small query. For one thread; close
-    it at the end. Connects on first use."""
+    the pool and giving it back takes longer than a small query. For one at a time, who
+    comes meanwhile waits; close it at the end. Connects on first use."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._kept: Connection | None = None
+        self._reading = threading.Lock()
 
     def read(self, work: Callable[[Connection], T]) -> T:
         """What `work` gives, called with the connection. Where that has died since it
@@ -123,17 +125,25 @@ class KeptReader:
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database is away.
         """
-        if self._kept is not None:
-            try:
-                return work(self._kept)
-            except DBAPIError as error:
-                self.close()
-                if not error.connection_invalidated:
-                    raise
-        self._kept = self._engine.connect()
+        with self._reading:
+            if self._kept is not None:
+                try:
+                    return self._attempt(self._kept, work)
+                except DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
+            self._kept = self._engine.connect()
+            return self._attempt(self._kept, work)
+
+    def _attempt(self, kept: Connection, work: Callable[[Connection], T]) -> T:
         try:
-            return work(self._kept)
+            return work(kept)
         except DBAPIError:
+            self.close()
+            raise
+        except BaseException:
+            # Stopped in the midst of an answer, maybe: it must not be the next one's.
+            kept.invalidate()
             self.close()
             raise
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from flask import Blueprint
+from flask import Blueprint, Response
 
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
-from app.hydration import Hydration, StatusMap
+from app.hydration import Hydration
 from app.services import services
 from models.audience import participants_of, relevant_users
 from models.identifiers import InvalidIdentifier, check_user_id
@@ -19,13 +19,13 @@ Answer = dict[str, dict[str, object]]
 
 
 @blueprint.get("/friends/online-status")
-def friends_online_status() -> Answer:
+def friends_online_status() -> Response:
     """Which of the caller's friends are online."""
     return _hydrated(services().friends)
 
 
 @blueprint.get("/conversations/online-status")
-def conversations_online_status() -> Answer:
+def conversations_online_status() -> Response:
     """Which of those who share a conversation with the caller are online."""
     return _hydrated(services().partners)
 
@@ -44,7 +44,8 @@ def conversation_online_status(conversation_id: str) -> Answer:
             message = "you are not in this conversation"
             raise ApiError(403, "forbidden", message)
         visible = participants & relevant_users(reader, [user_id])[user_id]
-    return _answer(services().presence.online(visible | {user_id}))
+    statuses = services().presence.online(visible | {user_id})
+    return {"data": {"statuses": statuses}}
 
 
 @blueprint.get("/users/<user_id>/status")
@@ -78,20 +79,16 @@ def ws_ticket() -> Answer:
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 
-def _hydrated(hydration: Hydration) -> Answer:
+def _hydrated(hydration: Hydration) -> Response:
     user_id = require_user()
-    statuses = hydration.status_map(user_id)
-    if not statuses:
+    statuses = hydration.hydrate(user_id)
+    if statuses.is_empty:
         # A token is enough to be a user: the host application vouches for its users.
         # Who has relations is known, which spares most calls the question.
         with services().sessions() as session:
             ensure_user(session, user_id)
             session.commit()
-    return _answer(statuses)
-
-
-def _answer(statuses: StatusMap) -> Answer:
-    return {"data": {"statuses": statuses}}
+    return Response(statuses.body, mimetype="application/json")
 
 
 def _identifier(value: str) -> str:

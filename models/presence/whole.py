@@ -8,6 +8,7 @@ Each of these calls is one round trip, whatever the number of shards.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import chain, compress
 from queue import LifoQueue
 from typing import Self
 
@@ -112,21 +113,19 @@ class Presence:
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""
         asked = list(user_ids)
-        found, away = self.online_where_possible(asked)
-        for error in away.values():
+        online, unknown = self.online_where_possible(asked)
+        for error in unknown.values():
             raise error
-        if len(self.shards) == 1:
-            return found
-        return {user_id: found[user_id] for user_id in asked}
+        return {user_id: user_id in online for user_id in asked}
 
     def online_where_possible(
         self, user_ids: Iterable[str]
-    ) -> tuple[dict[str, bool], dict[int, PresenceUnavailable]]:
-        """Which of `user_ids` are online, of those whose shards answer, and which
-        shards do not."""
+    ) -> tuple[set[str], dict[str, PresenceUnavailable]]:
+        """Those of `user_ids` who are online, and those of whom it is unknown since
+        their shard does not answer, each with the reason."""
         lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not lists:
-            return {}, {}
+            return set(), {}
         commands = {
             shard: [
                 ("SMISMEMBER", self._keys[shard].online_users, *batch) for batch in mine
@@ -134,11 +133,16 @@ class Presence:
             for shard, mine in lists.items()
         }
         answers = self._servers.gather(commands)
-        found: dict[str, bool] = {}
+        online: set[str] = set()
         for shard, replies in answers.replies.items():
             for batch, reply in zip(lists[shard], replies, strict=True):
-                found.update(zip(batch, map(bool, reply), strict=True))
-        return found, answers.away
+                online.update(compress(batch, reply))
+        unknown = {
+            user_id: error
+            for shard, error in answers.away.items()
+            for user_id in chain.from_iterable(lists[shard])
+        }
+        return online, unknown
 
     def ping(self) -> None:
         """Return if Redis answers: with many shards, if one of them does. The others'

@@ -3,6 +3,7 @@ question."""
 
 from __future__ import annotations
 
+import json
 import secrets
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -17,9 +18,10 @@ from redis.retry import Retry
 from sqlalchemy import Engine
 
 from app import hydration
-from app.hydration import Hydration, StatusMap
+from app.hydration import Hydration
 from config import Settings
 from models.audience import friends_of
+from models.db import KeptReader
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
 from models.presence.servers import Answers, OneServer
@@ -31,6 +33,7 @@ from tests.system import wait_until
 
 pytestmark = pytest.mark.integration
 
+Statuses = dict[str, bool]
 FRIENDS = {"ann": {"bob", "cid"}, "bob": {"ann"}, "cid": {"ann"}, "zoe": set()}
 
 
@@ -52,7 +55,7 @@ class Callers:
     """Callers of one hydration, of whose reads the test holds the first at its end."""
 
     def __init__(self, presence: Presence, database: Engine) -> None:
-        self.hydration = Hydration(presence, database, self._friends_of)
+        self.hydration = Hydration(presence, KeptReader(database), self._friends_of)
         self.hydration._join = self._join
         self._joined = 0
         self._counting = threading.Lock()
@@ -81,19 +84,25 @@ class Callers:
             raise fault
         return friends_of(reader, user_ids)
 
-    def hold(self, user_id: str) -> Future[StatusMap]:
+    def hold(self, user_id: str) -> Future[Statuses]:
         """Have him ask, alone, and wait until all is read for him."""
         (asked,) = self.ask(user_id)
         assert self._is_held.wait(10)
         return asked
 
-    def ask(self, *user_ids: str) -> list[Future[StatusMap]]:
+    def ask(self, *user_ids: str) -> list[Future[Statuses]]:
         """Have each of them ask, and wait until all are under way."""
         expected = self._joined + len(user_ids)
-        status_map = self.hydration.status_map
-        asked = [self._pool.submit(status_map, user_id) for user_id in user_ids]
+        asked = [self._pool.submit(self.status_map, user_id) for user_id in user_ids]
         wait_until(lambda: self._joined == expected)
         return asked
+
+    def status_map(self, user_id: str) -> Statuses:
+        """What the answer to `user_id` says."""
+        found = self.hydration.hydrate(user_id)
+        statuses: Statuses = json.loads(found.body)["data"]["statuses"]
+        assert found.is_empty == (not statuses)
+        return statuses
 
     def _join(self, user_id: str) -> object:
         joined = Hydration._join(self.hydration, user_id)
@@ -154,7 +163,7 @@ def test_all_hear_of_an_error_and_the_next_one_is_served(callers):
     for future in asked:
         with pytest.raises(PresenceUnavailable):
             future.result(10)
-    assert callers.hydration.status_map("cid") == {"ann": False}
+    assert callers.status_map("cid") == {"ann": False}
 
 
 def all_fail_by_one_try(callers: Callers) -> bool:
@@ -172,7 +181,7 @@ def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
     monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
     callers.late_fault = PresenceUnavailable()
     assert all_fail_by_one_try(callers)
-    assert callers.hydration.status_map("cid") == {"ann": False}
+    assert callers.status_map("cid") == {"ann": False}
 
 
 def test_redis_that_is_away_is_tried_once_for_all_who_wait(database, monkeypatch):

@@ -106,3 +106,21 @@ def test_an_error_of_the_work_is_not_tried_again(engine: Engine):
         assert reader.read(lambda it: audience.friends_of(it, ["ann"])) == {
             "ann": {"bob"}
         }
+
+
+@pytest.mark.usefixtures("people")
+def test_what_was_stopped_in_the_midst_leaves_its_answer_to_nobody(engine: Engine):
+    used = []
+
+    def work(connection):
+        used.append(connection.connection.dbapi_connection)
+        if len(used) == 1:
+            raise SystemExit
+        return audience.friends_of(connection, ["ann"])
+
+    with closing(KeptReader(engine)) as reader:
+        with pytest.raises(SystemExit):
+            reader.read(work)
+        assert reader.read(work) == {"ann": {"bob"}}
+        assert used[0] is not used[1]
+        assert engine.pool.checkedout() == 1

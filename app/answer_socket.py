@@ -1,0 +1,57 @@
+"""A web server's way to a client, on which an answer goes out in one piece.
+
+gunicorn writes the head of an answer, and then its body: two calls of the system, and
+the client wakes up twice.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+MOST_HELD = 64 * 1024
+"""Bytes that wait for what follows, at most."""
+
+
+class AnswerSocket:
+    """A socket that keeps what is written to it until there is much, or the answer is
+    whole: `flush` says so. Whatever else is done with it comes after what was written.
+    """
+
+    __slots__ = ("_held", "_parts", "_sock")
+
+    def __init__(self, sock: socket.socket) -> None:
+        self._sock = sock
+        self._parts: list[bytes] = []
+        self._held = 0
+
+    def sendall(self, data: bytes) -> None:
+        """Write `data`, now or with what follows.
+
+        Raises:
+            OSError: as of a socket; TimeoutError where it has a bound.
+        """
+        self._parts.append(data)
+        self._held += len(data)
+        if self._held > MOST_HELD:
+            self.flush()
+
+    def flush(self) -> None:
+        """Write what is kept.
+
+        Raises:
+            OSError: as of a socket; TimeoutError where it has a bound.
+        """
+        if not self._parts:
+            return
+        data = b"".join(self._parts)
+        self._parts, self._held = [], 0
+        # Nearly always that is all. gevent's `sendall` would first ask the system for
+        # the size of the socket's buffer.
+        sent = self._sock.send(data)
+        if sent < len(data):
+            self._sock.sendall(memoryview(data)[sent:])
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a socket has
+        self.flush()
+        return getattr(self._sock, name)
