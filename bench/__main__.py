@@ -17,7 +17,7 @@ from bench.generator import GeneratorFailed
 from bench.greendot import Greendot
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
-from bench.report import Row, report
+from bench.report import Row, merged, report
 from bench.scaling import SCALING, scaling
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
 from bench.servers import DidNotStart, Target
@@ -57,7 +57,8 @@ def main() -> None:
     with pinned(cores_for_generator()):
         if name == "all":
             for scenario in SCENARIOS:
-                _run(scenario, arguments.targets or _peers_for(scenario), scale)
+                targets = arguments.targets or _peers_for(scenario)
+                _run(scenario, targets, scale, arguments.rounds)
             for alone in ALONE:
                 _run_alone(alone, scale)
         elif name in ALONE:
@@ -65,9 +66,11 @@ def main() -> None:
         elif name.startswith(PEER):
             targets = ["greendot", name.removeprefix(PEER)]
             for scenario in arguments.only or BESIDE_PEERS:
-                _run(scenario, targets, scale, f"{name}-{scenario}")
+                report_name = f"{name}-{scenario}"
+                _run(scenario, targets, scale, arguments.rounds, report_name)
         else:
-            _run(name, arguments.targets or ["greendot"], scale)
+            targets = arguments.targets or ["greendot"]
+            _run(name, targets, scale, arguments.rounds)
 
 
 def _parse() -> argparse.Namespace:
@@ -84,9 +87,24 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names_of(BESIDE_PEERS), help="these scenarios of a peer-* run"
     )
     parser.add_argument(
+        "--rounds",
+        type=_rounds,
+        default=1,
+        metavar="N",
+        help="run the servers in turn, N times each, and give medians: a slow minute"
+        " of the machine then falls on none of them alone",
+    )
+    parser.add_argument(
         "--profile", type=int, default=0, metavar="SECONDS", help="sample by py-spy"
     )
     return parser.parse_args()
+
+
+def _rounds(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        message = "takes a whole number from 1"
+        raise argparse.ArgumentTypeError(message)
+    return int(text)
 
 
 def _peers_for(scenario: str) -> list[str]:
@@ -111,12 +129,16 @@ def _names_of(known: Container[str]) -> Callable[[str], list[str]]:
 
 
 def _run(
-    scenario: str, targets: Sequence[str], scale: Scale, name: str | None = None
+    scenario: str,
+    targets: Sequence[str],
+    scale: Scale,
+    rounds: int,
+    name: str | None = None,
 ) -> None:
     run, columns = SCENARIOS[scenario]
     machine = describe()
     rows: list[Row] = []
-    for target in targets:
+    for target in [*targets] * rounds:
         try:
             for row in run(TARGETS[target], scale):
                 print(f"{scenario}: {target}, {row['case']}: done", flush=True)
@@ -124,6 +146,7 @@ def _run(
         except FAILURES as error:
             print(f"{scenario}: {target}: {error}", file=sys.stderr)
             rows.append({"target": target, "case": "failed", "error": str(error)})
+    rows = merged(columns, rows)
     order = {row["case"]: None for row in rows}
     rows.sort(key=lambda row: list(order).index(row["case"]))
     report(name or scenario, columns, rows, machine)

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any, Literal
 
 from bench.machine import describe
@@ -61,6 +62,33 @@ def report(
     print(
         f"\n{path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path}"
     )
+
+
+def merged(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
+    """One row for each server and case that `rows` has many times over, in `rounds`:
+    the median of each figure of which more or less is better. Of all others (what was
+    lost, the longest) it has the worst, so that no round's trouble is hidden. What is
+    no column is of the first round; `rounds` has all of them."""
+    rounds: dict[tuple[object, object], list[Row]] = {}
+    for row in rows:
+        rounds.setdefault((row["target"], row["case"]), []).append(row)
+    return [_middle(columns, same) for same in rounds.values()]
+
+
+def _middle(columns: Sequence[Column], rows: Sequence[Row]) -> Row:
+    if len(rows) == 1:
+        return rows[0]
+    figures = {
+        column.key: (median if column.better else max)(found)
+        for column in columns
+        if (found := [row[column.key] for row in rows if _is_figure(row, column)])
+    }
+    return {**rows[0], **figures, "rounds": list(rows)}
+
+
+def _is_figure(row: Row, column: Column) -> bool:
+    value = row.get(column.key)
+    return isinstance(value, int | float) and not math.isnan(value)
 
 
 def compare(columns: Sequence[Column], rows: Sequence[Row]) -> list[dict[str, Any]]:
