@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 
-from orjson import OPT_APPEND_NEWLINE, dumps
+import orjson
 
 from models.db import KeptReader
 from models.presence import Presence
@@ -157,5 +157,6 @@ def _status_map(
             return unknown[other]
     statuses = dict.fromkeys(others, False)
     statuses.update(dict.fromkeys(others & online, True))
-    body = dumps({"data": {"statuses": statuses}}, option=OPT_APPEND_NEWLINE)
+    answer = {"data": {"statuses": statuses}}
+    body = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
     return StatusMap(body, is_empty=not others)

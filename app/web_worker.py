@@ -1,5 +1,5 @@
-"""The gunicorn worker class: gevent's, but no client keeps a connection for ever that
-has not become a WebSocket.
+"""The gunicorn worker class: gevent's, but an answer costs less, and no client keeps a
+connection for ever that has not become a WebSocket.
 
 gunicorn's own bounds the wait for a request's head, by `keepalive`, and nothing else: a
 client that sends no body, or asks for pages and reads none of them, would hold its
@@ -22,7 +22,7 @@ _TIMEOUT = settings_or_exit().handshake_timeout
 
 def _at_hand(config: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     """Give `config` its settings as plain attributes. It looks each of them up by two
-    calls, and serving one request asks for some forty; a worker's never change."""
+    calls, and serving one request asks for some twenty; a worker's never change."""
     for name, setting in config.settings.items():
         if not hasattr(type(config), name):
             vars(config)[name] = setting.get()

@@ -67,8 +67,9 @@ def report(
 def merged(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
     """One row for each server and case that `rows` has many times over, in `rounds`:
     the median of each figure of which more or less is better. Of all others (what was
-    lost, the longest) it has the worst, so that no round's trouble is hidden. What is
-    no column is of the first round; `rounds` has all of them."""
+    lost, the longest) it has the worst, and of one that a round lacks it has none, so
+    that no round's trouble is hidden. What is no column is of the first round; `rounds`
+    has all of them."""
     rounds: dict[tuple[object, object], list[Row]] = {}
     for row in rows:
         rounds.setdefault((row["target"], row["case"]), []).append(row)
@@ -78,11 +79,13 @@ def merged(columns: Sequence[Column], rows: Sequence[Row]) -> list[Row]:
 def _middle(columns: Sequence[Column], rows: Sequence[Row]) -> Row:
     if len(rows) == 1:
         return rows[0]
-    figures = {
-        column.key: (median if column.better else max)(found)
-        for column in columns
-        if (found := [row[column.key] for row in rows if _is_figure(row, column)])
-    }
+    figures: dict[str, float | None] = {}
+    for column in columns:
+        found = [row[column.key] for row in rows if _is_figure(row, column)]
+        if len(found) == len(rows):
+            figures[column.key] = (median if column.better else max)(found)
+        elif found:  # a round without one had trouble: no map was right, for example
+            figures[column.key] = None
     return {**rows[0], **figures, "rounds": list(rows)}
 
 
