@@ -26,11 +26,12 @@ from sqlalchemy import (
     union_all,
 )
 from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
 
 from models.conversation import conversation_table, participant_table
 from models.friendship import ACCEPTED, BLOCKED, friendship_table
-from models.identifiers import SEPARATOR
-from models.lists import among, each_pair, joined, pair_list, text_list
+from models.identifiers import ids_in, joined_ids
+from models.lists import among, each_pair, joined, joined_once, pair_list, text_list
 from models.statements import Reader, Statement
 
 
@@ -40,6 +41,15 @@ def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str
     Every asked id is a key, unknown users with an empty set.
     """
     return _RELEVANT.read(reader, user_ids)
+
+
+def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
+    """As `relevant_users`, but each audience is one text, as the database gives it (see
+    `joined_ids`): one who is a friend and shares a conversation is in it twice.
+
+    What only passes through need not be taken apart.
+    """
+    return _RELEVANT.read_joined(reader, user_ids)
 
 
 def friends_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
@@ -85,7 +95,11 @@ class _Relation:
     to_many: Statement
 
     def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-        related: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+        found = self.read_joined(reader, user_ids)
+        return {user_id: set(ids_in(others)) for user_id, others in found.items()}
+
+    def read_joined(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
+        related = dict.fromkeys(user_ids, "")
         if not related:
             return related
         if len(related) == 1:
@@ -94,14 +108,17 @@ class _Relation:
         else:
             rows = self.to_many.rows(reader, {"ids": list(related)})
         for user_id, others in rows:
-            related[user_id].update(others.split(SEPARATOR))
+            before = related[user_id]
+            related[user_id] = joined_ids((before, others)) if before else others
         return related
 
 
-def _joined(user: ColumnElement[str], other: ColumnElement[str]) -> Select[str, str]:
+def _in_one_text(
+    user: ColumnElement[str], others: FunctionElement[str]
+) -> Select[str, str]:
     """(user, all others in one text). A row for each pair would take a third of the
     worker's time: the database joins texts many times faster than rows travel."""
-    return select(user, joined(other)).group_by(user)
+    return select(user, others).group_by(user)
 
 
 def _friends(
@@ -114,8 +131,8 @@ def _friends(
         friendship_table.c.status,
     )
     return [
-        _joined(a, b).where(asked_a, status == ACCEPTED),
-        _joined(b, a).where(asked_b, status == ACCEPTED),
+        _in_one_text(a, joined(b)).where(asked_a, status == ACCEPTED),
+        _in_one_text(b, joined(a)).where(asked_b, status == ACCEPTED),
     ]
 
 
@@ -124,11 +141,10 @@ _them = participant_table.alias("them")
 
 
 def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
-    """(user, partners) for the asked users; one who shares two conversations is
-    named twice."""
+    """(user, partners) for the asked users."""
     me, them = _me.c.user_id, _them.c.user_id
     return (
-        _joined(me, them)
+        _in_one_text(me, joined_once(them))
         .join_from(_me, _them, _me.c.conversation_id == _them.c.conversation_id)
         .where(asked, me != them, ~_blocked(me, them), ~_blocked(them, me))
     )

@@ -112,10 +112,11 @@ class UserStatus:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event and who on one gateway is to hear it."""
+    """An event and who on one gateway is to hear it: ids in one text, as `joined_ids`
+    makes it. Somebody may be named twice."""
 
     transition: Transition
-    recipients: tuple[str, ...]
+    recipients: str
 
 
 EVERYBODY = "*"
@@ -177,7 +178,7 @@ def _pack(delivery: Delivery) -> list[object]:
 
 def _unpack(packed: list[Any]) -> Delivery:
     user_id, status, timestamp, recipients = packed
-    return Delivery(Transition(user_id, status, timestamp), tuple(recipients))
+    return Delivery(Transition(user_id, status, timestamp), recipients)
 
 
 def encode(event: ServerEvent, data: Mapping[str, object]) -> bytes:

@@ -8,11 +8,27 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections.abc import Iterable
 
 USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
 USER_ID_LENGTH = 64
 SEPARATOR = ","
 """In no id, so it may stand between ids."""
+
+
+def joined_ids(ids: Iterable[str]) -> str:
+    """`ids` in one text, as the database joins them too."""
+    return SEPARATOR.join(ids)
+
+
+def ids_in(text: str) -> list[str]:
+    """Inverse of `joined_ids`."""
+    return text.split(SEPARATOR) if text else []
+
+
+def count_ids(text: str) -> int:
+    """How many `ids_in` gives."""
+    return text.count(SEPARATOR) + 1 if text else 0
 
 
 class InvalidIdentifier(ValueError):

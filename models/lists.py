@@ -93,6 +93,13 @@ class joined(FunctionElement[str]):  # noqa: N801
     inherit_cache = True
 
 
+class joined_once(FunctionElement[str]):  # noqa: N801
+    """As `joined`, each text once."""
+
+    type = String()
+    inherit_cache = True
+
+
 def text_list(name: str) -> BindParameter[list[str]]:
     """The bind parameter `name`, a list of texts."""
     return bindparam(name, type_=TextList())
@@ -123,6 +130,26 @@ def _joined_postgresql(element: joined, compiler: SQLCompiler, **kw: Any) -> str
 @compiles(joined, "sqlite")
 def _joined_sqlite(element: joined, compiler: SQLCompiler, **kw: Any) -> str:  # noqa: ANN401
     return f"group_concat({compiler.process(element.clauses, **kw)}, '{SEPARATOR}')"
+
+
+@compiles(joined_once, "postgresql")
+def _joined_once_postgresql(
+    element: joined_once,
+    compiler: SQLCompiler,
+    **kw: Any,  # noqa: ANN401
+) -> str:
+    texts = compiler.process(element.clauses, **kw)
+    return f"string_agg(DISTINCT {texts}, '{SEPARATOR}')"
+
+
+@compiles(joined_once, "sqlite")
+def _joined_once_sqlite(
+    element: joined_once,
+    compiler: SQLCompiler,
+    **kw: Any,  # noqa: ANN401
+) -> str:
+    # With DISTINCT it takes no separator but its own, which is SEPARATOR.
+    return f"group_concat(DISTINCT {compiler.process(element.clauses, **kw)})"
 
 
 @compiles(each_pair, "postgresql")

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from models.audience import relevant_users
+from models.audience import audiences, relevant_users
 from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
+from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 from models.statements import Reader
@@ -28,18 +29,15 @@ def fan_out(
         sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
     newest = newest_per_user(transitions)
-    audience = relevant_users(reader, [change.user_id for change in newest])
-    everybody = set().union(*audience.values())
-    if presence.mail.is_cheaper_unasked(sum(map(len, audience.values()))):
-        message = GatewayMessage(
-            transitions=tuple(
-                Delivery(transition, tuple(recipients))
-                for transition in newest
-                if (recipients := audience[transition.user_id])
-            )
+    told = audiences(reader, [change.user_id for change in newest])
+    if presence.mail.is_cheaper_unasked(sum(map(count_ids, told.values()))):
+        return presence.mail.publish_to_all(
+            Delivery(transition, recipients)
+            for transition in newest
+            if (recipients := told[transition.user_id])
         )
-        return presence.mail.publish_to_all(message, everybody)
-    held, away = presence.mail.holders_where_possible(everybody)
+    audience = {user_id: set(ids_in(others)) for user_id, others in told.items()}
+    held, away = presence.mail.holders_where_possible(set().union(*audience.values()))
     not_told = presence.mail.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
@@ -125,5 +123,6 @@ def _deliveries(
             for gateway_id in gateways.get(user_id, ()):
                 recipients.setdefault(gateway_id, []).append(user_id)
         for gateway_id, here in recipients.items():
-            found.setdefault(gateway_id, []).append(Delivery(transition, tuple(here)))
+            delivery = Delivery(transition, joined_ids(here))
+            found.setdefault(gateway_id, []).append(delivery)
     return {gateway_id: tuple(deliveries) for gateway_id, deliveries in found.items()}

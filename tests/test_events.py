@@ -20,13 +20,14 @@ from models.events import (
     Transition,
     UserStatus,
 )
+from models.identifiers import joined_ids
 
 user_ids = st.text("abcXYZ019_.:@-", min_size=1, max_size=64)
 timestamps = st.integers(0, 2**53)
 statuses = st.sampled_from(["online", "offline"])
 transitions = st.builds(Transition, user_ids, statuses, timestamps)
 deliveries = st.lists(
-    st.builds(Delivery, transitions, st.lists(user_ids, max_size=3).map(tuple)),
+    st.builds(Delivery, transitions, st.lists(user_ids, max_size=3).map(joined_ids)),
     max_size=3,
 ).map(tuple)
 names = st.lists(user_ids, max_size=3).map(tuple)

@@ -10,6 +10,7 @@ from app.gateway.frames import text_frame
 from app.gateway.known import News
 from models import events
 from models.events import Delivery, Transition
+from models.identifiers import ids_in
 
 REMEMBERED = 50_000
 """Users whose newest delivered timestamp is remembered, twice that at most. Repeats
@@ -82,7 +83,11 @@ class Hub:
         """For each user who is here the connections, what is new, and all its frames in
         one piece. Where gateways are few they are told of everybody, here or not."""
         by_user = self._by_user
-        told = [(_news(one.transition), one.recipients) for one in deliveries]
+        told = [
+            # As the keys of a dict: who is named twice is there once.
+            (_news(one.transition), dict.fromkeys(ids_in(one.recipients)))
+            for one in deliveries
+        ]
         if len(told) == 1:  # the first of many recipients is not to wait for the last
             ((item, recipients),) = told
             only = [item]

@@ -7,9 +7,11 @@ own name, so that it has one place to read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from itertools import chain
 
-from models.events import GatewayMessage
+from models.events import Delivery, GatewayMessage
+from models.identifiers import ids_in
 from models.presence import scripts
 from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
@@ -94,16 +96,17 @@ class Mail:
         return gateways <= FEW_GATEWAYS and ids <= MOST_UNASKED
 
     def publish_to_all(
-        self, message: GatewayMessage, user_ids: Iterable[str]
+        self, transitions: Iterable[Delivery]
     ) -> dict[int, PresenceUnavailable]:
-        """Append `message` to the stream of each gateway that may hold one of
-        `user_ids`. The gateways are those of the last time, and who they are now is
+        """Append `transitions` to the stream of each gateway that may hold one of their
+        recipients. The gateways are those of the last time, and who they are now is
         asked in the same breath: one round trip, and one more after a gateway has come.
         None that was there before this call is missed.
 
         Returns which shards did not answer.
         """
-        shards = list(split(user_ids, len(self._keys)))
+        message = GatewayMessage(transitions=tuple(transitions))
+        shards = self._shards_of(message.transitions)
         if not shards:
             return {}
         told: set[str] = set().union(*(self._last_ids.get(s, ()) for s in shards))
@@ -121,6 +124,13 @@ class Mail:
             self._last_ids[shard] = ids if len(ids) <= FEW_GATEWAYS else []
         new = dict.fromkeys(present - told, message)
         return {**answers.away, **self.publish_where_possible(new)}
+
+    def _shards_of(self, deliveries: Sequence[Delivery]) -> Collection[int]:
+        """The shards to which recipients of `deliveries` belong."""
+        if len(self._keys) == 1:
+            return range(bool(deliveries))
+        named = chain.from_iterable(ids_in(one.recipients) for one in deliveries)
+        return split(named, len(self._keys)).keys()
 
     def publish(self, messages: Mapping[str, GatewayMessage]) -> None:
         """Append one message to the stream of each gateway, in one round trip."""

@@ -17,6 +17,7 @@ from config import Settings
 from models.conversation import conversation_table
 from models.events import GatewayMessage
 from models.friendship import friendship_table
+from models.identifiers import ids_in
 from models.presence.store import SignOfLife
 from models.user import user_table
 from tests.databases import statements
@@ -371,7 +372,7 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
     call("PUT", f"/friendships/{ann}/{bob}", {"status": "accepted"})
     (message,) = told()
     heard = {
-        (delivery.transition.user_id, *delivery.recipients)
+        (delivery.transition.user_id, *ids_in(delivery.recipients))
         for delivery in message.introductions
     }
     assert heard == {(ann, bob), (bob, ann)}

@@ -12,10 +12,11 @@ from tests.gateway.client import BEFORE, Client, open_them
 pytestmark = pytest.mark.integration
 
 ONLINE = Transition(BEFORE, "online", 1000)
+CID = Transition("cid", "online", 7)
 
 
 def tell(gateway, transition):
-    gateway.hub.deliver_news([Delivery(transition, ("ann",))])
+    gateway.hub.deliver_news([Delivery(transition, "ann")])
 
 
 def heard(client):
@@ -34,6 +35,13 @@ def ann(gateway, settings):
         tell(gateway, ONLINE)
         assert heard(client) == [("online", 1000)]
         yield client
+
+
+def test_who_is_named_twice_hears_it_once(gateway, ann):
+    first, second = (Transition(BEFORE, "offline", time) for time in (1001, 1002))
+    gateway.hub.deliver_news([Delivery(first, "ann,bob,ann")])
+    gateway.hub.deliver_news([Delivery(second, "ann,ann"), Delivery(CID, "ann,ann")])
+    assert heard(ann) == [("offline", 1001), ("offline", 1002), ("online", 7)]
 
 
 def test_repeats_and_what_was_overtaken_are_no_news(gateway, ann):

@@ -24,7 +24,7 @@ def test_a_server_whose_clock_is_behind_takes_the_place_of_ours(
         now = int(time.time() * 1000)
         gateway._listener._last_id = f"{now + 60_000}-3"  # its clock was ahead
         gateway._begin_anew(home.number, now)
-        news = Delivery(Transition(BEFORE, "online", now + 1), ("ann",))
+        news = Delivery(Transition(BEFORE, "online", now + 1), "ann")
         presence.mail.publish({gateway.id: GatewayMessage(transitions=(news,))})
         gateway._listener.step()
         assert [data["user_id"] for _, data in ann.messages()] == [BEFORE]

@@ -36,7 +36,7 @@ def refresh(gateway):
 
 
 def introduce(gateway, transition=INTRODUCED):
-    gateway.hub.deliver([Delivery(transition, ("ann",))])
+    gateway.hub.deliver([Delivery(transition, "ann")])
 
 
 def amid_the_read(monkeypatch, presence, act):

@@ -289,9 +289,7 @@ def test_holders_of_more_than_one_batch(shard):
 
 
 def message(user: str) -> GatewayMessage:
-    return GatewayMessage(
-        transitions=(Delivery(Transition(user, "online", 1), ("b",)),)
-    )
+    return GatewayMessage(transitions=(Delivery(Transition(user, "online", 1), "b"),))
 
 
 def test_messages_are_read_in_order_from_the_last_id(shard):

@@ -9,7 +9,8 @@ import pytest
 import redis
 
 from config import Settings
-from models.events import GatewayMessage
+from models.events import Delivery, GatewayMessage, Transition
+from models.identifiers import joined_ids
 from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.store import Departure, SignOfLife
@@ -145,12 +146,12 @@ def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
         held, missing = presence.mail.holders_where_possible(USERS)
         assert missing.keys() == away
         assert set().union(*held.values()) == there
-        message = GatewayMessage(snapshots=("u0",))
-        assert presence.mail.publish_to_all(message, USERS).keys() == away
+        news = Delivery(Transition("u0", "online", 1), joined_ids(USERS))
+        assert presence.mail.publish_to_all([news]).keys() == away
         for gateway in (GATEWAY, OTHER):
             if shard_number(gateway, SHARDS) not in away:
                 ((_, found),) = presence.mail.read(gateway, "0", 10)
-                assert found == message
+                assert found == GatewayMessage(transitions=(news,))
         with pytest.raises(PresenceUnavailable):
             presence.statuses(USERS)
         presence.ping()

@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from models.db import make_engine
+from models.identifiers import ids_in
 from models.presence import Presence
 from models.presence.store import SignOfLife
 from tasks import broadcast, resources
@@ -48,7 +49,7 @@ def told(presence: Presence) -> set[tuple[str, str]]:
         (recipient, delivery.transition.user_id)
         for _, message in presence.mail.read(GATEWAY, "0", 1)
         for delivery in message.transitions
-        for recipient in delivery.recipients
+        for recipient in ids_in(delivery.recipients)
     }
 
 

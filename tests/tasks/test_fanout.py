@@ -10,6 +10,7 @@ import redis
 from sqlalchemy import Engine
 
 from models.events import Transition
+from models.identifiers import ids_in
 from models.presence import Presence, mail
 from models.presence.mail import FEW_GATEWAYS
 from tasks.fanout import fan_out
@@ -42,7 +43,7 @@ def shard(valkey_url: str) -> Shard:
 def named(presence: Presence, gateway: str) -> list[tuple[str, set[str]]]:
     """Of whom `gateway` was told, and who is to hear it."""
     return [
-        (delivery.transition.user_id, set(delivery.recipients))
+        (delivery.transition.user_id, set(ids_in(delivery.recipients)))
         for _, message in presence.mail.read(gateway, "0", 10)
         for delivery in message.transitions
     ]
