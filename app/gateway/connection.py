@@ -14,12 +14,11 @@ import time
 from typing import Protocol
 
 import gevent
-from wsproto.connection import Connection as WebSocketProtocol
-from wsproto.connection import ConnectionState
 from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
 from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
+from app.gateway.inbound import Inbound
 from app.gateway.known import Known, News
 from app.gateway.outbound import Outbound
 from models import events
@@ -68,6 +67,7 @@ class Connection:
         "_early",
         "_frames_per_second",
         "_held",
+        "_inbound",
         "_known",
         "_max_frame_bytes",
         "_message_bytes",
@@ -75,7 +75,6 @@ class Connection:
         "_outbound",
         "_owner",
         "_parts",
-        "_protocol",
         "_socket",
         "connection_id",
         "expires_at",
@@ -87,7 +86,6 @@ class Connection:
     def __init__(  # noqa: PLR0913 - each is a fact about this client or a limit
         self,
         sock: socket.socket,
-        protocol: WebSocketProtocol,
         owner: Owner,
         *,
         connection_id: str,
@@ -103,7 +101,6 @@ class Connection:
         self.last_heartbeat = time.monotonic()
         self.has_left = False
         self._socket = sock
-        self._protocol = protocol
         self._owner = owner
         self._max_frame_bytes = max_frame_bytes
         self._frames_per_second = frames_per_second
@@ -116,6 +113,7 @@ class Connection:
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
         self._known: Known | None = None
+        self._inbound = Inbound()
         self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
 
@@ -245,11 +243,10 @@ class Connection:
 
     def _take(self, data: bytes) -> bool:
         """Handle what has arrived. True where the client closed the connection."""
-        self._protocol.receive_data(data)
-        for event in self._protocol.events():
+        for event in self._inbound.events(data):
             if isinstance(event, CloseConnection):
-                if self._protocol.state is ConnectionState.OPEN:
-                    # No close frame: wsproto's word for bytes that are no frames.
+                if not self._inbound.is_closed:
+                    # No close frame: the bytes were no frames.
                     self.close(CloseCode.BAD_FRAME, event.reason or "no frame")
                     return False
                 self._answer_close(event)
@@ -263,17 +260,17 @@ class Connection:
         """Send the client's own code back, as RFC 6455 wants it."""
         self._closing = CloseCode.NORMAL
         self._owner.counts.closes[BY_CLIENT] += 1
-        self._outbound.end(self._protocol.send(event.response()))
+        self._outbound.end(self._inbound.answer(event))
         self._outbound.wait(CLOSE_WAIT)
 
     def _handle(self, event: Event) -> None:
         self._owner.counts.frames += 1
         if not self._is_within_rate():
             self.close(CloseCode.TOO_MANY, "too many frames")
-        elif isinstance(event, Ping):
-            self.send(pong_frame(bytes(event.payload)))
         elif isinstance(event, TextMessage | BytesMessage):
             self._take_part(event)
+        elif isinstance(event, Ping):
+            self.send(pong_frame(bytes(event.payload)))
 
     def _is_within_rate(self) -> bool:
         """A token bucket: BURST_SECONDS' worth of frames, filled at the rate."""

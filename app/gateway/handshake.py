@@ -15,7 +15,6 @@ import socket
 from typing import Any
 
 from simple_websocket import ConnectionClosed
-from wsproto.connection import Connection, ConnectionType
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _SWITCHING = (
@@ -32,7 +31,7 @@ class BadHandshake(ValueError):
 
 
 class AcceptedSocket:
-    """A socket whose handshake has been answered. `protocol` decodes its frames.
+    """A socket whose handshake has been answered.
 
     No extension is ever accepted: compression would cost up to 300 KB per connection.
 
@@ -45,7 +44,6 @@ class AcceptedSocket:
         self.sock: socket.socket
         self.sock, self.mode = _socket_of(environ)
         self.connected = True
-        self.protocol = Connection(ConnectionType.SERVER)
         try:
             self.sock.sendall(_SWITCHING + accept + b"\r\n\r\n")
             self.sock.settimeout(None)  # silence is the gateway's matter from here on

@@ -56,7 +56,6 @@ def _connection(
     current.gateway.counts.handshakes += 1
     return Connection(
         accepted.sock,
-        accepted.protocol,
         current.gateway,
         connection_id=current.gateway.new_connection_id(),
         user_id=identity.user_id,

@@ -29,7 +29,6 @@ class Client:
         self._frames = WebSocketProtocol(ConnectionType.CLIENT)
         self.connection = Connection(
             self._ours,
-            WebSocketProtocol(ConnectionType.SERVER),
             gateway,
             connection_id=gateway.new_connection_id(),
             user_id=user_id,
