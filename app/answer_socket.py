@@ -13,6 +13,18 @@ MOST_HELD = 64 * 1024
 """Bytes that wait for what follows, at most."""
 
 
+def send_whole(sock: socket.socket, data: bytes) -> None:
+    """As `sock.sendall`, for what nearly always goes out at once: gevent's would first
+    ask the system for the size of the socket's buffer.
+
+    Raises:
+        OSError: as of a socket; TimeoutError where it has a bound.
+    """
+    sent = sock.send(data)
+    if sent < len(data):
+        sock.sendall(memoryview(data)[sent:])
+
+
 class AnswerSocket:
     """A socket that keeps what is written to it until there is much, or the answer is
     whole: `flush` says so. Whatever else is done with it comes after what was written.
@@ -46,11 +58,7 @@ class AnswerSocket:
             return
         data = b"".join(self._parts)
         self._parts, self._held = [], 0
-        # Nearly always that is all. gevent's `sendall` would first ask the system for
-        # the size of the socket's buffer.
-        sent = self._sock.send(data)
-        if sent < len(data):
-            self._sock.sendall(memoryview(data)[sent:])
+        send_whole(self._sock, data)
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a socket has
         self.flush()

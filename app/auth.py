@@ -16,7 +16,7 @@ import jwt
 from flask import request
 
 from app.errors import ApiError, Unauthenticated
-from app.services import services
+from app.services import Services, services
 from config import Settings
 from models.identifiers import InvalidIdentifier, check_user_id
 
@@ -122,7 +122,7 @@ def require_service_key() -> None:
         raise Unauthenticated(message)
 
 
-def socket_identity() -> Identity:
+def socket_identity(current: Services) -> Identity:
     """Who opens this WebSocket: by ticket, by header, or by cookie.
 
     The header and the ticket cannot be sent by a foreign page on its own; the cookie is
@@ -133,8 +133,8 @@ def socket_identity() -> Identity:
         ForeignOrigin: a cookie, from a page that may not use it.
         PresenceUnavailable: the ticket cannot be looked up now.
     """
-    current = services()
-    ticket = request.args.get("ticket")
+    # Where nothing is asked for, there is nothing to take apart.
+    ticket = request.args.get("ticket") if request.query_string else None
     if ticket is not None:
         token = current.presence.tickets.take(ticket)
         if token is None:

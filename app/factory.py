@@ -6,8 +6,9 @@ import re
 from typing import Any
 
 import orjson
-from flask import Flask, Response
+from flask import Flask, Request, Response
 from flask.json.provider import DefaultJSONProvider
+from flask.sessions import NullSession, SessionInterface
 from flask_cors import CORS
 from gevent.queue import LifoQueue
 
@@ -25,6 +26,16 @@ from tasks import celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """Enough for a bulk call of some 100,000 rows."""
+
+
+class NoSessions(SessionInterface):
+    """No cookie of Flask's own, which would be looked for at each request."""
+
+    none = NullSession()
+
+    def open_session(self, _app: Flask, _request: Request) -> NullSession:
+        """The same for all: nothing can be written into it."""
+        return self.none
 
 
 class CompactJSON(DefaultJSONProvider):
@@ -47,6 +58,7 @@ def create_app(settings: Settings) -> Flask:
     the process that serves the sockets."""
     app = Flask(__name__)
     app.json = CompactJSON(app)
+    app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
     celery_app.configure(settings)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import cast
 
 from flask import current_app
 from sqlalchemy import Engine
@@ -34,4 +33,5 @@ class Services:
 
 def services() -> Services:
     """The services of the current application."""
-    return cast("Services", current_app.extensions[EXTENSION])
+    found: Services = current_app.extensions[EXTENSION]
+    return found

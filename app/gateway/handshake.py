@@ -16,6 +16,8 @@ from typing import Any
 
 from simple_websocket import ConnectionClosed
 
+from app.answer_socket import send_whole
+
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _SWITCHING = (
     b"HTTP/1.1 101 Switching Protocols\r\n"
@@ -45,7 +47,7 @@ class AcceptedSocket:
         self.sock, self.mode = _socket_of(environ)
         self.connected = True
         try:
-            self.sock.sendall(_SWITCHING + accept + b"\r\n\r\n")
+            send_whole(self.sock, _SWITCHING + accept + b"\r\n\r\n")
             self.sock.settimeout(None)  # silence is the gateway's matter from here on
         except OSError as error:
             message = "the client has gone away"

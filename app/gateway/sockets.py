@@ -27,7 +27,7 @@ def register(app: Flask) -> None:
     def _socket(accepted: AcceptedSocket) -> None:
         current = services()
         try:
-            identity = socket_identity()
+            identity = socket_identity(current)
         except ForeignOrigin as error:
             _refuse(current, accepted, CloseCode.FORBIDDEN, error.message)
         except ApiError as error:

@@ -125,7 +125,7 @@ class ClusterServers:
         """As `Servers.call`. Where the node is away, or has lost the slot, the map is
         asked anew and the command tried again, once."""
         slot, began = self._slots[shard], time.monotonic()
-        with translated():
+        with translated:
             try:
                 return command(self._cluster.client_of(slot))
             except TimeoutError:
@@ -172,7 +172,7 @@ class ClusterServers:
         nodes: dict[redis.Redis, dict[int, Sequence[Command]]] = {}
         for shard, mine in commands.items():
             try:
-                with translated():
+                with translated:
                     client = self._cluster.client_of(self._slots[shard])
             except PresenceUnavailable as error:
                 failed[shard] = error
@@ -210,7 +210,7 @@ class Line:
     def send(self) -> None:
         """Send the commands. Where that fails, `receive` tells."""
         try:
-            with translated():
+            with translated:
                 self._connection = self._client.connection_pool.get_connection()
                 self._connection.send_packed_command(packed(self._together))
         except PresenceUnavailable as error:
@@ -225,7 +225,7 @@ class Line:
         """
         if self._error is not None:
             raise self._error
-        with translated():
+        with translated:
             try:
                 found = replies(self._connection, len(self._together))
                 self._unread = False

@@ -7,8 +7,6 @@ PresenceError
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import redis.exceptions
 
@@ -42,22 +40,32 @@ _AWAY = (
 _AWAY_REPLY = re.compile(r"(^|caused error: )(MISCONF|NOREPLICAS|BUSY|UNBLOCKED)\b")
 
 
-@contextmanager
-def translated() -> Iterator[None]:
-    """Turn the library's errors into ours, at the edge.
+class _Translated:
+    """`with translated:` turns the library's errors into ours, at the edge.
+
+    A class, and not a generator of `contextlib`: each round trip goes through it.
 
     Raises:
         PresenceUnavailable: in place of the error that says that Redis is away.
     """
-    try:
-        yield
-    except _AWAY as error:
-        raise _unavailable(error) from error
-    except redis.exceptions.ResponseError as error:
-        if _AWAY_REPLY.search(str(error)):
-            raise _unavailable(error) from error
-        raise
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, _kind: object, error: BaseException | None, _traceback: object
+    ) -> None:
+        if error is not None and _says_away(error):
+            message = f"Redis is not available: {error}"
+            raise PresenceUnavailable(message) from error
 
 
-def _unavailable(error: Exception) -> PresenceUnavailable:
-    return PresenceUnavailable(f"Redis is not available: {error}")
+translated = _Translated()
+
+
+def _says_away(error: BaseException) -> bool:
+    if isinstance(error, redis.exceptions.ResponseError):
+        return isinstance(error, _AWAY) or bool(_AWAY_REPLY.search(str(error)))
+    return isinstance(error, _AWAY)

@@ -8,7 +8,6 @@ those that clients of the data know.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from zlib import crc32
 
 
@@ -35,52 +34,28 @@ def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
 class Keys:
     """The key names of one shard."""
 
-    prefix: str = ""
-
-    @property
-    def online_users(self) -> str:
+    def __init__(self, prefix: str = "") -> None:
+        self.prefix = prefix
+        self.online_users = f"{prefix}online_users"
         """Set: ids of all users who are online now."""
-        return f"{self.prefix}online_users"
-
-    @property
-    def deadlines(self) -> str:
+        self.deadlines = f"{prefix}online_users:deadlines"
         """Sorted set: user id -> latest deadline of its connections (ms)."""
-        return f"{self.prefix}online_users:deadlines"
-
-    @property
-    def transitions(self) -> str:
+        self.transitions = f"{prefix}presence:transitions"
         """Stream, the outbox: every transition that is not yet broadcast."""
-        return f"{self.prefix}presence:transitions"
-
-    @property
-    def drainer(self) -> str:
+        self.drainer = f"{prefix}presence:transitions:drainer"
         """String: who drains the outbox, or that a drain has been requested."""
-        return f"{self.prefix}presence:transitions:drainer"
-
-    @property
-    def owed(self) -> str:
+        self.owed = f"{prefix}presence:owed"
         """Set: shards that did not answer while transitions of this one were told."""
-        return f"{self.prefix}presence:owed"
-
-    @property
-    def gateways(self) -> str:
+        self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
-        return f"{self.prefix}gateways"
-
-    @property
-    def sweeps(self) -> str:
+        self.sweeps = f"{prefix}presence:sweeps"
         """Hash: when sweeps ran, since when without a gap, since when they hold, and
         how many times they have begun to."""
-        return f"{self.prefix}presence:sweeps"
-
-    @property
-    def epoch(self) -> str:
+        self.epoch = f"{prefix}presence:epoch"
         """String: when it was last noticed that Redis had lost what it knew (ms)."""
-        return f"{self.prefix}presence:epoch"
 
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms)."""

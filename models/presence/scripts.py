@@ -7,10 +7,10 @@ to a server once; after a restart of the server it is sent again, unnoticed.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import cache
 from importlib import resources
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import redis
@@ -20,8 +20,6 @@ from models.presence.line import Command, ask
 
 if TYPE_CHECKING:
     from models.presence.servers import Link
-
-T = TypeVar("T")
 
 # What stands in front of a script. Scripts that may change a status share the one way
 # in which a transition is made.
@@ -62,23 +60,18 @@ def words(name: str, keys: Sequence[str], args: Sequence[Argument]) -> Command:
     return ("EVALSHA", _digest(name), len(keys), *keys, *args)
 
 
-def loaded(client: redis.Redis, names: Iterable[str], attempt: Callable[[], T]) -> T:
-    """What `attempt` gives, which runs the scripts `names`, maybe many times; where the
-    server of `client` does not know them, it gets them first."""
+def pipelined(
+    client: redis.Redis, commands: Sequence[Command], names: Iterable[str]
+) -> list[Any]:
+    """As `ask`, for `commands` that run the scripts `names`. Where the server does not
+    know them, it gets them first."""
     try:
-        return attempt()
+        return ask(client, commands)
     except NoScriptError:
         # Every script may be repeated, so those of a pipeline that ran may too.
         for name in names:
             client.script_load(source(name))
-        return attempt()
-
-
-def pipelined(
-    client: redis.Redis, commands: Sequence[Command], names: Iterable[str]
-) -> list[Any]:
-    """As `ask`, for `commands` that run the scripts `names`."""
-    return loaded(client, names, lambda: ask(client, commands))
+        return ask(client, commands)
 
 
 class Scripts:

@@ -85,7 +85,7 @@ class OneServer:
 
     def call(self, _shard: int, command: Callable[[redis.Redis], T]) -> T:
         """As `Servers.call`."""
-        with translated():
+        with translated:
             return command(self._redis)
 
     def gather(
@@ -94,7 +94,7 @@ class OneServer:
         """As `Servers.gather`."""
         together = list(chain.from_iterable(commands.values()))
         try:
-            with translated():
+            with translated:
                 replies = pipelined(self._redis, together, scripts)
         except PresenceUnavailable as error:
             return Answers({}, dict.fromkeys(commands, error))

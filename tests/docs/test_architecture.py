@@ -15,11 +15,9 @@ PAGE = Page("docs/ARCHITECTURE.md")
 
 def keys_of_the_code() -> set[str]:
     keys = Keys()
-    found = set()
+    found = {key for name, key in vars(keys).items() if name != "prefix"}
     for name, member in vars(Keys).items():
-        if isinstance(member, property):
-            found.add(getattr(keys, name))
-        elif not name.startswith("_") and callable(member):
+        if not name.startswith("_") and callable(member):
             found.add(member(keys, "{id}"))
     return found
 

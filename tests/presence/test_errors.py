@@ -19,11 +19,11 @@ from models.presence.errors import translated
     ],
 )
 def test_these_do(reply):
-    with pytest.raises(PresenceUnavailable), translated():
+    with pytest.raises(PresenceUnavailable), translated:
         raise ResponseError(reply)
 
 
 @pytest.mark.parametrize("reply", ["WRONGTYPE Operation", "ERR the key is BUSY"])
 def test_these_are_our_own_mistakes(reply):
-    with pytest.raises(ResponseError), translated():
+    with pytest.raises(ResponseError), translated:
         raise ResponseError(reply)
