@@ -1,4 +1,4 @@
-"""The Procfile's worker: how many processes it has."""
+"""The Procfile's worker: how many processes it has, and how they get on."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 from app.processes import read_procfile
 from config import PROJECT_ROOT
+from tasks.celery_app import NICENESS
 
 NAME = "CELERY_WORKER_CONCURRENCY"
 
@@ -39,3 +40,19 @@ def test_it_has_as_many_processes_as_it_is_told_or_two(given, processes):
         finally:
             worker.terminate()
     assert said.split("concurrency:")[1].split() == [str(processes), "(prefork)"]
+
+
+def test_its_processes_give_way_to_a_gateway_on_their_machine():
+    script = (
+        "import os; from celery.signals import worker_process_init as begins\n"
+        "import tasks.celery_app; before = os.nice(0)\n"
+        "begins.send(None); print(os.nice(0) - before)"
+    )
+    said = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=PROJECT_ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+    )
+    assert said.stdout.strip() == str(NICENESS)
