@@ -14,11 +14,14 @@ import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
-from sqlalchemy.exc import OperationalError
+from gunicorn.http.errors import ParseException
+from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing.exceptions import WebsocketMismatch
 
-from app.gateway.handshake import BadHandshake
+from app.gateway.handshake import HANDSHAKES_ONLY, BadHandshake
+from models.db import NO_TABLES, lacks_tables
 from models.presence import PresenceUnavailable
 
 log = logging.getLogger(__name__)
@@ -47,38 +50,72 @@ class Unauthenticated(ApiError):
 
 def register(app: Flask) -> None:
     """Answer every error of `app` as `{"error": {"code", "message"}}`."""
+    for kind, handler in (
+        (ApiError, _api_error),
+        (PresenceUnavailable, _presence_unavailable),
+        (OperationalError, _database_unavailable),
+        (ProgrammingError, _programming_error),
+        # Those before us wait for the database with every connection.
+        (PoolTimeout, _database_unavailable),
+        (BadHandshake, _bad_handshake),
+        (WebsocketMismatch, _no_handshake),
+        (ParseException, _bad_body),
+        (HTTPException, _http_error),
+    ):
+        app.register_error_handler(kind, handler)
 
-    @app.errorhandler(ApiError)
-    def _api_error(error: ApiError) -> Response:
-        response = _answer(error.status, error.code, error.message)
-        if isinstance(error, Unauthenticated):
-            response.headers["WWW-Authenticate"] = "Bearer"
-        return response
 
-    @app.errorhandler(PresenceUnavailable)
-    def _presence_unavailable(_error: PresenceUnavailable) -> Response:
-        message = "the presence state cannot be reached; try again soon"
-        return _answer(503, "presence_unavailable", message)
+def _api_error(error: ApiError) -> Response:
+    response = _answer(error.status, error.code, error.message)
+    if isinstance(error, Unauthenticated):
+        response.headers["WWW-Authenticate"] = "Bearer"
+    return response
 
-    @app.errorhandler(OperationalError)
-    @app.errorhandler(PoolTimeout)  # those before us wait for it with every connection
-    def _database_unavailable(error: OperationalError | PoolTimeout) -> Response:
-        log.error("the database does not answer: %s", getattr(error, "orig", error))
-        message = "the database cannot be reached; try again soon"
-        return _answer(503, "database_unavailable", message)
 
-    @app.errorhandler(BadHandshake)
-    def _bad_handshake(error: BadHandshake) -> Response:
-        return _answer(400, "bad_handshake", str(error))
+def _presence_unavailable(_error: PresenceUnavailable) -> Response:
+    message = "the presence state cannot be reached; try again soon"
+    return _answer(503, "presence_unavailable", message)
 
-    @app.errorhandler(HTTPException)
-    def _http_error(error: HTTPException) -> Response:
-        code = (error.name or "error").lower().replace(" ", "_")
-        answer = _answer(error.code or 500, code, error.description or code)
-        for name, value in error.get_headers():
-            if name.lower() in {"allow", "retry-after"}:
-                answer.headers[name] = value
-        return answer
+
+def _database_unavailable(error: OperationalError | PoolTimeout) -> Response:
+    if isinstance(error, OperationalError) and lacks_tables(error):
+        return _without_tables()
+    log.error("the database does not answer: %s", getattr(error, "orig", error))
+    message = "the database cannot be reached; try again soon"
+    return _answer(503, "database_unavailable", message)
+
+
+def _programming_error(error: ProgrammingError) -> Response:
+    if lacks_tables(error):
+        return _without_tables()
+    raise error
+
+
+def _without_tables() -> Response:
+    log.error(NO_TABLES)
+    return _answer(503, "database_unavailable", NO_TABLES)
+
+
+def _bad_handshake(error: BadHandshake) -> Response:
+    return _answer(400, "bad_handshake", str(error))
+
+
+def _no_handshake(_error: WebsocketMismatch) -> Response:
+    return _answer(400, "bad_handshake", HANDSHAKES_ONLY)
+
+
+def _bad_body(error: ParseException) -> Response:
+    """The web server could not read the body: its chunks are no chunks."""
+    return _answer(400, "bad_request", f"body: {error}")
+
+
+def _http_error(error: HTTPException) -> Response:
+    code = (error.name or "error").lower().replace(" ", "_")
+    answer = _answer(error.code or 500, code, error.description or code)
+    for name, value in error.get_headers():
+        if name.lower() in {"allow", "retry-after"}:
+            answer.headers[name] = value
+    return answer
 
 
 def _answer(status: int, code: str, message: str) -> Response:

@@ -44,6 +44,9 @@ _WITHOUT_TRANSACTIONS: dict[str, Any] = {
 _ISOLATION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 """Each database's own default."""
 
+NO_TABLES = "the database has no tables yet: run python -m alembic upgrade head"
+_UNDEFINED_TABLE = "42P01"  # PostgreSQL, Appendix A: error codes
+
 # Ids are ASCII and compared byte by byte, as Python does it. PostgreSQL's default
 # collation would order them by the host's language: slower, another order than
 # Python's `a < b`, and an index that a new libc can silently break.
@@ -106,6 +109,12 @@ def transactional(engine: Engine) -> Engine:
 def session_factory(engine: Engine) -> sessionmaker[Session]:
     """Sessions on `engine`. The caller commits; leaving the session rolls back."""
     return sessionmaker(transactional(engine), expire_on_commit=False)
+
+
+def lacks_tables(error: DBAPIError) -> bool:
+    """Whether `error` says that no migration has been run on this database."""
+    state = getattr(error.orig, "sqlstate", None)
+    return state == _UNDEFINED_TABLE or "no such table" in str(error.orig)
 
 
 class KeptReader:

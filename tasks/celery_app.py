@@ -32,8 +32,8 @@ A worker judges that by its own host's clock: it must not be so short that hosts
 clocks differ by some seconds never do anything."""
 
 NICENESS = 5
-"""By how much a worker's processes give way to others on their machine. They keep a
-quarter of a core for which a gateway competes, and need a tenth."""
+"""By how much what is no gateway gives way to others on its machine. A worker keeps a
+quarter of a core for which a gateway competes, and needs a tenth."""
 
 _configured: list[Settings] = []
 

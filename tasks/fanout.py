@@ -6,7 +6,7 @@ one where there are few gateways, which are all told without asking who is where
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from models.audience import audiences, relevant_users
 from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
@@ -14,6 +14,10 @@ from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 from models.statements import Reader
+
+MOST_AT_ONCE = 5_000
+"""Introductions of one message: a conversation of a thousand makes a million of them,
+and a gateway serves nobody else while it tells those of one message."""
 
 
 def fan_out(
@@ -76,12 +80,13 @@ def introduce(
     for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
     present = [status.as_transition() for status in presence.statuses(audience)]
-    presence.mail.publish(
-        {
-            gateway_id: GatewayMessage(introductions=deliveries)
-            for gateway_id, deliveries in _deliveries(present, audience, held).items()
-        }
-    )
+    for part in _parts(present, audience):
+        presence.mail.publish(
+            {
+                gateway_id: GatewayMessage(introductions=deliveries)
+                for gateway_id, deliveries in _deliveries(part, audience, held).items()
+            }
+        )
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
@@ -103,6 +108,22 @@ def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
 
 def _tell_every_gateway(presence: Presence, message: GatewayMessage) -> None:
     presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
+
+
+def _parts(
+    transitions: Iterable[Transition], audience: Mapping[str, set[str]]
+) -> Iterator[list[Transition]]:
+    """`transitions` in parts that a gateway tells without a pause."""
+    part: list[Transition] = []
+    told = 0
+    for transition in transitions:
+        part.append(transition)
+        told += len(audience[transition.user_id])
+        if told >= MOST_AT_ONCE:
+            yield part
+            part, told = [], 0
+    if part:
+        yield part
 
 
 def _deliveries(

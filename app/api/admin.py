@@ -11,11 +11,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from flask import Blueprint, request
+from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
+from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.announce import announce_graph_change, disconnect_user
+from app.apart import is_apart, serve_apart
 from app.api import admin_input
+from app.api.large import is_large_bulk, is_large_conversation
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -38,9 +41,26 @@ NOTHING = ("", 204)
 
 
 @blueprint.before_request
-def _guard() -> None:
+def _guard() -> Response | None:
     require_service_key()
-    request.max_content_length = BODY_BYTES
+    is_bulk = request.endpoint == "admin.post_bulk"
+    request.max_content_length = BULK_BYTES if is_bulk else BODY_BYTES
+    # Of a body without a length werkzeug reads up to the bound, and no further.
+    if len(request.get_data()) >= request.max_content_length:
+        raise RequestEntityTooLarge
+    return serve_apart() if not is_apart() and _is_large() else None
+
+
+def _is_large() -> bool:
+    if request.endpoint == "admin.post_bulk":
+        return is_large_bulk()
+    changes = request.endpoint in {
+        "admin.put_conversation",
+        "admin.delete_conversation",
+    }
+    return changes and is_large_conversation(
+        (request.view_args or {})["conversation_id"]
+    )
 
 
 @blueprint.put("/users/<user_id>")
@@ -144,7 +164,6 @@ def delete_conversation(conversation_id: str) -> tuple[str, int]:
 @blueprint.post("/bulk")
 def post_bulk() -> Answer:
     """Create or replace many things at once, all or nothing."""
-    request.max_content_length = BULK_BYTES
     bulk = admin_input.bulk(admin_input.body())
     with services().sessions() as session:
         _commit(

@@ -24,6 +24,7 @@ _SWITCHING = (
     b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
 )
 _KEY_BYTES = 16
+HANDSHAKES_ONLY = "this route takes WebSocket handshakes only"
 _VERSION = "13"
 _SOCKETS = {"gunicorn.socket": "gunicorn", "werkzeug.socket": "werkzeug"}
 
@@ -62,8 +63,7 @@ def _accept_key(environ: dict[str, Any]) -> bytes:
     upgrade = environ.get("HTTP_UPGRADE", "").lower()
     connection = environ.get("HTTP_CONNECTION", "").lower()
     if upgrade != "websocket" or "upgrade" not in connection:
-        message = "this route takes WebSocket handshakes only"
-        raise BadHandshake(message)
+        raise BadHandshake(HANDSHAKES_ONLY)
     if environ.get("HTTP_SEC_WEBSOCKET_VERSION") != _VERSION:
         message = f"Sec-WebSocket-Version has to be {_VERSION}"
         raise BadHandshake(message)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import gevent
+
 from app.gateway.context import Context
 from app.gateway.snapshots import Snapshots
 from models.events import EVERYBODY, CloseCode, GatewayMessage
@@ -35,6 +37,7 @@ class Listener:
         for entry_id, message in messages:
             self._last_id = entry_id
             self._take(message)
+            gevent.sleep(0)  # the next one may be long: others have a turn
 
     def begin_anew(self, now: int) -> None:
         """The server of the stream has lost its state, and it is `now` there (ms). Its

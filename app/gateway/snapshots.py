@@ -85,8 +85,6 @@ class Snapshots:
             self._owed = {**owed, **self._owed}
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
-            return
-        self._outage.succeeded()
 
     def _complete(self) -> None:
         """Try those again whose snapshots lacked somebody: a few, and if they get whole
@@ -113,6 +111,8 @@ class Snapshots:
             for connection in again:
                 connection.let_go()
             raise
+        if open_ones:  # else nothing was asked
+            self._outage.succeeded()
         self._first -= new
         for connection in connections:
             self._lacking.pop(connection.connection_id, None)

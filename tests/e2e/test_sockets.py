@@ -235,8 +235,8 @@ GOOD_HANDSHAKE = {
 @pytest.mark.parametrize(
     ("header", "value", "code"),
     [
-        ("Upgrade", "", "bad_request"),
-        ("Connection", "close", "bad_request"),
+        ("Upgrade", "", "bad_handshake"),
+        ("Connection", "close", "bad_handshake"),
         ("Sec-WebSocket-Version", "8", "bad_handshake"),
         ("Sec-WebSocket-Key", "", "bad_handshake"),
         ("Sec-WebSocket-Key", "no base64", "bad_handshake"),
