@@ -11,10 +11,12 @@ from pathlib import Path
 import click
 from flask import Flask
 from flask.cli import with_appcontext
+from sqlalchemy.exc import DBAPIError
 
 from app.announce import announce_graph_change
 from app.auth import issue_token
 from app.services import services
+from models.db import NO_TABLES, lacks_tables
 from models.friendship import FriendshipStatus
 from models.graph import ConversationRecord, load_bulk
 from models.identifiers import InvalidIdentifier, check_user_id
@@ -66,17 +68,25 @@ def register(app: Flask) -> None:
 def import_csv_command(folder: Path) -> None:
     """Load users.csv, friendships.csv, conversations.csv and participants.csv.
 
-    Any of them, from FOLDER, all or nothing. Whoever is online learns of it at once.
+    Any of them, the last two together, from FOLDER, all or nothing. Whoever is online
+    learns of it at once.
     """
     with services().sessions() as session:
         try:
-            change = import_csv(session, folder)
+            found = import_csv(session, folder)
         except ImportFailed as error:
             raise click.ClickException(str(error)) from error
+        except DBAPIError as error:
+            why = NO_TABLES if lacks_tables(error) else str(error.orig)
+            raise click.ClickException(why) from error
         session.commit()
-    announce_graph_change(change)
-    gained, lost = len(change.gained), len(change.lost)
-    click.echo(f"{gained} pairs see each other now who did not, {lost} no longer do")
+    announce_graph_change(found.change)
+    gained, lost = len(found.change.gained), len(found.change.lost)
+    click.echo(
+        f"{found.users} users, {found.friendships} friendships, {found.conversations} "
+        f"conversations with {found.participants} participants: "
+        f"{gained} pairs see each other now who did not, {lost} no longer do"
+    )
 
 
 @click.command("seed-demo")

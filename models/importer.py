@@ -1,30 +1,33 @@
 """A graph from CSV files: what an operator has before the host is connected.
 
-A folder holds any of these, each with a header line; columns in any order, further ones
-are ignored:
+A folder holds any of these, the last two together, each with a header line; columns in
+any order, further ones are ignored:
 
-    users.csv          id, display_name (optional: the id)
+    users.csv          id, display_name (optional)
     friendships.csv    user_a, user_b, status (optional: accepted)
     conversations.csv  id, title (optional)
     participants.csv   conversation_id, user_id
 
 What is named is created or replaced, as `models.graph.load_bulk` does it; a
 conversation in conversations.csv has afterwards exactly the participants that
-participants.csv gives it.
+participants.csv gives it. Where no name or title is given, one that is there stays; a
+new user is called by the id.
 """
 
 from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Column, select
 from sqlalchemy.orm import Session
 
-from models.conversation import TITLE_LENGTH
+from models.conversation import TITLE_LENGTH, conversation_table
 from models.friendship import FriendshipStatus, canonical
 from models.graph import (
     MAX_PAIRS,
@@ -36,9 +39,12 @@ from models.graph import (
     load_bulk,
 )
 from models.identifiers import check_text, check_user_id
-from models.user import DISPLAY_NAME_LENGTH
+from models.lists import among, text_list
+from models.user import DISPLAY_NAME_LENGTH, user_table
 
 FILES = ("users.csv", "friendships.csv", "conversations.csv", "participants.csv")
+TOGETHER = ("conversations.csv", "participants.csv")
+"""A conversation is replaced as a whole: without the other file it would lose all."""
 ROWS_PER_CALL = 50_000
 
 Value = TypeVar("Value")
@@ -48,7 +54,18 @@ class ImportFailed(ValueError):
     """A file cannot be loaded; the message names the file and the line."""
 
 
-def import_csv(session: Session, folder: Path) -> GraphChange:
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was in the files, and what it changed."""
+
+    users: int
+    friendships: int
+    conversations: int
+    participants: int
+    change: GraphChange
+
+
+def import_csv(session: Session, folder: Path) -> Imported:
     """Load the files in `folder`, all or nothing. The caller commits.
 
     Raises:
@@ -57,6 +74,10 @@ def import_csv(session: Session, folder: Path) -> GraphChange:
     """
     if not any((folder / name).is_file() for name in FILES):
         message = f"{folder} has none of {', '.join(FILES)}"
+        raise ImportFailed(message)
+    present = [name for name in TOGETHER if (folder / name).is_file()]
+    if len(present) == 1:
+        message = f"{present[0]} is alone: {' and '.join(TOGETHER)} belong together"
         raise ImportFailed(message)
     return _Import(folder).load(session)
 
@@ -75,8 +96,24 @@ class _Import:
         self._read_friendships()
         self._read_conversations()
 
-    def load(self, session: Session) -> GraphChange:
+    def load(self, session: Session) -> Imported:
         """Write everything, in slices that one `load_bulk` takes."""
+        for named, column in (
+            (self.users, user_table.c.display_name),
+            (self.titles, conversation_table.c.title),
+        ):
+            _keep_names(session, named, column)
+        for user_id, name in self.users.items():
+            self.users[user_id] = name or user_id
+        return Imported(
+            len(self.users),
+            len(self.friendships),
+            len(self.titles),
+            sum(map(len, self.members.values())),
+            self._load(session),
+        )
+
+    def _load(self, session: Session) -> GraphChange:
         try:
             change = load_bulk(session, self.users)
             rows = ((*pair, status) for pair, status in self.friendships.items())
@@ -109,11 +146,10 @@ class _Import:
     def _read_users(self) -> None:
         for row in self._rows("users.csv", "id"):
             user_id = row.take("id", check_user_id)
-            name = row.text("display_name") or user_id
             self.users[user_id] = row.check(
                 "display_name",
-                name,
-                lambda text: check_text(text, 1, DISPLAY_NAME_LENGTH),
+                row.text("display_name"),
+                lambda text: check_text(text, 0, DISPLAY_NAME_LENGTH),
             )
 
     def _read_friendships(self) -> None:
@@ -168,6 +204,16 @@ class _Import:
         except csv.Error as error:
             message = f"{name}:{reader.reader.line_num}: {error}"
             raise ImportFailed(message) from error
+
+
+def _keep_names(session: Session, named: dict[str, str], column: Column[str]) -> None:
+    """Give those of `named` (id -> name) that have no name the one in `column`."""
+    table = column.table
+    known = select(table.c.id, column).where(among(table.c.id, text_list("ids")))
+    nameless = [key for key, name in named.items() if not name]
+    for start in range(0, len(nameless), ROWS_PER_CALL):
+        asked = {"ids": nameless[start : start + ROWS_PER_CALL]}
+        named.update((key, name) for key, name in session.execute(known, asked))
 
 
 class _Row:

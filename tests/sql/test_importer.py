@@ -38,7 +38,7 @@ def write(folder, files: dict[str, str]) -> None:
 
 
 def test_a_whole_graph(session, folder):
-    change = import_csv(session, folder)
+    change = import_csv(session, folder).change
     session.commit()
 
     pairs = {("ann", "bob"), ("ann", "cid"), ("ann", "dan")}
@@ -54,7 +54,7 @@ def test_a_whole_graph(session, folder):
 
 def test_again_changes_nothing(session, folder):
     import_csv(session, folder)
-    assert import_csv(session, folder) == GraphChange()
+    assert import_csv(session, folder).change == GraphChange()
 
 
 def test_single_files_add_to_what_is_there(session, folder, tmp_path):
@@ -63,8 +63,37 @@ def test_single_files_add_to_what_is_there(session, folder, tmp_path):
     later.mkdir()
     write(later, {"friendships.csv": "\ufeffuser_a,user_b\r\nbob,cid\r\n"})
 
-    change = import_csv(session, later)
+    change = import_csv(session, later).change
     assert change == GraphChange(gained=frozenset({("bob", "cid")}))
+
+
+def test_what_was_in_the_files_is_counted(session, folder):
+    found = import_csv(session, folder)
+    counts = found.users, found.friendships, found.conversations, found.participants
+    assert counts == (4, 3, 2, 2)
+
+
+def test_a_name_or_title_that_is_not_given_leaves_what_is_there(session, folder):
+    import_csv(session, folder)
+    # Somebody named the column wrong, and left a title out.
+    users = "id,name\ncid,Someone else\neve,Eve\n"
+    write(folder, {"users.csv": users, "conversations.csv": "id\nc1\nc2\n"})
+
+    import_csv(session, folder)
+    assert session.get_one(User, "cid").display_name == "Cid"
+    assert session.get_one(User, "eve").display_name == "eve"
+    assert session.get_one(Conversation, "c1").title == "One"
+
+
+@pytest.mark.parametrize("alone", ["conversations.csv", "participants.csv"])
+def test_a_conversation_is_not_replaced_without_its_participants(
+    session, folder, alone
+):
+    for name in GOOD:
+        if name != alone:
+            (folder / name).unlink()
+    with pytest.raises(ImportFailed, match=f"{alone} is alone"):
+        import_csv(session, folder)
 
 
 @pytest.mark.parametrize(
@@ -76,7 +105,7 @@ def test_single_files_add_to_what_is_there(session, folder, tmp_path):
         (
             "users.csv",
             "id,display_name\nann,a\x07b\n",
-            "users.csv:2: display_name: takes text of 1 to 200 characters",
+            "users.csv:2: display_name: takes text of 0 to 200 characters",
         ),
         ("users.csv", 'id,display_name\nann,"open\n', "users.csv:2: unexpected end"),
         (
@@ -157,4 +186,4 @@ def test_more_pairs_than_one_call_takes_go_in_slices(session, tmp_path, monkeypa
             + "\n".join(f"c{i},{user_id}" for i in range(9) for user_id in "abcd"),
         },
     )
-    assert len(import_csv(session, folder).gained) == 6
+    assert len(import_csv(session, folder).change.gained) == 6
