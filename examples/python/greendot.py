@@ -19,6 +19,7 @@ import json
 import logging
 import queue
 import random
+import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
@@ -70,10 +71,13 @@ class AsyncPresence:
 
     `token` is the user's JWT, or a function (async or not) that gives a fresh one
     whenever one is needed: at first, and when the last has expired.
+
+    Raises:
+        ValueError: `url` is none.
     """
 
     def __init__(self, url: str, token: Token) -> None:
-        self._url = "ws" + url.rstrip("/").removeprefix("http") + "/ws"
+        self._url = _socket_url(url)
         self._token = token
         self._statuses: dict[str, bool] = {}
         self._timestamps: dict[str, int] = {}
@@ -86,6 +90,7 @@ class AsyncPresence:
         self.denied: Denied | None = None
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._failure: Exception | None = None
         self._live = asyncio.Event()
         self._listeners: list[Callable[[Change | None], None]] = []
         self._has_picture = False
@@ -107,8 +112,14 @@ class AsyncPresence:
             Denied: the server does not let this user in.
         """
         await self._live.wait()
-        if self.denied is not None:
-            raise self.denied
+        self.raise_end()
+
+    def raise_end(self) -> None:
+        """Raise what has ended this client, if something has: `Denied`, or what it did
+        not expect."""
+        end = self.denied or self._failure
+        if end is not None:
+            raise end
 
     def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
         """Call `listener` with every change, and with None at the end; returns what
@@ -133,8 +144,7 @@ class AsyncPresence:
                 yield change
         finally:
             stop()
-        if self.denied is not None:
-            raise self.denied
+        self.raise_end()
 
     async def leave(self) -> None:
         """Go offline at once, without grace, and close."""
@@ -148,13 +158,12 @@ class AsyncPresence:
         """Close; the server's grace applies."""
         if self._task is not None:
             self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
+            await asyncio.wait([self._task])
         self.stale = True
         self._tell(None)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._run())
+        self._task = asyncio.create_task(self._stay())
         return self
 
     async def __aexit__(self, *_error: object) -> None:
@@ -164,6 +173,15 @@ class AsyncPresence:
         for listener in list(self._listeners):
             listener(change)
 
+    async def _stay(self) -> None:
+        try:
+            await self._run()
+        except Exception as error:  # nobody would ever hear of it
+            log.exception("the client has ended")
+            self._failure = error
+            self._live.set()
+            self._tell(None)
+
     async def _run(self) -> None:
         lost_at = time.monotonic()
         while True:
@@ -172,15 +190,20 @@ class AsyncPresence:
             self.stale = True
             # A token that had been let in has expired. One that is refused at once was
             # as fresh as it gets.
-            renew = line is not None and line.welcomed and callable(self._token)
-            if code in FINAL_CODES and not (code == NOT_AUTHENTICATED and renew):
+            renew = (
+                code == NOT_AUTHENTICATED
+                and line is not None
+                and line.welcomed
+                and callable(self._token)
+            )
+            if code in FINAL_CODES and not renew:
                 self.denied = Denied(code)
                 self._live.set()
                 self._tell(None)
                 return
             now = time.monotonic()
             lost_at = now if line is not None and line.proved else lost_at
-            wait = retry_delay(now - lost_at, code, random.random)
+            wait = 0.0 if renew else retry_delay(now - lost_at, code, random.random)
             if self._return_at is not None:
                 wait = max(0.0, self._return_at - now)
             await asyncio.sleep(wait)
@@ -204,7 +227,8 @@ class AsyncPresence:
         except InvalidStatus as error:
             final = {401: NOT_AUTHENTICATED, 403: 4403}
             return final.get(error.response.status_code, NOT_HEARD), None
-        except (OSError, InvalidHandshake, TimeoutError):
+        except (OSError, InvalidHandshake, TimeoutError) as error:
+            log.warning("not reached, trying again: %s", error or "no answer")
             return NOT_HEARD, None
         self._socket = socket
         self._has_picture = False
@@ -219,8 +243,8 @@ class AsyncPresence:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
             async with asyncio.timeout(PATIENCE):
-                return await token
-        return token
+                token = await token
+        return token.strip()  # as files end with a line's end
 
     def _fall_quiet(self) -> None:
         self.stale = True
@@ -313,9 +337,9 @@ class Presence:
     """`AsyncPresence` for programs without asyncio: it runs in a thread of its own."""
 
     def __init__(self, url: str, token: Token) -> None:
+        self._presence = AsyncPresence(url, token)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
-        self._presence = AsyncPresence(url, token)
 
     def __enter__(self) -> Self:
         self._thread.start()
@@ -368,8 +392,7 @@ class Presence:
                     yield change
         finally:
             stop()
-        if self._presence.denied is not None:
-            raise self._presence.denied
+        self._presence.raise_end()
 
     def leave(self) -> None:
         """Go offline at once, without grace."""
@@ -385,6 +408,14 @@ def retry_delay(outage: float, code: int, chance: Callable[[], float]) -> float:
     least = LEAST_WAITS.get(code, 0.0)
     bound = min(MOST_BOUND, max(LEAST_BOUND, least, outage * SHARE_OF_OUTAGE))
     return least + chance() * bound
+
+
+def _socket_url(url: str) -> str:
+    found = re.fullmatch(r"(?:http|ws)(s?)://([^/].*?)(?:/ws)?/*", url)
+    if found is None:
+        message = f"{url!r} does not begin with http://, https://, ws:// or wss://"
+        raise ValueError(message)
+    return f"ws{found[1]}://{found[2]}/ws"
 
 
 def _frame(event: str) -> str:

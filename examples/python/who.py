@@ -3,9 +3,14 @@
 
 import sys
 
-from greendot import Presence
+from greendot import Denied, Presence
 
-with Presence(sys.argv[1], sys.argv[2]) as presence:
-    print("online:", ", ".join(sorted(presence.online)) or "nobody")
-    for change in presence.changes():
-        print(change.user_id, "came" if change.online else "went", flush=True)
+try:
+    with Presence(sys.argv[1], sys.argv[2]) as presence:
+        print("online:", ", ".join(sorted(presence.online)) or "nobody", flush=True)
+        for change in presence.changes():
+            print(change.user_id, "came" if change.online else "went", flush=True)
+except (Denied, ValueError) as error:
+    sys.exit(str(error))
+except KeyboardInterrupt:
+    pass

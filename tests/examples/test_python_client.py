@@ -104,6 +104,31 @@ def test_a_bad_token_is_denied(system, greendot):
     assert denied.value.code == 4401
 
 
+@pytest.mark.parametrize("url", ["localhost:8000", "ftp://localhost", "ws:/localhost"])
+def test_a_wrong_url_is_an_error_at_once(greendot, url):
+    with pytest.raises(ValueError, match="does not begin with"):
+        greendot.Presence(url, "token")
+
+
+@pytest.mark.parametrize("tail", ["", "/", "/ws", "/ws/"])
+def test_any_form_of_the_url_and_a_token_from_a_file(system, greendot, names, tail):
+    url = system.url().replace("http", "ws") + tail
+    with greendot.Presence(url, system.token(names[0]) + "\n") as presence:
+        assert not presence.stale
+
+
+def test_what_it_does_not_expect_ends_it_with_an_error(system, greendot, monkeypatch):
+    def broken(*_arguments, **_options):
+        raise KeyError
+
+    monkeypatch.setattr(greendot, "connect", broken)
+    with (
+        pytest.raises(KeyError),
+        greendot.Presence(system.url(), "token"),
+    ):
+        pass
+
+
 def test_an_expired_token_ends_the_changes(system, greendot, names):
     with greendot.Presence(system.url(), system.token(names[0], 2)) as presence:
         with pytest.raises(greendot.Denied):

@@ -230,7 +230,8 @@ export function createConnection(base, options, store) {
   /** @param {number} code */
   function lost(code) {
     const planned = comeBackAt;
-    const final = !mayRetry(code) && !hasExpired(code);
+    const expired = hasExpired(code);
+    const final = !mayRetry(code) && !expired;
     reset()?.cut(CLOSE.NORMAL);
     if (final) {
       stop();
@@ -240,10 +241,9 @@ export function createConnection(base, options, store) {
     }
     const now = Date.now();
     lostAt ||= now;
-    const delay =
-      planned === null
-        ? retryDelay(now - lostAt, leastWait(code), random)
-        : Math.max(0, planned - now);
+    let delay = retryDelay(now - lostAt, leastWait(code), random);
+    if (planned !== null) delay = Math.max(0, planned - now);
+    else if (expired) delay = 0; // the server is there, and waits for a fresh one
     store.setState({ connection: away(), stale: true });
     schedule(delay, planned === null ? "soon" : "when told");
     options.onClose?.(code, delay);
