@@ -62,8 +62,11 @@ def read_token(settings: Settings, token: str) -> Identity:
         identity = _verified(token, settings.jwt_secret)
     except jwt.ExpiredSignatureError:
         raise Unauthenticated(EXPIRED) from None
-    except (jwt.InvalidTokenError, InvalidIdentifier):
-        message = "the token is not valid"
+    except jwt.InvalidSignatureError:
+        message = "the token is not valid: it is not signed with PRESENCE_JWT_SECRET"
+        raise Unauthenticated(message) from None
+    except (jwt.InvalidTokenError, InvalidIdentifier) as error:
+        message = f"the token is not valid: {error}"
         raise Unauthenticated(message) from None
     if identity.expires_at is not None and identity.expires_at <= time.time():
         raise Unauthenticated(EXPIRED)
@@ -117,8 +120,12 @@ def require_service_key() -> None:
     if key is None:
         message = "the admin routes are closed: PRESENCE_SERVICE_KEY is not set"
         raise ApiError(403, "admin_closed", message)
-    if not hmac.compare_digest((_bearer() or "").encode(), key.encode()):
+    given = _bearer()
+    if given is None:
         message = "send PRESENCE_SERVICE_KEY as Authorization: Bearer"
+        raise Unauthenticated(message)
+    if not hmac.compare_digest(given.encode(), key.encode()):
+        message = "that is not the PRESENCE_SERVICE_KEY"
         raise Unauthenticated(message)
 
 

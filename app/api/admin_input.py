@@ -103,7 +103,8 @@ def conversation(
 
 def bulk(fields: dict[str, Any]) -> Bulk:
     """A whole graph, or a part of one; each of the three lists may be missing."""
-    if not fields.keys() & {"users", "friendships", "conversations"}:
+    lists = {"users", "friendships", "conversations"}
+    if not fields or fields.keys() - lists:
         raise bad_request(
             field="body", takes="takes users, friendships and conversations"
         )
