@@ -97,7 +97,7 @@ def _served(app: Flask, environ: dict[str, Any], body: bytes) -> BaseResponse:
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    os.read(sys.stdin.fileno(), 1)  # nothing more ever comes but its end
     os._exit(1)
 
 

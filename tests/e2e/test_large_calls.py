@@ -82,9 +82,14 @@ def test_heartbeats_are_answered_and_friends_told_while_it_is_served(system):
     ],
 )
 def test_it_is_answered_as_a_small_one_is(system, method, path, body, status, code):
-    found, answer = system.request(method, f"/api/admin{path}", body, token=SERVICE_KEY)
+    log = system.processes["web0"].log
+    before = log.read_text()
+    url = f"/api/admin{path}"
+    found, answer = system.request(method, url, body, token=SERVICE_KEY)
     assert found == status
     assert code is None or answer["error"]["code"] == code
+    wait_until(lambda: not processes_apart(system))
+    assert log.read_text() == before, "it had something to say"
 
 
 @pytest.mark.usefixtures("crowd")
