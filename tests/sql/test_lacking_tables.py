@@ -13,7 +13,7 @@ pytestmark = pytest.mark.integration
 
 @pytest.mark.parametrize(
     ("statement", "lacks"),
-    [("SELECT 1 FROM nothing", True), ("SELECT nothing FROM users", False)],
+    [("SELECT 1 FROM strangers", True), ("SELECT strange FROM users", False)],
 )
 def test_what_the_database_says(engine: Engine, statement: str, lacks: bool):  # noqa: FBT001
     with engine.connect() as connection, pytest.raises(DBAPIError) as caught:
