@@ -28,7 +28,7 @@ from tasks.celery_app import NICENESS
 
 _PLAIN = (str, int, bool, tuple)
 _HERE = "GREENDOT_IS_APART"
-_turn = Semaphore()  # each takes some 80 MB for as long as it runs
+_turn = Semaphore()  # each takes 76 MB and what it works with
 
 
 def is_apart() -> bool:

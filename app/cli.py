@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from app.announce import announce_graph_change
 from app.auth import issue_token
 from app.services import services
-from models.db import NO_TABLES, lacks_tables
+from models.db import what_it_says
 from models.friendship import FriendshipStatus
 from models.graph import ConversationRecord, load_bulk
 from models.identifiers import InvalidIdentifier, check_user_id
@@ -77,8 +77,7 @@ def import_csv_command(folder: Path) -> None:
         except ImportFailed as error:
             raise click.ClickException(str(error)) from error
         except DBAPIError as error:
-            why = NO_TABLES if lacks_tables(error) else str(error.orig)
-            raise click.ClickException(why) from error
+            raise click.ClickException(what_it_says(error)) from error
         session.commit()
     announce_graph_change(found.change)
     gained, lost = len(found.change.gained), len(found.change.lost)

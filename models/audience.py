@@ -11,7 +11,7 @@ is sent as text that was written once (`models.statements`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from sqlalchemy import (
@@ -50,6 +50,11 @@ def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
     What only passes through need not be taken apart.
     """
     return _RELEVANT.read_joined(reader, user_ids)
+
+
+def taken_apart(joined: Mapping[str, str]) -> dict[str, set[str]]:
+    """What `audiences` gives, as `relevant_users` gives it."""
+    return {user_id: set(ids_in(others)) for user_id, others in joined.items()}
 
 
 def friends_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
@@ -95,8 +100,7 @@ class _Relation:
     to_many: Statement
 
     def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-        found = self.read_joined(reader, user_ids)
-        return {user_id: set(ids_in(others)) for user_id, others in found.items()}
+        return taken_apart(self.read_joined(reader, user_ids))
 
     def read_joined(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
         related = dict.fromkeys(user_ids, "")

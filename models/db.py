@@ -117,6 +117,11 @@ def lacks_tables(error: DBAPIError) -> bool:
     return state == _UNDEFINED_TABLE or "no such table" in str(error.orig)
 
 
+def what_it_says(error: DBAPIError) -> str:
+    """The database's own words, or what to do where it was never migrated."""
+    return NO_TABLES if lacks_tables(error) else str(error.orig)
+
+
 class KeptReader:
     """A connection for reading that is kept from one read to the next: taking one from
     the pool and giving it back takes longer than a small query. For one at a time, who

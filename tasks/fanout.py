@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 
-from models.audience import audiences, relevant_users
+from models.audience import audiences, relevant_users, taken_apart
 from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
-from models.identifiers import count_ids, ids_in, joined_ids
+from models.identifiers import count_ids, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 from models.statements import Reader
@@ -40,7 +40,7 @@ def fan_out(
             for transition in newest
             if (recipients := told[transition.user_id])
         )
-    audience = {user_id: set(ids_in(others)) for user_id, others in told.items()}
+    audience = taken_apart(told)
     held, away = presence.mail.holders_where_possible(set().union(*audience.values()))
     not_told = presence.mail.publish_where_possible(
         {

@@ -6,12 +6,25 @@ import pytest
 from flask import Flask
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.test import TestResponse
 
 from app import errors
 from app.auth import issue_token
 from app.factory import create_app
 from config import Settings
 from models.presence import PresenceUnavailable
+
+
+def answer_to(error: Exception) -> TestResponse:
+    """What a route that raises `error` answers."""
+    app = Flask(__name__)
+    errors.register(app)
+
+    @app.get("/")
+    def fail() -> str:
+        raise error
+
+    return app.test_client().get("/")
 
 
 @pytest.mark.parametrize(
@@ -23,28 +36,14 @@ from models.presence import PresenceUnavailable
     ],
 )
 def test_who_asks_is_told_to_try_again(error, code):
-    app = Flask(__name__)
-    errors.register(app)
-
-    @app.get("/")
-    def fail() -> str:
-        raise error
-
-    answer = app.test_client().get("/")
+    answer = answer_to(error)
     assert (answer.status_code, answer.json["error"]["code"]) == (503, code)
     assert answer.headers["Retry-After"] == "1"
 
 
 def test_a_mistake_in_our_sql_is_our_own():
     mistake = ProgrammingError("SELECT", {}, Exception("syntax error"))
-    app = Flask(__name__)
-    errors.register(app)
-
-    @app.get("/")
-    def fail() -> str:
-        raise mistake
-
-    answer = app.test_client().get("/")
+    answer = answer_to(mistake)
     assert (answer.status_code, answer.json["error"]["code"]) == (
         500,
         "internal_server_error",

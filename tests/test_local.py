@@ -285,20 +285,19 @@ def test_a_wrong_setting_is_one_line(local, environ, line):
     assert run.output == ""
 
 
-def test_an_unreachable_redis_is_one_line(local):
+@pytest.mark.parametrize(
+    ("setting", "url"),
+    [
+        ("REDIS_URL", "redis://127.0.0.1:{port}/0"),
+        ("DATABASE_URL", "postgres://user:password@127.0.0.1:{port}/greendot"),
+    ],
+)
+def test_a_server_that_is_away_is_one_line(local, setting, url):
     port = free_port()
-    run = local(REDIS_URL=f"redis://127.0.0.1:{port}/0")
+    run = local(**{setting: url.format(port=port)})
     assert run.end() == 1
     assert len(run.errors) == 1
-    assert f"REDIS_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
-
-
-def test_an_unreachable_database_is_one_line(local):
-    port = free_port()
-    run = local(DATABASE_URL=f"postgres://user:password@127.0.0.1:{port}/greendot")
-    assert run.end() == 1
-    assert len(run.errors) == 1
-    assert f"DATABASE_URL: nothing answers at 127.0.0.1:{port}" in run.errors[0]
+    assert f"{setting}: nothing answers at 127.0.0.1:{port}" in run.errors[0]
     assert run.output == ""
 
 

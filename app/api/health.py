@@ -16,7 +16,7 @@ from sqlalchemy import Engine, select
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from app.services import services
-from models.db import NO_TABLES, lacks_tables
+from models.db import what_it_says
 from models.presence import Presence, PresenceUnavailable
 from models.user import user_table
 
@@ -64,7 +64,7 @@ def _why_not(ask: Callable[[Any], None], whom: Engine | Presence) -> str | None:
     try:
         ask(whom)
     except DBAPIError as error:
-        return NO_TABLES if lacks_tables(error) else str(error.orig)
+        return what_it_says(error)
     except (SQLAlchemyError, PresenceUnavailable) as error:
         return str(error)
     return None

@@ -34,10 +34,11 @@ class Listener:
         messages = self._context.presence.mail.read(
             self._context.gateway_id, self._last_id, BLOCKING_READ_MS
         )
-        for entry_id, message in messages:
+        for number, (entry_id, message) in enumerate(messages):
+            if number:  # each may be long: others have a turn between two of them
+                gevent.sleep(0)
             self._last_id = entry_id
             self._take(message)
-            gevent.sleep(0)  # the next one may be long: others have a turn
 
     def begin_anew(self, now: int) -> None:
         """The server of the stream has lost its state, and it is `now` there (ms). Its

@@ -66,6 +66,7 @@ translated = _Translated()
 
 
 def _says_away(error: BaseException) -> bool:
-    if isinstance(error, redis.exceptions.ResponseError):
-        return isinstance(error, _AWAY) or bool(_AWAY_REPLY.search(str(error)))
-    return isinstance(error, _AWAY)
+    return isinstance(error, _AWAY) or (
+        isinstance(error, redis.exceptions.ResponseError)
+        and bool(_AWAY_REPLY.search(str(error)))
+    )
