@@ -275,7 +275,7 @@ def test_released_connections_expire_by_themselves(shard):
     shard.connect("ann")
     shard.release("ann", grace_ms=GRACE_MS)
     ttl = shard.client.pttl(shard.keys.user_connections("ann"))
-    assert GRACE_MS - 1000 < ttl <= 2 * TTL_MS
+    assert GRACE_MS < ttl <= 6 * TTL_MS
 
 
 def test_status_lives_through_the_grace(shard):

@@ -10,7 +10,15 @@ from models.events import Delivery, GatewayMessage, Transition
 from models.presence.batches import SCRIPT_BATCH
 from models.presence.mail import STREAM_MOST, STREAM_TTL_MS
 from models.presence.store import SignOfLife
-from tests.presence.shard import GATEWAY, GATEWAY_TTL_MS, GRACE_MS, OTHER, TTL_MS
+from tests.presence.shard import (
+    GATEWAY,
+    GATEWAY_TTL_MS,
+    GRACE_MS,
+    OTHER,
+    TTL_MS,
+    Shard,
+)
+from tests.presence.simulated import SimulatedTime, installed
 
 pytestmark = pytest.mark.integration
 
@@ -115,6 +123,37 @@ def test_user_taken_out_of_the_online_set_is_registered_anew(shard):
     assert again.timestamp > first.timestamp
     assert shard.heartbeat("ann")
     assert shard.is_online("ann")
+
+
+def test_user_who_has_lost_his_deadline_is_registered_anew(shard):
+    shard.connect("ann")
+    shard.connect("bob", 2)
+    shard.client.zrem(shard.keys.deadlines, "ann")
+    assert not shard.heartbeat("ann")
+    assert shard.heartbeat("bob", 2)
+    shard.connect("ann")
+    assert shard.heartbeat("ann")
+    assert shard.deadline("ann")
+
+
+@pytest.mark.parametrize("user", ["u0", "u1", "u2", "u3"])
+def test_a_live_connection_never_expires(client, user):
+    """Heartbeats put the end of the whole key off only now and then. They come as
+    rarely as they may here, each at another place within its TTL."""
+    with installed():
+        shard, time = Shard.open(client), SimulatedTime(client)
+        key = shard.keys.user_connections(user)
+        shard.connect(user)
+        least = time.expires_at(key) - time.now
+        for _ in range(40):
+            time.set(time.now + TTL_MS - 1_001)
+            assert shard.heartbeat(user)
+            least = min(least, time.expires_at(key) - time.now)
+        time.set(time.expires_at(key) + 1)
+        assert not shard.connections(user)
+        shard.remove()
+        time.forget()
+    assert least >= TTL_MS
 
 
 def test_status_of_who_is_registered_anew_lives_as_long_as_the_other_device(shard):

@@ -26,7 +26,7 @@ from hypothesis.stateful import (
 )
 
 from models.presence.store import Departure, Due, SignOfLife
-from tests.presence.model import GATEWAY_TTL, OFFLINE_TTL, TTL, Model
+from tests.presence.model import GATEWAY_TTL, KEPT, OFFLINE_TTL, TTL, Model
 from tests.presence.picture import USERS
 from tests.presence.side_by_side import NAMES, SideBySide
 from tests.presence.simulated import installed
@@ -48,7 +48,7 @@ pasts = st.sampled_from([0, 0, 0, 1])
 tokens = st.sampled_from(["d1", "d2"])
 spans = st.one_of(
     st.sampled_from([0, 1, GRACE, GRACE + 1, SWEEP, GATEWAY_TTL, GATEWAY_TTL + 1]),
-    st.sampled_from([20_000, TTL - 1, TTL, TTL + 1, 2 * TTL + 1, OFFLINE_TTL + 1]),
+    st.sampled_from([20_000, TTL - 1, TTL, TTL + 1, KEPT + 1, OFFLINE_TTL + 1]),
     st.integers(0, TTL),
 )
 

@@ -35,7 +35,7 @@ for i = 0, #signs / 3 - 1 do
   else
     local deadline = now - age + ttl
     call('ZADD', connections, 'GT', deadline, connection)
-    call('PEXPIRE', connections, 2 * ttl)
+    keep(connections, ttl)
     local is_latest = call('ZADD', KEYS[2], 'GT', 'CH', deadline, user) == 1
     call('SADD', KEYS[5], user)
     if call('SADD', KEYS[1], user) == 1 then

@@ -10,8 +10,7 @@
 --          unknown or was overdue, or its deadline is not the one it was told: others
 --          may have released its connections, so it has to register all of them anew
 
-local call = redis.call
-local ttl = tonumber(ARGV[1])
+local call, ttl = redis.call, tonumber(ARGV[1])
 
 local deadline = tonumber(call('ZSCORE', KEYS[3], ARGV[2]) or 0)
 local last_told = tonumber(ARGV[4])
@@ -26,20 +25,25 @@ local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
 
-local signs = cjson.decode(ARGV[5])
+-- Each has all who are online. Looked up one by one only where somebody took out others.
+local agree = call('SCARD', KEYS[1]) == call('ZCARD', KEYS[2])
+local function is_online(user)
+  return call('SISMEMBER', KEYS[1], user) == 1 and call('ZSCORE', KEYS[2], user)
+end
+
+local byte, turn = string.byte, math.floor(now / ttl)
+local signs, moves = cjson.decode(ARGV[5]), {}
 for i = 0, #signs / 3 - 1 do
   local user, connection, age = signs[1 + i * 3], signs[2 + i * 3], signs[3 + i * 3]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local moved = now - age + ttl
-  -- What both of these move is there. What they do not may be there, and later already.
-  local is_there = call('SISMEMBER', KEYS[1], user) == 1
+  -- What this moves is there. What it does not may be there, and later already.
+  if (agree or is_online(user))
     and (call('ZADD', connections, 'XX', 'GT', 'CH', moved, connection) == 1
-      and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', moved, user) == 1
-      or call('ZSCORE', connections, connection) and call('ZSCORE', KEYS[2], user))
-  if not is_there then
-    reply[#reply + 1] = i
-  else
-    call('PEXPIRE', connections, 2 * ttl)
+      or call('ZSCORE', connections, connection)) then
+    moves[#moves + 1] = moved
+    moves[#moves + 1] = user
+    if (byte(user, -1) + turn) % TURNS == 0 then keep(connections, ttl) end
     if call('HSET', status, 'last_seen', now - age) == 1 then
       -- The hash had expired while its user is still announced as online.
       call('HSET', status, 'status', 'online', 'updated_at', now)
@@ -47,7 +51,10 @@ for i = 0, #signs / 3 - 1 do
     end
     -- Never shorter: another device may have given a later sign of life.
     call('PEXPIRE', status, ttl - age, 'GT')
+  else
+    reply[#reply + 1] = i
   end
 end
 
+if #moves > 0 then call('ZADD', KEYS[2], 'XX', 'GT', unpack(moves)) end
 return reply

@@ -30,7 +30,7 @@ for i = 0, #departures / 4 - 1 do
       -- Under another name, so that a heartbeat still under way cannot prolong it.
       redis.call('ZADD', connections, ms(ended + grace), connection .. RELEASED)
       -- Taking the last member away has deleted the key and its TTL.
-      redis.call('PEXPIRE', connections, 2 * ttl)
+      keep(connections, ttl)
     end
     local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
     redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
