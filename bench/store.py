@@ -1,17 +1,19 @@
 """The scenario `store`: the Lua scripts alone, with a million users online.
 
-One process calls the methods that gateways and workers call. A rate "per core" is users
-by CPU second of the Valkey, so the caller's own speed does not matter. The longest
-script is what the server's own figures say, the longest wait is that of a client that
-asks for PONG all the while.
+Two threads call the methods that gateways and workers call, so that the server is busy
+while one of them prepares its next call: a core that waits between two calls does them
+from a cold cache, and takes a tenth longer. A rate "per core" is users by CPU second of
+the Valkey. The longest script is what the server's own figures say, the longest wait is
+that of a client that asks for PONG all the while.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import redis
 
@@ -28,6 +30,9 @@ from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
 from models.presence.store import Departure, SignOfLife
 from tasks.expiry import sweep
 
+T = TypeVar("T")
+
+CALLERS = 2
 GATEWAY = "web.1.27:5f3a9c1e"
 TTL = 3600
 """So long that nobody expires while we measure; the scripts do the same work."""
@@ -40,7 +45,7 @@ STORE = (
     Column("case", "case"),
     Column("users", "users"),
     Column("per_core_s", "per core and s", "more", 0),
-    Column("per_s", "per s by one caller", "more", 0),
+    Column("per_s", "per s", "more", 0),
     Column("seconds", "seconds", "less", 4),
     Column("script_ms", "longest script ms", "less", 2),
     Column("ping_ms", "longest wait ms", "less", 2),
@@ -71,8 +76,8 @@ class _Bench:
                 "PRESENCE_BREAKER_HOLD": "0",
             }
         )
-        presence = Presence.open(self.settings)
-        (self.shard,), self.mail = presence.shards, presence.mail
+        self._callers = [Presence.open(self.settings) for _ in range(CALLERS)]
+        self.shard = self._callers[0].shards[0]
         self.client = redis.Redis.from_url(target.url)
         # Not its slow log: freeing thousands of entries held up the next script.
         self.client.config_set("slowlog-log-slower-than", -1)
@@ -98,6 +103,19 @@ class _Bench:
             "script_ms": scripts["p100"] / 1000,
             "ping_ms": ping_ms,
         }
+
+    def share(
+        self, items: Sequence[T], size: int, call: Callable[[Presence, list[T]], object]
+    ) -> None:
+        """`call` with all `items`, up to `size` at a time, by all callers at once."""
+        todo = list(batches(items, size))
+
+        def do(caller: int) -> None:
+            for batch in todo[caller::CALLERS]:
+                call(self._callers[caller], batch)
+
+        with ThreadPoolExecutor(CALLERS) as pool:
+            list(pool.map(do, range(CALLERS)))
 
     def used_memory(self) -> int:
         """Bytes, once the outbox is as empty as a worker leaves it."""
@@ -159,33 +177,46 @@ def _signs(first: int, end: int) -> list[SignOfLife]:
 
 
 def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
-    for batch in batches(signs, CONNECT_BATCH):
-        bench.shard.store.connect(GATEWAY, batch)
+    bench.share(
+        signs,
+        CONNECT_BATCH,
+        lambda presence, batch: presence.shards[0].store.connect(GATEWAY, batch),
+    )
 
 
 def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
-    for batch in batches(signs, SCRIPT_BATCH):
-        bench.shard.gateways.heartbeat(GATEWAY, batch)
+    bench.share(
+        signs,
+        SCRIPT_BATCH,
+        lambda presence, batch: presence.shards[0].gateways.heartbeat(GATEWAY, batch),
+    )
 
 
 def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
-    for batch in batches(signs, LOOKUP):
-        held = bench.mail.holders(sign.user_id for sign in batch)
+    def look_up(presence: Presence, batch: list[SignOfLife]) -> None:
+        held = presence.mail.holders(sign.user_id for sign in batch)
         if len(held[GATEWAY]) != len(batch):
             message = f"{len(held[GATEWAY]):,} of {len(batch):,} were found"
             raise ValueError(message)
 
+    bench.share(signs, LOOKUP, look_up)
+
 
 def _release(bench: _Bench, signs: list[SignOfLife]) -> None:
-    for batch in batches(signs, SCRIPT_BATCH):
-        bench.shard.store.release(
-            GATEWAY, [Departure(sign.user_id, sign.connection_id, 0) for sign in batch]
-        )
+    departures = [Departure(sign.user_id, sign.connection_id, 0) for sign in signs]
+    bench.share(
+        departures,
+        SCRIPT_BATCH,
+        lambda presence, batch: presence.shards[0].store.release(GATEWAY, batch),
+    )
 
 
 def _expire(bench: _Bench, users: list[str]) -> None:
-    for batch in batches(users, SCRIPT_BATCH):
-        bench.shard.store.expire(batch)
+    bench.share(
+        users,
+        SCRIPT_BATCH,
+        lambda presence, batch: presence.shards[0].store.expire(batch),
+    )
 
 
 def _sweep(bench: _Bench, due: int) -> None:
