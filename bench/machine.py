@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from ctypes.util import find_library
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -69,6 +70,12 @@ def pinned(cores: Cores) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
+def jemalloc() -> str | None:
+    """The library of the allocator that Valkey has where distributions build it, as
+    LD_PRELOAD takes it; None where this machine has none (Debian: libjemalloc2)."""
+    return find_library("jemalloc") if platform.system() == "Linux" else None
+
+
 def raise_file_limit() -> int:
     """Allow this process and its children as many open files as it may have."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -98,6 +105,7 @@ def describe() -> dict[str, object]:
         "versions": {
             "python": platform.python_version(),
             "valkey": _output(valkey_binary(), "--version"),
+            "jemalloc (in store)": jemalloc() or "none: libc's allocator",
             "node": _output("node", "--version"),
             **{name: _version(name) for name in PACKAGES},
             **_locked(),

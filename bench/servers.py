@@ -88,7 +88,7 @@ class Target:
         """The first process of each part, for a profiler."""
         return {name: each.pid for name, each in self._processes.items()}
 
-    def start_valkey(self) -> str:
+    def start_valkey(self, **environ: str) -> str:
         """Start a Valkey that keeps nothing on disk; its URL."""
         port = free_port()
         self.run(
@@ -98,6 +98,7 @@ class Target:
                 *("--port", str(port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
             ],
+            **environ,
         )
         wait_until(lambda: _listens(port), "valkey", self.log_tail)
         return f"redis://127.0.0.1:{port}/0"
