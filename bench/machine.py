@@ -70,10 +70,11 @@ def pinned(cores: Cores) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def jemalloc() -> str | None:
-    """The library of the allocator that Valkey has where distributions build it, as
-    LD_PRELOAD takes it; None where this machine has none (Debian: libjemalloc2)."""
-    return find_library("jemalloc") if platform.system() == "Linux" else None
+def jemalloc() -> dict[str, str]:
+    """The environment with which a Valkey has the allocator that it has where
+    distributions build it; empty where this machine has none (Debian: libjemalloc2)."""
+    name = find_library("jemalloc") if platform.system() == "Linux" else None
+    return {"LD_PRELOAD": name} if name else {}
 
 
 def raise_file_limit() -> int:
@@ -105,7 +106,7 @@ def describe() -> dict[str, object]:
         "versions": {
             "python": platform.python_version(),
             "valkey": _output(valkey_binary(), "--version"),
-            "jemalloc (in store)": jemalloc() or "none: libc's allocator",
+            "valkey's allocator": jemalloc().get("LD_PRELOAD", "its own"),
             "node": _output("node", "--version"),
             **{name: _version(name) for name in PACKAGES},
             **_locked(),

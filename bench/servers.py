@@ -24,7 +24,7 @@ from typing import Self
 
 from app.local_servers import valkey_binary
 from bench.graph import Graph
-from bench.machine import cores_for_servers, pinned
+from bench.machine import cores_for_servers, jemalloc, pinned
 from bench.measure import Sample, sample
 from config import PROJECT_ROOT
 
@@ -88,8 +88,13 @@ class Target:
         """The first process of each part, for a profiler."""
         return {name: each.pid for name, each in self._processes.items()}
 
-    def start_valkey(self, **environ: str) -> str:
-        """Start a Valkey that keeps nothing on disk; its URL."""
+    def start_valkey(self) -> str:
+        """Start a Valkey that keeps nothing on disk; its URL.
+
+        The wheel's build has libc's allocator, whose free chunks lie all over the heap:
+        with many users each allocation is one from cold memory. So it gets that of the
+        builds that people have.
+        """
         port = free_port()
         self.run(
             "valkey",
@@ -98,7 +103,7 @@ class Target:
                 *("--port", str(port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
             ],
-            **environ,
+            **jemalloc(),
         )
         wait_until(lambda: _listens(port), "valkey", self.log_tail)
         return f"redis://127.0.0.1:{port}/0"

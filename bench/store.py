@@ -9,7 +9,6 @@ that of a client that asks for PONG all the while.
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,7 +18,7 @@ from typing import Any, TypeVar, cast
 import redis
 
 from bench.graph import Graph, user_id
-from bench.machine import cores_for_generator, jemalloc, pinned
+from bench.machine import cores_for_generator, pinned
 from bench.measure import percentile
 from bench.pinger import Pinger
 from bench.report import Column, Row
@@ -34,10 +33,6 @@ from tasks.expiry import sweep
 T = TypeVar("T")
 
 CALLERS = 2
-NO_JEMALLOC = (
-    "store: no jemalloc on this machine (Debian: apt install libjemalloc2), so Valkey "
-    "is slower than where a distribution built it"
-)
 GATEWAY = "web.1.27:5f3a9c1e"
 TTL = 3600
 """So long that nobody expires while we measure; the scripts do the same work."""
@@ -62,12 +57,7 @@ class _Valkey(Target):
     name = "valkey"
 
     def start(self) -> None:
-        # What is measured here is Valkey alone, so it is to be as people have it: that
-        # of the wheel has libc's allocator, and takes half as long again for some rows.
-        allocator = jemalloc()
-        if allocator is None:
-            print(NO_JEMALLOC, file=sys.stderr)
-        self.url = self.start_valkey(**{"LD_PRELOAD": allocator} if allocator else {})
+        self.url = self.start_valkey()
 
 
 class _Bench:
