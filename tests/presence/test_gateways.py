@@ -141,18 +141,18 @@ def test_a_live_connection_never_expires(client, user):
     """Heartbeats put the end of the whole key off only now and then. They come as
     rarely as they may here, each at another place within its TTL."""
     with installed():
-        shard, time = Shard.open(client), SimulatedTime(client)
+        shard, clock = Shard.open(client), SimulatedTime(client)
         key = shard.keys.user_connections(user)
         shard.connect(user)
-        least = time.expires_at(key) - time.now
+        least = clock.expires_at(key) - clock.now
         for _ in range(40):
-            time.set(time.now + TTL_MS - 1_001)
+            clock.set(clock.now + TTL_MS - 1_001)
             assert shard.heartbeat(user)
-            least = min(least, time.expires_at(key) - time.now)
-        time.set(time.expires_at(key) + 1)
+            least = min(least, clock.expires_at(key) - clock.now)
+        clock.set(clock.expires_at(key) + 1)
         assert not shard.connections(user)
         shard.remove()
-        time.forget()
+        clock.forget()
     assert least >= TTL_MS
 
 

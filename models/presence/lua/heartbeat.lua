@@ -25,7 +25,7 @@ local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
 
--- Each has all who are online. Looked up one by one only where somebody took out others.
+-- Both have all who are online. Where somebody else took one out, each is looked up.
 local agree = call('SCARD', KEYS[1]) == call('ZCARD', KEYS[2])
 local function is_online(user)
   return call('SISMEMBER', KEYS[1], user) == 1 and call('ZSCORE', KEYS[2], user)
