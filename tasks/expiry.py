@@ -57,6 +57,13 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
         due = shard.store.due()
     if expired:
         log.info("%d users expired", expired)
+    if adopted := shard.store.adopt():
+        log.warning(
+            "%d online users had no deadline, which a damaged state explains: they go "
+            "offline in %.1f s unless a heartbeat comes",
+            adopted,
+            settings.online_ttl,
+        )
     return must_kick
 
 

@@ -18,6 +18,9 @@ CONNECT_BATCH = 50
 """New connections of one script call. While Valkey moves to a larger table, which it
 does as users double, each of them takes it six times as long: at a million 100 held it
 for 7 to 15 ms, 50 for half of that, at 3 % of the rate."""
+ADOPT_BATCH = 2_000
+"""Users whom one sweep looks at in search of such without a deadline; some 2 ms of the
+server, and only where the state was damaged."""
 LOOKUP_BATCH = 10_000
 """Members asked for in one SMISMEMBER; some 2 ms of the server."""
 

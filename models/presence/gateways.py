@@ -70,13 +70,16 @@ class GatewayStore:
                 keys.gateway_users(gateway_id),
                 keys.epoch,
             ]
-            told: list[str | int] = []
             for sign in batch:
                 names += (
                     keys.user_status(sign.user_id),
                     keys.user_connections(sign.user_id),
                 )
-                told += (sign.user_id, sign.connection_id, sign.age_ms)
+            told = (
+                [sign.user_id for sign in batch],
+                [sign.connection_id for sign in batch],
+                [sign.age_ms for sign in batch],
+            )
             args = (
                 self._online_ttl_ms,
                 gateway_id,
@@ -87,7 +90,7 @@ class GatewayStore:
             reply = self._scripts.run("heartbeat", names, args)
             lapsed |= bool(reply[0])
             last_deadline = int(reply[1])
-            gone += [batch[index] for index in reply[2:]]
+            gone += [batch[index] for index in sorted(set(reply[2:]))]
         now = last_deadline - self._gateway_ttl_ms
         return HeartbeatReply(lapsed, gone, last_deadline, now)
 

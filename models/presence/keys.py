@@ -52,8 +52,8 @@ class Keys:
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"
-        """Hash: when sweeps ran, since when without a gap, since when they hold, and
-        how many times they have begun to."""
+        """Hash: when sweeps ran, since when without a gap, since when they hold, how
+        many times they have begun to, and how far `adopt` has looked."""
         self.epoch = f"{prefix}presence:epoch"
         """String: when it was last noticed that Redis had lost what it knew (ms)."""
 

@@ -15,7 +15,12 @@ from typing import Any
 import redis
 
 from models.events import Transition
-from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
+from models.presence.batches import (
+    ADOPT_BATCH,
+    CONNECT_BATCH,
+    SCRIPT_BATCH,
+    batches,
+)
 from models.presence.keys import Keys
 from models.presence.line import ask
 from models.presence.rules import Survey
@@ -189,6 +194,17 @@ class PresenceStore:
         keys = [self._keys.deadlines, self._keys.gateways]
         user_ids, gateway_ids = self._scripts.run("due", keys, [most])
         return Due(user_ids, gateway_ids)
+
+    def adopt(self, most: int = ADOPT_BATCH) -> int:
+        """Give users who are in the online set and have no deadline one, a TTL from
+        now. Returns how many got one.
+
+        Such users are left by somebody who deleted the deadlines; without one no sweep
+        would ever see them. Looks at about `most` users, and only where the online set
+        is larger than that of the deadlines.
+        """
+        keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
+        return int(self._scripts.run("adopt", keys, [self._online_ttl_ms, most]))
 
     def survey(self, max_gap_ms: int) -> tuple[Survey, list[str]]:
         """What a sweep has to know before it expires anybody, and the ids of overdue

@@ -339,3 +339,32 @@ def test_due_takes_at_most_a_batch(shard):
     deadlines = {f"u{number}": number for number in range(SCRIPT_BATCH + 1)}
     shard.client.zadd(shard.keys.deadlines, deadlines)
     assert len(shard.store.due().user_ids) == SCRIPT_BATCH
+
+
+# Users without a deadline
+
+
+def test_a_user_without_a_deadline_gets_one(shard):
+    """Someone deleted the deadlines while this user had none of the heartbeats that
+    would mend it: its gateway is gone too."""
+    users = [f"u{n}" for n in range(250)]
+    for user in users:
+        shard.connect(user)
+    shard.client.delete(shard.keys.deadlines)
+    adopted = 0
+    while found := shard.store.adopt(most=100):
+        adopted += found
+    assert adopted == len(users)
+    left = shard.deadline("u0") - shard.now()
+    assert TTL_MS - 5000 < left <= TTL_MS
+
+
+def test_adopting_changes_no_deadline_and_costs_nothing_where_all_have_one(shard):
+    shard.connect("ann")
+    shard.connect("bob")
+    before = shard.deadline("ann")
+    assert shard.store.adopt() == 0
+    assert not shard.client.hexists(shard.keys.sweeps, "adopted_up_to")
+    shard.client.zrem(shard.keys.deadlines, "bob")
+    assert shard.store.adopt() == 1
+    assert shard.deadline("ann") == before

@@ -136,6 +136,39 @@ def test_user_who_has_lost_his_deadline_is_registered_anew(shard):
     assert shard.deadline("ann")
 
 
+@pytest.mark.parametrize("number", [1, 2])
+def test_sets_of_one_size_that_hold_other_users_are_noticed(shard, number):
+    """Membership is looked up: equal sizes say nothing."""
+    keys = shard.keys
+    for user in ("ann", "bob"):
+        shard.connect(user, number)
+    shard.client.srem(keys.online_users, "ann")
+    shard.client.zrem(keys.deadlines, "bob")
+    signs = [SignOfLife(user, f"{GATEWAY}:{number}") for user in ("ann", "bob")]
+    assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
+    shard.store.connect(GATEWAY, signs)
+    assert not shard.gateways.heartbeat(GATEWAY, signs).gone
+
+
+def test_both_sets_deleted_are_rebuilt(shard):
+    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(SCRIPT_BATCH + 3)]
+    shard.store.connect(GATEWAY, signs)
+    shard.client.delete(shard.keys.online_users, shard.keys.deadlines)
+    assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
+    again = shard.store.connect(GATEWAY, signs).transitions
+    assert [change.user_id for change in again] == [sign.user_id for sign in signs]
+    assert not shard.gateways.heartbeat(GATEWAY, signs).gone
+
+
+def test_two_devices_in_one_heartbeat_are_both_found(shard):
+    """The second deadline moves nothing, and is no loss."""
+    signs = [SignOfLife("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]
+    shard.store.connect(GATEWAY, signs)
+    assert not shard.gateways.heartbeat(GATEWAY, signs).gone
+    shard.client.zrem(shard.keys.deadlines, "ann")
+    assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
+
+
 @pytest.mark.parametrize("user", ["u0", "u1", "u2", "u3"])
 def test_a_live_connection_never_expires(client, user):
     """Heartbeats put the end of the whole key off only now and then. They come as

@@ -2,13 +2,12 @@
 --          sign of life. Revives nothing: what is not there is answered as gone.
 -- KEYS:    1 online_users, 2 deadlines, 3 gateways, 4 users of this gateway, 5 epoch,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms),
---          4 its deadline as it was last told, 0 for none, 5 JSON array,
---          per connection: user id, connection id, age of the heartbeat (ms)
--- Returns: {lapsed, the gateway's new deadline (ms), number of the first gone
---          connection, second, ...}, numbered from 0; lapsed is 1 where this gateway is
---          unknown or was overdue, or its deadline is not the one it was told: others
---          may have released its connections, so it has to register all of them anew
+-- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms), 4 its deadline as it was
+--          last told, 0 for none, 5 JSON: {user ids, connection ids, ages of the heartbeats
+--          (ms)}, one of each for every connection
+-- Returns: {lapsed, the gateway's new deadline (ms), numbers of the connections that are
+--          gone, from 0, maybe twice}; lapsed is 1 where this gateway is unknown or overdue, or its
+--          deadline is not the one it was told: it has to register all connections again
 
 local call, ttl = redis.call, tonumber(ARGV[1])
 
@@ -25,36 +24,36 @@ local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
 
--- Both have all who are online. Where somebody else took one out, each is looked up.
-local agree = call('SCARD', KEYS[1]) == call('ZCARD', KEYS[2])
-local function is_online(user)
-  return call('SISMEMBER', KEYS[1], user) == 1 and call('ZSCORE', KEYS[2], user)
-end
+local users, connection_ids, ages = unpack(cjson.decode(ARGV[5]))
+local online = #users > 0 and call('SMISMEMBER', KEYS[1], unpack(users))
 
+local moves, size = {}, 0
 local byte, turn = string.byte, math.floor(now / ttl)
-local signs, moves = cjson.decode(ARGV[5]), {}
-for i = 0, #signs / 3 - 1 do
-  local user, connection, age = signs[1 + i * 3], signs[2 + i * 3], signs[3 + i * 3]
-  local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
-  local moved = now - age + ttl
+for i, user in ipairs(users) do
+  local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
+  local connection, beat = connection_ids[i], now - ages[i]
   -- What this moves is there. What it does not may be there, and later already.
-  if (agree or is_online(user))
-    and (call('ZADD', connections, 'XX', 'GT', 'CH', moved, connection) == 1
+  if online[i] == 1
+    and (call('ZADD', connections, 'XX', 'GT', 'CH', beat + ttl, connection) == 1
       or call('ZSCORE', connections, connection)) then
-    moves[#moves + 1] = moved
-    moves[#moves + 1] = user
+    moves[size + 1], moves[size + 2], size = beat + ttl, user, size + 2
     if (byte(user, -1) + turn) % TURNS == 0 then keep(connections, ttl) end
-    if call('HSET', status, 'last_seen', now - age) == 1 then
-      -- The hash had expired while its user is still announced as online.
+    -- 1: the hash had expired while its user is still announced as online.
+    if call('HSET', status, 'last_seen', beat) == 1 then
       call('HSET', status, 'status', 'online', 'updated_at', now)
-      call('PEXPIRE', status, ttl - age)
+      call('PEXPIRE', status, ttl - ages[i])
     end
     -- Never shorter: another device may have given a later sign of life.
-    call('PEXPIRE', status, ttl - age, 'GT')
+    call('PEXPIRE', status, ttl - ages[i], 'GT')
   else
-    reply[#reply + 1] = i
+    reply[#reply + 1] = i - 1
   end
 end
 
-if #moves > 0 then call('ZADD', KEYS[2], 'XX', 'GT', unpack(moves)) end
+-- All are there if all move. If not, each is looked up. Adds none.
+if size > 0 and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', unpack(moves)) < size / 2 then
+  for i, user in ipairs(users) do
+    if not call('ZSCORE', KEYS[2], user) then reply[#reply + 1] = i - 1 end
+  end
+end
 return reply
