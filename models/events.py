@@ -2,18 +2,34 @@
 
 Events travel as `{"event": NAME, "data": {...}}` in WebSocket text frames, both ways.
 Between the processes a batch of them travels as one entry of a gateway's stream.
+
+Processes of two versions run side by side during a deploy. So what they write for each
+other carries a version: see VERSION.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Any, Literal
 
 import orjson
 
+from models.identifiers import joined_ids
+
 Status = Literal["online", "offline"]
+
+VERSION = 1
+"""The version of gateway messages and of outbox entries. Raise it when a process that
+does not know the change would misread them. A process reads all versions up to its own.
+
+A gateway message has it in the name of its field (`v1`), an outbox entry in a field
+`v`. Without one the version is 0: the same format, from before there were versions.
+Adding a field to an outbox entry needs no new version.
+"""
+MOST_TIMESTAMP = 2**53
+"""Timestamps are less: numbers of Lua and of JavaScript are exact up to it."""
 
 
 class ServerEvent(StrEnum):
@@ -90,6 +106,15 @@ class Transition:
     timestamp: int
 
 
+class UnreadableMessage(ValueError):
+    """A gateway message or an outbox entry that this process cannot decode: a newer
+    version, or no such thing at all."""
+
+
+class NewerVersion(UnreadableMessage):
+    """It was written by a process of a newer version than this one."""
+
+
 @dataclass(frozen=True, slots=True)
 class UserStatus:
     """A user's status as Redis holds it. Times are ms since the epoch; a user who was
@@ -140,7 +165,7 @@ class GatewayMessage:
     disconnects: tuple[str, ...] = ()
 
     def encode(self) -> bytes:
-        """The message as bytes for `decode`."""
+        """The message as bytes for `decode`, in the version VERSION."""
         return orjson.dumps(
             [
                 [_pack(delivery) for delivery in self.transitions],
@@ -155,15 +180,35 @@ class GatewayMessage:
         """Inverse of `encode`.
 
         Raises:
-            ValueError: `encoded` is not such a message.
+            UnreadableMessage: `encoded` is not such a message.
         """
-        transitions, introductions, snapshots, disconnects = orjson.loads(encoded)
-        return cls(
-            tuple(map(_unpack, transitions)),
-            tuple(map(_unpack, introductions)),
-            tuple(snapshots),
-            tuple(disconnects),
-        )
+        try:
+            transitions, introductions, snapshots, disconnects = orjson.loads(encoded)
+            return cls(
+                tuple(map(_unpack, transitions)),
+                tuple(map(_unpack, introductions)),
+                tuple(map(_text, snapshots)),
+                tuple(map(_text, disconnects)),
+            )
+        except (TypeError, ValueError) as error:
+            message = f"not a gateway message: {error}"
+            raise UnreadableMessage(message) from error
+
+    def as_entry(self) -> tuple[str, bytes]:
+        """The message as the field of a stream's entry: name and value."""
+        return f"v{VERSION}", self.encode()
+
+    @classmethod
+    def from_entry(cls, fields: Sequence[bytes]) -> GatewayMessage:
+        """Inverse of `as_entry`, also for messages of older versions. `fields` are the
+        names and values of an entry in turn.
+
+        Raises:
+            UnreadableMessage: the entry is of a newer version, or no gateway message.
+        """
+        name, value = fields[:2]
+        check_version(b"0" if name == b"m" else name.removeprefix(b"v"))
+        return cls.decode(value)
 
 
 def _pack(delivery: Delivery) -> list[object]:
@@ -178,7 +223,49 @@ def _pack(delivery: Delivery) -> list[object]:
 
 def _unpack(packed: list[Any]) -> Delivery:
     user_id, status, timestamp, recipients = packed
-    return Delivery(Transition(user_id, status, timestamp), recipients)
+    if isinstance(recipients, list):  # before version 1 there was a time of lists
+        recipients = joined_ids(recipients)
+    transition = check_transition(user_id, status, timestamp)
+    return Delivery(transition, _text(recipients))
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        message = f"{value!r:.60} is not text"
+        raise UnreadableMessage(message)
+    return value
+
+
+def check_transition(user_id: object, status: object, timestamp: object) -> Transition:
+    """The transition of these three, as another process wrote them.
+
+    Raises:
+        UnreadableMessage: they are none.
+    """
+    if (
+        isinstance(user_id, str)
+        and (status == "online" or status == "offline")  # noqa: PLR1714 - mypy narrows
+        and type(timestamp) is int
+        and 0 <= timestamp < MOST_TIMESTAMP
+    ):
+        return Transition(user_id, status, timestamp)
+    message = f"no transition: {user_id!r:.60} {status!r:.20} {timestamp!r:.20}"
+    raise UnreadableMessage(message)
+
+
+def check_version(text: bytes) -> None:
+    """Look whether this process can read the version that `text` names.
+
+    Raises:
+        NewerVersion: it is newer than this process.
+        UnreadableMessage: it names none.
+    """
+    if not text.isdigit():
+        message = f"{text!r:.60} is no version"
+        raise UnreadableMessage(message)
+    if len(text) > len(str(VERSION)) or int(text) > VERSION:
+        message = f"version {text.decode():.20}, and this process knows {VERSION}"
+        raise NewerVersion(message)
 
 
 def encode(event: ServerEvent, data: Mapping[str, object]) -> bytes:

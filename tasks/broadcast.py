@@ -13,12 +13,14 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from models.db import KeptReader
+from models.events import NewerVersion, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from tasks import fanout, resources
@@ -35,6 +37,11 @@ STAY_MS = 200
 """How long one that stays waits before it looks whether its worker is to stop."""
 LOOK_EVERY = 5.0
 """Seconds between two looks at whether shards are back that were away."""
+HELD_BACK = "the outbox waits for a newer worker, and nobody hears of changes: %s"
+UNREADABLE = (
+    "%d entries of the outbox cannot be read, all get a fresh snapshot instead; "
+    "the first is %s: %s"
+)
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 
 
@@ -79,8 +86,14 @@ def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
                 look_at = now + LOOK_EVERY
                 _make_good(presence, outbox)
             if entries:
-                _tell(presence, shard, database, entries)
-                published = entries
+                ours = list(takewhile(_is_ours, entries))
+                if not ours:
+                    log.warning(HELD_BACK, entries[0].transition)
+                    _leave(outbox, token, published)
+                    return False
+                if not _tell(presence, shard, database, ours):
+                    look_at = now
+                published = ours
             elif not stays and outbox.leave(token):
                 return False
         except BaseException:
@@ -95,20 +108,40 @@ def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
 
 def _tell(
     presence: Presence, shard: int, database: KeptReader, entries: list[OutboxEntry]
-) -> None:
+) -> bool:
     """Tell of the `entries` whoever can be told. Another shard that is away is
-    remembered, and does not hold up the others."""
-    transitions = [entry.transition for entry in entries]
+    remembered, and does not hold up the others. False: an entry could not be read, so
+    nobody was told of that one, and all are owed a fresh snapshot."""
+    transitions = []
+    unreadable = []
+    for entry in entries:
+        if isinstance(entry.transition, Transition):
+            transitions.append(entry.transition)
+        else:
+            unreadable.append(entry)
     away = database.read(lambda reader: fanout.fan_out(presence, reader, transitions))
     if shard in away:
         raise away[shard]
+    outbox = presence.shards[shard].outbox
     if away:
-        presence.shards[shard].outbox.owe(away)
+        outbox.owe(away)
+    if unreadable:
+        first = unreadable[0]
+        log.warning(UNREADABLE, len(unreadable), first.entry_id, first.transition)
+        outbox.owe([shard])
+    return not unreadable
+
+
+def _is_ours(entry: OutboxEntry) -> bool:
+    """Whether this version knows what to do with `entry`: broadcast it, or pass over
+    what nobody can read. One of a newer version is left to a newer worker."""
+    return not isinstance(entry.transition, NewerVersion)
 
 
 def _make_good(presence: Presence, outbox: Outbox) -> None:
-    """If shards were away that are back now, have everybody look anew."""
-    if len(presence.shards) == 1 or not outbox.owed():
+    """If some were not told what the outbox no longer has, give all a fresh snapshot:
+    shards were away that are back now, or entries were lost."""
+    if not outbox.is_owing():
         return
     try:
         fanout.make_good(presence)
@@ -116,6 +149,7 @@ def _make_good(presence: Presence, outbox: Outbox) -> None:
         log.debug("some are still owed news: %s", error)
     else:
         outbox.settle()
+        log.warning("transitions were lost or not told to all: all get fresh snapshots")
 
 
 def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:

@@ -26,6 +26,7 @@ _BEAT_ERROR = "Message Error: %s\n%s"
 _ABSENCES = {
     CONNECTION_ERROR,
     _BEAT_ERROR,
+    broadcast.HELD_BACK,
     broadcast.NOT_BROADCAST,
     expiry.NOT_EXPIRED,
 }

@@ -9,6 +9,7 @@ simple-websocket's reader thread: that one writes to the socket by itself, besid
 
 from __future__ import annotations
 
+import math
 import socket
 import time
 from typing import Protocol
@@ -19,7 +20,7 @@ from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessa
 from app.gateway.counts import BY_CLIENT, Counts
 from app.gateway.frames import close_frame, pong_frame, text_frame
 from app.gateway.inbound import Inbound
-from app.gateway.known import Known, News
+from app.gateway.known import Known, News, Settled, oldest
 from app.gateway.outbound import Outbound
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
@@ -75,6 +76,7 @@ class Connection:
         "_outbound",
         "_owner",
         "_parts",
+        "_passes_from",
         "_socket",
         "connection_id",
         "expires_at",
@@ -112,7 +114,8 @@ class Connection:
         self._message_bytes = 0
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
-        self._known: Known | None = None
+        self._known: Known | Settled | None = None
+        self._passes_from: float = math.inf
         self._inbound = Inbound()
         self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
@@ -132,19 +135,31 @@ class Connection:
     def show(self, snapshot: bytes, known: Known) -> None:
         """Send the frame of a snapshot, and then the news that came meanwhile.
 
-        `known` is what the snapshot tells: until `settle`, news that it does not let
-        pass is dropped. A change just before the snapshot is in it, and its event
-        comes after it.
+        `known` is what the snapshot tells: news that it does not let pass is dropped. A
+        change before the snapshot is in it, and its event may come long after it.
         """
         held, self._held = self._held or {}, None
-        self._known = known
+        self._known, self._passes_from = known, math.inf
         frames = [news.frame for news in held.values() if known.lets_pass(news)]
         self.send(b"".join((snapshot, *frames)))
 
     def settle(self, known: Known) -> None:
-        """Nothing that the snapshot with `known` tells can come any more."""
-        if self._known is known:  # else there has been another one since
-            self._known = None
+        """Of what the snapshot with `known` tells nothing is under way any more, but
+        for what waits in the outbox: remember it in short."""
+        if self._known is not known:  # there has been another one since
+            return
+        self._known = known.settled if known.settled.ahead else None
+        if self._known is None:
+            self._passes_from = known.settled.read_at
+
+    def step_back(self, now: int) -> None:
+        """The clock of the timestamps is behind what it was, and it is `now` there
+        (ms): what is as old as the last snapshot may be newer than that."""
+        if isinstance(self._known, Settled):
+            read_at = min(self._known.read_at, now)
+            self._known = Settled(read_at, self._known.ahead)
+        elif self._known is None:
+            self._passes_from = min(self._passes_from, now)
 
     def hold(self) -> None:
         """A snapshot is about to be read: news waits until it is shown, for it may be
@@ -157,20 +172,22 @@ class Connection:
         held, self._held = self._held or {}, None
         if held:
             news = list(held.values())
-            self.deliver(news, b"".join([item.frame for item in news]))
+            self.deliver(news, b"".join([item.frame for item in news]), oldest(news))
 
-    def deliver(self, news: list[News], frames: bytes) -> None:
-        """Send news, of which `frames` are all the frames in one piece. What comes
-        before a snapshot is held back: the newest of each user."""
+    def deliver(self, news: list[News], frames: bytes, oldest: float) -> None:
+        """Send news, of which `frames` are all the frames in one piece, and `oldest` is
+        what the function of that name says. What comes before a snapshot is held back:
+        the newest of each user."""
         if self._held is not None:
             for item in news:
                 held = self._held.get(item.user_id)
                 if held is None or item.timestamp > held.timestamp:
                     self._held[item.user_id] = item
-        elif self._known is None:
+        elif self._known is None and oldest >= self._passes_from:
             self.send(frames)
         else:
-            passing = [item.frame for item in news if self._known.lets_pass(item)]
+            known = self._known or Settled(int(self._passes_from))
+            passing = [item.frame for item in news if known.lets_pass(item)]
             if passing:
                 self.send(b"".join(passing))
 

@@ -30,6 +30,7 @@ from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
 from app.gateway.snapshots import Snapshots
 from config import Settings
+from models.events import VERSION
 from models.presence import Presence, PresenceUnavailable
 
 log = logging.getLogger(__name__)
@@ -38,10 +39,12 @@ AWAY = "gateway %s %s while Redis is away: %s"
 
 
 def new_gateway_id() -> str:
-    """A gateway is `name:incarnation`: a restarted process is not its old self."""
+    """A gateway is `name:incarnation`: a restarted process is not its old self. The
+    incarnation ends with the version of the messages that it reads, so that all who
+    send it any know that."""
     name = os.environ.get("DYNO") or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
-    return f"{name}.{os.getpid()}:{secrets.token_hex(4)}"
+    return f"{name}.{os.getpid()}:{secrets.token_hex(4)}-v{VERSION}"
 
 
 class Gateway:
@@ -62,7 +65,13 @@ class Gateway:
         )
         self._snapshots = Snapshots(context, database)
         self._lanes = [
-            Lane(context, shard, self._snapshots, self._begin_anew)
+            Lane(
+                context,
+                shard,
+                self._snapshots,
+                self._begin_anew,
+                self._step_back,
+            )
             for shard in presence.shards
         ]
         self._listener = Listener(context, self._snapshots, self._resend_snapshots)
@@ -79,8 +88,24 @@ class Gateway:
         for lane in self._lanes:
             steps |= lane.steps()
         self._loops = [spawn_loop(name, step) for name, step in steps.items()]
+        gevent.spawn(self._warn_of_eviction)
         self._each_lane(Lane.announce, "starts")
         log.info("gateway %s is up", self.id)
+
+    def _warn_of_eviction(self) -> None:
+        """Say so where Redis may delete a part of the state."""
+        try:
+            policies = self._context.presence.evicting_policies()
+        except PresenceUnavailable as error:
+            log.debug("the maxmemory-policy of Redis is unknown: %s", error)
+            return
+        if policies:
+            log.warning(
+                "Redis deletes keys where its memory is full (maxmemory-policy %s), also "
+                "those that say who is online: set it to noeviction, see "
+                "docs/OPERATIONS.md",
+                ", ".join(sorted(policies)),
+            )
 
     def drain(self) -> None:
         """Send all clients away, spread over the drain window."""
@@ -145,6 +170,12 @@ class Gateway:
         self.hub.begin_anew(now)
         if shard == self._context.presence.shard_of(self.id).number:
             self._listener.begin_anew(now)
+        self._resend_snapshots()
+
+    def _step_back(self, now: int) -> None:
+        """A shard's clock was set back, and it is `now` there (ms). A new change may
+        look older than a snapshot, and may have been dropped already."""
+        self.hub.step_back(now)
         self._resend_snapshots()
 
     def _resend_snapshots(self) -> None:

@@ -22,6 +22,9 @@ from models.presence.rules import is_expired, is_silent
 
 log = logging.getLogger(__name__)
 
+CLOCK_SLACK_MS = 100
+"""Milliseconds by which the clock of Redis may fall behind ours between two flushes,
+beside a thousandth of the time that has passed, before it counts as set back."""
 STOOD_STILL = 1.0
 """Seconds by which a wait that is too long says that the process, or its machine, stood
 still: the heartbeats of that time lie in the sockets, and are read first."""
@@ -36,15 +39,18 @@ class Heartbeats:
         registrar: Registrar,
         snapshots: Snapshots,
         on_lapse: Callable[[int, int], None],
+        on_clock_set_back: Callable[[int], None],
     ) -> None:
         self._context = context
         self._registrar = registrar
         self._snapshots = snapshots
         self._on_lapse = on_lapse
+        self._on_clock_set_back = on_clock_set_back
         self._watched: dict[str, Connection] = {}
         self._pending: dict[str, Connection] = {}
         self._must_register = False
         self._stood_still = False
+        self._clock = (0, 0.0)  # Redis's time (ms) as it was answered, and when
 
     def watch(self, connection: Connection) -> None:
         """From now on `connection` must not fall silent, nor be lost by Redis."""
@@ -78,6 +84,7 @@ class Heartbeats:
             PresenceUnavailable: Redis is away; the heartbeats are kept.
         """
         trust = self._context.trust
+        sent_at = time.monotonic()
         pending, self._pending = self._pending, {}
         try:
             reply = self._context.shard.gateways.heartbeat(
@@ -93,6 +100,9 @@ class Heartbeats:
         if reply.lapsed and trust.deadline:  # the first one of all is no loss
             trust.lost()
         trust.answered(reply.deadline)
+        if not reply.lapsed and self._is_set_back(reply.now, sent_at):
+            log.warning("the clock of Redis was set back: all get a fresh snapshot")
+            self._on_clock_set_back(reply.now)
         self._must_register |= reply.lapsed
         if self._must_register:
             # After a stall, sockets may have ended without our having read it yet.
@@ -112,6 +122,14 @@ class Heartbeats:
             finally:
                 # Nobody could tell them anything meanwhile: Redis did not know where.
                 self._snapshots.owe(gone)
+
+    def _is_set_back(self, now: int, sent_at: float) -> bool:
+        """Whether the clock of Redis, where it is `now` (ms), was set back since the
+        last flush. This one was sent at `sent_at` (monotonic seconds)."""
+        before, answered_at = self._clock
+        self._clock = now, time.monotonic()
+        passed_ms = (sent_at - answered_at) * 1000
+        return now < before + passed_ms * 0.999 - CLOCK_SLACK_MS
 
     def _register(self, connections: Iterable[Connection]) -> None:
         live = [connection for connection in connections if not connection.is_closing]

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from app.gateway.connection import Connection
 from app.gateway.counts import Counts
 from app.gateway.frames import text_frame
-from app.gateway.known import News
+from app.gateway.known import News, oldest
 from models import events
 from models.events import Delivery, Transition
 from models.identifiers import ids_in
@@ -61,39 +61,47 @@ class Hub:
     def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver transitions, but for those that are not newer than what has been
         delivered of the same user: repeats, or what another drainer overtook."""
-        self.deliver(
-            delivery for delivery in deliveries if self._is_news(delivery.transition)
+        self._deliver(
+            (_news(one.transition), one.recipients)
+            for one in deliveries
+            if self._is_news(one.transition)
         )
 
-    def deliver(self, deliveries: Iterable[Delivery]) -> None:
+    def introduce(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliver the present status of users to others who may see them only now."""
+        self._deliver(
+            (_news(one.transition, is_introduction=True), one.recipients)
+            for one in deliveries
+        )
+
+    def _deliver(self, addressed: Iterable[tuple[News, str]]) -> None:
         """Write each event to every socket of its recipients.
 
         An event is encoded once. All that one user gets goes out in one send.
         """
         notifications = 0
-        for held, items, frames in self._addressed(deliveries):
+        for held, items, frames, since in self._by_recipient(addressed):
             for connection in held:  # sending may close one, and leave another tuple
-                connection.deliver(items, frames)
+                connection.deliver(items, frames, since)
                 notifications += len(items)
         self._counts.notifications += notifications
 
-    def _addressed(
-        self, deliveries: Iterable[Delivery]
-    ) -> Iterator[tuple[tuple[Connection, ...], list[News], bytes]]:
-        """For each user who is here the connections, what is new, and all its frames in
-        one piece. Where gateways are few they are told of everybody, here or not."""
+    def _by_recipient(
+        self, addressed: Iterable[tuple[News, str]]
+    ) -> Iterator[tuple[tuple[Connection, ...], list[News], bytes, float]]:
+        """For each user who is here the connections, what is new, all its frames in one
+        piece, and the `oldest` of it. Where gateways are few they are told of
+        everybody, here or not."""
         by_user = self._by_user
-        told = [
-            # As the keys of a dict: who is named twice is there once.
-            (_news(one.transition), dict.fromkeys(ids_in(one.recipients)))
-            for one in deliveries
-        ]
+        # As the keys of a dict: who is named twice is there once.
+        told = [(item, dict.fromkeys(ids_in(named))) for item, named in addressed]
         if len(told) == 1:  # the first of many recipients is not to wait for the last
             ((item, recipients),) = told
             only = [item]
+            since = oldest(only)
             for user_id in recipients:
                 if held := by_user.get(user_id):
-                    yield held, only, item.frame
+                    yield held, only, item.frame, since
             return
         news: dict[str, list[News]] = {}
         for item, recipients in told:
@@ -102,7 +110,8 @@ class Hub:
                     news.setdefault(user_id, []).append(item)
         for user_id, items in news.items():
             if held := by_user.get(user_id):
-                yield held, items, b"".join([item.frame for item in items])
+                frames = b"".join([item.frame for item in items])
+                yield held, items, frames, oldest(items)
 
     def begin_anew(self, now: int) -> None:
         """Redis has lost its state, and it is `now` there (ms): from now on timestamps
@@ -111,6 +120,12 @@ class Hub:
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
+        self.step_back(now)
+
+    def step_back(self, now: int) -> None:
+        """The clock of Redis is behind what it was, and it is `now` there (ms)."""
+        for connection in self._connections.values():
+            connection.step_back(now)
 
     def _is_news(self, transition: Transition) -> bool:
         user_id = transition.user_id
@@ -123,6 +138,6 @@ class Hub:
         return True
 
 
-def _news(transition: Transition) -> News:
+def _news(transition: Transition, *, is_introduction: bool = False) -> News:
     frame = text_frame(events.friend_status_changed(transition))
-    return News(transition.user_id, transition.timestamp, frame)
+    return News(transition.user_id, transition.timestamp, frame, is_introduction)

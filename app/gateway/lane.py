@@ -32,6 +32,7 @@ class Lane:
         shard: Shard,
         snapshots: Snapshots,
         on_lapse: Callable[[int, int], None],
+        on_clock_set_back: Callable[[int], None],
     ) -> None:
         self._kicked = Event()
         self._context = lane = LaneContext(
@@ -47,7 +48,9 @@ class Lane:
         self._departures = Departures(lane)
         registrar = Registrar(lane, self._departures)
         self._arrivals = Arrivals(lane, registrar, snapshots)
-        self._heartbeats = Heartbeats(lane, registrar, snapshots, on_lapse)
+        self._heartbeats = Heartbeats(
+            lane, registrar, snapshots, on_lapse, on_clock_set_back
+        )
 
     def steps(self) -> dict[str, Callable[[], None]]:
         """What its loops do, by their names."""

@@ -19,7 +19,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.gateway.connection import Connection
 from app.gateway.context import Context
 from app.gateway.frames import text_frame
-from app.gateway.known import Known
+from app.gateway.known import Known, Settled
 from app.gateway.loops import Outage
 from models import events
 from models.audience import relevant_users
@@ -35,7 +35,8 @@ GATHER = 0.002
 """Seconds that the first one owed waits for others: one read for all of them. Changes,
 which many wait for, go before a snapshot, for which one does."""
 SETTLE_AFTER = 5.0
-"""Seconds after which no event is under way that a snapshot already knows."""
+"""Seconds after which no introduction is under way that a snapshot already knows, and
+of events only such as wait in the outbox."""
 RETRY_AFTER = 1.0
 """Seconds between attempts while the database or Redis is away."""
 
@@ -152,9 +153,11 @@ class Snapshots:
                     ensure_user(session, user_id)
                 session.commit()
         everybody = set().union(*relevant.values())
-        statuses = self._context.presence.statuses_where_possible(everybody)
+        presence = self._context.presence
+        statuses, read_at = presence.statuses_where_possible(everybody)
         unknown = everybody - statuses.keys()
         times = {one.user_id: one.updated_at for one in statuses.values()}
+        settled = Settled.of(times, read_at)
         pictures = {}
         lacking = set()
         for user_id, others in relevant.items():
@@ -164,7 +167,7 @@ class Snapshots:
             snapshot = events.presence_snapshot(
                 statuses[other] for other in sorted(shown)
             )
-            pictures[user_id] = text_frame(snapshot), Known(shown, times)
+            pictures[user_id] = text_frame(snapshot), Known(shown, times, settled)
         return pictures, lacking
 
 

@@ -47,8 +47,11 @@ class Keys:
         """Stream, the outbox: every transition that is not yet broadcast."""
         self.drainer = f"{prefix}presence:transitions:drainer"
         """String: who drains the outbox, or that a drain has been requested."""
+        self.taken = f"{prefix}presence:transitions:taken"
+        """String: how many entries drainers took from the outbox as it is now."""
         self.owed = f"{prefix}presence:owed"
-        """Set: shards that did not answer while transitions of this one were told."""
+        """Set: shards that did not answer while transitions of this one were told; this
+        one where transitions were lost."""
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"

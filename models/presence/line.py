@@ -24,13 +24,13 @@ def packed(commands: Sequence[Command]) -> list[bytes]:
     return [b"".join([hiredis.pack_command(words) for words in commands])]
 
 
-def replies(connection: Any, count: int) -> list[Any]:  # noqa: ANN401 - untyped
+def replies(connection: Any, count: int, *, raw: bool = False) -> list[Any]:  # noqa: ANN401 - untyped
     """The next `count` replies on `connection`. One that is an error is in its place:
-    there is more to read behind it."""
+    there is more to read behind it. `raw`: bytes instead of text."""
     found: list[Any] = []
     for _ in range(count):
         try:
-            found.append(connection.read_response())
+            found.append(connection.read_response(disable_decoding=raw))
         except ResponseError as error:
             found.append(error)
     return found
@@ -48,9 +48,12 @@ def whole(found: list[Any]) -> list[Any]:
     return found
 
 
-def ask(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
-    """The replies to `commands`, as they came: nothing but text is decoded. Where the
-    connection turns out to be dead, they are sent again as its `retry` says.
+def ask(
+    client: redis.Redis, commands: Sequence[Command], *, raw: bool = False
+) -> list[Any]:
+    """The replies to `commands`, as they came: nothing but text is decoded, and that
+    neither where `raw`. Where the connection turns out to be dead, they are sent again
+    as its `retry` says.
 
     Raises:
         redis.exceptions.RedisError: the server did not answer, or the first error among
@@ -64,7 +67,7 @@ def ask(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
 
     def attempt() -> list[Any]:
         connection.send_packed_command(data)
-        return replies(connection, len(commands))
+        return replies(connection, len(commands), raw=raw)
 
     try:
         found: list[Any] = connection.retry.call_with_retry(
@@ -78,25 +81,23 @@ def ask(client: redis.Redis, commands: Sequence[Command]) -> list[Any]:
     return whole(found)
 
 
-def read_stream(
-    client: redis.Redis, stream: str, after: str, *, most: int, wait_ms: int
-) -> list[tuple[str, list[str]]]:
-    """At most `most` entries of `stream` with an id greater than `after`, each with its
-    fields and values in turn; waits up to `wait_ms` milliseconds for the first one."""
-    (reply,) = ask(client, [reading(stream, after, most, wait_ms)])
-    return entries_of(reply)
-
-
 def reading(stream: str, after: str, most: int, wait_ms: int) -> Command:
-    """The command of `read_stream`, for a round trip that has others in it."""
+    """The command that reads at most `most` entries of `stream` with an id greater than
+    `after`, and waits up to `wait_ms` milliseconds for the first one."""
     wait_ms = max(1, wait_ms)  # 0 would be: for ever
     return ("XREAD", "COUNT", most, "BLOCK", wait_ms, "STREAMS", stream, after)
 
 
-def entries_of(reply: Any) -> list[tuple[str, list[str]]]:  # noqa: ANN401 - raw
-    """What `reading` was answered."""
+def entries_of(reply: Any) -> list[tuple[str, list[bytes]]]:  # noqa: ANN401 - raw
+    """What `reading` was answered, raw: each entry's id, and its fields and values in
+    turn. Anybody may have written these, so they need not be text."""
     if not reply:
         return []
     # A map in the newer protocol, a list of pairs in the older.
     ((_, entries),) = reply.items() if isinstance(reply, dict) else reply
-    return [(entry_id, fields) for entry_id, fields in entries]
+    return with_ids(entries)
+
+
+def with_ids(entries: Any) -> list[tuple[str, list[bytes]]]:  # noqa: ANN401 - raw
+    """Raw `entries` of a stream with their ids as text."""
+    return [(entry_id.decode(), fields) for entry_id, fields in entries]

@@ -8,26 +8,38 @@ own name, so that it has one place to read.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain
 
-from models.events import Delivery, GatewayMessage
+from models.events import Delivery, GatewayMessage, UnreadableMessage
 from models.identifiers import ids_in
 from models.presence import scripts
 from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
-from models.presence.line import Command, read_stream
+from models.presence.line import Command, entries_of, reading
 from models.presence.servers import Servers
 
-STREAM_MOST = 10_000
-"""Messages kept for a gateway that does not read; each holds up to 500 events."""
+STREAM_MOST = 1_000
+"""Messages kept for a gateway that does not read; each holds up to 500 events. A
+gateway deletes what it has read, and notices where unread ones were cut off."""
 STREAM_TTL_MS = 300_000
-"""A gateway's stream expires that long after its last message."""
+"""A gateway's stream expires that long after the last message that was added."""
 FEW_GATEWAYS = 4
 """Up to that many gateways are all told of a change, each with the whole audience: that
 spares the round trip that asks where they are."""
 MOST_UNASKED = 20_000
 """Ids named to gateways that were not asked for, in one message: some 300 KB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Inbox:
+    """What a gateway finds in its stream. `messages` are the next ones with their ids;
+    in place of one that cannot be read is the reason why. `gone` is how many messages
+    have left the stream since it began, before these."""
+
+    messages: list[tuple[str, GatewayMessage | UnreadableMessage]]
+    gone: int
 
 
 class Mail:
@@ -113,8 +125,8 @@ class Mail:
         commands: dict[int, list[Command]] = {
             shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
         }
-        self._add_to_streams(commands, dict.fromkeys(told, message.encode()))
-        answers = self._servers.gather(commands)
+        self._add_to_streams(commands, dict.fromkeys(told, message.as_entry()))
+        answers = self._servers.gather(commands, scripts=["append"])
         present: set[str] = set()
         for shard in set(shards) - answers.away.keys():
             ids = answers.replies[shard][0]
@@ -142,42 +154,53 @@ class Mail:
     ) -> dict[int, PresenceUnavailable]:
         """As `publish`, but says which shards did not answer: gateways whose stream is
         there were not told."""
+        if not messages:
+            return {}
         commands: dict[int, list[Command]] = {}
-        encoded = {gateway: message.encode() for gateway, message in messages.items()}
-        self._add_to_streams(commands, encoded)
-        return self._servers.gather(commands).away if commands else {}
+        entries = {gateway: message.as_entry() for gateway, message in messages.items()}
+        self._add_to_streams(commands, entries)
+        return self._servers.gather(commands, scripts=["append"]).away
 
     def _add_to_streams(
-        self, commands: dict[int, list[Command]], encoded: Mapping[str, bytes]
+        self,
+        commands: dict[int, list[Command]],
+        entries: Mapping[str, tuple[str, bytes]],
     ) -> None:
-        """Add to `commands`, by shard, what appends `encoded` messages to the streams
-        of their gateways."""
-        for gateway_id, message in encoded.items():
+        """Add to `commands`, by shard, what appends `entries` to the streams of their
+        gateways."""
+        for gateway_id, entry in entries.items():
             shard, stream = self._stream(gateway_id)
-            commands.setdefault(shard, []).extend(
-                (
-                    # Trimmed by whole nodes, which costs next to nothing.
-                    ("XADD", stream, "MAXLEN", "~", STREAM_MOST, "*", "m", message),
-                    ("PEXPIRE", stream, STREAM_TTL_MS),
-                )
-            )
+            args = (STREAM_MOST, STREAM_TTL_MS, *entry)
+            append = scripts.words("append", [stream], args)
+            commands.setdefault(shard, []).append(append)
 
-    def read(
-        self, gateway_id: str, after: str, wait_ms: int, most: int = 100
-    ) -> list[tuple[str, GatewayMessage]]:
-        """Messages of `gateway_id` with an id greater than `after` ("0": all), with
-        their ids; waits up to `wait_ms` for the first one."""
+    def read(self, gateway_id: str, after: str, wait_ms: int, most: int = 100) -> Inbox:
+        """Delete the messages of `gateway_id` up to the id `after` ("0-0": none), and
+        give the next `most` of them; waits up to `wait_ms` for the first one."""
         shard, stream = self._stream(gateway_id)
-        entries = self._servers.call(
-            shard,
-            lambda redis: read_stream(redis, stream, after, most=most, wait_ms=wait_ms),
-        )
-        return [
-            (entry_id, GatewayMessage.decode(message))
-            for entry_id, (_, message) in entries
+        milliseconds, _, number = after.partition("-")
+        unread = f"{milliseconds}-{int(number) + 1}"
+        commands = [
+            scripts.words("trim", [stream], [unread]),
+            reading(stream, after, most, wait_ms),
         ]
+        gone, found = self._servers.call(
+            shard,
+            lambda redis: scripts.pipelined(redis, commands, ["trim"], raw=True),
+        )
+        return Inbox(
+            [(entry_id, _message(fields)) for entry_id, fields in entries_of(found)],
+            gone,
+        )
 
     def _stream(self, gateway_id: str) -> tuple[int, str]:
         """Where the messages for `gateway_id` lie: its home shard, and the key."""
         shard = shard_number(gateway_id, len(self._keys))
         return shard, self._keys[shard].gateway_events(gateway_id)
+
+
+def _message(fields: Sequence[bytes]) -> GatewayMessage | UnreadableMessage:
+    try:
+        return GatewayMessage.from_entry(fields)
+    except UnreadableMessage as error:
+        return error

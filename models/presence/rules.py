@@ -83,6 +83,17 @@ class Breaker:
         return survey.now - survey.no_gap_since >= self.trust
 
 
+def has_lost_messages(read: int, gone: int, silent_ms: float, ttl_ms: int) -> bool:
+    """Whether messages are gone from a gateway's stream that the gateway did not read.
+
+    `read` is how many it read, and so deleted, and `gone` how many are gone. A stream
+    expires `ttl_ms` after its last message, which the gateway heard `silent_ms` ago:
+    then nothing is gone from the one that follows it.
+    """
+    has_expired = gone == 0 and silent_ms >= ttl_ms
+    return gone != read and not has_expired
+
+
 def is_silent(last_heartbeat: float, now: float, online_ttl: float) -> bool:
     """Whether a connection has been silent for too long. Monotonic seconds."""
     return now - last_heartbeat >= online_ttl

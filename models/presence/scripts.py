@@ -26,8 +26,14 @@ if TYPE_CHECKING:
 _PROLOGUES = {
     "connect": ("clock", "transition"),
     "expire": ("clock", "transition"),
+    "owed": ("clock", "stream"),
+    "trim": ("clock", "stream"),
 }
 _DEFAULT_PROLOGUE = ("clock",)
+_FREE_MEMORY = frozenset({"append", "drain", "drain_end", "owed", "trim"})
+"""Scripts that a full Redis runs as well: if the outbox could not be drained there, it
+would keep Redis full. What these scripts add is small and soon deleted."""
+_ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 Argument = str | int | bytes
 Call = tuple[str, Sequence[str], Sequence[Argument]]
@@ -39,7 +45,8 @@ def source(name: str) -> str:
     """The whole Lua text of the script `name`, prologue included."""
     folder = resources.files("models.presence") / "lua"
     parts = (*_PROLOGUES.get(name, _DEFAULT_PROLOGUE), name)
-    return "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+    text = "\n".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)
+    return _ALLOW_OOM + text if name in _FREE_MEMORY else text
 
 
 @cache
@@ -61,17 +68,21 @@ def words(name: str, keys: Sequence[str], args: Sequence[Argument]) -> Command:
 
 
 def pipelined(
-    client: redis.Redis, commands: Sequence[Command], names: Iterable[str]
+    client: redis.Redis,
+    commands: Sequence[Command],
+    names: Iterable[str],
+    *,
+    raw: bool = False,
 ) -> list[Any]:
     """As `ask`, for `commands` that run the scripts `names`. Where the server does not
     know them, it gets them first."""
     try:
-        return ask(client, commands)
+        return ask(client, commands, raw=raw)
     except NoScriptError:
         # Every script may be repeated, so those of a pipeline that ran may too.
         for name in names:
             client.script_load(source(name))
-        return ask(client, commands)
+        return ask(client, commands, raw=raw)
 
 
 class Scripts:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from itertools import chain, compress
 from queue import LifoQueue
-from typing import Self
+from typing import Any, Self
 
 from config import Settings
-from models.events import UserStatus
+from models.events import MOST_TIMESTAMP, UserStatus
 from models.presence import scripts
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.client import Queue, open_servers
@@ -25,6 +25,8 @@ from models.presence.overview import Overviews
 from models.presence.servers import Link, Servers
 from models.presence.shard import Shard
 from models.presence.tickets import Tickets
+
+_MOST_DIGITS = len(str(MOST_TIMESTAMP))
 
 
 class Presence:
@@ -67,25 +69,29 @@ class Presence:
         which that was noticed: it beats what was announced before.
         """
         asked = list(user_ids)
-        found, away = self._read(asked)
+        found, _, away = self._read(asked)
         for error in away.values():
             raise error
         return [found[user_id] for user_id in asked]
 
-    def statuses_where_possible(self, user_ids: Iterable[str]) -> dict[str, UserStatus]:
-        """The statuses of those of `user_ids` whose shards answer.
+    def statuses_where_possible(
+        self, user_ids: Iterable[str]
+    ) -> tuple[dict[str, UserStatus], int]:
+        """The statuses of those of `user_ids` whose shards answer, and when they were
+        read: the earliest time of any of those shards' clocks (ms; 0 where nobody was
+        asked for).
 
         Raises:
             PresenceUnavailable: no shard at all answers.
         """
-        found, away = self._read(user_ids)
+        found, read_at, away = self._read(user_ids)
         if len(away) == len(self.shards):
             raise away[0]
-        return found
+        return found, read_at
 
     def _read(
         self, user_ids: Iterable[str]
-    ) -> tuple[dict[str, UserStatus], dict[int, PresenceUnavailable]]:
+    ) -> tuple[dict[str, UserStatus], int, dict[int, PresenceUnavailable]]:
         asked = by_shard(user_ids, len(self._keys))
         commands: dict[int, list[Command]] = {}
         for shard, lists in asked.items():
@@ -98,17 +104,18 @@ class Presence:
                 for batch in lists
             ]
         if not commands:
-            return {}, {}
+            return {}, 0, {}
         answers = self._servers.gather(commands, scripts=["statuses"])
-        found = {
-            status.user_id: status
-            for shard, replies in answers.replies.items()
-            for batch, reply in zip(asked[shard], replies, strict=True)
-            for status in map(
-                _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
-            )
-        }
-        return found, answers.away
+        found: dict[str, UserStatus] = {}
+        times = []
+        for shard, replies in answers.replies.items():
+            for batch, (now, *reply) in zip(asked[shard], replies, strict=True):
+                times.append(int(now))
+                for status in map(
+                    _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
+                ):
+                    found[status.user_id] = status
+        return found, min(times, default=0), answers.away
 
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""
@@ -144,6 +151,24 @@ class Presence:
         }
         return online, unknown
 
+    def evicting_policies(self) -> set[str]:
+        """The `maxmemory-policy` of each server that may delete keys of ours where its
+        memory is full: all but `noeviction`. A server without a bound on its memory is
+        left out.
+
+        Raises:
+            PresenceUnavailable: a server does not answer, or the rights to ask are
+                missing.
+        """
+        policies = set()
+        for shard in self.shards:
+            memory: Any = self._servers.call(
+                shard.number, lambda redis: redis.info("memory")
+            )
+            if memory.get("maxmemory"):
+                policies.add(str(memory.get("maxmemory_policy", "noeviction")))
+        return policies - {"noeviction"}
+
     def ping(self) -> None:
         """Return if Redis answers: with many shards, if one of them does. The others'
         users would gain nothing if this process were taken for dead.
@@ -163,9 +188,11 @@ class Presence:
 def _user_status(
     user_id: str, online: int, updated_at: str | None, last_seen: str | None
 ) -> UserStatus:
-    return UserStatus(
-        user_id,
-        bool(online),
-        int(updated_at or 0),
-        int(last_seen) if last_seen else None,
-    )
+    return UserStatus(user_id, bool(online), _time(updated_at) or 0, _time(last_seen))
+
+
+def _time(text: str | None) -> int | None:
+    """Milliseconds, or None where nothing is known: anybody may have written there."""
+    if text is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
+        return None
+    return int(text)

@@ -18,6 +18,12 @@ from tests.databases import friends_in
 from tests.gateway.client import AFTER, BEFORE
 
 
+@pytest.fixture(autouse=True)
+def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The tests run the loops' steps, so one that waits in vain holds up the test."""
+    monkeypatch.setattr("app.gateway.listener.BLOCKING_READ_MS", 50)
+
+
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
     """A database in which ann has two friends."""

@@ -26,7 +26,7 @@ def test_who_is_introduced_was_not_in_the_snapshot_of_another(gateway, settings)
         open_them(gateway, ann.connection, bob.connection)
         assert bob.statuses() == {}
         introduced = Transition(BEFORE, "offline", 0)
-        gateway.hub.deliver([Delivery(introduced, "ann,bob")])
+        gateway.hub.introduce([Delivery(introduced, "ann,bob")])
         assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
         assert bob.statuses() == {BEFORE: "offline"}
 

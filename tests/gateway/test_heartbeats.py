@@ -46,6 +46,22 @@ def test_it_reads_before_it_judges(gateway, settings):
         assert connection.is_closing
 
 
+def test_a_clock_that_was_set_back_is_noticed(gateway):
+    heartbeats = gateway._lanes[0]._heartbeats
+    is_set_back, now = heartbeats._is_set_back, 1_700_000_000_000
+    assert not is_set_back(now, time.monotonic()), "nothing is known before the first"
+    sent_at = heartbeats._clock[1] + 60
+    assert not is_set_back(now + 60_000, sent_at)
+    sent_at = heartbeats._clock[1] + 1
+    assert not is_set_back(now + 60_950, sent_at), "clocks differ a little"
+    sent_at = heartbeats._clock[1] + 1
+    assert is_set_back(now + 61_000, sent_at), "forward, but not by a second"
+    sent_at = heartbeats._clock[1] + 1
+    assert is_set_back(now, sent_at)
+    sent_at = heartbeats._clock[1] + 1
+    assert not is_set_back(now + 3_600_000, sent_at), "set forward is no matter"
+
+
 def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
     """Where gateways are many nobody could tell him anything: Redis did not know that
     he is here."""

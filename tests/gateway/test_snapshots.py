@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 
 import gevent
 import pytest
+import redis
 from sqlalchemy import func, select
 
 from models import graph
 from models.db import session_factory
 from models.events import Delivery, Transition
 from models.presence import PresenceUnavailable
+from models.presence.store import Departure, SignOfLife
 from models.user import user_table
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
@@ -30,13 +33,21 @@ def ann(gateway, settings):
         yield client
 
 
+@pytest.fixture
+def redis_of(settings):
+    """A client of the server that holds the state."""
+    client = redis.Redis.from_url(settings.redis_url)
+    yield client
+    client.close()
+
+
 def refresh(gateway):
     gateway._snapshots.owe(gateway.hub.connections())
     gevent.with_timeout(3, gateway._snapshots.step)
 
 
 def introduce(gateway, transition=INTRODUCED):
-    gateway.hub.deliver([Delivery(transition, "ann")])
+    gateway.hub.introduce([Delivery(transition, "ann")])
 
 
 def amid_the_read(monkeypatch, presence, act):
@@ -83,3 +94,86 @@ def test_who_was_deleted_while_connected_stays_deleted(gateway, engine, ann):
             select(func.count()).select_from(user_table).where(is_ann)
         )
     assert found == 0
+
+
+# Once means once
+
+
+def status_of(presence, user_id, status):
+    """Make `user_id` so, and the transition that says it."""
+    store = presence.shards[0].store
+    sign = SignOfLife(user_id, "other:1:1")
+    if status == "online":
+        return store.connect("other:1", [sign]).transitions[0]
+    store.release("other:1", [Departure(user_id, "other:1:1", grace_ms=0)])
+    return store.expire([user_id]).transitions[0]
+
+
+def heard(client):
+    """The timestamps of the events that have come."""
+    try:
+        found = client.messages()
+    except TimeoutError:
+        return []
+    return [
+        data["timestamp"] for event, data in found if event == "friend_status_changed"
+    ]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_what_the_snapshot_told_is_not_told_again_however_late(
+    gateway, settings, presence, settled
+):
+    """The worker was away while a friend came and went, for minutes."""
+    told = [status_of(presence, BEFORE, status) for status in ("online", "offline")]
+    with closing(Client(gateway, settings, "ann")) as ann:
+        open_them(gateway, ann.connection)
+        assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
+        if settled:
+            gateway.hub.connections()[0].settle(ann.connection._known)
+        later = status_of(presence, BEFORE, "online")
+        for transition in (*told, later, later):
+            gateway.hub.deliver_news([Delivery(transition, "ann")])
+        other = status_of(presence, AFTER, "online")
+        gateway.hub.deliver_news(
+            [Delivery(told[1], "ann"), Delivery(other, "ann"), Delivery(told[0], "ann")]
+        )
+        assert heard(ann) == [later.timestamp, other.timestamp]
+
+
+@pytest.mark.parametrize("settled", [False, True])
+def test_a_friend_made_later_is_introduced_with_an_old_status(gateway, ann, settled):
+    if settled:
+        ann.connection.settle(ann.connection._known)
+    introduce(gateway, Transition(CARL, "offline", 5))
+    assert heard(ann) == [5]
+
+
+def test_a_timestamp_ahead_of_the_clock_is_remembered(
+    gateway, settings, presence, redis_of
+):
+    """The clock of Redis stepped back: it is before what the friend's status says."""
+    status_of(presence, BEFORE, "online")
+    ahead = int(time.time() * 1000) + 60_000
+    redis_of.hset(presence._keys[0].user_status(BEFORE), "updated_at", ahead)
+    with closing(Client(gateway, settings, "ann")) as ann:
+        open_them(gateway, ann.connection)
+        ann.messages()
+        ann.connection.settle(ann.connection._known)
+        for timestamp in (ahead - 1, ahead, ahead + 1):
+            told = Transition(BEFORE, "offline", timestamp)
+            gateway.hub._newest.clear()
+            gateway.hub.deliver_news([Delivery(told, "ann")])
+        assert heard(ann) == [ahead + 1]
+
+
+def test_after_the_clock_was_set_back_changes_are_heard(gateway, ann):
+    """A change may have a timestamp before the time at which the snapshot was read."""
+    ann.connection.settle(ann.connection._known)
+    now = int(time.time() * 1000) - 3_600_000
+    news = Transition(BEFORE, "online", now + 5)
+    gateway.hub.deliver_news([Delivery(news, "ann")])
+    gateway._step_back(now)
+    gateway.hub._newest.clear()
+    gateway.hub.deliver_news([Delivery(news, "ann")])
+    assert heard(ann) == [news.timestamp]

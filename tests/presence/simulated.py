@@ -14,6 +14,7 @@ Only keys that scripts expire are treated so. XADD ids keep following the real c
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -112,7 +113,8 @@ def installed() -> Iterator[None]:
 
     @cache
     def source(name: str) -> str:
-        return PRELUDE + real(name)
+        flags, text = re.match(r"(#!.*\n)?([\s\S]*)", real(name)).groups()
+        return (flags or "") + PRELUDE + text
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scripts, "source", source)

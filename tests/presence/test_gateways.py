@@ -5,10 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
+import redis
 
-from models.events import Delivery, GatewayMessage, Transition
+from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
+from models.presence import PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.mail import STREAM_MOST, STREAM_TTL_MS
+from models.presence.mail import STREAM_MOST, STREAM_TTL_MS, Inbox
 from models.presence.store import SignOfLife
 from tests.presence.shard import (
     GATEWAY,
@@ -370,17 +372,97 @@ def test_messages_are_read_in_order_from_the_last_id(shard):
     assert shard.all_keys() == set()
     mail.publish({GATEWAY: message("a"), OTHER: message("b")})
     mail.publish({GATEWAY: message("c")})
-    ((first_id, first), (second_id, second)) = mail.read(GATEWAY, "0", 10)
+    assert len(mail.read(GATEWAY, "0-0", 10, most=1).messages) == 1
+    ((first_id, first), (second_id, second)) = mail.read(GATEWAY, "0-0", 10).messages
     assert (first, second) == (message("a"), message("c"))
-    assert [data for _, data in mail.read(GATEWAY, first_id, 10)] == [second]
-    assert mail.read(GATEWAY, second_id, 10) == []
-    assert [data for _, data in mail.read(OTHER, "0", 10)] == [message("b")]
-    assert len(mail.read(GATEWAY, "0", 10, most=1)) == 1
+    assert mail.read(GATEWAY, first_id, 10) == Inbox([(second_id, second)], gone=1)
+    assert mail.read(GATEWAY, second_id, 10) == Inbox([], gone=2)
+    assert [data for _, data in mail.read(OTHER, "0-0", 10).messages] == [message("b")]
+
+
+def test_what_was_read_is_deleted(shard):
+    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
+    for user in ("a", "b", "c"):
+        mail.publish({GATEWAY: message(user)})
+    (_, (second_id, _), _) = mail.read(GATEWAY, "0-0", 10).messages
+    mail.read(GATEWAY, second_id, 10)
+    assert shard.client.xlen(stream) == 1
+
+
+def test_only_an_added_message_puts_off_the_end_of_a_stream(client):
+    """Where Redis takes no message, a stream that nobody reads has to expire."""
+    shard = Shard.open(client)
+    stream = shard.keys.gateway_events(GATEWAY)
+    shard.presence.mail.publish({GATEWAY: message("a")})
+    assert STREAM_TTL_MS - 5000 < client.pttl(stream) <= STREAM_TTL_MS
+    client.pexpire(stream, 60_000)
+    client.execute_command("XSETID", stream, f"{2**64 - 1}-{2**64 - 1}")
+    with pytest.raises(redis.ResponseError):
+        shard.presence.mail.publish({GATEWAY: message("b")})
+    assert client.pttl(stream) <= 60_000
+    shard.remove()
+
+
+def test_a_full_redis_still_passes_on_what_frees_its_memory(client):
+    """The outbox is drained into the streams, and those are read."""
+    shard = Shard.open(client)
+    shard.connect("ann")
+    client.config_set("maxmemory", 1)
+    try:
+        with pytest.raises(PresenceUnavailable):
+            shard.connect("bob")
+        (entry,) = shard.outbox.drain("me")
+        shard.presence.mail.publish({GATEWAY: message("ann")})
+        ((entry_id, _),) = shard.presence.mail.read(GATEWAY, "0-0", 10).messages
+        assert shard.presence.mail.read(GATEWAY, entry_id, 1).gone == 1
+        assert shard.outbox.leave("me", [entry])
+    finally:
+        client.config_set("maxmemory", 0)
+    assert shard.outbox.length() == 0
+    shard.remove()
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"m": "[1]"},
+        {"m": ""},
+        {"m": b"\xff"},
+        {"v1": '[[["a","away",1,"b"]],[],[],[]]'},
+        {"v1": '[[["a","online",1e400,"b"]],[],[],[]]'},
+        {"v1": "[[],[],[7],[]]"},
+        {"v2": "[[],[],[],[]]"},
+        {"v99999999999999999999": "[]"},
+        {"x": "y"},
+        {b"\xff": b"\xff"},
+    ],
+)
+def test_a_message_that_cannot_be_read_is_one_of_many(shard, fields):
+    """Old workers send messages that we do read, as `m`."""
+    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
+    mail.publish({GATEWAY: message("a")})
+    shard.client.xadd(stream, fields)
+    shard.client.xadd(stream, {"m": message("b").encode()})
+    shard.client.xadd(stream, {"m": '[[["c","online",1,["b"]]],[],[],[]]'})
+    first, bad, *others = (data for _, data in mail.read(GATEWAY, "0-0", 10).messages)
+    assert isinstance(bad, UnreadableMessage)
+    assert [first, *others] == [message("a"), message("b"), message("c")]
+
+
+def test_a_stream_that_is_none_is_replaced(shard):
+    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
+    for act in (lambda: None, lambda: mail.read(GATEWAY, "0-0", 1)):
+        shard.client.set(stream, "somebody else's")
+        act()
+        mail.publish({GATEWAY: message("a")})
+        ((_, found),) = mail.read(GATEWAY, "0-0", 10).messages
+        assert found == message("a")
+        shard.client.delete(stream)
 
 
 def test_reading_waits_no_longer_than_asked(shard):
     started = time.monotonic()
-    assert shard.presence.mail.read(GATEWAY, "0", 60) == []
+    assert shard.presence.mail.read(GATEWAY, "0-0", 60) == Inbox([], gone=0)
     assert 0.05 <= time.monotonic() - started < 2
 
 

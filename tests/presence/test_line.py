@@ -12,7 +12,7 @@ from redis.exceptions import ResponseError
 
 from config import Settings
 from models.presence.client import connect
-from models.presence.line import ask, read_stream
+from models.presence.line import ask, reading
 from tests.presence.shard import Shard
 from tests.servers import RedisServer
 
@@ -65,7 +65,7 @@ def test_who_is_interrupted_leaves_no_reply_to_the_next(
 ) -> None:
     stream = shard.keys.transitions
     with pytest.raises(Interrupted), interrupted_after(0.2):
-        read_stream(line, stream, "0", most=10, wait_ms=2000)
+        ask(line, [reading(stream, "0", most=10, wait_ms=2000)])
     assert ask(line, [("XADD", stream, "1-1", "field", "value"), NUMBER]) == ["1-1", 0]
 
 

@@ -8,7 +8,8 @@ import time
 import pytest
 import redis
 
-from models.events import Transition
+import models.presence.outbox
+from models.events import NewerVersion, Transition, UnreadableMessage
 from models.presence.outbox import LEASE_MS, Outbox, OutboxEntry
 from tests.presence.shard import GATEWAY, Shard
 
@@ -248,11 +249,113 @@ def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_serv
 
 
 def test_the_outbox_is_bounded_where_nobody_drains(shard):
-    """By a MAXLEN of a million: looked up in what the server was told."""
+    """By a MAXLEN of a hundred thousand: looked up in what the server was told."""
     with shard.client.monitor() as monitor:
         shard.connect("ann")
         for command in monitor.listen():
             if command["command"].upper().startswith("XADD"):
                 break
-    assert " MAXLEN ~ 1000000 " in command["command"]
+    assert " MAXLEN ~ 100000 " in command["command"]
     assert GATEWAY not in command["command"]
+
+
+# What nobody can read, and what is gone
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"user_id": "u3", "state": "away"},
+        {"user_id": "u3", "status": "away", "timestamp": "1"},
+        {"user_id": "u3", "status": "online", "timestamp": "soon"},
+        {"user_id": "u3", "status": "online", "timestamp": "1" + "0" * 400},
+        {"user_id": "u3,u4", "status": "online", "timestamp": "1"},
+        {"user_id": b"\xff", "status": "online", "timestamp": "1"},
+        {"user_id": "u3", "status": "online", "timestamp": "1", "v": "x"},
+        {b"\xff": b"\xff"},
+    ],
+)
+@pytest.mark.parametrize("wait_ms", [0, 60])
+def test_an_entry_that_cannot_be_read_is_one_of_many(shard, fields, wait_ms):
+    shard.connect("ann")
+    shard.client.xadd(shard.keys.transitions, fields)
+    shard.connect("bob")
+    first, bad, last = shard.outbox.drain("me", wait_ms=wait_ms)
+    assert [first.transition.user_id, last.transition.user_id] == ["ann", "bob"]
+    assert isinstance(bad.transition, UnreadableMessage)
+    assert not isinstance(bad.transition, NewerVersion)
+    assert shard.outbox.leave("me", [first, bad, last])
+
+
+def test_an_entry_without_a_version_is_of_the_time_before(shard):
+    shard.client.xadd(
+        shard.keys.transitions,
+        {"user_id": "ann", "status": "online", "timestamp": "5"},
+    )
+    (entry,) = shard.outbox.drain("me")
+    assert entry.transition == Transition("ann", "online", 5)
+
+
+def test_an_entry_of_a_newer_version_is_known_as_such(shard):
+    shard.client.xadd(
+        shard.keys.transitions,
+        {"user_id": "ann", "status": "online", "timestamp": "5", "v": "2"},
+    )
+    (entry,) = shard.outbox.drain("me")
+    assert isinstance(entry.transition, NewerVersion)
+
+
+def drain_all(shard: Shard) -> None:
+    entries = shard.outbox.drain("me")
+    assert shard.outbox.leave("me", entries)
+
+
+def test_nothing_is_owed_while_drainers_take_what_is_there(shard):
+    outbox = shard.outbox
+    for _ in range(2):
+        assert not outbox.is_owing()
+        flip(shard)
+        assert not outbox.is_owing()
+        drain_all(shard)
+    assert not outbox.is_owing()
+
+
+@pytest.mark.parametrize("deleted", [["transitions"], ["transitions", "taken"]])
+def test_a_deleted_outbox_is_noticed_once(shard, deleted):
+    outbox = shard.outbox
+    flip(shard)
+    drain_all(shard)
+    assert not outbox.is_owing()
+    shard.connect("bob")
+    shard.client.delete(*(getattr(shard.keys, name) for name in deleted))
+    shard.connect("cid")
+    assert outbox.is_owing()
+    outbox.settle()
+    assert not outbox.is_owing()
+    assert [one.transition.user_id for one in outbox.drain("me")] == ["cid"]
+
+
+def test_a_deleted_number_of_those_taken_is_set_again(shard):
+    flip(shard)
+    drain_all(shard)
+    shard.client.delete(shard.keys.taken)
+    assert not shard.outbox.is_owing()
+    assert shard.client.get(shard.keys.taken) == "2"
+
+
+def test_what_a_drainer_of_the_time_before_took_is_not_lost(shard):
+    """It deletes entries and does not count them."""
+    flip(shard)
+    assert not shard.outbox.is_owing()
+    for entry in shard.outbox.drain("me"):
+        shard.client.xdel(shard.keys.transitions, entry.entry_id)
+    assert not shard.outbox.is_owing()
+
+
+def test_an_outbox_that_was_cut_is_noticed(shard, monkeypatch):
+    monkeypatch.setattr(models.presence.outbox, "MOST_ENTRIES", 5)
+    assert not shard.outbox.is_owing()
+    for number in range(7):
+        shard.connect(f"u{number}")
+    shard.client.xtrim(shard.keys.transitions, maxlen=5, approximate=False)
+    assert shard.outbox.is_owing()

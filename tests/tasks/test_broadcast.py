@@ -13,6 +13,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
 from models.db import make_engine
+from models.events import EVERYBODY
 from models.identifiers import ids_in
 from models.presence import Presence
 from models.presence.store import SignOfLife
@@ -34,6 +35,13 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 
 @pytest.fixture
+def client(valkey_url: str) -> Iterator[redis.Redis]:
+    client = redis.Redis.from_url(valkey_url, decode_responses=True)
+    yield client
+    client.close()
+
+
+@pytest.fixture
 def presence(valkey_url: str) -> Presence:
     """Ann is online on a gateway, bob has just come online; nobody was told."""
     shard = Shard.open(redis.Redis.from_url(valkey_url, decode_responses=True))
@@ -47,7 +55,7 @@ def told(presence: Presence) -> set[tuple[str, str]]:
     """Who was told of whom, as the gateway reads it."""
     return {
         (recipient, delivery.transition.user_id)
-        for _, message in presence.mail.read(GATEWAY, "0", 1)
+        for _, message in presence.mail.read(GATEWAY, "0-0", 1).messages
         for delivery in message.transitions
         for recipient in ids_in(delivery.recipients)
     }
@@ -115,3 +123,51 @@ def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
     broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 0
     assert told(presence) == {("ann", "bob"), ("bob", "ann")}
+
+
+def told_to_look(presence: Presence) -> int:
+    """How many times the gateway was told to give everybody a fresh snapshot."""
+    inbox = presence.mail.read(GATEWAY, "0-0", 1)
+    return sum(EVERYBODY in message.snapshots for _, message in inbox.messages)
+
+
+def test_an_entry_that_cannot_be_read_stops_nothing(
+    presence, engine, client, monkeypatch
+):
+    monkeypatch.setattr(resources, "database", lambda: engine)
+    client.xadd(presence._keys[0].transitions, {"user_id": "u3", "state": "away"})
+    store = presence.shards[0].store
+    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    broadcast.drain(presence)
+    assert presence.shards[0].outbox.length() == 0
+    assert told(presence) == {("ann", "bob"), ("bob", "ann")}
+    assert told_to_look(presence) == 1
+    broadcast.drain(presence)
+    assert told_to_look(presence) == 1
+
+
+def test_what_a_newer_version_wrote_is_left_to_a_newer_worker(
+    presence, engine, client, monkeypatch
+):
+    monkeypatch.setattr(resources, "database", lambda: engine)
+    key = presence._keys[0].transitions
+    entry = {"user_id": "ann", "status": "away", "timestamp": "9", "v": "2"}
+    client.xadd(key, entry)
+    for _ in range(2):
+        assert not broadcast.drain(presence)
+        assert told(presence) == {("ann", "bob"), ("bob", "ann")}
+    assert [fields for _, fields in client.xrange(key)] == [entry]
+    assert not client.exists(presence._keys[0].drainer), "the newer one need not wait"
+
+
+def test_a_deleted_outbox_is_made_good_by_snapshots(
+    presence, engine, client, monkeypatch
+):
+    monkeypatch.setattr(resources, "database", lambda: engine)
+    broadcast.drain(presence)
+    assert told_to_look(presence) == 0
+    store = presence.shards[0].store
+    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    client.delete(presence._keys[0].transitions)
+    broadcast.drain(presence)
+    assert told_to_look(presence) == 1

@@ -1,17 +1,19 @@
 -- Purpose: read the status of many users in one call. Changes nothing.
 -- KEYS:    1 online_users, 2 epoch, then per user: status
 -- ARGV:    per user: user id
--- Returns: per user: 1 if online else 0, updated_at, at least the epoch, or false,
---          last_seen or false
+-- Returns: {now, per user: 1 if online else 0, updated_at, at least the epoch, or false,
+--          last_seen or false}
 
 local epoch = redis.call('GET', KEYS[2])
-local reply = {}
+local reply = {ms(now)}
 for i, user in ipairs(ARGV) do
-  local times = redis.call('HMGET', KEYS[2 + i], 'updated_at', 'last_seen')
-  local at = (i - 1) * 3
+  -- Of another type it is somebody else's: that user's times are unknown, no other's.
+  local times = redis.pcall('HMGET', KEYS[2 + i], 'updated_at', 'last_seen')
+  if times.err then times = {false, false} end
+  local at = i * 3 - 2
   reply[at + 1] = redis.call('SISMEMBER', KEYS[1], user)
   local updated_at = times[1]
-  if epoch and tonumber(updated_at or 0) < tonumber(epoch) then updated_at = epoch end
+  if epoch and (tonumber(updated_at) or 0) < tonumber(epoch) then updated_at = epoch end
   reply[at + 2], reply[at + 3] = updated_at, times[2]
 end
 return reply

@@ -1,0 +1,18 @@
+-- Purpose: append a message to a gateway's stream. Only a message that was added moves
+--          the stream's expiry, so a stream that nobody reads frees its memory.
+-- KEYS:    1 event stream of a gateway
+-- ARGV:    1 most messages, 2 TTL (ms), 3 name of the field, 4 message
+-- Returns: id of the message
+
+local function add()
+  return redis.pcall('XADD', KEYS[1], 'MAXLEN', '~', ARGV[1], '*', ARGV[3], ARGV[4])
+end
+
+local id = add()
+if type(id) == 'table' and id.err and id.err:find('WRONGTYPE') then
+  redis.call('DEL', KEYS[1]) -- somebody else's; its gateway notices, as of any loss
+  id = add()
+end
+if type(id) == 'table' and id.err then return id end
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return id

@@ -1,0 +1,15 @@
+-- Purpose: delete what a gateway has read from its stream, and tell how much has left the
+--          stream since it began. A gateway that has read more or less than that has lost
+--          messages: the stream was deleted, evicted or cut.
+-- KEYS:    1 event stream of a gateway
+-- ARGV:    1 smallest id that it has not read
+-- Returns: number of messages that were added and are not there any more
+
+local kind = redis.call('TYPE', KEYS[1]).ok
+if kind == 'none' then return 0 end
+if kind ~= 'stream' then
+  redis.call('DEL', KEYS[1])
+  return 0
+end
+redis.call('XTRIM', KEYS[1], 'MINID', ARGV[1])
+return gone_from(KEYS[1])
