@@ -101,8 +101,8 @@ class Gateway:
             return
         if policies:
             log.warning(
-                "Redis deletes keys where its memory is full (maxmemory-policy %s), also "
-                "those that say who is online: set it to noeviction, see "
+                "Redis deletes keys where its memory is full (maxmemory-policy %s), "
+                "also those that say who is online: set it to noeviction, see "
                 "docs/OPERATIONS.md",
                 ", ".join(sorted(policies)),
             )
