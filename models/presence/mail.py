@@ -7,6 +7,8 @@ own name, so that it has one place to read.
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
@@ -20,6 +22,10 @@ from models.presence.keys import Keys, shard_number, split
 from models.presence.line import Command, entries_of, reading
 from models.presence.servers import Servers
 
+log = logging.getLogger(__name__)
+
+_NAMES_VERSION = re.compile(r"-v\d+$")
+"""At the end of a gateway's id (`app.gateway.gateway.new_gateway_id`)."""
 STREAM_MOST = 1_000
 """Messages kept for a gateway that does not read; each holds up to 500 events. A
 gateway deletes what it has read, and notices where unread ones were cut off."""
@@ -50,6 +56,7 @@ class Mail:
         self._keys = keys
         self._last_ids: dict[int, list[str]] = {}
         self._gateways: dict[int, int] = {}
+        self._old: set[str] = set()
 
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
         """Which gateway holds which of `user_ids`; gateways that hold none are left
@@ -169,10 +176,21 @@ class Mail:
         """Add to `commands`, by shard, what appends `entries` to the streams of their
         gateways."""
         for gateway_id, entry in entries.items():
+            if not _NAMES_VERSION.search(gateway_id):
+                self._say_old(gateway_id)
             shard, stream = self._stream(gateway_id)
             args = (STREAM_MOST, STREAM_TTL_MS, *entry)
             append = scripts.words("append", [stream], args)
             commands.setdefault(shard, []).append(append)
+
+    def _say_old(self, gateway_id: str) -> None:
+        if gateway_id not in self._old:
+            self._old.add(gateway_id)
+            log.warning(
+                "gateway %s names no version of its messages, so it is older than this "
+                "process: if its clients hear of no changes, restart it",
+                gateway_id,
+            )
 
     def read(self, gateway_id: str, after: str, wait_ms: int, most: int = 100) -> Inbox:
         """Delete the messages of `gateway_id` up to the id `after` ("0-0": none), and

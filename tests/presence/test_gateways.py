@@ -449,6 +449,14 @@ def test_a_message_that_cannot_be_read_is_one_of_many(shard, fields):
     assert [first, *others] == [message("a"), message("b"), message("c")]
 
 
+def test_a_gateway_of_the_time_before_versions_is_named_once(shard, caplog):
+    mail, new = shard.presence.mail, f"{GATEWAY}-v1"
+    for _ in range(2):
+        mail.publish({OTHER: message("a"), new: message("b")})
+    (line,) = caplog.messages
+    assert OTHER in line
+
+
 def test_a_stream_that_is_none_is_replaced(shard):
     mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
     for act in (lambda: None, lambda: mail.read(GATEWAY, "0-0", 1)):
