@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tests.chaos.proxy import Proxy, Side
 from tests.chaos.schedule import GATEWAYS, WORKERS, Fault, parts_of
-from tests.chaos.stage import Stage
+from tests.chaos.stage import Stage, Valkey
 from tests.system import wait_until
 
 PATIENCE = 60.0
@@ -62,7 +62,11 @@ class Injector:
     async def inject(self, fault: Fault) -> None:
         """Carry out one fault now, to its end."""
         target = fault.target
-        if target in self._stage.lines:
+        if fault.kind.name == "read-only":
+            await asyncio.to_thread(self._stage.make_read_only, on=True)
+            await asyncio.sleep(fault.lasts)
+            await asyncio.to_thread(self._stage.make_read_only, on=False)
+        elif target in self._stage.lines:
             await self._on_line(self._stage.lines[target], fault)
         elif target == "valkey":
             await self._on_valkey(fault)
@@ -99,10 +103,32 @@ class Injector:
                 server.signal(signal.SIGSTOP)
                 await asyncio.sleep(fault.lasts)
                 server.signal(signal.SIGCONT)
+            case "full" | "long full":
+                await asyncio.to_thread(server.bound_memory, 1)
+                await asyncio.sleep(fault.lasts)
+                await asyncio.to_thread(server.bound_memory, 0)
+            case "replica" | "long replica":
+                await self._as_replica(server, fault.lasts)
+            case "replica without its primary":
+                await self._as_replica(server, fault.lasts, serves="no")
+            case "rights taken":
+                await asyncio.to_thread(server.take_rights)
+                await asyncio.sleep(fault.lasts)
+                await asyncio.to_thread(server.give_rights)
+            case "keys deleted":
+                await asyncio.to_thread(server.delete_keys, fault.seed)
             case "flush all":
                 await asyncio.to_thread(server.flush)
             case "kill every connection":
                 await asyncio.to_thread(server.kill_connections)
+
+    async def _as_replica(
+        self, server: Valkey, seconds: float, serves: str = "yes"
+    ) -> None:
+        """As a managed Redis that fails over, and is primary again afterwards."""
+        await asyncio.to_thread(server.follow, nobody=False, serves=serves)
+        await asyncio.sleep(seconds)
+        await asyncio.to_thread(server.follow, nobody=True)
 
     async def _on_process(self, fault: Fault) -> None:
         process = self._stage.processes[fault.target]

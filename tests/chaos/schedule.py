@@ -45,6 +45,14 @@ KINDS = (
     Kind("long stop", ("valkey",), 7.0, 9.0),
     Kind("flush all", ("valkey",), 0, 0),
     Kind("kill every connection", ("valkey",), 0, 0),
+    # Outages that are answers: OOM, READONLY, MASTERDOWN, NOPERM. Three TTLs at most.
+    Kind("full", ("valkey",), 1.0, 4.0),
+    Kind("long full", ("valkey",), 7.0, 18.0),
+    Kind("replica", ("valkey",), 0.5, 2.0),
+    Kind("long replica", ("valkey",), 5.0, 9.0),
+    Kind("replica without its primary", ("valkey",), 1.0, 5.0),
+    Kind("rights taken", ("valkey",), 1.0, 6.0),
+    Kind("keys deleted", ("valkey",), 0, 0),
     Kind("delay", ("redis of web0", "redis of web1"), 2.0, 6.0),
     Kind("cut", ("redis of web0", "redis of web1"), 0.5, 1.5),
     Kind("cut", ("redis of web0", "redis of web1"), 4.0, 9.0, cuts_off=True),
@@ -63,6 +71,7 @@ KINDS = (
     Kind("half-open", ("clients of web0", "clients of web1"), 0, 0, cuts_off=True),
     Kind("cut", ("database",), 10.0, 10.0),
     Kind("stall", ("database",), 4.0, 10.0),
+    Kind("read-only", ("database",), 4.0, 10.0),
     # The same: the time that an answer may take.
     Kind("half-open", ("database",), 10.0, 10.0),
 )

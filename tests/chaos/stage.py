@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Self
 
+import psycopg
 import redis
+from psycopg import sql
 from sqlalchemy.engine import make_url
 
 from models.presence import Keys
@@ -62,6 +65,52 @@ class Valkey(RedisServer):
                 if other["cmd"] != "monitor":
                     client.client_kill_filter(_id=other["id"], skipme=True)
 
+    def bound_memory(self, limit: int) -> None:
+        """Take no more than `limit` bytes; 0: as many as there are."""
+        with self.client() as client:
+            client.config_set("maxmemory", limit)
+
+    def follow(self, *, nobody: bool, serves: str = "yes") -> None:
+        """Become the replica of a primary that is not there, or primary again.
+        `serves`: whether a replica answers from what it has."""
+        with self.client() as client:
+            client.config_set("replica-serve-stale-data", serves)
+            client.replicaof("no", "one") if nobody else client.replicaof(
+                "127.0.0.1", 1
+            )
+
+    def take_rights(self) -> None:
+        """All clients may do nothing but what ends that."""
+        with self.client() as client:
+            client.acl_setuser("default", categories=["-@all"], commands=["+acl"])
+
+    def give_rights(self) -> None:
+        """Inverse of `take_rights`."""
+        with redis.Redis(port=self.port, socket_timeout=10) as client:
+            client.acl_setuser("default", categories=["+@all"])
+
+    def delete_keys(self, seed: int) -> None:
+        """Delete one or two keys of the presence state."""
+        chance = random.Random(seed)  # noqa: S311 - to be repeated, not secret
+        keys = Keys()
+        with self.client() as client:
+            gateways = sorted(client.zrange(keys.gateways, 0, -1))
+            users = sorted(client.smembers(keys.online_users))
+            found = [
+                keys.online_users,
+                keys.deadlines,
+                keys.transitions,
+                keys.taken,
+                keys.drainer,
+                keys.gateways,
+                keys.sweeps,
+                *(keys.gateway_users(one) for one in gateways),
+                *(keys.gateway_events(one) for one in gateways),
+                *(keys.user_status(one) for one in users[:1]),
+                *(keys.user_connections(one) for one in users[:1]),
+            ]
+            client.delete(*chance.sample(found, chance.randint(1, 2)))
+
     def last_sweep(self) -> float:
         """When a sweep last ran, in seconds since the epoch; 0 where none is known."""
         try:
@@ -107,7 +156,7 @@ class Stage(System):
         await asyncio.to_thread(self._stack.close)
 
     async def _start(self) -> None:
-        url = make_url(
+        self._database = url = make_url(
             await asyncio.to_thread(self._stack.enter_context, empty_postgresql())
         )
         upstreams: dict[str, int | str] = {
@@ -135,6 +184,21 @@ class Stage(System):
         line = self.lines[f"redis of {name if name.startswith('web') else 'workers'}"]
         url = f"redis://127.0.0.1:{line.port}/0"
         return super().start_process(name, REDIS_URL=url, **environ)
+
+    def make_read_only(self, *, on: bool) -> None:
+        """The database takes no writes of whoever connects from now on, or does again.
+        The connections that are there stay as they are."""
+        name = sql.Identifier(str(self._database.database))
+        statement = sql.SQL(
+            "ALTER DATABASE {} SET default_transaction_read_only = {}"
+        ).format(name, sql.Literal("on" if on else "off"))
+        # Over its socket, which no fault of a line touches, and to a database of its
+        # own, since this one may be read-only.
+        url = self._database.set(drivername="postgresql", database="postgres")
+        with psycopg.connect(
+            url.render_as_string(hide_password=False), autocommit=True
+        ) as connection:
+            connection.execute(statement)
 
     def forget(self) -> None:
         """Remove the logs."""
