@@ -368,3 +368,22 @@ def test_adopting_changes_no_deadline_and_costs_nothing_where_all_have_one(shard
     shard.client.zrem(shard.keys.deadlines, "bob")
     assert shard.store.adopt() == 1
     assert shard.deadline("ann") == before
+
+
+@pytest.mark.parametrize(
+    "deleted",
+    [["online_users"], ["deadlines"], ["connections"], ["online_users", "deadlines"]],
+)
+def test_a_user_who_leaves_a_damaged_state_is_announced_as_offline_once(shard, deleted):
+    """The friends were told that the user is online: they must not see a ghost."""
+    shard.connect("ann")
+    named = {"connections": shard.keys.user_connections("ann")}
+    keys = [named.get(name) or getattr(shard.keys, name) for name in deleted]
+    shard.client.delete(*keys)
+    shard.release("ann")
+    if "connections" in deleted:  # nobody can tell that it was the last one
+        assert shard.expire("ann") == []
+        shard.let_pass(TTL_MS + 1, "ann")
+    (offline,) = shard.expire("ann")
+    assert offline.status == "offline"
+    assert shard.expire("ann") == []

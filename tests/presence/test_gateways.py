@@ -162,6 +162,20 @@ def test_both_sets_deleted_are_rebuilt(shard):
     assert not shard.gateways.heartbeat(GATEWAY, signs).gone
 
 
+def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
+    """Else nobody would know whom it held, should it die."""
+    shard.heartbeat("ann")
+    shard.connect("ann")
+    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    deadline = shard.gateways.heartbeat(GATEWAY, [sign]).deadline
+    shard.client.delete(shard.keys.gateway_users(GATEWAY))
+    reply = shard.gateways.heartbeat(GATEWAY, [sign], deadline)
+    assert reply.lapsed
+    assert not reply.gone
+    shard.connect("ann")
+    assert not shard.gateways.heartbeat(GATEWAY, [sign], reply.deadline).lapsed
+
+
 def test_two_devices_in_one_heartbeat_are_both_found(shard):
     """The second deadline moves nothing, and is no loss."""
     signs = [SignOfLife("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]

@@ -27,9 +27,10 @@ for i = 0, #ARGV - 5 do
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
   else
-    redis.call('ZREM', KEYS[2], user)
-    redis.call('DEL', connections)
-    if redis.call('SREM', KEYS[1], user) == 1 then
+    -- One of the three tells that the user was announced as online: somebody else may have
+    -- deleted the others.
+    local found = redis.call('ZREM', KEYS[2], user) + redis.call('DEL', connections)
+    if redis.call('SREM', KEYS[1], user) + found > 0 then
       local last_seen = redis.call('HGET', status, 'last_seen')
         or (deadline > 0 and deadline - ttl or now) -- 0: nothing but the set knew the user
       reply[#reply] = transition(user, 'offline', status, tonumber(last_seen), offline_ttl)

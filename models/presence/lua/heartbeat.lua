@@ -6,8 +6,9 @@
 --          last told, 0 for none, 5 JSON: {user ids, connection ids, ages of the heartbeats
 --          (ms)}, one of each for every connection
 -- Returns: {lapsed, the gateway's new deadline (ms), numbers of the connections that are
---          gone, from 0, maybe twice}; lapsed is 1 where this gateway is unknown or overdue, or its
---          deadline is not the one it was told: it has to register all connections again
+--          gone, from 0, maybe twice}; lapsed is 1 where this gateway is unknown or
+--          overdue, its deadline is not the one it was told, or its users were deleted:
+--          it has to register all connections again
 
 local call, ttl = redis.call, tonumber(ARGV[1])
 
@@ -27,8 +28,7 @@ call('ZADD', KEYS[3], reply[2], ARGV[2])
 local users, connection_ids, ages = unpack(cjson.decode(ARGV[5]))
 local online = #users > 0 and call('SMISMEMBER', KEYS[1], unpack(users))
 
-local moves, size = {}, 0
-local byte, turn = string.byte, math.floor(now / ttl)
+local moves, size, turn = {}, 0, math.floor(now / ttl)
 for i, user in ipairs(users) do
   local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
   local connection, beat = connection_ids[i], now - ages[i]
@@ -37,7 +37,7 @@ for i, user in ipairs(users) do
     and (call('ZADD', connections, 'XX', 'GT', 'CH', beat + ttl, connection) == 1
       or call('ZSCORE', connections, connection)) then
     moves[size + 1], moves[size + 2], size = beat + ttl, user, size + 2
-    if (byte(user, -1) + turn) % TURNS == 0 then keep(connections, ttl) end
+    if (user:byte(-1) + turn) % TURNS == 0 then keep(connections, ttl) end
     -- 1: the hash had expired while its user is still announced as online.
     if call('HSET', status, 'last_seen', beat) == 1 then
       call('HSET', status, 'status', 'online', 'updated_at', now)
@@ -50,8 +50,9 @@ for i, user in ipairs(users) do
   end
 end
 
--- All are there if all move. If not, each is looked up. Adds none.
+if size > 0 and call('EXISTS', KEYS[4]) == 0 then reply[1] = 1 end -- somebody deleted it
 if size > 0 and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', unpack(moves)) < size / 2 then
+  -- Some do not move: each is looked up.
   for i, user in ipairs(users) do
     if not call('ZSCORE', KEYS[2], user) then reply[#reply + 1] = i - 1 end
   end
