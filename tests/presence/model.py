@@ -30,6 +30,8 @@ class Model:
     leases_until: dict[str, int] = field(default_factory=dict)
     left_at: dict[str, int] = field(default_factory=dict)
     """When the last lease was taken away; ahead where the clock stepped back."""
+    watched: set[str] = field(default_factory=set)
+    """Users with a deadline that a sweep will see."""
     online: set[str] = field(default_factory=set)
     newest: dict[str, int] = field(default_factory=dict)
     """The newest timestamp ever told of a user."""
@@ -82,6 +84,7 @@ class Model:
                 continue
             self._renew(sign)
             self._keep(sign.user_id)
+            self.watched.add(sign.user_id)
             self.held.setdefault(gateway, set()).add(sign.user_id)
             if sign.user_id not in self.online:
                 self.online.add(sign.user_id)
@@ -127,13 +130,17 @@ class Model:
     def expire(self, users: list[str]) -> None:
         for user in users:
             if self.is_live(user):
+                self.watched.add(user)
                 if self.leases.get(user):
                     self.left_at.pop(user, None)
                 continue
-            self.leases.pop(user, None)
+            # Who is taken out of the online set is still known by the other two.
+            known = user in self.online or user in self.watched
+            known |= bool(self.leases.pop(user, None))
             self.left_at.pop(user, None)
-            if user in self.online:
-                self.online.discard(user)
+            self.watched.discard(user)
+            self.online.discard(user)
+            if known:
                 self._tell(user, "offline")
 
     def reap(self, gateway: str) -> set[str]:
@@ -194,6 +201,7 @@ class Model:
         return (ord(user[-1]) + self.now // TTL) % TURNS == 0
 
     def _one_less(self, user: str) -> None:
+        self.watched.add(user)
         if self.leases.get(user):
             self.left_at.pop(user, None)
         else:

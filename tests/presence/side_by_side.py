@@ -115,9 +115,11 @@ class SideBySide(RuleBasedStateMachine):
         if entries:
             self.drained = entries[-1][0]
         for transition in made:
-            self.told[transition.user_id].append(transition)
-            if transition.status == "online":
-                self.lost.discard(transition.user_id)
+            user = transition.user_id
+            if user in self.lost and transition.status == "online":
+                self.told[user] = []  # told again: nobody made the user offline
+            self.told[user].append(transition)
+            self.lost.discard(user)
         self.model.made = []
 
     # What must hold at any time, of Redis's own data

@@ -188,7 +188,6 @@ class PresenceMachine(SideBySide):
         if self.client.srem(self.shard.keys.online_users, user):
             self.model.online.discard(user)
             self.lost.add(user)
-            self.told[user] = []
 
     @rule()
     def redis_comes_back_empty(self):
