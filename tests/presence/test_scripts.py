@@ -52,7 +52,7 @@ def whole_life(shard: Shard) -> None:
     presence, mail = shard.presence, shard.presence.mail
     presence.statuses(["ann", "bob", "cid"])
     presence.online(["ann", "bob", "cid"])
-    presence.ping()
+    presence.check_writes()
     mail.holders(["ann", "bob"])
     mail.gateway_ids()
     mail.publish({OTHER: GatewayMessage(snapshots=("ann",))})
