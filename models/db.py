@@ -38,7 +38,9 @@ request holds one only while it queries."""
 WRITERS = 2
 """Of these the ones on which a gateway writes: a write may wait for a lock for seconds,
 and the reads of everybody else must not wait behind it."""
-POOL_TIMEOUT_SECONDS = 10
+SQLITE_OVERFLOW = 10
+"""More connections than that, for a while: those to a file cost nobody anything."""
+POOL_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 
 ROWS_PER_CALL = 10_000
@@ -153,7 +155,7 @@ def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
         options = {
             "pool_size": size,
-            "max_overflow": 0,
+            "max_overflow": SQLITE_OVERFLOW,
             "pool_timeout": POOL_TIMEOUT_SECONDS,
         }
     engine = create_engine(

@@ -25,8 +25,8 @@ InThread = Callable[[Callable[[], Any]], Any]
 """Calls a function in a thread, and gives what it gives. Does not return before the
 function has ended, not even if the caller is stopped."""
 
-BUSY_PATIENCE = 5.0
-"""Seconds that a statement waits for a lock."""
+BUSY_PATIENCE = 4.0
+"""Seconds that a statement waits for a lock: a caller's own patience may be 10."""
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 """Seconds between two attempts to get a lock; each delay is twice the one before."""
 AT_ONCE = 0.02
