@@ -28,6 +28,11 @@ from tests.system import SERVICE_KEY, System, wait_until
 
 pytestmark = pytest.mark.e2e
 
+CUT_ALL = (
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+    "WHERE datname = current_database() AND pid != pg_backend_pid()"
+)
+
 
 def put_user(system: System, user_id: str) -> tuple[int, str | None]:
     """Status and code of a write by the host application."""
@@ -133,8 +138,7 @@ def make_read_only(superuser: Engine) -> None:
         name = connection.engine.url.database
         for statement in (
             f"ALTER DATABASE {name} SET default_transaction_read_only = on",
-            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
-            "WHERE datname = current_database() AND pid != pg_backend_pid()",
+            CUT_ALL,
         ):
             connection.execute(text(statement))
 

@@ -1,4 +1,4 @@
-"""SQLite in a gateway: it waits for nothing in C, and never goes on with a lost file."""
+"""SQLite in a gateway: it never waits in C, nor goes on with a file that is lost."""
 
 from __future__ import annotations
 
