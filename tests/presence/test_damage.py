@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from config import Settings
+from models.events import Delivery, GatewayMessage, Transition
 from models.presence.store import Departure, SignOfLife
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS
@@ -105,3 +106,25 @@ def test_a_gateway_that_cannot_be_reaped_holds_up_no_other(shard, online):
     sweep(shard.presence.shards[0], SETTINGS)
     assert shard.client.zscore(shard.keys.gateways, "web.9:99") is None
     assert not any(map(shard.is_online, USERS))
+
+
+def test_where_the_others_are_is_found(shard, online):
+    del online
+    name = shard.keys.user_connections("bad")
+    shard.client.delete(name)
+    shard.client.set(name, "something else")
+    assert shard.presence.mail.holders(USERS) == {GATEWAY: set(GOOD)}
+
+
+def test_other_gateways_are_told_and_that_one_too(shard):
+    mail = shard.presence.mail
+    for gateway in (GATEWAY, OTHER):
+        shard.gateways.heartbeat(gateway)
+    shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
+    news = Delivery(Transition("ann", "online", 1), "cid")
+    assert mail.publish_to_all([news]) == {}
+    mail.publish({OTHER: GatewayMessage(snapshots=("cid",))})
+    shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
+    assert mail.publish_to_all([news]) == {}
+    for gateway, count in ((GATEWAY, 1), (OTHER, 3)):
+        assert len(mail.read(gateway, "0-0", 1).messages) == count
