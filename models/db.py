@@ -212,10 +212,13 @@ def is_away(error: SQLAlchemyError) -> bool:
 
 
 def what_it_says(error: SQLAlchemyError) -> str:
-    """The database's own words, or what to do where it was never migrated."""
-    if not isinstance(error, DBAPIError):
-        return str(error)
-    return NO_TABLES if lacks_tables(error) else str(error.orig)
+    """The database's own words, in one line, or what to do where it was never
+    migrated."""
+    if isinstance(error, DBAPIError):
+        said = NO_TABLES if lacks_tables(error) else error.orig
+    else:
+        said = error
+    return " ".join(str(said).split())
 
 
 def _codes(error: BaseException | None) -> tuple[str | None, int | None]:

@@ -115,6 +115,7 @@ def test_a_locked_database_stops_no_heartbeat(own_system_of):
         wait_until(lambda: readiness(system)[0] == 200, 30)
         assert put_user(system, "new-0") == (201, None)
         assert_that_strangers_are_stored(system, "locked")
+    assert "Traceback" not in system.logs()
     changes = [one for one in ann.seen if one["event"] == "friend_status_changed"]
     assert len(changes) == 1  # bob's first
 

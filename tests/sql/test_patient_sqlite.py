@@ -7,11 +7,13 @@ import threading
 from contextlib import closing
 from pathlib import Path
 
+import gevent
 import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
+from app.threads import in_thread
 from models import sqlite
 from models.db import KeptReader, check_writes, is_away, make_engine, session_factory
 from models.user import put_users, unknown_users
@@ -157,3 +159,40 @@ def test_readiness_leaves_nothing_behind(engine, file):
     with closing(sqlite3.connect(file)) as other:
         assert other.execute("SELECT count(*) FROM users").fetchone() == (0,)
         assert other.execute("PRAGMA user_version").fetchone() == (0,)
+
+
+def test_a_gateway_goes_on_meanwhile(file, capfd):
+    """With the threads that a gateway has, and no traceback of what fails in them."""
+    engine = make_engine(f"sqlite:///{file}", in_thread=in_thread)
+    ticks = []
+
+    def tick():
+        while True:
+            ticks.append(len(ticks))
+            gevent.sleep(0.001)
+
+    with engine.connect() as connection:
+        ticking = gevent.spawn(tick)
+        assert connection.scalar(LONG) == 1_000_000
+        assert len(ticks) > 5
+        ticking.kill()
+        with pytest.raises(OperationalError):
+            connection.execute(text("INSERT INTO strangers VALUES (1)"))
+    engine.dispose()
+    assert capfd.readouterr().err == ""
+
+
+def test_who_is_killed_waits_for_the_thread():
+    begun, may_end, ended = threading.Event(), threading.Event(), []
+
+    def work():
+        begun.set()
+        may_end.wait(10)
+        ended.append(True)
+
+    waiting = gevent.spawn(in_thread, work)
+    gevent.sleep(0)
+    begun.wait(10)
+    gevent.spawn_later(0.1, may_end.set)
+    waiting.kill()
+    assert ended == [True]
