@@ -214,10 +214,11 @@ def is_away(error: SQLAlchemyError) -> bool:
 def what_it_says(error: SQLAlchemyError) -> str:
     """The database's own words, in one line, or what to do where it was never
     migrated."""
-    if isinstance(error, DBAPIError):
+    said: object = error
+    if isinstance(error, PoolTimeout):
+        said = "all connections of this process wait for it"
+    elif isinstance(error, DBAPIError):
         said = NO_TABLES if lacks_tables(error) else error.orig
-    else:
-        said = error
     return " ".join(str(said).split())
 
 

@@ -144,11 +144,26 @@ def make_read_only(superuser: Engine) -> None:
             connection.execute(text(statement))
 
 
+def assert_that_a_waiting_query_stops_no_heartbeat(system: System, superuser: Engine):
+    with superuser.connect() as other:
+        other.execute(text("BEGIN"))
+        other.execute(text("LOCK TABLE friendships IN ACCESS EXCLUSIVE MODE"))
+        client = Client(system, "ann", beats=None)
+        client.expect("welcome")
+        for _ in range(10):
+            client.send("heartbeat")
+            client.expect("heartbeat_ack", patience=3)
+        assert "presence_snapshot" not in {frame["event"] for frame in client.seen}
+        other.execute(text("ROLLBACK"))
+        client.opened().close()
+
+
 def test_a_database_that_takes_no_writes_holds_up_no_snapshot(own_system_of, superuser):
     url = superuser.url.render_as_string(hide_password=False)
     system = own_system_of(database_url=url)
     system.befriend("ann", "bob")
     with Client(system, "ann").opened() as ann:
+        assert_that_a_waiting_query_stops_no_heartbeat(system, superuser)
         make_read_only(superuser)
         wait_until(lambda: readiness(system)[0] == 503, 30)
         assert "read-only" in readiness(system)[1]
