@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from sqlalchemy import MetaData, String, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import DBAPIError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
@@ -194,7 +194,7 @@ def lacks_tables(error: DBAPIError) -> bool:
     return state == _UNDEFINED_TABLE or "no such table" in str(error.orig)
 
 
-def is_away(error: SQLAlchemyError) -> bool:
+def is_away(error: Exception) -> bool:
     """Whether `error` says that the database cannot serve now: it is away, takes no
     writes, or somebody is in the way. Trying again later may help."""
     if isinstance(error, PoolTimeout):
@@ -211,7 +211,7 @@ def is_away(error: SQLAlchemyError) -> bool:
     return isinstance(error, OperationalError)  # it could not be asked at all
 
 
-def what_it_says(error: SQLAlchemyError) -> str:
+def what_it_says(error: Exception) -> str:
     """The database's own words, in one line, or what to do where it was never
     migrated."""
     said: object = error

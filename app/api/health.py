@@ -11,12 +11,10 @@ from collections.abc import Callable
 
 import gevent
 from flask import Blueprint, Flask, Response, current_app, jsonify
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway.loops import Outage
 from app.services import services
 from models.db import check_writes, what_it_says
-from models.presence import PresenceUnavailable
 
 blueprint = Blueprint("health", __name__)
 
@@ -60,12 +58,8 @@ class Check:
     def _reason(self) -> str | None:
         try:
             self._ask()
-        except SQLAlchemyError as error:
-            return what_it_says(error)
-        except PresenceUnavailable as error:
-            return str(error)
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
-            return f"{type(error).__name__}: {error}"
+            return what_it_says(error) or type(error).__name__
         return None
 
 

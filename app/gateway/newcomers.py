@@ -12,7 +12,6 @@ from collections.abc import Collection
 
 import gevent
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway.loops import Outage
 from models.db import is_away, session_factory, what_it_says
@@ -52,7 +51,7 @@ class Newcomers:
             with self._sessions() as session:
                 ensure_users(session, user_ids)
                 session.commit()
-        except SQLAlchemyError as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
             if is_away(error) or len(user_ids) == 1:
                 self._outage.failed(what_it_says(error))
                 self._keep(user_ids)

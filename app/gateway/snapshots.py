@@ -94,9 +94,7 @@ class Snapshots:
                 gevent.sleep(0)
             self._complete()
         except (PresenceUnavailable, SQLAlchemyError) as error:
-            self._outage.failed(
-                what_it_says(error) if isinstance(error, SQLAlchemyError) else error
-            )
+            self._outage.failed(what_it_says(error))
             self._owed = {**owed, **self._owed}
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
@@ -113,7 +111,7 @@ class Snapshots:
         except PresenceUnavailable:
             raise
         except Exception as error:
-            if isinstance(error, SQLAlchemyError) and is_away(error):
+            if is_away(error):
                 raise
             if len(batch) > 1:
                 for connection in batch:
@@ -186,7 +184,7 @@ class Snapshots:
         """Store the users of `connections`, whom nobody knew, and owe them the snapshot
         that they did not get yet."""
         self._newcomers.store({one.user_id for one in connections})
-        self._stored.update(one.connection_id for one in connections)
+        self._stored.update(self._first & {one.connection_id for one in connections})
         self.owe(connections)
 
     def _read(
