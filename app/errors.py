@@ -10,21 +10,20 @@ not answer become 503, an unknown route 404, a bad handshake 400.
 
 from __future__ import annotations
 
-import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
 from gunicorn.http.errors import ParseException
-from sqlalchemy.exc import OperationalError, ProgrammingError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing.exceptions import WebsocketMismatch
 
 from app.gateway.handshake import HANDSHAKES_ONLY, BadHandshake
-from models.db import NO_TABLES, lacks_tables
+from app.gateway.loops import Outage
+from models.db import NO_TABLES, is_away, lacks_tables, what_it_says
 from models.presence import PresenceUnavailable
 
-log = logging.getLogger(__name__)
+_outage = Outage("calls are answered with 503, the database does not serve them")
 
 
 class GreendotError(Exception):
@@ -53,10 +52,7 @@ def register(app: Flask) -> None:
     for kind, handler in (
         (ApiError, _api_error),
         (PresenceUnavailable, _presence_unavailable),
-        (OperationalError, _database_unavailable),
-        (ProgrammingError, _programming_error),
-        # Those before us wait for the database with every connection.
-        (PoolTimeout, _database_unavailable),
+        (SQLAlchemyError, _database_error),
         (BadHandshake, _bad_handshake),
         (WebsocketMismatch, _no_handshake),
         (ParseException, _bad_body),
@@ -77,23 +73,15 @@ def _presence_unavailable(_error: PresenceUnavailable) -> Response:
     return _answer(503, "presence_unavailable", message)
 
 
-def _database_unavailable(error: OperationalError | PoolTimeout) -> Response:
-    if isinstance(error, OperationalError) and lacks_tables(error):
-        return _without_tables()
-    log.error("the database does not answer: %s", getattr(error, "orig", error))
-    message = "the database cannot be reached; try again soon"
+def _database_error(error: SQLAlchemyError) -> Response:
+    if isinstance(error, DBAPIError) and lacks_tables(error):
+        message = NO_TABLES
+    elif is_away(error):
+        message = "the database cannot be reached or used now; try again soon"
+    else:
+        raise error
+    _outage.failed(what_it_says(error))
     return _answer(503, "database_unavailable", message)
-
-
-def _programming_error(error: ProgrammingError) -> Response:
-    if lacks_tables(error):
-        return _without_tables()
-    raise error
-
-
-def _without_tables() -> Response:
-    log.error(NO_TABLES)
-    return _answer(503, "database_unavailable", NO_TABLES)
 
 
 def _bad_handshake(error: BadHandshake) -> Response:

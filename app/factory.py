@@ -16,11 +16,13 @@ from app import cli, demo, errors
 from app.api import admin, health, metrics, presence
 from app.gateway import sockets
 from app.gateway.gateway import Gateway
+from app.gateway.newcomers import Newcomers
 from app.hydration import Hydration
 from app.services import EXTENSION, Services
+from app.threads import in_thread
 from config import Settings
 from models.audience import friends_of, partners_of
-from models.db import KeptReader, make_engine, session_factory
+from models.db import POOL_SIZE, WRITERS, KeptReader, make_engine, session_factory
 from models.presence import Presence
 from tasks import celery_app
 
@@ -65,20 +67,25 @@ def create_app(settings: Settings) -> Flask:
     # gevent's own queue: that of the standard library lets the last one who asks for a
     # connection overtake who waits for one, for tenths of a second.
     state = Presence.open(settings, LifoQueue)
-    database = make_engine(settings.database_url)
+    database = make_engine(
+        settings.database_url, size=POOL_SIZE - WRITERS, in_thread=in_thread
+    )
+    writers = make_engine(settings.database_url, size=WRITERS, in_thread=in_thread)
+    newcomers = Newcomers(writers)
     reader = KeptReader(database)
     app.extensions[EXTENSION] = Services(
         settings=settings,
-        sessions=session_factory(database),
+        sessions=session_factory(writers),
         database=database,
         presence=state,
-        gateway=Gateway(settings, state, database),
+        gateway=Gateway(settings, state, database, newcomers),
+        newcomers=newcomers,
         friends=Hydration(state, reader, friends_of),
         partners=Hydration(state, reader, partners_of),
     )
 
     errors.register(app)
-    app.register_blueprint(health.blueprint)
+    health.register(app)
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(presence.blueprint)
     app.register_blueprint(admin.blueprint)

@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
+from app.gateway.newcomers import Newcomers
 from app.hydration import Hydration
 from config import Settings
 from models.presence import Presence
@@ -19,7 +20,8 @@ EXTENSION = "greendot"
 @dataclass(frozen=True, slots=True)
 class Services:
     """The parts that requests use. `sessions` write to the database, in transactions;
-    a connection of `database` reads, one statement each. `friends` and `partners` are
+    a connection of `database` reads, one statement each. `newcomers` stores users who
+    come before the host has named them. `friends` and `partners` are
     the status maps of friends and of conversation partners."""
 
     settings: Settings
@@ -27,6 +29,7 @@ class Services:
     database: Engine
     presence: Presence
     gateway: Gateway
+    newcomers: Newcomers
     friends: Hydration
     partners: Hydration
 

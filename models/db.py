@@ -2,38 +2,47 @@
 
 Everything works on PostgreSQL and on SQLite. The two places where their SQL differs for
 us are here: the engine's options and `upsert`. `models.lists` adds a third.
+
+What an error of the database means is decided here too, by its code: `is_away`.
 """
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from sqlalchemy import MetaData, String, create_engine, event
+from sqlalchemy import MetaData, String, create_engine, event, text
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from models.identifiers import USER_ID_LENGTH
+from models.sqlite import InThread, PatientConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from sqlalchemy import Connection, Dialect, Engine, Insert, Table
-    from sqlalchemy.engine.interfaces import DBAPIConnection
+    from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
 T = TypeVar("T")
 
-# A process takes at most this many database connections: small hosted plans allow 20
-# in all, and a request holds one only while it queries.
 POOL_SIZE = 5
-POOL_TIMEOUT_SECONDS = 10
+"""Connections of one process, at most: small hosted plans allow 20 in all, and a
+request holds one only while it queries."""
+WRITERS = 2
+"""Of these the ones on which a gateway writes: a write may wait for a lock for seconds,
+and the reads of everybody else must not wait behind it."""
+SQLITE_OVERFLOW = 10
+"""More connections than that, for a while: those to a file cost nobody anything."""
+POOL_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 
-SQLITE_BUSY_TIMEOUT_MS = 5000
 ROWS_PER_CALL = 10_000
 """Rows of one `executemany`: about a second's work for the database."""
 
@@ -45,7 +54,39 @@ _ISOLATION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 """Each database's own default."""
 
 NO_TABLES = "the database has no tables yet: run python -m alembic upgrade head"
-_UNDEFINED_TABLE = "42P01"  # PostgreSQL, Appendix A: error codes
+# PostgreSQL, Appendix A: error codes. Two characters are a whole class.
+_UNDEFINED_TABLE = "42P01"
+_READ_ONLY = "25006"
+_AWAY_STATES = (
+    "08",  # the connection has failed
+    _READ_ONLY,  # a standby, or writes are switched off
+    "40",  # a deadlock, or transactions in each other's way
+    "42501",  # a right was taken away
+    "53",  # out of disk, memory or connections
+    "55",  # a lock is not free; the object is not in the right state
+    "57",  # cancelled, shut down, starting up
+    "58",  # an error of the system below it
+)
+# Such a connection stays as it is when the database is well again. One that was made
+# while the database took no writes never takes any.
+_DROPPING_STATES = ("08", _READ_ONLY, "57P")
+# SQLite, Result Codes: the last eight bits.
+_DROPPING_CODES = {
+    sqlite3.SQLITE_READONLY,
+    sqlite3.SQLITE_IOERR,
+    sqlite3.SQLITE_CORRUPT,
+    sqlite3.SQLITE_CANTOPEN,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOTADB,
+}
+_AWAY_CODES = _DROPPING_CODES | {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_FULL,
+    sqlite3.SQLITE_SCHEMA,
+}
 
 # Ids are ASCII and compared byte by byte, as Python does it. PostgreSQL's default
 # collation would order them by the host's language: slower, another order than
@@ -69,8 +110,14 @@ class Base(DeclarativeBase):
     )
 
 
-def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
-    """Make the engine of a process; connects only when first used.
+def make_engine(
+    url: str,
+    *,
+    size: int = POOL_SIZE,
+    may_be_slow: bool = False,
+    in_thread: InThread | None = None,
+) -> Engine:
+    """Make an engine of at most `size` connections; connects only when first used.
 
     Its connections know no transactions: most of what we do is one reading statement,
     and BEGIN and ROLLBACK would be a round trip each. Writes go through sessions.
@@ -78,25 +125,55 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
     `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
     `Settings.database_url` does. The folder of a SQLite file is made. PostgreSQL has to
     answer within seconds, unless it `may_be_slow`, as it may be in a migration.
+    `in_thread` is where SQLite does what would keep a gateway waiting.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
-        if parsed.database and parsed.database != ":memory:":
-            Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
-        engine = create_engine(parsed, **_WITHOUT_TRANSACTIONS)
-        event.listen(engine, "connect", _prepare_sqlite)
-        return engine
+        engine = _sqlite_engine(parsed, size, in_thread)
+    else:
+        engine = create_engine(
+            parsed,
+            connect_args={
+                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
+                "prepare_threshold": None,
+            },
+            pool_pre_ping=True,  # a restarted database costs nobody an error
+            pool_size=size,
+            max_overflow=0,
+            pool_timeout=POOL_TIMEOUT_SECONDS,
+            **_WITHOUT_TRANSACTIONS,
+        )
+        if not may_be_slow:
+            event.listen(engine, "do_connect", _connect_impatiently)
+    event.listen(engine, "handle_error", _drop_what_stays_bad)
+    return engine
+
+
+def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
+    options: dict[str, Any] = {}
+    if url.database and url.database != ":memory:":
+        Path(url.database).parent.mkdir(parents=True, exist_ok=True)
+        options = {
+            "pool_size": size,
+            "max_overflow": SQLITE_OVERFLOW,
+            "pool_timeout": POOL_TIMEOUT_SECONDS,
+        }
     engine = create_engine(
-        parsed,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
-        pool_pre_ping=True,  # a restarted database costs nobody an error
-        pool_size=POOL_SIZE,
-        max_overflow=0,
-        pool_timeout=POOL_TIMEOUT_SECONDS,
+        url,
+        connect_args={
+            "factory": PatientConnection,
+            "timeout": 0,  # it waits by itself
+            "check_same_thread": False,
+        },
+        **options,
         **_WITHOUT_TRANSACTIONS,
     )
-    if not may_be_slow:
-        event.listen(engine, "do_connect", _connect_impatiently)
+
+    def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
+        assert isinstance(connection, PatientConnection)  # noqa: S101 - see above
+        connection.prepare(in_thread)
+
+    event.listen(engine, "connect", prepare)
     return engine
 
 
@@ -117,9 +194,65 @@ def lacks_tables(error: DBAPIError) -> bool:
     return state == _UNDEFINED_TABLE or "no such table" in str(error.orig)
 
 
-def what_it_says(error: DBAPIError) -> str:
-    """The database's own words, or what to do where it was never migrated."""
-    return NO_TABLES if lacks_tables(error) else str(error.orig)
+def is_away(error: Exception) -> bool:
+    """Whether `error` says that the database cannot serve now: it is away, takes no
+    writes, or somebody is in the way. Trying again later may help."""
+    if isinstance(error, PoolTimeout):
+        return True  # those before us wait for the database with every connection
+    if not isinstance(error, DBAPIError) or lacks_tables(error):
+        return False
+    if error.connection_invalidated:
+        return True
+    state, code = _codes(error.orig)
+    if state is not None:
+        return state.startswith(_AWAY_STATES)
+    if code is not None:
+        return code in _AWAY_CODES
+    return isinstance(error, OperationalError)  # it could not be asked at all
+
+
+def what_it_says(error: Exception) -> str:
+    """The database's own words, in one line, or what to do where it was never
+    migrated."""
+    said: object = error
+    if isinstance(error, PoolTimeout):
+        said = "all connections of this process wait for it"
+    elif isinstance(error, DBAPIError):
+        said = NO_TABLES if lacks_tables(error) else error.orig
+    return " ".join(str(said).split())
+
+
+def _codes(error: BaseException | None) -> tuple[str | None, int | None]:
+    """The SQLSTATE of an error of PostgreSQL, the code of one of SQLite."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return getattr(error, "sqlstate", None), None if code is None else code & 0xFF
+
+
+def _drop_what_stays_bad(context: ExceptionContext) -> None:
+    """The pool closes connections that the library does not know to be of no use, and
+    those of the same age."""
+    state, code = _codes(context.original_exception)
+    if code in _DROPPING_CODES or (state or "").startswith(_DROPPING_STATES):
+        context.is_disconnect = True
+
+
+def check_writes(sessions: sessionmaker[Session]) -> None:
+    """Return if the database takes writes. No row is changed.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: it does not, or lacks our tables.
+    """
+    with sessions() as session:
+        if session.get_bind().dialect.name == "postgresql":
+            # It needs the right to write, and a server that lets us.
+            session.execute(text("UPDATE users SET display_name = '' WHERE false"))
+            return
+        # A full disk is noticed only where something is written: one page, here.
+        session.execute(text("BEGIN IMMEDIATE"))
+        session.execute(text("SELECT 1 FROM users LIMIT 1"))
+        version = session.scalar(text("PRAGMA user_version")) or 0
+        session.execute(text(f"PRAGMA user_version = {int(version)}"))
+        session.commit()
 
 
 class KeptReader:
@@ -197,17 +330,7 @@ def _connect_impatiently(
     kwargs: dict[str, Any],
 ) -> DBAPIConnection:
     # Here, since who runs on SQLite need not have it.
-    from models.postgresql import ImpatientConnection  # noqa: PLC0415
+    from models.postgresql import connect  # noqa: PLC0415
 
-    connection: Any = ImpatientConnection.connect(*args, **kwargs)
+    connection: Any = connect(*args, **kwargs)
     return connection  # type: ignore[no-any-return]
-
-
-def _prepare_sqlite(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-    cursor = connection.cursor()
-    # First of all, so that the switch to WAL waits for its turn as well.
-    cursor.execute(f"PRAGMA busy_timeout = {SQLITE_BUSY_TIMEOUT_MS}")
-    cursor.execute("PRAGMA journal_mode = WAL")  # readers never wait for the writer
-    cursor.execute("PRAGMA synchronous = NORMAL")  # safe with WAL, and much faster
-    cursor.execute("PRAGMA foreign_keys = ON")
-    cursor.close()

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime
 
 from sqlalchemy import DateTime, String, delete, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.db import Base, Identifier, execute_many, table_of, upsert
+from models.lists import among, text_list
+from models.statements import Reader, Statement
 
 DISPLAY_NAME_LENGTH = 200
 
@@ -25,19 +28,29 @@ class User(Base):
 
 
 user_table = table_of(User)
+_KNOWN = Statement(
+    select(user_table.c.id).where(among(user_table.c.id, text_list("ids")))
+)
 
 
-def ensure_user(session: Session, user_id: str) -> None:
-    """Insert the user if unknown, named by the id; otherwise nothing changes.
+def unknown_users(reader: Reader, user_ids: Iterable[str]) -> set[str]:
+    """Those of `user_ids` who are not stored."""
+    asked = list(user_ids)
+    known = {user_id for (user_id,) in _KNOWN.rows(reader, {"ids": asked})}
+    return set(asked) - known
+
+
+def ensure_users(session: Session, user_ids: Iterable[str]) -> None:
+    """Insert those of the users who are unknown, each named by the id; otherwise
+    nothing changes.
 
     Safe when two processes meet the same new user at once. The caller commits.
     """
-    # Every connecting socket comes through here: a plain read first, so that the known
-    # user (nearly always) takes no write lock.
-    known = select(user_table.c.id).where(user_table.c.id == user_id)
-    if session.execute(known).first() is None:
-        insert = upsert(session, user_table).on_conflict_do_nothing()
-        session.execute(insert, {"id": user_id, "display_name": user_id})
+    # A plain read first, so that known users (nearly all) take no write lock.
+    insert = upsert(session, user_table).on_conflict_do_nothing()
+    unknown = sorted(unknown_users(session, user_ids))
+    rows = [{"id": user_id, "display_name": user_id} for user_id in unknown]
+    execute_many(session, insert, rows)
 
 
 def put_users(session: Session, names: dict[str, str]) -> None:

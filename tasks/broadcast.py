@@ -16,10 +16,9 @@ from contextlib import closing
 from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy.exc import OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.exc import SQLAlchemyError
 
-from models.db import KeptReader
+from models.db import KeptReader, is_away, what_it_says
 from models.events import NewerVersion, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
@@ -53,8 +52,12 @@ def drain_transitions(shard: int = 0) -> None:
             # Where the broker is away nobody else would come: we go on.
             if kick(shard) or worker.stops:
                 return
-    except (PresenceUnavailable, OperationalError, PoolTimeout) as error:
+    except PresenceUnavailable as error:
         log.warning(NOT_BROADCAST, error)
+    except SQLAlchemyError as error:
+        if not is_away(error):
+            raise
+        log.warning(NOT_BROADCAST, what_it_says(error))
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:

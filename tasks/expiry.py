@@ -10,7 +10,9 @@ import logging
 
 from config import Settings
 from models.presence import PresenceUnavailable, Shard
+from models.presence.batches import SCRIPT_BATCH
 from models.presence.rules import Breaker
+from models.presence.store import ExpireReply
 from tasks import broadcast, resources
 from tasks.celery_app import celery, current_settings
 
@@ -43,18 +45,25 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
         return False
     must_kick = False
     expired = 0
+    failed: set[str] = set()
     due = shard.store.due()
     for gateway_id in due.gateway_ids:
-        reaped = shard.gateways.reap(gateway_id)
-        log.warning("gateway %s is dead: %d users released", gateway_id, len(reaped))
-        reply = shard.store.expire(reaped)
+        try:
+            reply = _reap(shard, gateway_id)
+        except PresenceUnavailable:
+            raise
+        except Exception:
+            # Whatever it is, other gateways and other users do not wait for it.
+            log.exception("gateway %s is dead and was not reaped", gateway_id)
+            continue
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
-    while due.user_ids and expired < most:
-        reply = shard.store.expire(due.user_ids)
+    while expired < most and (user_ids := set(due.user_ids) - failed):
+        reply = shard.store.expire(user_ids)
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
-        due = shard.store.due()
+        failed |= reply.failed
+        due = shard.store.due(SCRIPT_BATCH + len(failed))
     if expired:
         log.info("%d users expired", expired)
     if adopted := shard.store.adopt():
@@ -65,6 +74,12 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
             settings.online_ttl,
         )
     return must_kick
+
+
+def _reap(shard: Shard, gateway_id: str) -> ExpireReply:
+    reaped = shard.gateways.reap(gateway_id)
+    log.warning("gateway %s is dead: %d users released", gateway_id, len(reaped))
+    return shard.store.expire(reaped)
 
 
 def _holds(shard: Shard, settings: Settings) -> bool:

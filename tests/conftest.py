@@ -59,8 +59,8 @@ def own_system_of() -> Iterator[Callable[..., System]]:
     """Starts a whole Greendot, one gateway, with the settings that a test wants."""
     with ExitStack() as stack:
 
-        def start(**environ: str) -> System:
-            return stack.enter_context(_started(System(webs=1, **environ)))
+        def start(*, webs: int = 1, **environ: str) -> System:
+            return stack.enter_context(_started(System(webs=webs, **environ)))
 
         yield start
 

@@ -11,7 +11,7 @@ from app.services import services
 from models.audience import participants_of, relevant_users
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
-from models.user import ensure_user
+from models.user import unknown_users
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
 
@@ -85,9 +85,10 @@ def _hydrated(hydration: Hydration) -> Response:
     if statuses.is_empty:
         # A token is enough to be a user: the host application vouches for its users.
         # Who has relations is known, which spares most calls the question.
-        with services().sessions() as session:
-            ensure_user(session, user_id)
-            session.commit()
+        with services().database.connect() as reader:
+            strangers = unknown_users(reader, [user_id])
+        if strangers:
+            services().newcomers.store(strangers)
     return Response(statuses.body, mimetype="application/json")
 
 

@@ -28,6 +28,7 @@ from app.gateway.hub import Hub
 from app.gateway.lane import Lane
 from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
+from app.gateway.newcomers import Newcomers
 from app.gateway.snapshots import Snapshots
 from config import Settings
 from models.events import VERSION
@@ -51,7 +52,11 @@ class Gateway:
     """The WebSocket side of one process. Nothing connects before `start`."""
 
     def __init__(
-        self, settings: Settings, presence: Presence, database: Engine
+        self,
+        settings: Settings,
+        presence: Presence,
+        database: Engine,
+        newcomers: Newcomers,
     ) -> None:
         self.id = new_gateway_id()
         self._numbers = itertools.count(1)
@@ -63,7 +68,7 @@ class Gateway:
         self._context = context = Context(
             self.id, settings, presence, self.hub, self.counts
         )
-        self._snapshots = Snapshots(context, database)
+        self._snapshots = Snapshots(context, database, newcomers)
         self._lanes = [
             Lane(
                 context,

@@ -30,7 +30,7 @@ class Outage:
         self._said_at = 0.0
         self.failures = 0
 
-    def failed(self, error: Exception) -> None:
+    def failed(self, error: object) -> None:
         """Another attempt failed."""
         now = time.monotonic()
         self.failures += 1

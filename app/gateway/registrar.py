@@ -21,7 +21,8 @@ class Registrar:
         self._departures = departures
 
     def register(self, connections: Sequence[Connection]) -> None:
-        """Register `connections`; closes those whose user has too many.
+        """Register `connections`; closes those whose user has too many, or
+        whose state in Redis somebody has damaged.
 
         Raises:
             PresenceUnavailable: Redis did not answer; any of them may be registered.
@@ -42,6 +43,8 @@ class Registrar:
             if connection.connection_id in reply.refused:
                 reason = "too many connections of this user"
                 connection.close(CloseCode.TOO_MANY, reason)
+            elif connection.connection_id in reply.failed:
+                connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
 
     def signs(self, connections: Sequence[Connection]) -> list[SignOfLife]:
         """The last signs of life of `connections`, as old as they are now."""

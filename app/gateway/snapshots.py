@@ -3,11 +3,15 @@
 All that are owed at one time are read together: one query, one round trip to Redis. A
 new connection is in the hub and in Redis before its snapshot is read, so every change
 is in the snapshot or comes as an event; the newest timestamp wins.
+
+Nobody waits for somebody else's trouble: a user whom the database does not know yet is
+stored beside, and where the read of a batch fails, each of it is read alone.
 """
 
 from __future__ import annotations
 
 import itertools
+import logging
 import time
 from collections.abc import Iterable
 
@@ -21,12 +25,15 @@ from app.gateway.context import Context
 from app.gateway.frames import text_frame
 from app.gateway.known import Known, Settled
 from app.gateway.loops import Outage
+from app.gateway.newcomers import Newcomers
 from models import events
 from models.audience import relevant_users
-from models.db import session_factory
+from models.db import is_away, what_it_says
 from models.presence import PresenceUnavailable
 from models.presence.batches import batches
-from models.user import ensure_user
+from models.user import unknown_users
+
+log = logging.getLogger(__name__)
 
 BATCH = 100
 """Connections whose snapshots are read together: a read of all that a storm brings
@@ -39,17 +46,22 @@ SETTLE_AFTER = 5.0
 of events only such as wait in the outbox."""
 RETRY_AFTER = 1.0
 """Seconds between attempts while the database or Redis is away."""
+RETRY_ALONE_AFTER = 5.0
+"""Seconds between attempts to read a snapshot that fails while others do not."""
 
 
 class Snapshots:
     """The snapshots of one gateway process."""
 
-    def __init__(self, context: Context, database: Engine) -> None:
+    def __init__(
+        self, context: Context, database: Engine, newcomers: Newcomers
+    ) -> None:
         self._context = context
         self._database = database
-        self._sessions = session_factory(database)
+        self._newcomers = newcomers
         self._owed: dict[str, Connection] = {}
         self._first: set[str] = set()
+        self._stored: set[str] = set()  # of the first: their users were stored
         self._lacking: dict[str, Connection] = {}
         self._try_at = 0.0
         self._wake = Event()
@@ -76,23 +88,45 @@ class Snapshots:
         owed, self._owed = self._owed, {}
         try:
             for batch in batches(list(owed.values()), BATCH):
-                self._send(batch)
+                self._send_each(batch)
                 for connection in batch:
                     del owed[connection.connection_id]
                 gevent.sleep(0)
             self._complete()
         except (PresenceUnavailable, SQLAlchemyError) as error:
-            self._outage.failed(error)
+            self._outage.failed(what_it_says(error))
             self._owed = {**owed, **self._owed}
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
+
+    def _send_each(self, batch: list[Connection]) -> None:
+        """Send the snapshots of `batch`. Where it cannot be read for another reason
+        than an outage, each is read alone; what fails then is tried again later.
+
+        Raises:
+            PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: an outage.
+        """
+        try:
+            self._send(batch)
+        except PresenceUnavailable:
+            raise
+        except Exception as error:
+            if is_away(error):
+                raise
+            if len(batch) > 1:
+                for connection in batch:
+                    self._send_each([connection])
+                return
+            log.exception("no snapshot for %s, it is tried again", batch[0].user_id)
+            self._lacking.pop(batch[0].connection_id, None)
+            gevent.spawn_later(RETRY_ALONE_AFTER, self.owe, batch)
 
     def _complete(self) -> None:
         """Try those again whose snapshots lacked somebody: a few, and if they get whole
         ones now, the others too."""
         while self._lacking and time.monotonic() >= self._try_at:
             batch = dict(itertools.islice(self._lacking.items(), BATCH))
-            self._send(list(batch.values()))
+            self._send_each(list(batch.values()))
             if self._lacking.keys() & batch.keys():
                 self._try_at = time.monotonic() + RETRY_AFTER
             gevent.sleep(0)
@@ -104,9 +138,13 @@ class Snapshots:
         for connection in open_ones:
             connection.hold()
         try:
-            pictures, lacking = self._read(
+            pictures, lacking, strangers = self._read(
                 {one.user_id for one in open_ones},
-                {one.user_id for one in open_ones if one.connection_id in new},
+                {
+                    one.user_id
+                    for one in open_ones
+                    if one.connection_id in new - self._stored
+                },
             )
         except BaseException:
             for connection in again:
@@ -114,7 +152,14 @@ class Snapshots:
             raise
         if open_ones:  # else nothing was asked
             self._outage.succeeded()
+        if strangers:  # new ones, all of their connections: theirs comes a little later
+            waiting = [one for one in open_ones if one.user_id in strangers]
+            gevent.spawn(self._store, waiting)
+            connections = [one for one in connections if one not in waiting]
+            open_ones = [one for one in open_ones if one not in waiting]
+            new -= {one.connection_id for one in waiting}
         self._first -= new
+        self._stored -= new
         for connection in connections:
             self._lacking.pop(connection.connection_id, None)
         shown = []
@@ -135,23 +180,27 @@ class Snapshots:
     def _is_open(self, connection: Connection) -> bool:
         return self._context.hub.get(connection.connection_id) is not None
 
+    def _store(self, connections: list[Connection]) -> None:
+        """Store the users of `connections`, whom nobody knew, and owe them the snapshot
+        that they did not get yet."""
+        self._newcomers.store({one.user_id for one in connections})
+        self._stored.update(self._first & {one.connection_id for one in connections})
+        self.owe(connections)
+
     def _read(
         self, user_ids: set[str], new: set[str]
-    ) -> tuple[dict[str, tuple[bytes, Known]], set[str]]:
-        """For each of `user_ids` the frame of a snapshot and what it tells, and whose
-        frames lack somebody since a shard is away. Of them `new` have come now, and are
-        made known to the database if they are not."""
+    ) -> tuple[dict[str, tuple[bytes, Known]], set[str], set[str]]:
+        """For each of `user_ids` the frame of a snapshot and what it tells; whose
+        frames lack somebody since a shard is away; and which of the `new` ones, who
+        have come now, the database does not know."""
+        strangers: set[str] = set()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
-        # Only who comes: one who was deleted while connected must not come into being
-        # again by the snapshot of his having lost everybody.
-        unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
-        if unrelated:
-            # A token is enough: the host application vouches for its users.
-            with self._sessions() as session:
-                for user_id in unrelated:
-                    ensure_user(session, user_id)
-                session.commit()
+            # Only who comes: one who was deleted while connected must not come into
+            # being again by the snapshot of his having lost everybody.
+            unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
+            if unrelated:
+                strangers = unknown_users(connection, unrelated)
         everybody = set().union(*relevant.values())
         presence = self._context.presence
         statuses, read_at = presence.statuses_where_possible(everybody)
@@ -168,7 +217,7 @@ class Snapshots:
                 statuses[other] for other in sorted(shown)
             )
             pictures[user_id] = text_frame(snapshot), Known(shown, times, settled)
-        return pictures, lacking
+        return pictures, lacking, strangers
 
 
 def _settle(shown: list[tuple[Connection, Known]]) -> None:

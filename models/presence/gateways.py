@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import Any, cast
+
+from redis.exceptions import ResponseError
 
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
@@ -16,6 +18,7 @@ from models.presence.line import ask
 from models.presence.scripts import Scripts, in_one
 from models.presence.servers import Link
 from models.presence.store import SignOfLife
+from models.presence.tolerance import tolerant
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +65,9 @@ class GatewayStore:
         keys = self._keys
         lapsed = False
         gone: list[SignOfLife] = []
-        for batch in list(batches(signs)) or [[]]:
+
+        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
+            nonlocal last_deadline
             names = [
                 keys.online_users,
                 keys.deadlines,
@@ -87,10 +92,21 @@ class GatewayStore:
                 last_deadline,
                 in_one(told),
             )
-            reply = self._scripts.run("heartbeat", names, args)
-            lapsed |= bool(reply[0])
+            try:
+                reply = self._scripts.run("heartbeat", names, args)
+            except ResponseError:
+                last_deadline = 0  # it was moved, we do not know to when
+                raise
             last_deadline = int(reply[1])
+            return reply
+
+        for batch, reply, _ in tolerant(list(batches(signs)) or [[]], run):
+            if reply is None:
+                continue  # somebody has damaged the state of that user
+            lapsed |= bool(reply[0])
             gone += [batch[index] for index in sorted(set(reply[2:]))]
+        if not last_deadline:  # the last one was such a user
+            lapsed |= bool(run([])[0])
         now = last_deadline - self._gateway_ttl_ms
         return HeartbeatReply(lapsed, gone, last_deadline, now)
 

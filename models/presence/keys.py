@@ -59,6 +59,8 @@ class Keys:
         many times they have begun to, and how far `adopt` has looked."""
         self.epoch = f"{prefix}presence:epoch"
         """String: when it was last noticed that Redis had lost what it knew (ms)."""
+        self.probe = f"{prefix}presence:probe"
+        """String: nothing. Set to find out whether the server takes writes."""
 
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms)."""

@@ -13,6 +13,8 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
+from redis.exceptions import ResponseError
+
 from models.events import Delivery, GatewayMessage, UnreadableMessage
 from models.identifiers import ids_in
 from models.presence import scripts
@@ -20,7 +22,7 @@ from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
 from models.presence.line import Command, entries_of, reading
-from models.presence.servers import Servers
+from models.presence.servers import Answers, Servers
 
 log = logging.getLogger(__name__)
 
@@ -133,7 +135,7 @@ class Mail:
             shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
         }
         self._add_to_streams(commands, dict.fromkeys(told, message.as_entry()))
-        answers = self._servers.gather(commands, scripts=["append"])
+        answers = self._append(commands, told)
         present: set[str] = set()
         for shard in set(shards) - answers.away.keys():
             ids = answers.replies[shard][0]
@@ -166,7 +168,33 @@ class Mail:
         commands: dict[int, list[Command]] = {}
         entries = {gateway: message.as_entry() for gateway, message in messages.items()}
         self._add_to_streams(commands, entries)
-        return self._servers.gather(commands, scripts=["append"]).away
+        return self._append(commands, messages).away
+
+    def _append(
+        self, commands: Mapping[int, Sequence[Command]], gateway_ids: Collection[str]
+    ) -> Answers:
+        """Send `commands`, which append to the streams of `gateway_ids`. If something
+        else lies under such a name, it is deleted, and all is sent once more: one
+        gateway must not keep the others from being told, and it notices what it has
+        lost."""
+        try:
+            return self._servers.gather(commands, scripts=["append"])
+        except ResponseError as error:
+            names = [self._stream(gateway_id) for gateway_id in gateway_ids]
+            kinds: dict[int, list[Command]] = {}
+            for shard, stream in names:
+                kinds.setdefault(shard, []).append(("TYPE", stream))
+            found = self._servers.gather(kinds).replies
+            wrong: dict[int, list[Command]] = {}
+            for shard, types in found.items():
+                for (_, stream), kind in zip(kinds[shard], types, strict=True):
+                    if kind not in {"stream", "none"}:
+                        wrong.setdefault(shard, []).append(("DEL", stream))
+            if not wrong:
+                raise
+            log.warning("deleted what is no stream of a gateway: %s: %s", wrong, error)
+            self._servers.gather(wrong)
+            return self._servers.gather(commands, scripts=["append"])
 
     def _add_to_streams(
         self,

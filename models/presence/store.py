@@ -9,7 +9,7 @@ expire by themselves; the online set is cleaned by `expire` alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import redis
@@ -26,6 +26,7 @@ from models.presence.line import ask
 from models.presence.rules import Survey
 from models.presence.scripts import Call, Scripts, in_one
 from models.presence.servers import Link
+from models.presence.tolerance import tolerant
 
 _REFUSED = -1
 
@@ -52,11 +53,14 @@ class Departure:
 @dataclass(frozen=True, slots=True)
 class ConnectReply:
     """`transitions`: users who became online. `refused`: connection ids over the limit
-    of their user. `must_kick`: the caller has to start a drain of the outbox."""
+    of their user. `must_kick`: the caller has to start a drain of the outbox. `failed`:
+    connection ids that Redis cannot take; somebody has damaged the state of their
+    user."""
 
     transitions: list[Transition]
     refused: set[str]
     must_kick: bool
+    failed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +80,13 @@ class ExpireReply:
     """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
     `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
     has lost what it knew, or stood still with the call on the way: it may lack what
-    others have to tell. Some users may not have been looked at."""
+    others have to tell. Some users may not have been looked at. `failed`: users whose
+    state somebody has damaged."""
 
     transitions: list[Transition]
     must_kick: bool
     is_refused: bool = False
+    failed: set[str] = field(default_factory=set)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,13 +136,21 @@ class PresenceStore:
         ]
         transitions: list[Transition] = []
         refused: set[str] = set()
+        failed: set[str] = set()
         must_kick = False
-        for batch in batches(signs, CONNECT_BATCH):
+
+        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
             told: list[str | int] = []
             for sign in batch:
                 told += (sign.user_id, sign.connection_id, sign.age_ms)
             args = (self._online_ttl_ms, self._max_connections, in_one(told))
-            reply = self._scripts.run("connect", shared + self._of_users(batch), args)
+            return self._scripts.run("connect", shared + self._of_users(batch), args)
+
+        for batch, reply, is_second in tolerant(batches(signs, CONNECT_BATCH), run):
+            must_kick |= is_second  # the first run may have made transitions
+            if reply is None:
+                failed.update(sign.connection_id for sign in batch)
+                continue
             must_kick |= bool(reply[0])
             for sign, timestamp in zip(batch, reply[1:], strict=True):
                 if timestamp == "-1":
@@ -145,7 +159,7 @@ class PresenceStore:
                     transitions.append(
                         Transition(sign.user_id, "online", int(timestamp))
                     )
-        return ConnectReply(transitions, refused, must_kick)
+        return ConnectReply(transitions, refused, must_kick, failed)
 
     def release(self, gateway_id: str, departures: Sequence[Departure]) -> int:
         """Take connections of `gateway_id` away; each still counts for its grace.
@@ -153,10 +167,11 @@ class PresenceStore:
         Changes: deadlines, the gateway's users. Makes nobody offline: call `expire` for
         the users once the grace is over. Returns how many connections were there.
         """
-        return sum(
-            int(self._scripts.run(*self._release(gateway_id, batch)))
-            for batch in batches(departures)
+        released = tolerant(
+            batches(departures),
+            lambda batch: int(self._scripts.run(*self._release(gateway_id, batch))),
         )
+        return sum(count or 0 for _, count, _ in released)
 
     def release_and_expire(
         self, caller: Caller, departures: Sequence[Departure], user_ids: Sequence[str]
@@ -167,7 +182,12 @@ class PresenceStore:
             self._release(caller.gateway_id, departures),
             self._expire(caller, user_ids),
         ]
-        _, reply = self._scripts.run_many(calls)
+        try:
+            _, reply = self._scripts.run_many(calls)
+        except redis.ResponseError:
+            # One of them holds up the others: those come one by one.
+            self.release(caller.gateway_id, departures)
+            return replace(self.expire(user_ids, caller), must_kick=True)
         return _expire_reply(user_ids, reply)
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
@@ -178,15 +198,22 @@ class PresenceStore:
         nothing to a user who is live or already offline.
         """
         transitions: list[Transition] = []
+        failed: set[str] = set()
         must_kick = False
-        for batch in batches(user_ids):
-            call = self._expire(caller, batch)
-            reply = _expire_reply(batch, self._scripts.run(*call))
+
+        def run(batch: list[str]) -> ExpireReply:
+            return _expire_reply(batch, self._scripts.run(*self._expire(caller, batch)))
+
+        for batch, reply, is_second in tolerant(batches(user_ids), run):
+            must_kick |= is_second  # the first run may have made transitions
+            if reply is None:
+                failed.update(batch)
+                continue
             if reply.is_refused:
                 return ExpireReply(transitions, must_kick, is_refused=True)
             must_kick |= reply.must_kick
             transitions += reply.transitions
-        return ExpireReply(transitions, must_kick)
+        return ExpireReply(transitions, must_kick, failed=failed)
 
     def due(self, most: int = SCRIPT_BATCH) -> Due:
         """At most `most` users whose deadline has passed, longest ago first, and the
@@ -221,8 +248,13 @@ class PresenceStore:
         reply = self._scripts.run("survey", shared, [max_gap_ms])
         *numbers, overdue = reply
         now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
-        held = [("SCARD", keys.gateway_users(gateway_id)) for gateway_id in overdue]
-        affected = due + sum(self._link.call(lambda redis: ask(redis, held)))
+
+        def users(gateway_ids: list[str]) -> int:
+            held = [("SCARD", keys.gateway_users(gateway)) for gateway in gateway_ids]
+            return sum(self._link.call(lambda redis: ask(redis, held)))
+
+        counts = tolerant([overdue] if overdue else [], users)
+        affected = due + sum(count or 0 for _, count, _ in counts)
         survey = Survey(
             now,
             no_gap_since,

@@ -26,6 +26,8 @@ from models.presence.servers import Link, Servers
 from models.presence.shard import Shard
 from models.presence.tickets import Tickets
 
+PROBE_TTL_MS = 10_000
+"""How long the key that is written to see whether a server takes writes stays."""
 _MOST_DIGITS = len(str(MOST_TIMESTAMP))
 
 
@@ -169,15 +171,15 @@ class Presence:
                 policies.add(str(memory.get("maxmemory_policy", "noeviction")))
         return policies - {"noeviction"}
 
-    def ping(self) -> None:
-        """Return if Redis answers: with many shards, if one of them does. The others'
-        users would gain nothing if this process were taken for dead.
+    def check_writes(self) -> None:
+        """Return if Redis takes writes: with many shards, if one of them does. The
+        others' users would gain nothing if this process were taken for dead.
 
         Raises:
             PresenceUnavailable: none does.
         """
         commands: dict[int, list[Command]] = {
-            shard.number: [("EXISTS", keys.online_users)]
+            shard.number: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
             for shard, keys in zip(self.shards, self._keys, strict=True)
         }
         answers = self._servers.gather(commands)

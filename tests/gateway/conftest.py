@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.gateway.gateway import Gateway
+from app.gateway.newcomers import Newcomers
 from config import Settings
 from models.presence import Presence
 from models.presence.client import connect
@@ -51,6 +52,6 @@ def presence(settings: Settings) -> Presence:
 @pytest.fixture
 def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
     """A gateway without loops, which Redis knows."""
-    gateway = Gateway(settings, presence, engine)
+    gateway = Gateway(settings, presence, engine, Newcomers(engine))
     gateway._lanes[0].announce()
     return gateway

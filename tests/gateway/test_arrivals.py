@@ -8,6 +8,7 @@ from contextlib import closing
 import gevent
 import pytest
 
+from app.gateway.newcomers import Newcomers
 from models.events import Delivery, Transition
 from models.presence import PresenceUnavailable
 from models.presence.store import ConnectReply, SignOfLife
@@ -17,8 +18,11 @@ from tests.gateway.client import AFTER, BEFORE, Client, open_them
 pytestmark = pytest.mark.integration
 
 
-def test_who_is_introduced_was_not_in_the_snapshot_of_another(gateway, settings):
+def test_who_is_introduced_was_not_in_the_snapshot_of_another(
+    gateway, settings, engine
+):
     """Ann's snapshot and Bob's are read together; only Ann's has her friend."""
+    Newcomers(engine).store(["bob"])
     with (
         closing(Client(gateway, settings, "ann")) as ann,
         closing(Client(gateway, settings, "bob")) as bob,

@@ -13,6 +13,7 @@ import redis
 
 from app.gateway.gateway import Gateway
 from app.gateway.heartbeats import STOOD_STILL
+from app.gateway.newcomers import Newcomers
 from models.presence.store import SignOfLife
 from tests.gateway.client import BEFORE, Client, open_them
 
@@ -22,7 +23,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def gateway(settings, presence, engine) -> Gateway:
     quick = replace(settings, online_ttl=1.0, gateway_ttl=1.0)
-    return Gateway(quick, presence, engine)
+    return Gateway(quick, presence, engine, Newcomers(engine))
 
 
 def step(gateway, stood_still):
@@ -65,7 +66,7 @@ def test_a_clock_that_was_set_back_is_noticed(gateway):
 def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
     """Where gateways are many nobody could tell him anything: Redis did not know that
     he is here."""
-    gateway = Gateway(settings, presence, engine)
+    gateway = Gateway(settings, presence, engine, Newcomers(engine))
     store, keys = presence.shards[0].store, presence._keys[0]
     lane = gateway._lanes[0]
     lane.announce()

@@ -8,14 +8,14 @@ from contextlib import closing
 import gevent
 import pytest
 import redis
-from sqlalchemy import func, select
+from sqlalchemy import func, select, text
 
 from models import graph
 from models.db import session_factory
 from models.events import Delivery, Transition
 from models.presence import PresenceUnavailable
 from models.presence.store import Departure, SignOfLife
-from models.user import user_table
+from models.user import unknown_users, user_table
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -177,3 +177,65 @@ def test_after_the_clock_was_set_back_changes_are_heard(gateway, ann):
     gateway.hub._newest.clear()
     gateway.hub.deliver_news([Delivery(news, "ann")])
     assert heard(ann) == [news.timestamp]
+
+
+def is_stored(engine, user_id):
+    with engine.connect() as connection:
+        return not unknown_users(connection, [user_id])
+
+
+def test_a_user_who_cannot_be_stored_holds_up_nobody(
+    gateway, settings, engine, monkeypatch
+):
+    """And gets an empty map all the same; storing is tried again."""
+    monkeypatch.setattr("app.gateway.newcomers.RETRY_AFTER", 0.01)
+    refuse = (
+        "CREATE TRIGGER refuse BEFORE INSERT ON users WHEN NEW.id = 'stranger' "
+        "BEGIN SELECT RAISE(ABORT, 'not now'); END"
+    )
+    with engine.connect() as connection:
+        connection.execute(text(refuse))
+    with (
+        closing(Client(gateway, settings, "stranger")) as stranger,
+        closing(Client(gateway, settings, "guest")) as guest,
+        closing(Client(gateway, settings, "ann")) as ann,
+    ):
+        clients = (stranger, guest, ann)
+        open_them(gateway, *(client.connection for client in clients))
+        assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
+        gevent.with_timeout(3, gateway._snapshots.step)  # that of the strangers
+        for client in (stranger, guest):
+            assert "presence_snapshot" in dict(client.messages())
+    assert is_stored(engine, "guest")
+    assert not is_stored(engine, "stranger")
+    with engine.connect() as connection:
+        connection.execute(text("DROP TRIGGER refuse"))
+    with gevent.Timeout(10):
+        while not is_stored(engine, "stranger"):
+            gevent.sleep(0.01)
+
+
+def test_a_snapshot_that_cannot_be_read_holds_up_no_other(
+    gateway, presence, settings, monkeypatch
+):
+    monkeypatch.setattr("app.gateway.snapshots.RETRY_ALONE_AFTER", 0.01)
+    read = presence.statuses_where_possible
+    fails = True
+
+    def read_some(user_ids):
+        if fails and BEFORE in user_ids:
+            message = "WRONGTYPE, for example"
+            raise RuntimeError(message)
+        return read(user_ids)
+
+    monkeypatch.setattr(presence, "statuses_where_possible", read_some)
+    with (
+        closing(Client(gateway, settings, "ann")) as ann,
+        closing(Client(gateway, settings, BEFORE)) as other,
+    ):
+        open_them(gateway, ann.connection, other.connection)
+        assert other.statuses() == {"ann": "online"}
+        assert [event for event, _ in ann.messages()] == ["welcome"]
+        fails = False
+        gevent.with_timeout(3, gateway._snapshots.step)
+        assert ann.statuses() == {BEFORE: "online", AFTER: "offline"}

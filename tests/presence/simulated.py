@@ -75,7 +75,7 @@ local redis = (function(server)
     return reply
   end
 
-  return {call = call}
+  return {call = call, pcall = server.pcall}
 end)(redis)
 """
 

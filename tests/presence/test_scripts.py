@@ -52,7 +52,7 @@ def whole_life(shard: Shard) -> None:
     presence, mail = shard.presence, shard.presence.mail
     presence.statuses(["ann", "bob", "cid"])
     presence.online(["ann", "bob", "cid"])
-    presence.ping()
+    presence.check_writes()
     mail.holders(["ann", "bob"])
     mail.gateway_ids()
     mail.publish({OTHER: GatewayMessage(snapshots=("ann",))})
@@ -199,7 +199,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: presence.statuses(["ann"]),
         "online": lambda: presence.online(["ann"]),
-        "ping": presence.ping,
+        "check_writes": presence.check_writes,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
         "holders": lambda: mail.holders(["ann"]),
         "gateway_ids": mail.gateway_ids,

@@ -108,7 +108,7 @@ def test_what_crosses_shards(presence):
         assert found == message
     ticket = presence.tickets.issue("a token")
     assert presence.tickets.take(ticket) == "a token"
-    presence.ping()
+    presence.check_writes()
 
 
 @pytest.mark.integration
@@ -155,7 +155,7 @@ def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
                 assert found == GatewayMessage(transitions=(news,))
         with pytest.raises(PresenceUnavailable):
             presence.statuses(USERS)
-        presence.ping()
+        presence.check_writes()
     finally:
         stalled.signal(signal.SIGCONT)
 

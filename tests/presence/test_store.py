@@ -313,7 +313,6 @@ def test_reading_changes_nothing(shard):
     shard.presence.statuses(["ann", "bob"])
     shard.presence.online(["ann", "bob"])
     shard.store.due()
-    shard.presence.ping()
     assert shard.all_keys() == before
 
 

@@ -19,7 +19,7 @@ from models.conversation import (
 from models.db import session_factory
 from models.friendship import Friendship, FriendshipStatus, friendship_table
 from models.graph import ConversationRecord, GraphChange
-from models.user import User, ensure_user, user_table
+from models.user import User, ensure_users, user_table
 from tests.databases import statements
 
 pytestmark = pytest.mark.integration
@@ -60,12 +60,12 @@ def test_put_user_creates_then_renames(session):
 
 
 def test_ensure_user_inserts_once_and_renames_nobody(session, engine):
-    ensure_user(session, "new")
+    ensure_users(session, ["new"])
     graph.put_user(session, "ann", "Ann")
     session.commit()
-    ensure_user(session, "new")
+    ensure_users(session, ["new"])
     with statements(engine) as sent:
-        ensure_user(session, "ann")
+        ensure_users(session, ["ann"])
 
     assert len(sent) == 1, "a known user costs one read"
     assert sent[0].startswith("SELECT")
@@ -83,7 +83,7 @@ def test_two_processes_meet_the_same_new_user(engine):
             start.wait()
             try:
                 for number in range(20):
-                    ensure_user(session, f"user-{number}")
+                    ensure_users(session, [f"user-{number}"])
                     session.commit()
             except Exception as error:  # noqa: BLE001 - any is a failure of the test
                 errors.append(error)

@@ -9,7 +9,9 @@
 local held, reply = {}, {}
 
 for i, connections in ipairs(KEYS) do
-  for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
+  -- Of another type it is somebody else's: that user is not found, the others are.
+  local found = redis.pcall('ZRANGE', connections, 0, -1)
+  for _, connection in ipairs(found.err and {} or found) do
     local gateway = connection:match('^(.*):')
     if gateway and is_open(connection) then
       local here = held[gateway]
