@@ -3,6 +3,8 @@ and sentinels."""
 
 from __future__ import annotations
 
+import shlex
+
 import redis
 
 from tests.servers import RedisServer, any_server_command, free_port
@@ -25,6 +27,48 @@ class Apart:
 
     def close(self) -> None:
         """End both."""
+        self.state.close()
+        self.broker.close()
+
+
+class WithRights:
+    """Servers on which we are a user who may do no more than `rights` say: the commands
+    that make the user of the state and that of the broker. One server for both, or one
+    for each."""
+
+    def __init__(self, binary: str, rights: tuple[str, str], *, together: bool) -> None:
+        self.state = RedisServer(binary)
+        self.broker = self.state if together else RedisServer(binary)
+        self._rights = rights
+        names = [shlex.split(one)[2] for one in rights]
+        if together:  # one user: the rights add up
+            self._rights = (rights[0], rights[1].replace(names[1], names[0], 1))
+            names[1] = names[0]
+        self.url, self.broker_url = (
+            f"redis://{name}:PASSWORD@127.0.0.1:{server.port}/0"
+            for name, server in zip(names, (self.state, self.broker), strict=True)
+        )
+
+    def start(self) -> None:
+        """Start them, and make the users."""
+        for server in {self.state, self.broker}:
+            server.start()
+        for server, command in zip(
+            (self.state, self.broker), self._rights, strict=True
+        ):
+            with server.client() as client:
+                client.execute_command(*shlex.split(command))
+
+    def denied(self) -> list[str]:
+        """What we were not allowed, and asked for."""
+        found = []
+        for server in {self.state, self.broker}:
+            with server.client() as client:
+                found += [f"{e['reason']} {e['object']}" for e in client.acl_log()]
+        return found
+
+    def close(self) -> None:
+        """End them."""
         self.state.close()
         self.broker.close()
 

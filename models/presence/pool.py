@@ -27,6 +27,10 @@ class PrimaryOnly(redis.Connection):
     on_demotion: Callable[[], None] | None = None
     """Is called then: the pool's other connections lead to that server too."""
 
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        # It does not say of which library it is: that takes a right of its own.
+        super().__init__(*args, **{"driver_info": None, **options})
+
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """As the library's.
 
