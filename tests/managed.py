@@ -50,9 +50,14 @@ class Address:
         source.close()
         self._links.discard(source)
 
-    def links_to(self, port: int) -> int:
-        """How many connections lead there."""
-        return sum(_peer(one) == port for one in list(self._links))
+    def ends_at(self, port: int) -> set[str]:
+        """Our ends of the connections that lead to `port`, as HOST:PORT."""
+        ends = set()
+        for one in list(self._links):
+            with contextlib.suppress(OSError):  # it has ended meanwhile
+                if one.getpeername()[1] == port:
+                    ends.add("{}:{}".format(*one.getsockname()))
+        return ends
 
     def close(self) -> None:
         """End it, and all connections."""
@@ -60,13 +65,6 @@ class Address:
             self._listener.shutdown(socket.SHUT_RDWR)
         for one in (self._listener, *list(self._links)):
             one.close()
-
-
-def _peer(one: socket.socket) -> int | None:
-    try:
-        return one.getpeername()[1]
-    except OSError:
-        return None
 
 
 class Managed:
@@ -106,9 +104,11 @@ class Managed:
         self._address.target = new.port
         self._follow(old, new)
 
-    def connections_to(self, server: RedisServer) -> int:
-        """How many there are to `server` by way of the address."""
-        return self._address.links_to(server.port)
+    def last_commands(self, server: RedisServer) -> set[str]:
+        """What those were last told who are connected to `server` by the address."""
+        with server.client() as client:
+            ends = self._address.ends_at(server.port)
+            return {c["cmd"] for c in client.client_list() if c["addr"] in ends}
 
     def _follow(self, replica: RedisServer, primary: RedisServer) -> None:
         with replica.client() as client:

@@ -29,7 +29,8 @@ class PrimaryOnly(redis.Connection):
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         # It does not say of which library it is: that takes a right of its own.
-        super().__init__(*args, **{"driver_info": None, **options})
+        options.setdefault("driver_info", None)
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
         """As the library's.
