@@ -113,6 +113,8 @@ def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
         "timeout": ANSWER_TIMEOUT,
         "health_check_interval": 30,
         "decode_responses": True,
+        # It does not say of which library it is: that takes a right of its own.
+        "driver_info": None,
     }
 
 

@@ -28,7 +28,7 @@ class PrimaryOnly(redis.Connection):
     """Is called then: the pool's other connections lead to that server too."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
-        # It does not say of which library it is: that takes a right of its own.
+        # Celery's too does not say of which library it is: see `client`.
         options.setdefault("driver_info", None)
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 

@@ -3,6 +3,8 @@ rights with which all works."""
 
 from __future__ import annotations
 
+import re
+import shlex
 import sys
 
 import pytest
@@ -12,7 +14,7 @@ from config import Settings
 from models.presence import Presence
 from models.presence.store import SignOfLife
 from tests.clients import Client
-from tests.clusters import WithRights
+from tests.clusters import ClusterOfServers, WithRights
 from tests.docs.pages import Page, code
 from tests.servers import is_required, server_command
 from tests.system import System, wait_until
@@ -65,6 +67,34 @@ def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
     finally:
         system.close()
     assert "NOPERM" not in system.logs()
+
+
+def test_the_rights_are_enough_on_a_cluster():
+    (more,) = re.findall(r"On a cluster the first user also needs `(.*)`", PAGE.text)
+    words = shlex.split(f"{PAGE.block('acl-state').text} {more}")
+    store = ClusterOfServers()
+    try:
+        store.start()
+        for node in store.nodes:
+            with node.client() as client:
+                client.execute_command(*words)
+        presence = Presence.open(
+            Settings.from_env(
+                {
+                    "SECRET_KEY": "s" * 32,
+                    "REDIS_URL": store.url.replace("://", f"://{words[2]}:PASSWORD@"),
+                    "CELERY_BROKER_URL": store.broker_url,
+                    "PRESENCE_SHARDS": "6",
+                }
+            )
+        )
+        seldom_done(presence)
+        assert presence.online(["dan", "eve"]) == {"dan": True, "eve": False}
+        for node in store.nodes:
+            with node.client() as client:
+                assert client.acl_log() == []
+    finally:
+        store.close()
 
 
 def comes_and_goes(system: System) -> None:
