@@ -41,6 +41,8 @@ UNREADABLE = (
     "%d entries of the outbox cannot be read, all get a fresh snapshot instead; "
     "the first is %s: %s"
 )
+NOT_ASKED_FOR = "no drain was asked for, the broker is away: %s"
+NOT_LEFT = "the drainer's lease runs out by itself: %s"
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 
 
@@ -158,8 +160,8 @@ def _make_good(presence: Presence, outbox: Outbox) -> None:
 def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:
     try:
         outbox.leave(token, published, unfinished=True)
-    except PresenceUnavailable:
-        log.warning("the drainer's lease runs out by itself: Redis is away")
+    except PresenceUnavailable as error:
+        log.warning(NOT_LEFT, error)
 
 
 def kick(shard: int = 0) -> bool:
@@ -167,6 +169,6 @@ def kick(shard: int = 0) -> bool:
     try:
         drain_transitions.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
     except BrokerError as error:
-        log.warning("no drain was asked for, the broker is away: %s", error)
+        log.warning(NOT_ASKED_FOR, error)
         return False
     return True

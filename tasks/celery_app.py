@@ -18,11 +18,13 @@ from celery.signals import (
     worker_process_init,
     worker_shutting_down,
 )
-from kombu.transport.redis import Channel
+from kombu.transport.redis import Channel, Transport
+from redis.exceptions import ResponseError
 
 import redis_url
 from config import Settings, settings_or_exit
 from models.garbage import collect_less
+from models.presence.pool import PrimaryOnly, SecureConnection
 from tasks.tenure import worker
 
 QUEUE = "greendot"
@@ -76,6 +78,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             # Also how soon a worker notices that its line is dead: after one to two of
             # these. With kombu's 25 it hears nothing for a minute, nor does anybody.
             "health_check_interval": 5,
+            # No copy of a message that is under way: see `do_restore` below.
+            "ack_emulation": False,
             **sentinels,
         },
         "task_default_queue": QUEUE,
@@ -88,6 +92,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # Of no effect without late acknowledgement; unset, Celery warns of it.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
+        # It needs channels, to which a user of Redis 7 has no right by default.
+        "worker_enable_remote_control": False,
         "imports": ("tasks.broadcast", "tasks.expiry"),
         "timezone": "UTC",
         # Intervals only: there is nothing that beat would have to remember in a file.
@@ -134,6 +140,13 @@ def _through_sentinels(
 # kombu 5.7 ends on "'NoneType' object has no attribute 'hostname'" (seen when Redis was
 # killed under a worker with late acknowledgement).
 Channel.do_restore = False
+
+# An error reply of the broker is an outage like a lost connection: it is full, has no
+# replicas, takes our rights away, was a primary. For kombu it is the end of a worker.
+Transport.connection_errors += (ResponseError,)
+# And who was a primary is not asked again: the address leads to another one now.
+Channel.connection_class = PrimaryOnly
+Channel.connection_class_ssl = SecureConnection
 
 celery = Celery("greendot")
 celery.add_defaults(lambda: _celery_settings(current_settings()))

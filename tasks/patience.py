@@ -2,7 +2,8 @@
 and without filling the log.
 
 Celery waits up to 30 s between attempts and gives up after 100; all of that time nobody
-would hear of anybody. It also writes a traceback per beat entry and attempt.
+would hear of anybody. It also writes a traceback per beat entry and attempt, and takes
+for its own fault what a broker answers that is full, or no primary any more.
 """
 
 from __future__ import annotations
@@ -15,65 +16,100 @@ from typing import Any
 from celery import beat
 from celery.worker import consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR
+from celery.worker.state import maybe_shutdown
 
 from tasks import broadcast, expiry
+from tasks.outages import OutageFilter
 
 MOST_SECONDS = 2.0
 """Seconds between two attempts to reach the broker, at most."""
-SAY_EVERY = 60.0
-"""Seconds between two lines that say the same."""
+BROKER = "the broker"
+STATE = "Redis or the database"
+VERSION = "a newer worker"
 _BEAT_ERROR = "Message Error: %s\n%s"
-_ABSENCES = {
-    CONNECTION_ERROR,
-    _BEAT_ERROR,
-    broadcast.HELD_BACK,
-    broadcast.NOT_BROADCAST,
-    expiry.NOT_EXPIRED,
+OUTAGES = {
+    CONNECTION_ERROR: BROKER,
+    "%s (%r)": BROKER,  # the consumer's, with CONNECTION_RETRY
+    _BEAT_ERROR: BROKER,
+    "beat: Connection error: %s. Trying again in %s seconds...": BROKER,
+    broadcast.NOT_ASKED_FOR: BROKER,
+    broadcast.HELD_BACK: VERSION,
+    broadcast.NOT_BROADCAST: STATE,
+    broadcast.NOT_LEFT: STATE,
+    expiry.NOT_EXPIRED: STATE,
 }
+"""The lines that say that something is away."""
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """The worker's consumer, but it tries again every two seconds, for ever."""
+    """The worker's consumer, but it tries again every two seconds, for ever. A broker
+    that answers, and refuses our queue, is away as well."""
+
+    _failed_at = -MOST_SECONDS
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery has no types
-        """Wait until the broker is there."""
+        """Wait until the broker is there, and takes what we write."""
         conn.ensure_connection = partial(
             conn.ensure_connection,
             interval_start=MOST_SECONDS / 4,
             interval_step=MOST_SECONDS / 4,
             interval_max=MOST_SECONDS,
         )
-        return super().ensure_connected(conn)
+        while True:
+            super().ensure_connected(conn)
+            try:
+                for queue in self.app.amqp.queues.consume_from.values():
+                    queue(conn.default_channel).declare()
+            except conn.connection_errors as error:
+                conn.collect()
+                log.error(CONNECTION_ERROR, conn.as_uri(), error, _AGAIN)  # noqa: TRY400
+                _wait()
+            else:
+                return conn
+
+    def on_connection_error_before_connected(self, exc: Exception) -> None:
+        """As Celery's, but it does not try again at once, again and again."""
+        super().on_connection_error_before_connected(exc)
+        self._calm_down()
+
+    def on_connection_error_after_connected(self, exc: Exception) -> None:
+        """The same: a broker that lets us in may refuse what we ask of it."""
+        super().on_connection_error_after_connected(exc)
+        self._calm_down()
+
+    def _calm_down(self) -> None:
+        if time.monotonic() - self._failed_at < MOST_SECONDS:
+            _wait()
+        self._failed_at = time.monotonic()
 
 
-class OutageFilter(logging.Filter):
-    """Lets a line about the absence of the broker, Redis or the database through once a
-    minute, without the traceback; any other line passes as it is."""
+log = logging.getLogger(consumer.consumer.__name__)
+_AGAIN = f"Trying again in {MOST_SECONDS} s"
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._said_at: dict[str, float] = {}
+
+def _wait() -> None:
+    """Wait, and end where the worker is told to."""
+    until = time.monotonic() + MOST_SECONDS
+    while time.monotonic() < until:
+        maybe_shutdown()
+        time.sleep(MOST_SECONDS / 20)
+
+
+class _BeatFilter(OutageFilter):
+    """Beat adds where it is in its own code."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         """Whether `record` is to be written."""
-        message = str(record.msg)
-        if message not in _ABSENCES:
-            return True
-        now = time.monotonic()
-        if now - self._said_at.get(message, -SAY_EVERY) < SAY_EVERY:
-            return False
-        self._said_at[message] = now
-        if message == _BEAT_ERROR and isinstance(record.args, tuple):
+        passes = super().filter(record)
+        if record.msg == _BEAT_ERROR and isinstance(record.args, tuple):
             record.msg, record.args = "%s", record.args[:1]
-            record.exc_info = None
-        return True
+        return passes
 
 
 def quieten() -> None:
     """Set the levels and filters of Celery's loggers."""
-    outages = OutageFilter()
-    consumer_logger = logging.getLogger(consumer.consumer.__name__)
-    for logger in (consumer_logger, beat.logger, broadcast.log, expiry.log):
+    outages = _BeatFilter(OUTAGES)
+    for logger in (log, beat.logger, broadcast.log, expiry.log):
         logger.addFilter(outages)
     # Two lines per task say nothing where tasks come every few seconds, nor does one
     # per task that came too late; failures and our own lines stay.

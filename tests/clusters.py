@@ -3,6 +3,8 @@ and sentinels."""
 
 from __future__ import annotations
 
+import shlex
+
 import redis
 
 from tests.servers import RedisServer, any_server_command, free_port
@@ -25,6 +27,48 @@ class Apart:
 
     def close(self) -> None:
         """End both."""
+        self.state.close()
+        self.broker.close()
+
+
+class WithRights:
+    """Servers on which we are a user who may do no more than `rights` say: the commands
+    that make the user of the state and that of the broker. One server for both, or one
+    for each."""
+
+    def __init__(self, binary: str, rights: tuple[str, str], *, together: bool) -> None:
+        self.state = RedisServer(binary)
+        self.broker = self.state if together else RedisServer(binary)
+        self._rights = rights
+        names = [shlex.split(one)[2] for one in rights]
+        if together:  # one user: the rights add up
+            self._rights = (rights[0], rights[1].replace(names[1], names[0], 1))
+            names[1] = names[0]
+        self.url, self.broker_url = (
+            f"redis://{name}:PASSWORD@127.0.0.1:{server.port}/0"
+            for name, server in zip(names, (self.state, self.broker), strict=True)
+        )
+
+    def start(self) -> None:
+        """Start them, and make the users."""
+        for server in {self.state, self.broker}:
+            server.start()
+        for server, command in zip(
+            (self.state, self.broker), self._rights, strict=True
+        ):
+            with server.client() as client:
+                client.execute_command(*shlex.split(command))
+
+    def denied(self) -> list[str]:
+        """What we were not allowed, and asked for."""
+        found = []
+        for server in {self.state, self.broker}:
+            with server.client() as client:
+                found += [f"{e['reason']} {e['object']}" for e in client.acl_log()]
+        return found
+
+    def close(self) -> None:
+        """End them."""
         self.state.close()
         self.broker.close()
 
@@ -85,20 +129,48 @@ class ClusterOfServers:
 
     def move_slot_of(self, key: str, source: RedisServer, target: RedisServer) -> None:
         """Move the slot of `key`, with all keys in it, from one node to another."""
-        slot = redis.crc.key_slot(key.encode())
-        with source.client() as here, target.client() as there:
-            ids = [one.execute_command("CLUSTER", "MYID") for one in (here, there)]
-            there.execute_command("CLUSTER", "SETSLOT", slot, "IMPORTING", ids[0])
-            here.execute_command("CLUSTER", "SETSLOT", slot, "MIGRATING", ids[1])
-            while keys := here.execute_command("CLUSTER", "GETKEYSINSLOT", slot, 1000):
-                here.migrate("127.0.0.1", target.port, keys, 0, 5000)
-            for one in (there, here):
-                one.execute_command("CLUSTER", "SETSLOT", slot, "NODE", ids[1])
+        move = SlotMove(key, source, target)
+        move.begin()
+        move.keys()
+        move.end()
 
     def close(self) -> None:
         """End all nodes."""
         for node in (*self.nodes, self.broker):
             node.close()
+
+
+class SlotMove:
+    """The steps in which the slot of `key` moves, with all keys in it, from one node of
+    a cluster to another. Between them the source answers ASK or TRYAGAIN."""
+
+    def __init__(self, key: str, source: RedisServer, target: RedisServer) -> None:
+        self._slot = redis.crc.key_slot(key.encode())
+        self._target = target
+        self._here, self._there = source.client(), target.client()
+
+    def begin(self) -> None:
+        """Tell both nodes."""
+        ids = [self._id(one) for one in (self._here, self._there)]
+        self._set(self._there, "IMPORTING", ids[0])
+        self._set(self._here, "MIGRATING", ids[1])
+
+    def keys(self) -> None:
+        """Move the keys."""
+        listed = ("CLUSTER", "GETKEYSINSLOT", self._slot, 1000)
+        while keys := self._here.execute_command(*listed):
+            self._here.migrate("127.0.0.1", self._target.port, keys, 0, 5000)
+
+    def end(self) -> None:
+        """The slot belongs to the target from now on. Again does nothing."""
+        for one in (self._there, self._here):
+            self._set(one, "NODE", self._id(self._there))
+
+    def _set(self, client: redis.Redis, state: str, node: str) -> None:
+        client.execute_command("CLUSTER", "SETSLOT", self._slot, state, node)
+
+    def _id(self, client: redis.Redis) -> str:
+        return client.execute_command("CLUSTER", "MYID")
 
 
 class Sentinels:

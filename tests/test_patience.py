@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 import pytest
 
 from tasks import broadcast, expiry
-from tasks.patience import OutageFilter
+from tasks.patience import OUTAGES, OutageFilter
 
 
 @pytest.fixture
@@ -19,14 +20,17 @@ def clock(monkeypatch):
 
 
 def passes(outages: OutageFilter, message: str) -> bool:
-    record = logging.LogRecord("t", logging.WARNING, "", 0, message, ("why",), None)
-    return outages.filter(record)
+    cause = (ValueError, ValueError(message), None)
+    record = logging.LogRecord("t", logging.WARNING, "", 0, message, ("why",), cause)
+    passed = outages.filter(record)
+    assert bool(record.exc_info) != (passed and message in OUTAGES), "a traceback"
+    return passed
 
 
-@pytest.mark.parametrize("message", [broadcast.NOT_BROADCAST, expiry.NOT_EXPIRED])
+@pytest.mark.parametrize("message", OUTAGES)
 def test_an_outage_is_said_once_a_minute(clock, message):
     # Found by `make chaos`: ten seconds without a database were hundreds of lines.
-    outages = OutageFilter()
+    outages = OutageFilter(OUTAGES)
     said = []
     for second in range(125):
         clock["now"] = 1000.0 + second
@@ -36,6 +40,17 @@ def test_an_outage_is_said_once_a_minute(clock, message):
 
 
 @pytest.mark.usefixtures("clock")
+def test_all_processes_and_both_tasks_together_say_it_once():
+    outages = OutageFilter(OUTAGES)
+    if (child := os.fork()) == 0:
+        os._exit(passes(outages, broadcast.NOT_BROADCAST))
+    _, status = os.waitpid(child, 0)
+    assert os.waitstatus_to_exitcode(status) == 1
+    assert not passes(outages, expiry.NOT_EXPIRED)
+    assert passes(outages, broadcast.NOT_ASKED_FOR), "the broker is something else"
+
+
+@pytest.mark.usefixtures("clock")
 def test_anything_else_is_said_as_often_as_it_is():
-    outages = OutageFilter()
+    outages = OutageFilter(OUTAGES)
     assert all(passes(outages, "3 users expired") for _ in range(3))

@@ -1,7 +1,7 @@
 """The loops of a gateway: greenlets that live as long as the process does.
 
 A loop survives whatever its step raises. While Redis is away it tries again with
-backoff, and says so once, and then once a minute.
+backoff. One of them says so at once, and then once a minute.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from typing import ClassVar
 
 import gevent
 
@@ -21,33 +22,49 @@ SAY_EVERY = 60.0
 """Seconds between two lines about the same outage."""
 
 
+class _Away:
+    """What the loops of this process know of something that is away."""
+
+    def __init__(self) -> None:
+        self.failing: set[Outage] = set()
+        self.since = 0.0
+        self.said_at = -SAY_EVERY
+
+
 class Outage:
-    """Says that something is away: at once, once a minute, and when it is back."""
+    """Says that something is away: at once, once a minute, and when it is back. Of all
+    loops that lack the same thing one says so: the kind of the error tells what it is.
+    """
+
+    _away: ClassVar[dict[type[Exception], _Away]] = {}
 
     def __init__(self, what: str) -> None:
         self._what = what
-        self._since: float | None = None
-        self._said_at = 0.0
         self.failures = 0
 
     def failed(self, error: object) -> None:
         """Another attempt failed."""
         now = time.monotonic()
         self.failures += 1
-        if self._since is None:
-            self._since = now
-        elif now - self._said_at < SAY_EVERY:
-            return
-        self._said_at = now
-        log.warning("%s: %s", self._what, error)
+        away = self._away.setdefault(type(error), _Away())
+        if not away.failing:
+            away.since, away.said_at = now, -SAY_EVERY
+        away.failing.add(self)
+        if now - away.said_at >= SAY_EVERY:
+            away.said_at = now
+            log.warning("%s: %s", self._what, error)
 
     def succeeded(self) -> None:
-        """An attempt succeeded."""
-        if self._since is not None:
-            lasted = time.monotonic() - self._since
-            log.warning("%s: works again after %.1f s", self._what, lasted)
-            self._since = None
-            self.failures = 0
+        """An attempt succeeded. The last one of all for whom it was away says so."""
+        if not self.failures:
+            return
+        self.failures = 0
+        for away in self._away.values():
+            if self in away.failing:
+                away.failing.remove(self)
+                if not away.failing:
+                    lasted = time.monotonic() - away.since
+                    log.warning("%s: works again after %.1f s", self._what, lasted)
 
 
 def spawn_loop(name: str, step: Callable[[], None]) -> gevent.Greenlet[..., None]:

@@ -14,7 +14,7 @@ from redis.sentinel import Sentinel, SentinelConnectionPool
 import redis_url
 from config import Settings
 from models.presence.cluster import Cluster, ClusterServers
-from models.presence.pool import Connection, KeepingPool
+from models.presence.pool import Connection, KeepingPool, SecureConnection
 from models.presence.servers import OneServer, Servers
 
 CONNECT_TIMEOUT = 2.0
@@ -55,8 +55,8 @@ def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.R
     if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
         return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
     if redis_url.has_tls(settings.redis_url):
-        kwargs |= _unverified(settings)
-    elif redis_url.scheme_of(settings.redis_url) == "redis":
+        kwargs |= {"connection_class": SecureConnection, **_unverified(settings)}
+    else:
         kwargs |= {"connection_class": Connection}
     pool = KeepingPool.from_url(settings.redis_url, **kwargs)
     return redis.Redis(connection_pool=pool)
@@ -113,6 +113,8 @@ def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
         "timeout": ANSWER_TIMEOUT,
         "health_check_interval": 30,
         "decode_responses": True,
+        # It does not say of which library it is: that takes a right of its own.
+        "driver_info": None,
     }
 
 

@@ -17,6 +17,7 @@ import redis
 from redis.cluster import ClusterNode, RedisCluster
 from redis.crc import key_slot
 from redis.exceptions import (
+    AskError,
     ClusterError,
     ConnectionError,  # noqa: A004 - the library's name for it
     MovedError,
@@ -25,10 +26,11 @@ from redis.exceptions import (
     RedisClusterException,
     RedisError,
     TimeoutError,  # noqa: A004 - the same
+    TryAgainError,
 )
 
 from models.presence.errors import PresenceUnavailable, translated
-from models.presence.line import Command, packed, replies, whole
+from models.presence.line import Command, ask, packed, replies, whole
 from models.presence.pool import KeepingPool
 from models.presence.scripts import pipelined
 from models.presence.servers import Answers, dealt
@@ -53,6 +55,22 @@ LOST = (
 )
 
 
+class NodeClient(redis.Redis):
+    """A client of one node. A command whose slot is just moving to another one is
+    followed there, as `ask` does."""
+
+    def execute_command(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """As the library's."""
+        try:
+            return super().execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        except MovedError:
+            raise
+        except (AskError, TryAgainError):
+            (reply,) = ask(self, [args])
+            parse = self.response_callbacks.get(args[0])  # type: ignore[no-untyped-call]
+            return parse(reply) if parse else reply
+
+
 class Cluster:
     """Which node holds which slot now, and a client of each node."""
 
@@ -65,6 +83,7 @@ class Cluster:
         (host, port), scheme = self._hosts[0], "rediss" if tls else "redis"
         self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         self._map: RedisCluster | None = None
+        self._clients: dict[redis.ConnectionPool, NodeClient] = {}
         self._asked_at = 0.0
         self._lock = threading.Lock()
 
@@ -76,7 +95,11 @@ class Cluster:
         """
         known = self._map or self._connected()
         node = known.nodes_manager.get_node_from_slot(slot)
-        return known.get_redis_connection(node)
+        pool = known.get_redis_connection(node).connection_pool
+        client = self._clients.get(pool)
+        if client is None:
+            client = self._clients[pool] = NodeClient(connection_pool=pool)
+        return client
 
     def refresh(self, slot: int, since: float) -> None:
         """Ask for the map anew, as the node of `slot` did not answer or has lost it,
@@ -85,6 +108,7 @@ class Cluster:
             if self._map is None or self._asked_at > since:
                 return
             nodes = self._map.nodes_manager
+            self._clients.clear()  # some nodes may be gone
             try:
                 failed = nodes.get_node_from_slot(slot).name
                 nodes.initialize(
@@ -185,13 +209,36 @@ class ClusterServers:
                 line.send()
             for line in lines:
                 try:
-                    answers.replies.update(line.receive(scripts))
+                    answers.replies.update(line.receive())
                 except PresenceUnavailable as error:
                     failed |= dict.fromkeys(line.commands, error)
         finally:
             for line in lines:  # an error may have kept some from being read
                 line.give_back()
+        for shard in commands.keys() - failed.keys():
+            try:
+                answers.replies[shard] = self._settled(
+                    shard, commands[shard], answers.replies.pop(shard), scripts
+                )
+            except PresenceUnavailable as error:
+                failed[shard] = error
         return failed
+
+    def _settled(
+        self,
+        shard: int,
+        commands: Sequence[Command],
+        found: list[Any],
+        scripts: Collection[str],
+    ) -> list[Any]:
+        """The replies `found` to the `commands` of `shard`. They are sent again where
+        its slot is moving, or its node does not know the scripts."""
+        with translated:
+            try:
+                return whole(found)
+            except (AskError, NoScriptError, TryAgainError):
+                pass
+        return self.call(shard, lambda client: pipelined(client, commands, scripts))
 
 
 class Line:
@@ -217,11 +264,11 @@ class Line:
             self._error = error
             self.give_back()
 
-    def receive(self, scripts: Collection[str]) -> dict[int, list[Any]]:
-        """The replies by shard.
+    def receive(self) -> dict[int, list[Any]]:
+        """The replies by shard. One that is an error is in its place.
 
         Raises:
-            PresenceUnavailable: the node is away, or has lost a slot.
+            PresenceUnavailable: the node is away.
         """
         if self._error is not None:
             raise self._error
@@ -231,10 +278,6 @@ class Line:
                 self._unread = False
             finally:
                 self.give_back()
-            try:
-                found = whole(found)
-            except NoScriptError:
-                found = pipelined(self._client, self._together, scripts)
         return dealt(self.commands, found)
 
     def give_back(self) -> None:

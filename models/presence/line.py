@@ -8,15 +8,21 @@ packed here, by the library's own packer, and sent on the library's connections.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import hiredis
 import redis
-from redis.exceptions import ResponseError
+from redis.exceptions import AskError, MovedError, ResponseError, TryAgainError
 
 Command = tuple[Any, ...]
 """The words of one Redis command: texts, bytes and whole numbers."""
+
+TRIES = 20
+"""Times that a command is sent again whose keys are moved to another node just now."""
+BETWEEN_TRIES = 0.025
+"""Seconds between two of them."""
 
 
 def packed(commands: Sequence[Command]) -> list[bytes]:
@@ -48,17 +54,35 @@ def whole(found: list[Any]) -> list[Any]:
     return found
 
 
+def _no_scripts() -> Sequence[Command]:
+    return ()
+
+
 def ask(
-    client: redis.Redis, commands: Sequence[Command], *, raw: bool = False
+    client: redis.Redis,
+    commands: Sequence[Command],
+    loads: Callable[[], Sequence[Command]] = _no_scripts,
+    *,
+    raw: bool = False,
 ) -> list[Any]:
     """The replies to `commands`, as they came: nothing but text is decoded, and that
     neither where `raw`. Where the connection turns out to be dead, they are sent again
-    as its `retry` says.
+    as its `retry` says. `loads` gives the commands that load the scripts that they run.
 
     Raises:
         redis.exceptions.RedisError: the server did not answer, or the first error among
             the replies.
     """
+    found = _ask(client, commands, raw=raw)
+    try:
+        return whole(found)
+    except MovedError:
+        raise
+    except (AskError, TryAgainError):
+        return whole(_followed(client, commands, found, loads, raw=raw))
+
+
+def _ask(client: redis.Redis, commands: Sequence[Command], *, raw: bool) -> list[Any]:
     if not commands:
         return []
     data = packed(commands)
@@ -78,7 +102,47 @@ def ask(
         raise
     finally:
         pool.release(connection)
-    return whole(found)
+    return found
+
+
+def _followed(
+    client: redis.Redis,
+    commands: Sequence[Command],
+    found: list[Any],
+    loads: Callable[[], Sequence[Command]],
+    *,
+    raw: bool,
+) -> list[Any]:
+    """`found`, the replies to `commands`, but of a slot that is moving to another node:
+    ASK names the node to which the keys of that one command have gone. TRYAGAIN says
+    that some have and some have not. The other commands keep their replies."""
+    for _ in range(TRIES):
+        for number, reply in enumerate(found):
+            if isinstance(reply, AskError) and not isinstance(reply, MovedError):
+                together = [*loads(), ("ASKING",), commands[number]]
+                found[number] = _asking(client, reply, together, raw=raw)
+        again = [n for n, reply in enumerate(found) if isinstance(reply, TryAgainError)]
+        if not again:
+            break
+        time.sleep(BETWEEN_TRIES)
+        replies_now = _ask(client, [commands[number] for number in again], raw=raw)
+        for number, reply in zip(again, replies_now, strict=True):
+            found[number] = reply
+    return found
+
+
+def _asking(
+    client: redis.Redis, where: AskError, commands: Sequence[Command], *, raw: bool
+) -> Any:  # noqa: ANN401 - as it came
+    """The reply of the node that `where` names to the last of `commands`."""
+    pool = client.connection_pool
+    options = {**pool.connection_kwargs, "host": where.host, "port": where.port}
+    connection = pool.connection_class(**options)
+    try:
+        connection.send_packed_command(packed(commands))
+        return replies(connection, len(commands), raw=raw)[-1]
+    finally:
+        connection.disconnect()
 
 
 def reading(stream: str, after: str, most: int, wait_ms: int) -> Command:

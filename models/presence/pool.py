@@ -9,12 +9,51 @@ from __future__ import annotations
 import fcntl
 import termios
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 import redis
+from redis.exceptions import ConnectionError, ResponseError  # noqa: A004 - its name
+
+from models.presence.errors import reply_of, says_demoted
 
 
-class Connection(redis.Connection):
+class PrimaryOnly(redis.Connection):
+    """A connection that closes where its server turns out to be no primary any more.
+    For its caller it is lost: he tries again on a new one, and behind one address that
+    is to the new primary. Behind sentinels the library does the same.
+    """
+
+    on_demotion: Callable[[], None] | None = None
+    """Is called then: the pool's other connections lead to that server too."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        # Celery's too does not say of which library it is: see `client`.
+        options.setdefault("driver_info", None)
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """As the library's.
+
+        Raises:
+            redis.exceptions.ConnectionError: the server is not the primary any more.
+        """
+        try:
+            return super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if not says_demoted(error):
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            if self.on_demotion is not None:
+                self.on_demotion()
+            raise ConnectionError(reply_of(error)) from error
+
+
+class SecureConnection(PrimaryOnly, redis.SSLConnection):
+    """The same, encrypted."""
+
+
+class Connection(PrimaryOnly):
     """A connection that the pool looks at, before each command, at little cost.
 
     The library polls the socket for data that must not be there. Under gevent a poll
@@ -53,7 +92,7 @@ class KeepingPool(redis.BlockingConnectionPool):
         except IndexError:
             pass
         else:
-            if kept.is_connected:
+            if kept.is_connected and not kept.should_reconnect():
                 return kept
             super().release(kept)  # type: ignore[no-untyped-call]
         self._waiting.append(None)
@@ -74,6 +113,21 @@ class KeepingPool(redis.BlockingConnectionPool):
             super().release(connection)  # type: ignore[no-untyped-call]
         else:
             self._kept.append(connection)
+
+    def make_connection(self) -> Any:  # noqa: ANN401
+        """As the library's."""
+        connection = super().make_connection()  # type: ignore[no-untyped-call]
+        connection.on_demotion = self.renew
+        return connection
+
+    def renew(self) -> None:
+        """Have all connections made anew: those that are free now, the others when
+        they are given back. A blocking read ends first, which takes two seconds."""
+        for connection in self._connections:
+            connection.mark_for_reconnect()
+        free = [connection for connection in self.pool.queue if connection]
+        for connection in (*free, *self._kept):
+            connection.disconnect()
 
     def reset(self) -> None:
         """As the library's: all begins anew in a process that was forked."""

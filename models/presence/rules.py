@@ -63,10 +63,11 @@ class Breaker:
         gateway to be dead: then Redis was there, and the silence was real. Where Redis
         has lost what it knew it may know nothing of a few sockets or of all, and where
         it has just come back a gateway may have shown itself, and not yet its users: so
-        right after either nobody at all is expired.
+        right after either nobody at all is expired. A gap while sweeps hold takes that
+        time from the gateways: it begins anew.
         """
         if survey.held_since:
-            return survey.now < survey.held_since + self.hold
+            return survey.now < max(survey.held_since, survey.no_gap_since) + self.hold
         doubtful_since = max(survey.epoch, survey.no_gap_since)
         if survey.affected and survey.now < doubtful_since + self.hold:
             return True

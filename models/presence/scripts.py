@@ -76,13 +76,15 @@ def pipelined(
 ) -> list[Any]:
     """As `ask`, for `commands` that run the scripts `names`. Where the server does not
     know them, it gets them first."""
+
+    def loads() -> list[Command]:
+        return [("SCRIPT", "LOAD", source(name)) for name in names]
+
     try:
-        return ask(client, commands, raw=raw)
+        return ask(client, commands, loads, raw=raw)
     except NoScriptError:
         # Every script may be repeated, so those of a pipeline that ran may too.
-        for name in names:
-            client.script_load(source(name))
-        return ask(client, commands, raw=raw)
+        return ask(client, [*loads(), *commands], loads, raw=raw)[-len(commands) :]
 
 
 class Scripts:

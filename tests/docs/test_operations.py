@@ -1,11 +1,22 @@
-"""docs/OPERATIONS.md is true: it names every figure of /metrics, and no other."""
+"""docs/OPERATIONS.md is true: it names every figure of /metrics, and no other, and the
+rights with which all works."""
 
 from __future__ import annotations
+
+import re
+import shlex
+import sys
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from config import Settings
+from models.presence import Presence
+from models.presence.store import SignOfLife
+from tests.clients import Client
+from tests.clusters import ClusterOfServers, WithRights
 from tests.docs.pages import Page, code
+from tests.servers import is_required, server_command
 from tests.system import System, wait_until
 
 PAGE = Page("docs/OPERATIONS.md")
@@ -29,3 +40,97 @@ def test_the_tables_name_every_figure_and_no_other(system):
     assert len(named) == len(set(named))
     # The age of the last sweep is there once a sweep has run.
     wait_until(lambda: served(system) == set(named))
+
+
+@pytest.mark.parametrize(
+    ("kind", "together", "shards"), [("redis", True, 1), ("valkey", False, 2)]
+)
+def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
+    binary = server_command(kind)
+    if binary is None:
+        assert not is_required("REDIS"), f"no {kind}-server on this machine"
+        pytest.skip(f"no {kind}-server on this machine")
+    rights = tuple(
+        " ".join(PAGE.block(name).text.split()) for name in ("acl-state", "acl-broker")
+    )
+    store = WithRights(binary, rights, together=together)
+    system = System(store=store, PRESENCE_SHARDS=str(shards))
+    try:
+        system.start()
+        comes_and_goes(system)
+        seldom_done(Presence.open(Settings.from_env(system.environ)))
+        # Nothing else failed unnoticed.
+        assert set(store.denied()) <= {"command info"}
+    except BaseException:
+        sys.stderr.write(system.logs())
+        raise
+    finally:
+        system.close()
+    assert "NOPERM" not in system.logs()
+
+
+def test_the_rights_are_enough_on_a_cluster():
+    (more,) = re.findall(r"On a cluster the first user also needs `(.*)`", PAGE.text)
+    words = shlex.split(f"{PAGE.block('acl-state').text} {more}")
+    store = ClusterOfServers()
+    try:
+        store.start()
+        for node in store.nodes:
+            with node.client() as client:
+                client.execute_command(*words)
+        presence = Presence.open(
+            Settings.from_env(
+                {
+                    "SECRET_KEY": "s" * 32,
+                    "REDIS_URL": store.url.replace("://", f"://{words[2]}:PASSWORD@"),
+                    "CELERY_BROKER_URL": store.broker_url,
+                    "PRESENCE_SHARDS": "6",
+                }
+            )
+        )
+        seldom_done(presence)
+        assert presence.online(["dan", "eve"]) == {"dan": True, "eve": False}
+        for node in store.nodes:
+            with node.client() as client:
+                assert client.acl_log() == []
+    finally:
+        store.close()
+
+
+def comes_and_goes(system: System) -> None:
+    """What a user does, and what becomes of the users of a gateway that dies."""
+    system.befriend("ann", "bob", "cid")
+    with Client(system, "ann").opened() as ann, Client(system, "bob", web=1).opened():
+        ann.expect_change("bob", "online")
+        status, answer = system.request(
+            "POST", "/api/ws-ticket", token=system.token("cid")
+        )
+        assert status == 200
+        ticket = answer["data"]["ticket"]
+        with Client(system, query=f"?ticket={ticket}").opened() as cid:
+            ann.expect_change("cid", "online")
+            cid.send("leave")
+            ann.expect_change("cid", "offline")
+        asked = system.request(
+            "GET", "/api/friends/online-status", token=system.token("ann")
+        )
+        assert asked == (200, {"data": {"statuses": {"bob": True, "cid": False}}})
+        assert "greendot_redis_up 1" in system.metrics()
+        system.processes["web1"].kill()
+        ann.expect_change("bob", "offline", 20)
+
+
+def seldom_done(presence: Presence) -> None:
+    """What happens when servers are away, and come back."""
+    for shard in presence.shards:
+        shard.store.hold_sweeps(1)
+        shard.store.hold_sweeps(0)
+        shard.outbox.owe([0])
+        assert shard.outbox.is_owing()
+        shard.outbox.settle()
+        shard.outbox.length()
+        shard.gateways.heartbeat("g:1", [SignOfLife("dan", "g:1:1")], 1)
+        shard.store.connect("g:1", [SignOfLife("dan", "g:1:1")])
+        shard.gateways.forget("g:1")
+    presence.overviews.read()
+    presence.ping()

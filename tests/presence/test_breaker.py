@@ -63,6 +63,13 @@ def test_a_hold_lasts_its_time_whatever_is_seen_meanwhile_and_then_ends():
     assert not BREAKER.holds(replace(held, now=held.now + 5_000, affected=1_000))
 
 
+def test_a_gap_in_a_hold_begins_it_anew():
+    # Redis was away twice in ten seconds: everybody would have been announced offline.
+    held = replace(JUST_BACK, held_since=JUST_BACK.now - 4_000, affected=1_000)
+    assert BREAKER.holds(replace(held, now=held.now + 4_999))
+    assert not BREAKER.holds(replace(held, now=held.now + 5_000))
+
+
 def test_who_is_gone_after_a_loss_is_believed_when_all_could_register_anew():
     # Found by `make chaos`: Redis came back with an older state, in which the grace of
     # a user was over who had come back since.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import redis
@@ -11,11 +12,12 @@ import redis
 from config import Settings
 from models.events import Delivery, GatewayMessage, Transition
 from models.identifiers import joined_ids
-from models.presence import Keys, Presence, PresenceUnavailable
+from models.presence import Keys, Presence, PresenceUnavailable, line
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.store import Departure, SignOfLife
-from tests.clusters import ClusterOfServers
+from tests.clusters import ClusterOfServers, SlotMove
 from tests.presence.shard import GATEWAY, OTHER
+from tests.system import wait_until
 
 SHARDS = 8
 USERS = [f"u{number}" for number in range(1200)]
@@ -174,3 +176,49 @@ def test_a_slot_that_moved_is_found(presence, cluster):
         assert presence.mail.holders(here)
     finally:
         cluster.move_slot_of(key, target, source)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("presence", ["cluster"], indirect=True)
+def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
+    """Its node answers ASK for keys that have gone, TRYAGAIN where only some have."""
+    monkeypatch.setattr(line, "TRIES", 100 * line.TRIES)
+    source, key = cluster.holder("{p0}:"), Keys("{p0}:").online_users
+    target = next(node for node in cluster.nodes if node is not source)
+    here, shard = split(USERS, SHARDS)[0], presence.shards[0]
+    gateway = next(f"g{n}" for n in range(999) if shard_number(f"g{n}", SHARDS) == 0)
+    move = SlotMove(key, source, target)
+    move.begin()
+    with target.client() as there:
+        there.config_resetstat()
+        there.script_flush()
+
+        def tried_again() -> bool:
+            return "errorstat_TRYAGAIN" in there.info("errorstats")
+
+        try:
+            move.keys()
+            # One key is there, and the map says that it is not.
+            assert all(presence.online(USERS).values())
+            shard.outbox.owe([3])
+            presence.mail.publish({gateway: GatewayMessage(snapshots=("u0",))})
+            assert presence.mail.read(gateway, "0-0", 10).messages
+            tickets = [presence.tickets.issue("a token") for _ in range(2 * SHARDS)]
+            assert {presence.tickets.take(ticket) for ticket in tickets} == {"a token"}
+            # Of many some do not exist, so they may not have come yet.
+            sign = SignOfLife("new", f"{GATEWAY}:new")
+            with ThreadPoolExecutor(3) as threads:
+                connected = threads.submit(shard.store.connect, GATEWAY, [sign])
+                drained = threads.submit(shard.outbox.drain, "token")
+                read = threads.submit(presence.statuses, USERS)
+                wait_until(tried_again)
+                move.end()
+                assert [one.user_id for one in connected.result().transitions] == [
+                    "new"
+                ]
+                assert all(one.online for one in read.result())
+                assert drained.result()
+        finally:
+            move.end()
+            cluster.move_slot_of(key, target, source)
+    assert presence.statuses(here)

@@ -1,0 +1,50 @@
+"""What the loops of a gateway say of an outage."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+import pytest
+
+from app.gateway.loops import Outage
+from models.presence import PresenceUnavailable
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    times = {"now": 1000.0}
+    monkeypatch.setattr(time, "monotonic", lambda: times["now"])
+    return times
+
+
+def test_all_loops_together_say_it_once_a_minute_and_when_it_is_over(clock, caplog):
+    loops = [Outage(name) for name in ("heartbeats", "listener", "departures")]
+    for _ in range(2):  # another one is said at once
+        caplog.clear()
+        for second in range(125):
+            clock["now"] += 1
+            for loop in loops:
+                loop.failed(PresenceUnavailable("OOM"))
+            if second % 7 == 0:
+                loops[2].succeeded()  # it had nothing to do
+        assert caplog.messages == 3 * ["heartbeats: OOM"]
+        for loop in loops:
+            loop.succeeded()
+            loop.succeeded()
+        assert caplog.messages[3:] == ["departures: works again after 124.0 s"]
+
+
+def test_two_things_that_are_away_are_two_outages(clock, caplog):
+    redis, database = Outage("heartbeats"), Outage("snapshots")
+    caplog.set_level(logging.WARNING)
+    redis.failed(PresenceUnavailable("READONLY"))
+    database.failed(OSError("locked"))
+    clock["now"] += 5
+    database.succeeded()
+    assert caplog.messages == [
+        "heartbeats: READONLY",
+        "snapshots: locked",
+        "snapshots: works again after 5.0 s",
+    ]
+    redis.succeeded()
