@@ -12,7 +12,7 @@ from flask.sessions import NullSession, SessionInterface
 from flask_cors import CORS
 from gevent.queue import LifoQueue
 
-from app import cli, demo, errors
+from app import cli, demo, errors, origins
 from app.api import admin, health, metrics, presence
 from app.gateway import sockets
 from app.gateway.gateway import Gateway
@@ -90,6 +90,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(presence.blueprint)
     app.register_blueprint(admin.blueprint)
     sockets.register(app)
+    origins.register(app, settings.allowed_origins)
     demo.register(app)
     cli.register(app)
     if settings.allowed_origins:

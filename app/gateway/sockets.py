@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import flask_sock
-from flask import Flask
+from flask import Flask, request
 from werkzeug.exceptions import HTTPException
 
+from app import origins
 from app.auth import ForeignOrigin, Identity, socket_identity
 from app.errors import ApiError
 from app.gateway.connection import Connection
@@ -29,6 +30,7 @@ def register(app: Flask) -> None:
         try:
             identity = socket_identity(current)
         except ForeignOrigin as error:
+            origins.refused.note(request.headers["Origin"])
             _refuse(current, accepted, CloseCode.FORBIDDEN, error.message)
         except ApiError as error:
             _refuse(current, accepted, CloseCode.NOT_AUTHENTICATED, error.message)

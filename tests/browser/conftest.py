@@ -22,6 +22,7 @@ from playwright.sync_api import (
 
 from config import PROJECT_ROOT
 from tests.browser.needed import missing
+from tests.servers import free_port
 from tests.system import System
 
 ARTIFACTS = PROJECT_ROOT / "test-artifacts"
@@ -53,11 +54,13 @@ def playwright() -> Iterator[Playwright]:
         yield running
 
 
-def launch(playwright: Playwright) -> Browser:
+def launch(playwright: Playwright, **options: object) -> Browser:
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
         missing("chromium")
-    return playwright.chromium.launch(executable_path=binary, args=CHROMIUM_FLAGS)
+    return playwright.chromium.launch(
+        executable_path=binary, args=CHROMIUM_FLAGS, **options
+    )
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +101,8 @@ def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
 def start_demo(**environ: str) -> System:
     running = System(PRESENCE_DEMO="1", **environ)
     # Pages of gateway 0 may use gateway 1, which is another origin to a browser.
-    running.environ["PRESENCE_ALLOWED_ORIGINS"] = running.url(0)
+    allowed = [running.url(0), f"http://127.0.0.1:{free_port()}"]
+    running.environ["PRESENCE_ALLOWED_ORIGINS"] = ",".join(allowed)
     running.start()
     subprocess.run(
         [sys.executable, "-m", "flask", "--app", "wsgi", "seed-demo"],
@@ -108,6 +112,11 @@ def start_demo(**environ: str) -> System:
         capture_output=True,
     )
     return running
+
+
+def second_origin(running: System) -> str:
+    """Where a test may serve pages of its own: they may use gateway 0, too."""
+    return running.environ["PRESENCE_ALLOWED_ORIGINS"].split(",")[1]
 
 
 @pytest.fixture(scope="session")
@@ -134,8 +143,12 @@ class Tab:
             self.console.append(f"{message.type}: {message.text}")
 
 
-# What Chromium itself writes when a server is away: no script can keep it from that.
-OUTAGE = re.compile(r"WebSocket connection to|Failed to load resource")
+# What Chromium itself writes when a server is away, and the client when its source of
+# tokens fails or its URL is none: tests of these cannot have a silent console.
+OUTAGE = re.compile(
+    r"WebSocket connection to|Failed to load resource"
+    r"|greendot: (PresenceSecretError|TypeError: url)"
+)
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@ are installed once, from the lock file beside this."""
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 import subprocess
 from pathlib import Path
@@ -44,6 +45,8 @@ def node_modules(folder: Path = HERE) -> Path:
     installed = folder / "node_modules"
     stamp = installed / ".package-lock.json"
     lock = folder / "package-lock.json"
-    if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
-        npm("ci", "--no-audit", "--no-fund", folder=folder)
+    with lock.open() as held:
+        fcntl.flock(held, fcntl.LOCK_EX)  # tests in several processes need them
+        if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
+            npm("ci", "--no-audit", "--no-fund", folder=folder)
     return installed

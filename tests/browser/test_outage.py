@@ -1,4 +1,5 @@
-"""What people see while the server is away, and how soon it is right again."""
+"""What people see while the server is away, and that it is right again afterwards. The
+order of events is looked at, not their time, which a busy machine changes."""
 
 from __future__ import annotations
 
@@ -12,24 +13,26 @@ from tests.browser.conftest import start_demo
 from tests.clients import Client
 from tests.system import System, wait_until
 
-HEARTBEAT = 2.0
-SLACK = 0.25
-"""Seconds for what is not the page's doing on a busy machine."""
-
-# When the page last heard its server, and each change of the number of green dots.
+# What happens on the page, in order: sockets begin and end, dots turn green and grey.
 WATCH = """() => {
-    window.lastHeard = 0;
-    window.greens = [];
+    window.seen = [];
     const Socket = WebSocket;
     window.WebSocket = class extends Socket {
         constructor(url) {
             super(url);
-            this.addEventListener('message', () => (lastHeard = Date.now()));
+            seen.push('try');
+            this.addEventListener('close', () => seen.push('end'));
+        }
+        close(...given) {
+            seen.push('end');
+            super.close(...given);
         }
     };
+    let colour;
     const count = () => {
-        const green = document.querySelectorAll('li[data-presence=online]').length;
-        if (greens.at(-1)?.green !== green) greens.push({ green, at: Date.now() });
+        const green = document.querySelector('li[data-presence=online]') !== null;
+        if (colour !== green) seen.push(green ? 'green' : 'grey');
+        colour = green;
     };
     new MutationObserver(count).observe(document, {
         subtree: true, childList: true, attributeFilter: ['data-presence'],
@@ -63,13 +66,27 @@ def grace_on(page: Page):
     return page.locator("#friends [data-user=grace]")
 
 
-def became(page: Page, *, green: bool, since: float) -> float:
-    """Seconds (since the epoch) at which the page first showed green, or none, after
-    `since`."""
-    condition = """([green, since]) =>
-        greens.find((seen) => seen.at >= since && seen.green > 0 === green)?.at"""
-    found = page.wait_for_function(condition, arg=[green, since * 1000])
-    return found.json_value() / 1000
+def seen_until(page: Page, event: str) -> list[str]:
+    """What was seen before `event`."""
+    page.wait_for_function("(event) => seen.includes(event)", arg=event)
+    return page.evaluate("(event) => seen.slice(0, seen.indexOf(event))", event)
+
+
+# A client beside the page's own, that says what it does.
+ANOTHER = """async () => {
+    const { createPresenceClient } = await import('/static/greendot/index.js');
+    window.frames = [];
+    window.closes = [];
+    let lost = 0;
+    window.ada = createPresenceClient({
+        share: false,
+        onFrame: (frame) => frames.push(frame),
+        onClose: (code, retryIn) => {
+            lost ||= Date.now();
+            closes.push([code, retryIn, Date.now() - lost]);
+        },
+    });
+}"""
 
 
 def is_live(page: Page) -> None:
@@ -79,57 +96,48 @@ def is_live(page: Page) -> None:
 
 def test_a_silent_server_is_noticed_within_one_heartbeat(fragile, ada, picture):
     web = fragile.processes["web0"]
-    stopped = time.time()
+    ada.evaluate("seen.length = 0")
     web.signal_group(signal.SIGSTOP)
-    grey = became(ada, green=False, since=stopped)
-    assert grey - ada.evaluate("lastHeard") / 1000 <= HEARTBEAT + SLACK
+    # By the silence: the socket is given up later, when a heartbeat had no answer.
+    assert seen_until(ada, "grey") == []
     expect(ada.locator("#connection")).to_have_text("Reconnecting…")
     picture(ada, "friends-stale")
     ada.wait_for_timeout(3_000)
-    back = time.time()
     web.signal_group(signal.SIGCONT)
-    assert became(ada, green=True, since=back) - back <= 1 + SLACK
     is_live(ada)
 
 
 def test_a_crashed_server_is_noticed_at_once_and_its_return_too(fragile, ada):
-    crashed = time.time()
+    ada.evaluate(ANOTHER)
+    # A function, not an expression: the page's policy forbids eval.
+    ada.wait_for_function("() => ada.store.getState().connection === 'live'")
+    ada.evaluate("seen.length = 0")
     fragile.processes["web0"].kill()
-    assert became(ada, green=False, since=crashed) - crashed <= SLACK
-    ada.wait_for_timeout(2_000)
+    assert "try" not in seen_until(ada, "grey")
+    ada.wait_for_function("() => closes.length >= 2")
     fragile.start_web(0)
     fragile.wait_ready(0)
-    back = time.time()
-    # It may be back before `wait_ready` has asked again.
-    assert became(ada, green=True, since=crashed + SLACK) - back <= 1 + SLACK
     is_live(ada)
+    ada.wait_for_function("() => ada.store.getState().connection === 'live'")
+    # A tenth of the outage, and a second where that is more.
+    waits = ada.evaluate("closes.map(([, retryIn, outage]) => retryIn - outage / 10)")
+    assert max(waits) <= 1_000
 
 
 def test_a_planned_restart_is_followed_by_a_planned_return(fragile, ada):
-    ada.evaluate("""async () => {
-        const { createPresenceClient } = await import('/static/greendot/index.js');
-        window.frames = [];
-        window.closes = [];
-        window.ada = createPresenceClient({
-            random: () => 5,  // what nobody planned takes five seconds
-            onFrame: (frame) => frames.push(frame),
-            onClose: (code, retryIn) => closes.push([code, retryIn]),
-        });
-    }""")
-    # A function, not an expression: the page's policy forbids eval.
+    ada.evaluate("Math.random = () => 5")  # what nobody planned takes five seconds
+    ada.evaluate(ANOTHER)
     ada.wait_for_function("() => ada.store.getState().connection === 'live'")
     began = time.monotonic()
     fragile.processes["web0"].stop()
     drained = time.monotonic() - began
     fragile.start_web(0)
     fragile.wait_ready(0)
-    back = time.time()
     is_live(ada)
-    assert ada.evaluate("greens.at(-1).at") / 1000 - back <= 1 + SLACK
     ada.wait_for_function("() => ada.store.getState().connection === 'live'")
     told = ada.evaluate("frames.find(({ event }) => event === 'going_away').data")
     assert 0 <= told["reconnect_in"] <= drained
-    code, retry_in = ada.evaluate("closes[0] ?? [null, 0]")
+    code, retry_in, _ = ada.evaluate("closes[0] ?? [null, 0, 0]")
     # Closed by the server, unless the planned return came first, perhaps too early.
     assert code in {1012, 1006, None}
     if code == 1012:

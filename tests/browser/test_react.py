@@ -59,18 +59,20 @@ def names(site):
 def open_page(site, open_tab, script, names):
     """The test page, at the site's own origin."""
 
-    def open_(*, strict: bool = False, labels: dict | None = None) -> Page:
-        page = open_tab().page
+    def open_(
+        *, strict: bool = False, labels: dict | None = None, url: str | None = None
+    ) -> Page:
+        page = open_tab(outage=url is not None).page
         test = {
             "strict": strict,
             "labels": labels,
             "users": names[1:],
-            "options": {"token": site.token(names[0])},
+            "options": {"token": site.token(names[0]), **({"url": url} if url else {})},
         }
         page.goto(site.url() + "/healthz")
         page.evaluate(f"window.test = {json.dumps(test)}")
         page.add_script_tag(content=script, type="module")
-        expect(page.locator("#line")).to_have_text("live")
+        expect(page.locator("#line")).to_have_text("offline" if url else "live")
         return page
 
     return open_
@@ -105,6 +107,11 @@ def test_strict_mode_and_unmounting(site, open_page, names):
         expect(badge(page, one)).to_have_attribute("data-presence", "online")
     page.evaluate("root.unmount()")
     wait_until(lambda: not site.is_online(me))
+
+
+def test_a_bad_url_takes_no_page_down(open_page, names):
+    page = open_page(url="http://[")
+    expect(badge(page, names[1])).to_have_attribute("data-presence", "unknown")
 
 
 def test_after_leaving_nobody_is_shown_as_green(site, open_page, names):

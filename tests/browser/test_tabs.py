@@ -45,15 +45,21 @@ def context(open_tab) -> BrowserContext:
     return open_tab().context
 
 
-def new_tab(context: BrowserContext, site, user: str, **options: object) -> Page:
-    page = context.new_page()
-    page.goto(site.url() + "/healthz")
+def new_tab(
+    context: BrowserContext,
+    site,
+    user: str,
+    *,
+    web: int = 0,
+    page: str = "/healthz",
+    **options: object,
+) -> Page:
+    tab = context.new_page()
+    tab.goto(site.url(web) + page)
     lifetime = options.pop("lifetime", 3600)
-    page.evaluate(
-        CONNECT,
-        {"url": site.url(), "token": site.token(user, lifetime), "options": options},
-    )
-    return page
+    token = site.token(user, lifetime)
+    tab.evaluate(CONNECT, {"url": site.url(web), "token": token, "options": options})
+    return tab
 
 
 def sockets_of(site, user: str) -> int:

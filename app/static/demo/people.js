@@ -1,5 +1,7 @@
 /** Keeps a page's knowledge of names in step with its presence store. */
 
+import { has, of } from "../greendot/store.js";
+
 /** @typedef {import("../greendot/store.js").PresenceStore} PresenceStore */
 /** @typedef {import("./person.js").Person} Person */
 /** @typedef {{id: string, title: string, participants: string[]}} Conversation */
@@ -37,14 +39,14 @@ export function followPeople(store, { load, draw, tell }) {
     if (state.statuses === previous.statuses) return;
     let changed = false;
     for (const [id, online] of Object.entries(state.statuses)) {
-      const before = Object.hasOwn(previous.statuses, id) ? previous.statuses[id] : undefined;
+      const before = of(previous.statuses, id);
       if (!names.has(id)) changed = true;
       else if (before !== undefined && before !== online && !state.stale) {
         tell?.(names.get(id) ?? id, online);
       }
     }
     for (const id of Object.keys(previous.statuses)) {
-      if (!Object.hasOwn(state.statuses, id)) changed = true;
+      if (!has(state.statuses, id)) changed = true;
     }
     if (changed) void reload();
   });

@@ -1,5 +1,6 @@
 /** One person's row: avatar, dot, name, and the same in words. */
 
+import { of } from "../greendot/store.js";
 import { ago, hue, initials } from "./format.js";
 
 /** @typedef {import("../greendot/store.js").PresenceStore} PresenceStore */
@@ -40,11 +41,11 @@ export function fillAvatars(root = document) {
  */
 export function presenceOf(store, id, now) {
   const { statuses, lastSeen, stale } = store.getState();
-  const online = Object.hasOwn(statuses, id) ? statuses[id] : undefined;
+  const online = of(statuses, id);
   if (online === undefined) return { presence: "unknown", text: "…" };
   if (stale) return { presence: "unknown", text: "Not known just now" };
   if (online) return { presence: "online", text: "Online" };
-  const seen = Object.hasOwn(lastSeen, id) ? lastSeen[id] : undefined;
+  const seen = of(lastSeen, id);
   const text = seen === undefined ? "Offline" : `Last seen ${ago(seen, now)}`;
   return { presence: "offline", text };
 }

@@ -23,3 +23,11 @@ export function retryDelay(outage, least, random, most = MOST) {
   const bound = Math.min(most, Math.max(LEAST_BOUND, least, outage * SHARE_OF_OUTAGE));
   return least + random() * bound;
 }
+
+/**
+ * The least wait where each try may well be refused like the last: it doubles.
+ *
+ * @param {number} refusals in a row, from 1 on
+ * @returns {number} milliseconds
+ */
+export const leastAfterRefusals = (refusals) => Math.min(MOST, 500 * 2 ** refusals);

@@ -3,8 +3,14 @@
  * says honestly when it cannot vouch for what the store holds.
  */
 
-import { retryDelay } from "./backoff.js";
-import { networkIsGone, watchPage } from "./page.js";
+import { leastAfterRefusals, retryDelay } from "./backoff.js";
+import {
+  PresenceHttpError,
+  PresenceNetworkError,
+  PresenceSecretError,
+  mayPass,
+} from "./errors.js";
+import { isMixedContent, isOfAnotherOrigin, networkIsGone, watchPage } from "./page.js";
 import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastWait, mayRetry } from "./protocol.js";
 import { closeCodeOf, createRest, reveal } from "./rest.js";
 import { openSocket } from "./socket.js";
@@ -17,6 +23,19 @@ import { after } from "./timers.js";
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
 
 /** @typedef {ReturnType<typeof createRest>} Rest */
+
+// How long a goodbye may take to be over, at most, while what was heard still counts.
+const GOODBYE = 2_000;
+const GOODBYE_JITTER = 100;
+const GOODBYE_SPACING = 1_000; // of those that are answered at once: a server may repeat them
+const REFUSALS_BEFORE_HINT = 2;
+
+/**
+ * @typedef {object} Hooks
+ * @property {() => void} [onStopping] it stops by itself, and the store does not say so yet
+ * @property {(error: unknown) => void} onFatal no further try can mend this: it has stopped
+ * @property {import("./errors.js").Report} report something is wrong, and it goes on
+ */
 
 /**
  * @typedef {object} Connection
@@ -34,9 +53,10 @@ import { after } from "./timers.js";
  * @param {string} base the server's http(s) URL, without a slash at its end
  * @param {PresenceClientOptions} options
  * @param {PresenceStore} store
+ * @param {Hooks} hooks
  * @returns {Connection}
  */
-export function createConnection(base, options, store) {
+export function createConnection(base, options, store, hooks) {
   const random = options.random ?? Math.random;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
 
@@ -59,6 +79,11 @@ export function createConnection(base, options, store) {
   let live = new Set();
   let welcomed = false;
   let snapshotted = false;
+  let wasEverLive = false;
+  let refusals = 0; // in a row, that may last: a foreign origin, a wrong URL
+  let hinted = false; // of what keeps us away this time
+  let goodbyeAt = 0;
+  let goodbyeUntil = 0;
 
   const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
 
@@ -89,25 +114,63 @@ export function createConnection(base, options, store) {
   async function attempt() {
     reset()?.cut(CLOSE.NORMAL);
     const current = tries;
-    store.setState({ connection: away() });
     doubtInTime();
+    store.setState({ connection: away() });
+    if (current !== tries) return; // a listener has closed the client: so below, too
     const { token } = options;
     const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
     if (mayHydrate()) void hydrate(rest, current);
-    let address;
     try {
-      address = await socketAddress(rest);
+      const address = await socketAddress(rest);
+      if (current !== tries) return;
+      socket = openSocket(address, options.WebSocket ?? WebSocket, {
+        onFrame: (frame) => current === tries && receive(frame),
+        onQuiet: (quiet) => current === tries && setQuiet(quiet),
+        onClosed: (code, reason) => current === tries && lost(code, reason),
+        onSent: (frame) => options.onFrame?.(frame, "out"),
+      });
     } catch (error) {
-      if (current === tries) lost(closeCodeOf(error));
+      if (current === tries) failed(error);
+    }
+  }
+
+  /** @param {unknown} error why there is no socket */
+  function failed(error) {
+    const isMixed = error instanceof PresenceNetworkError && isMixedContent(base);
+    if (!mayPass(error) || isMixed) {
+      hooks.onStopping?.();
+      stop();
+      options.onClose?.(CLOSE.NOT_HEARD, null);
+      hooks.onFatal(isMixed ? new Error(`a page of https may not use ${base}: mixed content`) : error);
       return;
     }
-    if (current !== tries) return;
-    socket = openSocket(address, options.WebSocket ?? WebSocket, {
-      onFrame: (frame) => current === tries && receive(frame),
-      onQuiet: (quiet) => current === tries && setQuiet(quiet),
-      onClosed: (code) => current === tries && lost(code),
-      onSent: (frame) => options.onFrame?.(frame, "out"),
-    });
+    const isSecrets = error instanceof PresenceSecretError;
+    const hint = isSecrets ? error : hintOf(error);
+    if (hint !== null && !isSecrets) refusals += 1;
+    lost(closeCodeOf(error));
+    if (hint === null || hinted || (!isSecrets && refusals < REFUSALS_BEFORE_HINT)) return;
+    hinted = true;
+    hooks.report(hint);
+  }
+
+  /**
+   * @param {unknown} error that may pass, or may not
+   * @returns {Error | null} what to tell the application if it does not; null: an ordinary
+   *   outage, of which `connection` tells
+   */
+  function hintOf(error) {
+    if (wasEverLive || networkIsGone()) return null;
+    if (error instanceof PresenceHttpError) {
+      return mayRetry(closeCodeOf(error)) && error.status < 500 && error.status !== 429
+        ? new Error(`${error.message}: is ${base} where Greendot runs?`)
+        : null;
+    }
+    return isOfAnotherOrigin(base)
+      ? new Error(
+          `${base} cannot be reached, or it refuses pages of ${location.origin}: ` +
+            "then PRESENCE_ALLOWED_ORIGINS has to name that origin (the log of Greendot says so)",
+        )
+      : null;
   }
 
   /**
@@ -116,26 +179,26 @@ export function createConnection(base, options, store) {
    */
   function doubtInTime() {
     cancelDoubt();
-    cancelDoubt = after(Math.max(0, heardAt + interval - Date.now()), () =>
+    const now = Date.now();
+    const until = Math.min(heardAt + interval, goodbyeUntil > now ? goodbyeUntil : Infinity);
+    cancelDoubt = after(Math.max(0, until - now), () =>
       store.setState((state) => (state.stale ? state : { stale: true })),
     );
   }
 
   /** @param {Rest} rest */
   async function socketAddress(rest) {
-    const address = new URL(base.replace(/^http/, "ws") + PATHS.SOCKET);
-    if (options.ticket !== undefined) {
-      address.searchParams.set("ticket", await reveal(options.ticket));
-    } else if (options.token !== undefined) {
-      address.searchParams.set("ticket", await rest.ticket());
-    }
-    return address.href;
+    const address = base.replace(/^http/, "ws") + PATHS.SOCKET;
+    const { ticket, token } = options;
+    if (ticket === undefined && token === undefined) return address;
+    const given = ticket === undefined ? await rest.ticket() : await reveal(ticket);
+    return `${address}?ticket=${encodeURIComponent(given)}`;
   }
 
   /** Not over what a socket once said: REST cannot tell whether that still holds. */
   function mayHydrate() {
     const known = Object.keys(store.getState().timestamps).length > 0;
-    return options.hydrate !== false && !hydrated && !known;
+    return options.hydrate !== false && !hydrated && !known && refusals === 0;
   }
 
   /**
@@ -148,34 +211,39 @@ export function createConnection(base, options, store) {
       // The snapshot is newer and complete: REST only fills the time before it.
       if (current !== tries || snapshotted) return;
       hydrated = true;
-      store.getState().setMultipleStatuses(statuses);
-      store.setState({ stale: false });
       heardAt = Date.now();
       doubtInTime();
+      store.getState().setMultipleStatuses(statuses);
+      if (current === tries) store.setState({ stale: false });
     } catch (error) {
+      if (current !== tries) return;
       // With a ticket the socket has credentials of its own, and REST may have none.
-      const code = closeCodeOf(error);
-      if (current !== tries || mayRetry(code) || options.ticket !== undefined) return;
-      lost(code);
+      const isSocketsOwnAffair = mayRetry(closeCodeOf(error)) || options.ticket !== undefined;
+      if (!mayPass(error) || !isSocketsOwnAffair) failed(error);
     }
   }
 
   /** @param {Frame} frame */
   function receive({ event, data }) {
+    const current = tries;
     heardAt = Date.now();
     if (event === FROM_SERVER.WELCOME) {
-      welcomed = true;
+      welcomed = wasEverLive = true;
+      refusals = 0;
+      hinted = false;
       interval = Number(data["heartbeat_interval"]) * 1000 || interval;
       store.setState({ connection: "live" });
     } else if (event === FROM_SERVER.SNAPSHOT) {
       const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
       // The first map may have been read before the last events were made. A later one
       // is sent because somebody ceased to be relevant: whoever is missing is gone.
-      store.applySnapshot(statuses, live, snapshotted ? new Set() : live);
+      const keep = snapshotted ? new Set() : live;
       snapshotted = true;
       hydrated = true;
+      goodbyeUntil = 0;
       cancelDoubt();
-      store.setState({ stale: false });
+      store.applySnapshot(statuses, live, keep);
+      if (current === tries) store.setState({ stale: false });
     } else if (event === FROM_SERVER.STATUS) {
       const id = String(data["user_id"]);
       live.add(id);
@@ -227,25 +295,39 @@ export function createConnection(base, options, store) {
     return code === CLOSE.NOT_AUTHENTICATED && welcomed && renewable;
   }
 
-  /** @param {number} code */
-  function lost(code) {
+  /**
+   * @param {number} code
+   * @param {string} [reason] the server's words
+   */
+  function lost(code, reason = "") {
     const planned = comeBackAt;
     const expired = hasExpired(code);
     const final = !mayRetry(code) && !expired;
+    const now = Date.now();
+    const isGoodbye = code === CLOSE.GOING_AWAY && (snapshotted || now < goodbyeUntil);
     reset()?.cut(CLOSE.NORMAL);
     if (final) {
+      hooks.onStopping?.();
       stop();
       options.onClose?.(code, null);
-      options.onDenied?.(code);
+      options.onDenied?.(code, reason);
       return;
     }
-    const now = Date.now();
     lostAt ||= now;
-    let delay = retryDelay(now - lostAt, leastWait(code), random);
+    const least = Math.max(leastWait(code), refusals > 0 ? leastAfterRefusals(refusals) : 0);
+    let delay = retryDelay(now - lostAt, least, random);
     if (planned !== null) delay = Math.max(0, planned - now);
     else if (expired) delay = 0; // the server is there, and waits for a fresh one
-    store.setState({ connection: away(), stale: true });
+    else if (isGoodbye && now - goodbyeAt > GOODBYE_SPACING) delay = random() * GOODBYE_JITTER;
+    if (isGoodbye) {
+      heardAt = goodbyeAt = now;
+      goodbyeUntil = now + GOODBYE;
+    }
     schedule(delay, planned === null ? "soon" : "when told");
+    if (now < goodbyeUntil) {
+      doubtInTime();
+      store.setState({ connection: away() });
+    } else store.setState({ connection: away(), stale: true });
     options.onClose?.(code, delay);
   }
 

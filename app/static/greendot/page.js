@@ -15,17 +15,15 @@ const TICK = 5000;
  * @returns {() => void} stops watching
  */
 export function watchPage({ onWake, onOffline }) {
-  const stopped = new AbortController();
-  const { signal } = stopped;
   const wake = () => onWake(0);
   const shown = () => document.visibilityState === "visible" && onWake(0);
-  globalThis.addEventListener?.("online", wake, { signal });
-  globalThis.addEventListener?.("offline", onOffline, { signal });
-  globalThis.addEventListener?.("pageshow", wake, { signal });
-  if (typeof document !== "undefined") {
-    document.addEventListener("visibilitychange", shown, { signal });
-    document.addEventListener("resume", wake, { signal });
-  }
+  const stopListening = [
+    listen(globalThis, "online", wake),
+    listen(globalThis, "offline", onOffline),
+    listen(globalThis, "pageshow", wake),
+    listen(globalThis.document, "visibilitychange", shown),
+    listen(globalThis.document, "resume", wake),
+  ];
 
   // A sleeping machine runs no timers: one that fires much too late tells of it.
   let last = Date.now();
@@ -38,10 +36,61 @@ export function watchPage({ onWake, onOffline }) {
   }
 
   return () => {
-    stopped.abort();
+    for (const stop of stopListening) stop();
     cancel();
   };
 }
+
+/**
+ * The back/forward cache keeps a page that the user may come back to, but runs nothing of
+ * it: its socket would be open and silent.
+ *
+ * @param {object} handlers
+ * @param {() => void} handlers.onFreeze the page may go into the cache
+ * @param {() => void} handlers.onThaw the page has come back from it
+ * @returns {() => void} stops watching
+ */
+export function watchCache({ onFreeze, onThaw }) {
+  /** @param {() => void} handler */
+  const ifPersisted = (handler) => (/** @type {Event} */ event) =>
+    /** @type {PageTransitionEvent} */ (event).persisted === true && handler();
+  const stopListening = [
+    listen(globalThis, "pagehide", ifPersisted(onFreeze)),
+    listen(globalThis, "pageshow", ifPersisted(onThaw)),
+  ];
+  return () => {
+    for (const stop of stopListening) stop();
+  };
+}
+
+/**
+ * @param {Partial<EventTarget> | undefined} target may be none, where there is no page
+ * @param {string} event
+ * @param {(event: Event) => void} listener
+ * @returns {() => void} stops listening
+ */
+function listen(target, event, listener) {
+  target?.addEventListener?.(event, listener);
+  return () => target?.removeEventListener?.(event, listener);
+}
+
+/**
+ * @param {string} url of the server
+ * @returns {boolean} whether its answers are hidden from this page unless it allows them
+ */
+export const isOfAnotherOrigin = (url) =>
+  typeof location !== "undefined" && new URL(url).origin !== location.origin;
+
+/**
+ * @param {string} url of the server
+ * @returns {boolean} whether browsers keep this page from using it: they make an exception
+ *   for the machine itself
+ */
+export const isMixedContent = (url) =>
+  typeof location !== "undefined" &&
+  location.protocol === "https:" &&
+  /^http:/.test(url) &&
+  !/^http:\/\/(127\.[\d.]+|\[::1\]|([^/:]*\.)?localhost)(:|\/|$)/.test(url);
 
 /** @returns {boolean} the browser says that there is no network at all */
 export function networkIsGone() {

@@ -3,7 +3,7 @@
  * the plain rows that a BroadcastChannel carries.
  */
 
-import { of } from "./store.js";
+import { has, of } from "./store.js";
 
 /** @typedef {import("./store.js").ConnectionState} ConnectionState */
 /** @typedef {import("./store.js").PresenceState} PresenceState */
@@ -43,9 +43,7 @@ export function patchBetween(previous, state) {
   const rows = Object.keys(state.statuses)
     .filter((id) => changed.some((name) => at(state, name, id) !== at(previous, name, id)))
     .map((id) => rowOf(state, id));
-  const gone = Object.keys(previous.statuses).filter(
-    (id) => !Object.hasOwn(state.statuses, id),
-  );
+  const gone = Object.keys(previous.statuses).filter((id) => !has(state.statuses, id));
   return { rows, gone, connection, stale };
 }
 

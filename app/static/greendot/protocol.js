@@ -31,6 +31,7 @@ export const PATHS = Object.freeze({
 /** Close codes that the client itself sends or that need more than "try again". */
 export const CLOSE = Object.freeze({
   NORMAL: 1000,
+  GOING_AWAY: 1001, // Firefox: the page may be about to go
   NOT_HEARD: 1006, // never on the wire: the browser's word for "no close frame came"
   TOO_BIG: 1009,
   TOO_SLOW: 1013,

@@ -1,3 +1,5 @@
+"use client";
+
 /**
  * React bindings, over useSyncExternalStore: a component is rendered again only when
  * what it shows has changed.
@@ -14,7 +16,7 @@ import {
   useSyncExternalStore,
 } from "react";
 import { createPresenceClient } from "./client.js";
-import { of } from "./store.js";
+import { has, of } from "./store.js";
 
 /** @typedef {import("./client.js").PresenceClient} PresenceClient */
 /** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
@@ -31,9 +33,14 @@ const Greendot = createContext(/** @type {PresenceClient | null} */ (null));
  *   client?: PresenceClient, children?: import("react").ReactNode,
  * }} props `client`: one that you made, and connect and leave yourself
  */
-export function GreendotProvider({ client: given, children, ...options }) {
+export function GreendotProvider({
+  client: given,
+  children,
+  onError = () => {}, // with one, connect() throws nothing that would take the page down
+  ...options
+}) {
   const [client] = useState(
-    () => given ?? createPresenceClient({ ...options, autoConnect: false }),
+    () => given ?? createPresenceClient({ onError, ...options, autoConnect: false }),
   );
   useEffect(() => {
     if (given !== undefined) return undefined;
@@ -90,7 +97,7 @@ export function usePresence(userId) {
   );
   const known = useSyncExternalStore(
     subscribe,
-    () => !store.getState().stale && Object.hasOwn(store.getState().statuses, userId),
+    () => !store.getState().stale && has(store.getState().statuses, userId),
     () => false,
   );
   return useMemo(() => ({ online, lastSeen, known }), [online, lastSeen, known]);

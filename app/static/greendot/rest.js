@@ -4,25 +4,13 @@
  * with a WebSocket).
  */
 
+import { PresenceHttpError, PresenceNetworkError, PresenceSecretError } from "./errors.js";
 import { CLOSE, PATHS } from "./protocol.js";
 import { within } from "./timers.js";
 
 const TIMEOUT = 10_000;
 
 /** @typedef {string | (() => string | Promise<string>)} Secret a value, or its source */
-
-/** The server answered, and it was no. */
-export class PresenceHttpError extends Error {
-  /**
-   * @param {string} path
-   * @param {number} status
-   */
-  constructor(path, status) {
-    super(`${path} answered ${status}`);
-    this.name = "PresenceHttpError";
-    this.status = status;
-  }
-}
 
 /**
  * @param {unknown} error
@@ -38,12 +26,27 @@ export function closeCodeOf(error) {
 
 /**
  * @param {Secret} secret
- * @returns {Promise<string>} rejected if its source takes longer than a request may
+ * @returns {Promise<string>} rejected if its source fails, or takes longer than a request
+ *   may. What the source throws at once is a bug of it, and passed on as it is
  */
 export async function reveal(secret) {
-  if (typeof secret !== "function") return secret;
-  return within(TIMEOUT, Promise.resolve(secret()));
+  let value = typeof secret === "function" ? secret() : secret;
+  if (typeof value === "object" && value !== null) {
+    try {
+      value = await within(TIMEOUT, Promise.resolve(value));
+    } catch (error) {
+      throw isBug(error) ? error : new PresenceSecretError(error);
+    }
+  }
+  if (typeof value === "string") return value;
+  throw new TypeError(`the token (or the ticket) has to be a string, but is ${typeof value}`);
 }
+
+/**
+ * @param {unknown} error of somebody's asynchronous function
+ * @returns {boolean} whether it is certain that the network has no part in it
+ */
+const isBug = (error) => error instanceof ReferenceError || error instanceof RangeError;
 
 /**
  * @param {object} options
@@ -68,15 +71,34 @@ export function createRest({ base, token, fetch }) {
       headers["Authorization"] = `Bearer ${await (revealed ??= reveal(token))}`;
     }
     const credentials = token === undefined ? "include" : "omit";
-    const response = await fetch(base + path, {
-      method,
-      headers,
-      credentials,
-      cache: "no-store",
-      signal: AbortSignal.timeout(TIMEOUT),
-    });
-    if (!response.ok) throw new PresenceHttpError(path, response.status);
-    return (await response.json()).data;
+    const url = base + path;
+    const cutter = typeof AbortController === "undefined" ? null : new AbortController();
+    /** @type {RequestInit} */
+    const init = { method, headers, credentials, cache: "no-store" };
+    if (cutter !== null) init.signal = cutter.signal;
+    // `fetch` would throw a TypeError for this as for a lost network: here it is only this.
+    if (typeof Request !== "undefined") new Request(url, init);
+    const asked = fetch(url, init);
+    try {
+      return await within(TIMEOUT, answered(url, asked));
+    } catch (error) {
+      if (error instanceof PresenceHttpError || isBug(error)) throw error;
+      throw new PresenceNetworkError(url, error);
+    } finally {
+      cutter?.abort(); // where it took too long
+    }
+  }
+
+  /**
+   * @param {string} url
+   * @param {Promise<Response>} asked
+   */
+  async function answered(url, asked) {
+    const response = await asked;
+    if (!response.ok) throw new PresenceHttpError(url, response.status);
+    const body = await response.json().catch(() => null);
+    if (typeof body?.data !== "object") throw new PresenceHttpError(url, response.status);
+    return body.data;
   }
 
   return {

@@ -27,7 +27,8 @@ const answerTimeout = (interval) => Math.min(10_000, 1.5 * interval);
  * @property {(frame: Frame) => void} onFrame
  * @property {(quiet: boolean) => void} onQuiet true: nothing was heard for a heartbeat
  *   interval, so what was heard before is no longer vouched for; false: heard again
- * @property {(code: number) => void} onClosed the last call that is ever made
+ * @property {(code: number, reason: string) => void} onClosed the last call that is ever
+ *   made
  * @property {(frame: Frame) => void} onSent
  */
 
@@ -69,7 +70,7 @@ export function openSocket(url, WebSocketClass, handlers) {
     }
     handlers.onFrame(frame);
   };
-  socket.onclose = ({ code }) => end(code);
+  socket.onclose = ({ code, reason }) => end(code, reason);
 
   function heard() {
     lastHeard = Date.now();
@@ -122,12 +123,15 @@ export function openSocket(url, WebSocketClass, handlers) {
     expectAnswer(Math.min(PROBE_TIMEOUT, answerTimeout(interval)));
   }
 
-  /** @param {number} code */
-  function end(code) {
+  /**
+   * @param {number} code
+   * @param {string} [reason]
+   */
+  function end(code, reason = "") {
     if (ended) return;
     ended = true;
     for (const cancel of [cancelWelcome, cancelBeat, cancelQuiet, cancelAnswer]) cancel();
-    handlers.onClosed(code);
+    handlers.onClosed(code, reason);
   }
 
   /** @param {number} code */
@@ -152,12 +156,16 @@ export function openSocket(url, WebSocketClass, handlers) {
     },
     leave() {
       send(TO_SERVER.LEAVE);
+      /** @type {Promise<void>} */
       const closed = new Promise((resolve) => {
-        socket.addEventListener("close", () => resolve(undefined));
-        after(PROBE_TIMEOUT, () => resolve(undefined));
+        const cancel = after(PROBE_TIMEOUT, resolve);
+        socket.onclose = () => {
+          cancel();
+          resolve();
+        };
       });
       cut(CLOSE.NORMAL);
-      return closed.then(() => undefined);
+      return closed;
     },
   };
 }

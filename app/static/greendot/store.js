@@ -7,6 +7,7 @@
  * timestamp counts as older than every value with one.
  */
 
+import { createReport } from "./errors.js";
 import { ONLINE } from "./protocol.js";
 
 /** @typedef {"live" | "reconnecting" | "offline"} ConnectionState */
@@ -49,6 +50,13 @@ import { ONLINE } from "./protocol.js";
  */
 
 /**
+ * @param {object} record
+ * @param {string} id
+ * @returns {boolean} whether it has a value of its own for this user
+ */
+export const has = (record, id) => Object.prototype.hasOwnProperty.call(record, id);
+
+/**
  * The value of a user, if there is one: ids are the host's own strings, and
  * "constructor" is a fine user id that every plain object seems to have.
  *
@@ -58,13 +66,15 @@ import { ONLINE } from "./protocol.js";
  * @returns {T | undefined}
  */
 export function of(record, id) {
-  return Object.hasOwn(record, id) ? record[id] : undefined;
+  return has(record, id) ? record[id] : undefined;
 }
 
 /**
+ * @param {import("./errors.js").Report} [report] is told what a listener throws, which
+ *   keeps it from no other listener
  * @returns {PresenceStore}
  */
-export function createPresenceStore() {
+export function createPresenceStore(report = createReport()) {
   /** @type {Set<PresenceListener>} */
   const listeners = new Set();
   /** @type {Map<string, Set<() => void>>} */
@@ -85,7 +95,16 @@ export function createPresenceStore() {
     const whole = replace ?? (typeof next !== "object" || next === null);
     state = whole ? next : { ...state, ...next };
     wakeUsers(previous);
-    for (const listener of [...listeners]) listener(state, previous);
+    for (const listener of [...listeners]) wake(() => listener(state, previous));
+  }
+
+  /** @param {() => void} listener */
+  function wake(listener) {
+    try {
+      listener();
+    } catch (error) {
+      report(error);
+    }
   }
 
   /** @param {PresenceState} previous */
@@ -103,7 +122,7 @@ export function createPresenceStore() {
         everyone ||
         of(state.statuses, id) !== of(previous.statuses, id) ||
         of(state.lastSeen, id) !== of(previous.lastSeen, id);
-      if (changed) for (const listener of [...woken]) listener();
+      if (changed) for (const listener of [...woken]) wake(listener);
     }
   }
 
@@ -157,7 +176,7 @@ export function createPresenceStore() {
     }
     for (const id of keep) {
       const online = of(state.statuses, id);
-      if (online === undefined || Object.hasOwn(snapshot, id)) continue;
+      if (online === undefined || has(snapshot, id)) continue;
       const timestamp = of(state.timestamps, id) ?? 0;
       rows.push([id, online, timestamp, of(state.lastSeen, id) ?? 0]);
     }

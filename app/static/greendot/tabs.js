@@ -19,7 +19,7 @@ import { after } from "./timers.js";
  * @typedef {Patch & {
  *   from: string,
  *   kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch",
- *   to?: string, code?: number, interval?: number,
+ *   to?: string, code?: number, reason?: string, interval?: number,
  * }} Message
  */
 
@@ -32,18 +32,33 @@ const STEAL_AFTER = 1.5;
 const STEAL_AFTER_LEAST = 5_000;
 const LATE = 1_000; // a timer that fires so late: this page did not run meanwhile
 
-/** @returns {boolean} */
-export const canShare = () =>
-  typeof BroadcastChannel !== "undefined" &&
-  typeof navigator !== "undefined" &&
-  navigator.locks !== undefined; // only in secure contexts: https, or localhost
+/**
+ * Locks are in secure contexts only (https, or localhost). Both may be there and still be
+ * refused: in a sandboxed frame, or where the user forbids a site to store anything.
+ *
+ * @returns {Promise<boolean>}
+ */
+export async function canShare() {
+  if (typeof location === "undefined") return false; // Deno has both, but no tabs
+  try {
+    new BroadcastChannel("greendot").close();
+    await navigator.locks.query();
+    return true;
+  } catch {
+    return false;
+  }
+}
 
 /**
  * @param {string} name the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
  * @param {Connection} own used while this tab leads
- * @param {(code: number) => void} onDenied another tab was refused for all of us
- * @returns {Connection & {denied: (code: number) => void}} `denied`: `own` was refused
+ * @param {(code: number, reason: string) => void} onDenied another tab was refused for all
+ *   of us
+ * @returns {Connection & {
+ *   hush: () => void, denied: (code: number, reason: string) => void,
+ * }} `hush`: `own` stops by itself, which is no news for tabs that go on; `denied`: it was
+ *   refused
  */
 export function shareAmongTabs(name, store, own, onDenied) {
   const me = Math.random().toString(36).slice(2);
@@ -185,10 +200,14 @@ export function shareAmongTabs(name, store, own, onDenied) {
     tell({ ...wholePatch(store.getState()), ...(to === undefined ? {} : { to }) });
   }
 
-  function stopLeading() {
-    leading = false;
+  function hush() {
     unsubscribe();
     cancelBeat();
+  }
+
+  function stopLeading() {
+    leading = false;
+    hush();
   }
 
   function stepDown() {
@@ -205,7 +224,7 @@ export function shareAmongTabs(name, store, own, onDenied) {
     if (kind === "left" || kind === "denied") {
       if (leading) own.close();
       stop();
-      if (kind === "denied") onDenied(message.code ?? 0);
+      if (kind === "denied") onDenied(message.code ?? 0, message.reason ?? "");
       onLeft();
     } else if (leading) {
       if (kind === "hello") tellAll(message.from);
@@ -225,9 +244,13 @@ export function shareAmongTabs(name, store, own, onDenied) {
       stop();
       return;
     }
+    /** @type {Promise<void>} */
     const left = new Promise((resolve) => {
-      onLeft = () => resolve(undefined);
-      after(LEAVE_TIMEOUT, onLeft);
+      const cancel = after(LEAVE_TIMEOUT, resolve);
+      onLeft = () => {
+        cancel();
+        resolve();
+      };
     });
     post({ kind: "leave" });
     await left;
@@ -255,10 +278,12 @@ export function shareAmongTabs(name, store, own, onDenied) {
   function resign() {
     const led = leading;
     const unlock = release;
+    const old = channel;
     release = nothing;
     stop();
     if (led) own.close();
     unlock();
+    old?.close(); // now, as the page may be frozen before any timer runs
   }
 
   return {
@@ -267,11 +292,12 @@ export function shareAmongTabs(name, store, own, onDenied) {
     retryNow: () => (leading ? own.retryNow() : post({ kind: "retry" })),
     leave,
     close: resign,
-    denied(code) {
+    hush,
+    denied(code, reason) {
       // A bad secret is this tab's own, and another may have a better one. What is
       // forbidden is so for the user.
       if (code === CLOSE.NOT_AUTHENTICATED) return resign();
-      post({ kind: "denied", code });
+      post({ kind: "denied", code, reason });
       stop();
     },
     isActive: () => channel !== null,

@@ -9,15 +9,36 @@ let worker;
 let lastId = 0;
 /** @type {Map<number, () => void>} */
 const pending = new Map();
+/** @type {ReturnType<typeof setTimeout> | undefined} */
+let retirement;
 
 /** @param {number} id */
 function fire(id) {
   const callback = pending.get(id);
-  pending.delete(id);
+  forget(id);
   callback?.();
 }
 
+/**
+ * A worker keeps a process that is no browser (Bun, Deno) from ending, so it goes with
+ * the last timer. Not at once: the next timer may be set a moment later.
+ *
+ * @param {number} id
+ */
+function forget(id) {
+  pending.delete(id);
+  if (pending.size > 0 || !worker) return;
+  clearTimeout(retirement);
+  retirement = setTimeout(() => {
+    if (pending.size > 0) return;
+    worker?.terminate();
+    worker = undefined;
+  });
+}
+
 function startWorker() {
+  worker = null;
+  if (typeof document === "undefined") return; // only a page's timers are slowed down
   try {
     worker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }) => fire(data);
@@ -26,7 +47,7 @@ function startWorker() {
       worker = null;
     };
   } catch {
-    worker = null; // another origin's script, or a policy against workers
+    // another origin's script, or a policy against workers
   }
 }
 
@@ -46,7 +67,7 @@ export function after(delay, callback) {
   worker?.postMessage({ id, delay });
   return () => {
     clearTimeout(own);
-    pending.delete(id);
+    forget(id);
   };
 }
 

@@ -16,3 +16,10 @@ export declare const MOST = 30000;
  * @returns {number} milliseconds to wait
  */
 export declare function retryDelay(outage: number, least: number, random: () => number, most?: number): number;
+/**
+ * The least wait where each try may well be refused like the last: it doubles.
+ *
+ * @param {number} refusals in a row, from 1 on
+ * @returns {number} milliseconds
+ */
+export declare const leastAfterRefusals: (refusals: number) => number;

@@ -46,12 +46,19 @@ export type PresenceClientOptions = {
      */
     random?: () => number;
     /**
-     * the server said who may not come back
-     * (4401: sign in again, 4403): the client does not retry until `connect()`. A secret
-     * that has expired is not that yet, where a fresh one can be had: from a function, or
-     * as the cookie
+     * the server said who may not
+     * come back (4401: sign in again, 4403), and why: the client does not retry until
+     * `connect()`. A secret that has expired is not that yet, where a fresh one can be had:
+     * from a function, or as the cookie
      */
-    onDenied?: (code: number) => void;
+    onDenied?: (code: number, reason: string) => void;
+    /**
+     * something is wrong that is no mere outage: a
+     * missing feature, a bad URL, a bug in one of these functions (which stop the client until
+     * `connect()`, unless it is a bug in an `on...`), or what looks as if it lasted: a foreign
+     * origin, a failing token function. The console is told too, once
+     */
+    onError?: (error: Error) => void;
     /**
      * every frame of
      * this page's own socket
@@ -66,8 +73,8 @@ export type PresenceClientOptions = {
 export type PresenceClient = {
     store: PresenceStore;
     /**
-     * does nothing while it is connected or trying; throws
-     * where `url` is not a whole one and there is no page that it could be relative to
+     * does nothing while it is connected or trying. Where `url` is
+     * none, or there is no WebSocket, it tells `onError`; without that it throws
      */
     connect: () => void;
     /**
@@ -107,10 +114,14 @@ export type PresenceClient = {
  * @property {typeof globalThis.fetch} [fetch]
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
- * @property {(code: number) => void} [onDenied] the server said who may not come back
- *   (4401: sign in again, 4403): the client does not retry until `connect()`. A secret
- *   that has expired is not that yet, where a fresh one can be had: from a function, or
- *   as the cookie
+ * @property {(code: number, reason: string) => void} [onDenied] the server said who may not
+ *   come back (4401: sign in again, 4403), and why: the client does not retry until
+ *   `connect()`. A secret that has expired is not that yet, where a fresh one can be had:
+ *   from a function, or as the cookie
+ * @property {(error: Error) => void} [onError] something is wrong that is no mere outage: a
+ *   missing feature, a bad URL, a bug in one of these functions (which stop the client until
+ *   `connect()`, unless it is a bug in an `on...`), or what looks as if it lasted: a foreign
+ *   origin, a failing token function. The console is told too, once
  * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame of
  *   this page's own socket
  * @property {(code: number, retryIn: number | null) => void} [onClose] this page's own
@@ -119,8 +130,8 @@ export type PresenceClient = {
 /**
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
- * @property {() => void} connect does nothing while it is connected or trying; throws
- *   where `url` is not a whole one and there is no page that it could be relative to
+ * @property {() => void} connect does nothing while it is connected or trying. Where `url` is
+ *   none, or there is no WebSocket, it tells `onError`; without that it throws
  * @property {() => void} retryNow end the present wait for the next try
  * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
  *   (sign-out); resolves when the server has heard it, or after two seconds

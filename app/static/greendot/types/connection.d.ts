@@ -9,6 +9,20 @@ export type WireStatus = import("./protocol.js").WireStatus;
 export type PresenceSocket = import("./socket.js").PresenceSocket;
 export type PresenceStore = import("./store.js").PresenceStore;
 export type Rest = ReturnType<typeof createRest>;
+export type Hooks = {
+    /**
+     * it stops by itself, and the store does not say so yet
+     */
+    onStopping?: () => void;
+    /**
+     * no further try can mend this: it has stopped
+     */
+    onFatal: (error: unknown) => void;
+    /**
+     * something is wrong, and it goes on
+     */
+    report: import("./errors.js").Report;
+};
 export type Connection = {
     /**
      * does nothing while it is connected or
@@ -40,12 +54,12 @@ export type Connection = {
      */
     interval: () => number;
 };
-/** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
-/** @typedef {import("./protocol.js").Frame} Frame */
-/** @typedef {import("./protocol.js").WireStatus} WireStatus */
-/** @typedef {import("./socket.js").PresenceSocket} PresenceSocket */
-/** @typedef {import("./store.js").PresenceStore} PresenceStore */
-/** @typedef {ReturnType<typeof createRest>} Rest */
+/**
+ * @typedef {object} Hooks
+ * @property {() => void} [onStopping] it stops by itself, and the store does not say so yet
+ * @property {(error: unknown) => void} onFatal no further try can mend this: it has stopped
+ * @property {import("./errors.js").Report} report something is wrong, and it goes on
+ */
 /**
  * @typedef {object} Connection
  * @property {(known?: number) => void} connect does nothing while it is connected or
@@ -61,6 +75,7 @@ export type Connection = {
  * @param {string} base the server's http(s) URL, without a slash at its end
  * @param {PresenceClientOptions} options
  * @param {PresenceStore} store
+ * @param {Hooks} hooks
  * @returns {Connection}
  */
-export declare function createConnection(base: string, options: PresenceClientOptions, store: PresenceStore): Connection;
+export declare function createConnection(base: string, options: PresenceClientOptions, store: PresenceStore, hooks: Hooks): Connection;

@@ -26,6 +26,7 @@ export declare const PATHS: Readonly<{
 /** Close codes that the client itself sends or that need more than "try again". */
 export declare const CLOSE: Readonly<{
     NORMAL: 1000;
+    GOING_AWAY: 1001;
     NOT_HEARD: 1006;
     TOO_BIG: 1009;
     TOO_SLOW: 1013;

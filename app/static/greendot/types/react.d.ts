@@ -1,7 +1,3 @@
-/**
- * React bindings, over useSyncExternalStore: a component is rendered again only when
- * what it shows has changed.
- */
 export type PresenceClient = import("./client.js").PresenceClient;
 export type PresenceClientOptions = import("./client.js").PresenceClientOptions;
 export type ConnectionState = import("./store.js").ConnectionState;
@@ -14,7 +10,8 @@ export type PresenceState = import("./store.js").PresenceState;
  *   client?: PresenceClient, children?: import("react").ReactNode,
  * }} props `client`: one that you made, and connect and leave yourself
  */
-export declare function GreendotProvider({ client: given, children, ...options }: PresenceClientOptions & {
+export declare function GreendotProvider({ client: given, children, onError, // with one, connect() throws nothing that would take the page down
+...options }: PresenceClientOptions & {
     client?: PresenceClient;
     children?: import("react").ReactNode;
 }): import("react").FunctionComponentElement<import("react").ProviderProps<import("./client.js").PresenceClient | null>>;

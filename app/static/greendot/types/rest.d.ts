@@ -5,15 +5,6 @@
  */
 export type Secret = string | (() => string | Promise<string>);
 /** @typedef {string | (() => string | Promise<string>)} Secret a value, or its source */
-/** The server answered, and it was no. */
-export declare class PresenceHttpError extends Error {
-    status: number;
-    /**
-     * @param {string} path
-     * @param {number} status
-     */
-    constructor(path: string, status: number);
-}
 /**
  * @param {unknown} error
  * @returns {number} the close code that says the same as this failed request
@@ -21,7 +12,8 @@ export declare class PresenceHttpError extends Error {
 export declare function closeCodeOf(error: unknown): number;
 /**
  * @param {Secret} secret
- * @returns {Promise<string>} rejected if its source takes longer than a request may
+ * @returns {Promise<string>} rejected if its source fails, or takes longer than a request
+ *   may. What the source throws at once is a bug of it, and passed on as it is
  */
 export declare function reveal(secret: Secret): Promise<string>;
 /**

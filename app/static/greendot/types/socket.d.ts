@@ -11,9 +11,10 @@ export type SocketHandlers = {
      */
     onQuiet: (quiet: boolean) => void;
     /**
-     * the last call that is ever made
+     * the last call that is ever
+     * made
      */
-    onClosed: (code: number) => void;
+    onClosed: (code: number, reason: string) => void;
     onSent: (frame: Frame) => void;
 };
 export type PresenceSocket = {
@@ -40,7 +41,8 @@ export type PresenceSocket = {
  * @property {(frame: Frame) => void} onFrame
  * @property {(quiet: boolean) => void} onQuiet true: nothing was heard for a heartbeat
  *   interval, so what was heard before is no longer vouched for; false: heard again
- * @property {(code: number) => void} onClosed the last call that is ever made
+ * @property {(code: number, reason: string) => void} onClosed the last call that is ever
+ *   made
  * @property {(frame: Frame) => void} onSent
  */
 /**

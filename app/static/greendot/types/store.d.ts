@@ -95,6 +95,12 @@ export type PresenceStore = {
  *   whoever is missing in the map is dropped, but for users in `keep` (default: `live`)
  */
 /**
+ * @param {object} record
+ * @param {string} id
+ * @returns {boolean} whether it has a value of its own for this user
+ */
+export declare const has: (record: object, id: string) => boolean;
+/**
  * The value of a user, if there is one: ids are the host's own strings, and
  * "constructor" is a fine user id that every plain object seems to have.
  *
@@ -105,6 +111,8 @@ export type PresenceStore = {
  */
 export declare function of<T>(record: Record<string, T>, id: string): T | undefined;
 /**
+ * @param {import("./errors.js").Report} [report] is told what a listener throws, which
+ *   keeps it from no other listener
  * @returns {PresenceStore}
  */
-export declare function createPresenceStore(): PresenceStore;
+export declare function createPresenceStore(report?: import("./errors.js").Report): PresenceStore;

@@ -11,17 +11,28 @@ export type Message = Patch & {
     kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch";
     to?: string;
     code?: number;
+    reason?: string;
     interval?: number;
 };
-/** @returns {boolean} */
-export declare const canShare: () => boolean;
+/**
+ * Locks are in secure contexts only (https, or localhost). Both may be there and still be
+ * refused: in a sandboxed frame, or where the user forbids a site to store anything.
+ *
+ * @returns {Promise<boolean>}
+ */
+export declare function canShare(): Promise<boolean>;
 /**
  * @param {string} name the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
  * @param {Connection} own used while this tab leads
- * @param {(code: number) => void} onDenied another tab was refused for all of us
- * @returns {Connection & {denied: (code: number) => void}} `denied`: `own` was refused
+ * @param {(code: number, reason: string) => void} onDenied another tab was refused for all
+ *   of us
+ * @returns {Connection & {
+ *   hush: () => void, denied: (code: number, reason: string) => void,
+ * }} `hush`: `own` stops by itself, which is no news for tabs that go on; `denied`: it was
+ *   refused
  */
-export declare function shareAmongTabs(name: string, store: PresenceStore, own: Connection, onDenied: (code: number) => void): Connection & {
-    denied: (code: number) => void;
+export declare function shareAmongTabs(name: string, store: PresenceStore, own: Connection, onDenied: (code: number, reason: string) => void): Connection & {
+    hush: () => void;
+    denied: (code: number, reason: string) => void;
 };
