@@ -18,9 +18,8 @@ from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import OperationalError, ProgrammingError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing.exceptions import WebsocketMismatch
 
-from app.gateway.handshake import HANDSHAKES_ONLY, BadHandshake
+from app.gateway.handshake import VERSION, BadHandshake, WrongVersion
 from models.db import NO_TABLES, lacks_tables
 from models.presence import PresenceUnavailable
 
@@ -58,7 +57,7 @@ def register(app: Flask) -> None:
         # Those before us wait for the database with every connection.
         (PoolTimeout, _database_unavailable),
         (BadHandshake, _bad_handshake),
-        (WebsocketMismatch, _no_handshake),
+        (WrongVersion, _wrong_version),
         (ParseException, _bad_body),
         (HTTPException, _http_error),
     ):
@@ -100,8 +99,12 @@ def _bad_handshake(error: BadHandshake) -> Response:
     return _answer(400, "bad_handshake", str(error))
 
 
-def _no_handshake(_error: WebsocketMismatch) -> Response:
-    return _answer(400, "bad_handshake", HANDSHAKES_ONLY)
+def _wrong_version(error: WrongVersion) -> Response:
+    response = _answer(426, "upgrade_required", str(error))
+    response.headers["Connection"] = "Upgrade"
+    response.headers["Upgrade"] = "websocket"
+    response.headers["Sec-WebSocket-Version"] = VERSION
+    return response
 
 
 def _bad_body(error: ParseException) -> Response:

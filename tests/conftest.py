@@ -59,8 +59,9 @@ def own_system_of() -> Iterator[Callable[..., System]]:
     """Starts a whole Greendot, one gateway, with the settings that a test wants."""
     with ExitStack() as stack:
 
-        def start(**environ: str) -> System:
-            return stack.enter_context(_started(System(webs=1, **environ)))
+        def start(files: tuple[int, int] | None = None, **environ: str) -> System:
+            system = System(webs=1, files=files, **environ)
+            return stack.enter_context(_started(system))
 
         yield start
 
