@@ -17,6 +17,8 @@ HTTP_CONNECTIONS = 1000
 OTHER_FILES = 128
 """Open files that are no clients: Redis, the database, the log."""
 LEAST = 8
+MOST_ON_MACOS = 10240
+"""It refuses more, even where it says that there is no limit."""
 _HTTP_SHARE = 4
 """Where files are few, one in four is for HTTP."""
 _REFUSED_SHARE = 5
@@ -66,10 +68,12 @@ def raise_file_limit(settings: Settings) -> None:
     need, or as many as the system allows."""
     soft, hard = _limit()
     wanted = min(hard, needed_files(settings))
-    if soft < wanted:
-        _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
-        with suppress(OSError, ValueError):  # macOS has a lower limit besides
-            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, given))
+    _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
+    for most in (wanted, MOST_ON_MACOS):
+        if soft < min(most, wanted):
+            with suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, wanted), given))
+                return
 
 
 def file_limit_warning(settings: Settings) -> str | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import time
+from collections.abc import Callable
 from contextlib import suppress
 
 import gevent
@@ -66,19 +67,37 @@ class HttpConnections:
         try:
             while self._open > self._few_from:
                 now = time.monotonic()
-                _cut(self._waiting, now - MAY_BE_IDLE)
+                _cut(self._waiting, now - MAY_BE_IDLE, spare=_has_unread)
                 _cut(self._serving, now - self._patience)
                 gevent.sleep(EVERY)
         finally:
             self._clearing = None
 
 
-def _cut(connections: dict[socket.socket, float], before: float) -> None:
+def _has_unread(sock: socket.socket) -> bool:
+    """Whether bytes have come that we, who are busy, have not read yet."""
+    try:
+        return bool(_raw(sock).recv(1, socket.MSG_PEEK))
+    except OSError:
+        return False
+
+
+def _raw(sock: socket.socket) -> socket.socket:
+    """The system's socket, which never waits, behind gevent's. To end that one would
+    raise in the greenlet that waits for it, and gunicorn would log it."""
+    return sock._sock  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
+
+
+def _cut(
+    connections: dict[socket.socket, float],
+    before: float,
+    spare: Callable[[socket.socket], bool] = lambda _: False,
+) -> None:
     """End those of `connections` that are older than `before`. The greenlet that reads
     or writes one of them sees the end."""
     for sock in [sock for sock, since in connections.items() if since < before]:
+        if spare(sock):
+            continue
         del connections[sock]
         with suppress(OSError):
-            # Not gevent's own: that raises in the greenlet that waits for the socket,
-            # and gunicorn would log it.
-            sock._sock.shutdown(socket.SHUT_RDWR)  # type: ignore[attr-defined]  # noqa: SLF001
+            _raw(sock).shutdown(socket.SHUT_RDWR)

@@ -443,3 +443,9 @@ def test_a_signed_token_with_strange_times_is_refused(system, claims):
     status, answer = system.request("GET", "/api/friends/online-status", token=token)
     assert (status, answer["error"]["code"]) == (401, "not_authenticated")
     assert Client(system, token=token, beats=None).expect_close() == 4401
+
+
+def test_a_fault_after_the_101_is_a_close_frame(system):
+    system.redis.lpush("ws_ticket:no-text", "what is no ticket")
+    client = Client(system, query="?ticket=no-text", beats=None)
+    assert client.expect_close() in {1011, 1013}
