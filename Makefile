@@ -18,7 +18,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
 .PHONY: help setup run token test chaos check lint types imports migrations coverage \
-	bench requirements clean
+	autobahn bench requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -63,6 +63,10 @@ coverage: $(DEV) ## Run the test suite and report its branch coverage
 	$(PY) -m coverage run -m pytest $(ARGS)
 	@$(PY) -m coverage combine --quiet
 	$(PY) -m coverage report
+
+# Its report goes to var/autobahn. PYTHON2=... names a Python 2.7 that is not on PATH.
+autobahn: $(DEV) ## Run Autobahn's WebSocket test suite (it needs a Python 2.7)
+	$(PY) -m tests.autobahn $(ARGS)
 
 bench: $(BENCH) ## Measure it beside its peers, all scenarios: more than half an hour
 	$(PY) -m bench all $(ARGS)

@@ -16,9 +16,8 @@ from flask import Flask, Response, jsonify
 from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
-from werkzeug.routing.exceptions import WebsocketMismatch
 
-from app.gateway.handshake import HANDSHAKES_ONLY, BadHandshake
+from app.gateway.handshake import VERSION, BadHandshake, WrongVersion
 from app.gateway.loops import Outage
 from models.db import NO_TABLES, is_away, lacks_tables, what_it_says
 from models.presence import PresenceUnavailable
@@ -54,7 +53,7 @@ def register(app: Flask) -> None:
         (PresenceUnavailable, _presence_unavailable),
         (SQLAlchemyError, _database_error),
         (BadHandshake, _bad_handshake),
-        (WebsocketMismatch, _no_handshake),
+        (WrongVersion, _wrong_version),
         (ParseException, _bad_body),
         (HTTPException, _http_error),
     ):
@@ -88,8 +87,12 @@ def _bad_handshake(error: BadHandshake) -> Response:
     return _answer(400, "bad_handshake", str(error))
 
 
-def _no_handshake(_error: WebsocketMismatch) -> Response:
-    return _answer(400, "bad_handshake", HANDSHAKES_ONLY)
+def _wrong_version(error: WrongVersion) -> Response:
+    response = _answer(426, "upgrade_required", str(error))
+    response.headers["Connection"] = "Upgrade"
+    response.headers["Upgrade"] = "websocket"
+    response.headers["Sec-WebSocket-Version"] = VERSION
+    return response
 
 
 def _bad_body(error: ParseException) -> Response:

@@ -11,6 +11,7 @@ from flask.json.provider import DefaultJSONProvider
 from flask.sessions import NullSession, SessionInterface
 from flask_cors import CORS
 from gevent.queue import LifoQueue
+from werkzeug.routing import MapAdapter
 
 from app import cli, demo, errors, origins
 from app.api import admin, health, metrics, presence
@@ -40,6 +41,17 @@ class NoSessions(SessionInterface):
         return self.none
 
 
+class Greendot(Flask):
+    """Flask, but the path alone decides the route: an `Upgrade` header does not."""
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """As Flask has it, for any protocol: `Handshake` looks at the headers."""
+        adapter = super().create_url_adapter(request)
+        if adapter is not None and request is not None:
+            adapter.websocket = request.path == sockets.PATH
+        return adapter
+
+
 class CompactJSON(DefaultJSONProvider):
     """JSON as answers need it: in the order given, without blanks. By orjson, which
     writes a map of 500 friends in a tenth of the time."""
@@ -58,7 +70,7 @@ class CompactJSON(DefaultJSONProvider):
 def create_app(settings: Settings) -> Flask:
     """The Flask application. Nothing connects yet; `app.serve` starts the gateway in
     the process that serves the sockets."""
-    app = Flask(__name__)
+    app = Greendot(__name__)
     app.json = CompactJSON(app)
     app.session_interface = NoSessions()
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES

@@ -17,15 +17,23 @@ from typing import Any
 
 import gevent
 
+from app.capacity import Capacity, file_limit_warning, raise_file_limit
 from config import settings_or_exit
 from models.garbage import collect_less
 
 _settings = settings_or_exit()
+raise_file_limit(_settings)
 
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "app.web_worker.Worker"
 workers = _settings.web_concurrency
-worker_connections = _settings.worker_connections
+# More than the WebSockets, which the gateway counts: health checks find a place.
+worker_connections = Capacity.of(_settings).connections
+# What a client sends never changes the route: gunicorn would take SCRIPT_NAME from a
+# proxy on this machine, which passes on what its own client has sent.
+forwarder_headers = ""
+# Only for the `Secure` of the demo's cookie, and only from FORWARDED_ALLOW_IPS.
+secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
 # Beyond what accept can take at once, a storm of clients waits here, not in retries.
 backlog = 4096
 # Drained sockets need CLOSE_WAIT to end; Heroku kills 30 s after SIGTERM.
@@ -42,8 +50,10 @@ WATCH_EVERY = 0.1
 """Seconds between two looks at whether the worker was told to stop."""
 
 
-def on_starting(_server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
+def on_starting(server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     """In the master, before any worker: a folder for the figures of this run."""
+    if (warning := file_limit_warning(_settings)) is not None:
+        server.log.warning(warning)
     os.environ[FIGURES] = tempfile.mkdtemp(prefix="greendot-figures-")
 
 

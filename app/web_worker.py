@@ -15,9 +15,12 @@ import gevent
 from gunicorn.workers.ggevent import GeventWorker
 
 from app.answer_socket import AnswerSocket
+from app.capacity import Capacity
+from app.http_connections import HttpConnections
 from config import settings_or_exit
 
-_TIMEOUT = settings_or_exit().handshake_timeout
+_settings = settings_or_exit()
+_TIMEOUT = _settings.handshake_timeout
 
 
 def _at_hand(config: Any) -> None:  # noqa: ANN401 - gunicorn has no types
@@ -35,6 +38,9 @@ class Worker(GeventWorker):  # type: ignore[misc]
     def init_process(self) -> None:
         """Serve until the end of the process."""
         _at_hand(self.cfg)
+        self._connections = HttpConnections(
+            self.worker_connections, Capacity.of(_settings).http, _TIMEOUT
+        )
         super().init_process()
 
     def timeout_ctx(self) -> gevent.Timeout:
@@ -42,28 +48,51 @@ class Worker(GeventWorker):  # type: ignore[misc]
         before it, on a new connection and on a kept one. Its end closes it."""
         return gevent.Timeout(_TIMEOUT, exception=False)  # type: ignore[arg-type]
 
+    def handle(self, listener: object, client: socket.socket, addr: object) -> None:
+        """Serve one connection to its end."""
+        self._connections.opened(client)
+        try:
+            super().handle(listener, client, addr)
+        finally:
+            self._connections.closed(client)
+
     def handle_request(
         self,
         listener_name: object,
         req: Any,  # noqa: ANN401 - gunicorn has no types
         sock: socket.socket,
         addr: object,
-    ) -> object:
-        """Serve one request. The handshake of a WebSocket takes the bound away."""
+    ) -> None:
+        """Serve one request. The handshake of a WebSocket takes the bound away, and
+        the socket: nothing of HTTP follows on it."""
+
+        def hand_over() -> bytes:
+            self._connections.upgraded(sock)
+            sock.settimeout(None)  # silence is the gateway's matter from here on
+            return req.unreader.take_buffered()  # type: ignore[no-any-return]
+
         sock.settimeout(_TIMEOUT)
+        self._connections.served(sock)
+        answer = AnswerSocket(sock, hand_over)
         try:
-            if any(name == "UPGRADE" for name, _ in req.headers):
-                return super().handle_request(listener_name, req, sock, addr)
-            answer = AnswerSocket(sock)
             try:
-                return super().handle_request(listener_name, req, answer, addr)
+                super().handle_request(listener_name, req, answer, addr)
             finally:
                 answer.flush()
         except TimeoutError:
             # gunicorn's word for: close it. Its log shall not fill with tracebacks.
             raise StopIteration from None
+        except StopIteration:
+            raise
+        except Exception:
+            if not answer.is_taken:
+                raise
+            self.log.exception("an error on a socket that is no HTTP any more")
         finally:
             sock.settimeout(None)
+            self._connections.answered(sock)
             # Who asks on at once would be served on at once, and nobody else for tenths
             # of a second: gevent reads what is there without a turn for others.
             gevent.sleep(0)
+        if answer.is_taken:
+            raise StopIteration

@@ -55,12 +55,18 @@ class CloseCode(IntEnum):
 
     NORMAL = 1000
     """The client left."""
+    PROTOCOL_ERROR = 1002
+    """Bytes that are no frames (RFC 6455)."""
+    INVALID_DATA = 1007
+    """Text that is not UTF-8."""
     TOO_BIG = 1009
     """A frame was larger than the server takes."""
+    INTERNAL_ERROR = 1011
+    """A fault of the server; its log says which."""
     RESTART = 1012
     """The server restarts: come back after `reconnect_in`."""
     TOO_SLOW = 1013
-    """The client does not read as fast as events come, or the server is overloaded."""
+    """The client does not read as fast as events come, or the server is full."""
     BAD_FRAME = 4400
     """Frames that are no events; a client that sends them has a bug."""
     NOT_AUTHENTICATED = 4401
@@ -75,6 +81,7 @@ class CloseCode(IntEnum):
 
 RETRY = frozenset(
     {
+        CloseCode.INTERNAL_ERROR,
         CloseCode.RESTART,
         CloseCode.TOO_SLOW,
         CloseCode.HEARTBEATS_STOPPED,

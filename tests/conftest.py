@@ -59,8 +59,11 @@ def own_system_of() -> Iterator[Callable[..., System]]:
     """Starts a whole Greendot, one gateway, with the settings that a test wants."""
     with ExitStack() as stack:
 
-        def start(*, webs: int = 1, **environ: str) -> System:
-            return stack.enter_context(_started(System(webs=webs, **environ)))
+        def start(
+            *, webs: int = 1, files: tuple[int, int] | None = None, **environ: str
+        ) -> System:
+            system = System(webs=webs, files=files, **environ)
+            return stack.enter_context(_started(system))
 
         yield start
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import resource
 import shlex
 import signal
 import subprocess
@@ -40,7 +41,14 @@ QUICK = {
 class Process:
     """One line of the Procfile, running in a process group of its own."""
 
-    def __init__(self, name: str, environ: dict[str, str], log: Path) -> None:
+    def __init__(
+        self,
+        name: str,
+        environ: dict[str, str],
+        log: Path,
+        files: tuple[int, int] | None = None,
+    ) -> None:
+        """`files`: the soft and the hard limit of its open files."""
         command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[name])
         self.name = name
         self.log = log
@@ -54,6 +62,8 @@ class Process:
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
+                preexec_fn=files  # noqa: PLW1509 - one call of the system
+                and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, files)),
             )
 
     @property
@@ -121,11 +131,13 @@ class System:
         webs: int = 2,
         database_url: str | None = None,
         store: Store | None = None,
+        files: tuple[int, int] | None = None,
         **environ: str,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="greendot-system-"))
         self.server = store.broker if store else RedisServer(any_server_command())
         self._store = store or self.server
+        self._files = files
         self.web_ports = [free_port() for _ in range(webs)]
         self.environ = {
             **os.environ,
@@ -169,7 +181,10 @@ class System:
         """Start one line of the Procfile; `web0` and `web1` are both `web`."""
         line = "web" if name.startswith("web") else name.rstrip("0123456789")
         process = Process(
-            line, {**self.environ, **environ}, self.folder / f"{name}.log"
+            line,
+            {**self.environ, **environ},
+            self.folder / f"{name}.log",
+            self._files if line == "web" else None,
         )
         self.processes[name] = process
         return process

@@ -227,9 +227,9 @@ def test_what_is_no_gateway_message(encoded):
 
 def test_close_codes_are_the_contract():
     assert {int(code) for code in CloseCode} == {
-        1000, 1009, 1012, 1013, 4400, 4401, 4403, 4408, 4429,
+        1000, 1002, 1007, 1009, 1011, 1012, 1013, 4400, 4401, 4403, 4408, 4429,
     }  # fmt: skip
 
 
 def test_after_which_codes_a_client_comes_back():
-    assert {int(code) for code in RETRY} == {1012, 1013, 4408, 4429}
+    assert {int(code) for code in RETRY} == {1011, 1012, 1013, 4408, 4429}

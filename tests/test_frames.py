@@ -9,10 +9,11 @@ from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
 from app.gateway.frames import MOST_REASON_BYTES, close_frame, pong_frame, text_frame
+from models.events import CloseCode
 
 # Where the length field grows, and around it.
 SIZES = [0, 1, 124, 125, 126, 127, 65_534, 65_535, 65_536, 65_537, 200_000]
-CODES = [1000, 1009, 1012, 1013, 4400, 4401, 4403, 4408, 4429]
+CODES = [int(code) for code in CloseCode]
 
 calm = settings(deadline=None, max_examples=50)
 """A busy machine is no failure."""

@@ -57,7 +57,8 @@ class Connection:
     """A client's socket after the handshake. Not shared between processes.
 
     `last_heartbeat` is in monotonic seconds, `expires_at` in seconds since the epoch.
-    `has_left` says that the end of this connection needs no grace.
+    `has_left` says that the end of this connection needs no grace. `first`: bytes that
+    the client sent right behind its handshake.
     """
 
     __slots__ = (
@@ -66,6 +67,7 @@ class Connection:
         "_closing",
         "_counted_at",
         "_early",
+        "_first",
         "_frames_per_second",
         "_held",
         "_inbound",
@@ -96,6 +98,7 @@ class Connection:
         max_frame_bytes: int,
         max_queued_bytes: int,
         frames_per_second: float,
+        first: bytes = b"",
     ) -> None:
         self.connection_id = connection_id
         self.user_id = user_id
@@ -110,12 +113,13 @@ class Connection:
         self._allowance = self._most_at_once
         self._counted_at = self.last_heartbeat
         self._bad_frames = 0
-        self._parts: list[str] = []
+        self._parts: list[str | bytes | bytearray] = []
         self._message_bytes = 0
         self._early: list[bytes] | None = []
         self._held: dict[str, News] | None = {}
         self._known: Known | Settled | None = None
         self._passes_from: float = math.inf
+        self._first = first
         self._inbound = Inbound()
         self._outbound = Outbound(sock, max_queued_bytes, owner.counts)
         self._closing: CloseCode | None = None
@@ -234,15 +238,17 @@ class Connection:
 
     def run(self) -> None:
         """Serve the client until its socket ends."""
-        while data := self._receive(READ_BYTES):
+        data, self._first = self._first or self._receive(READ_BYTES), b""
+        while data:
             # It may have been closed while we waited: then nothing counts any more.
             if self._closing is None and self._take(data):
                 return
             if self._closing is not None:
-                self._read_to_the_end()
+                self.read_to_the_end()
                 return
+            data = self._receive(READ_BYTES)
 
-    def _read_to_the_end(self) -> None:
+    def read_to_the_end(self) -> None:
         """Read what a client sends after our close frame: unread, it would turn the end
         into a reset, and the client might not see the frame."""
         gevent.sleep(TIDY_AFTER)
@@ -262,9 +268,8 @@ class Connection:
         """Handle what has arrived. True where the client closed the connection."""
         for event in self._inbound.events(data):
             if isinstance(event, CloseConnection):
-                if not self._inbound.is_closed:
-                    # No close frame: the bytes were no frames.
-                    self.close(CloseCode.BAD_FRAME, event.reason or "no frame")
+                if not self._inbound.is_closed:  # by no close frame: a protocol error
+                    self.close(CloseCode(event.code), event.reason or "")
                     return False
                 self._answer_close(event)
                 return True
@@ -281,16 +286,17 @@ class Connection:
         self._outbound.wait(CLOSE_WAIT)
 
     def _handle(self, event: Event) -> None:
-        self._owner.counts.frames += 1
-        if not self._is_within_rate():
-            self.close(CloseCode.TOO_MANY, "too many frames")
-        elif isinstance(event, TextMessage | BytesMessage):
-            self._take_part(event)
-        elif isinstance(event, Ping):
+        if isinstance(event, TextMessage | BytesMessage):
+            # A frame that comes in pieces is an event for each, and counts once.
+            if not event.frame_finished or self._is_within_rate():
+                self._take_part(event)
+        elif self._is_within_rate() and isinstance(event, Ping):
             self.send(pong_frame(bytes(event.payload)))
 
     def _is_within_rate(self) -> bool:
-        """A token bucket: BURST_SECONDS' worth of frames, filled at the rate."""
+        """Count a frame; one too many closes the connection. A token bucket:
+        BURST_SECONDS' worth of frames, filled at the rate."""
+        self._owner.counts.frames += 1
         now = time.monotonic()
         self._allowance = min(
             self._most_at_once,
@@ -298,28 +304,29 @@ class Connection:
         )
         self._counted_at = now
         self._allowance -= 1
+        if self._allowance < 0:
+            self.close(CloseCode.TOO_MANY, "too many frames")
         return self._allowance >= 0
 
     def _take_part(self, event: TextMessage | BytesMessage) -> None:
         """A message comes in parts: as the client cut it, and as it was read."""
-        text = event.data if isinstance(event, TextMessage) else None
-        self._message_bytes += len(event.data if text is None else text.encode())
+        part = event.data
+        self._message_bytes += len(part.encode() if isinstance(part, str) else part)
         if self._message_bytes > self._max_frame_bytes:
             limit = f"a frame has at most {self._max_frame_bytes} bytes"
             self.close(CloseCode.TOO_BIG, limit)
             return
-        if text is not None:
-            self._parts.append(text)
+        self._parts.append(part)
         if event.message_finished:
             parts, self._parts, self._message_bytes = self._parts, [], 0
-            if text is None:
-                self._reject("bad_frame", "frames are text, not binary")
-            else:
-                self._handle_text("".join(parts))
+            self._handle_message(type(part)().join(parts))  # type: ignore[arg-type]
 
-    def _handle_text(self, text: str) -> None:
+    def _handle_message(self, message: str | bytes | bytearray) -> None:
+        if not isinstance(message, str):
+            self._reject("bad_frame", "frames are text, not binary")
+            return
         try:
-            event = events.decode_client_event(text)
+            event = events.decode_client_event(message)
         except BadFrame as error:
             self._reject(error.code, str(error))
             return

@@ -18,7 +18,7 @@ LOST = "lost"
 
 @dataclass(slots=True)
 class Counts:
-    """The numbers of one gateway process. All but the last two only grow."""
+    """The numbers of one gateway process. All but the last three only grow."""
 
     handshakes: int = 0
     """WebSocket handshakes answered, those refused afterwards included."""
@@ -34,6 +34,8 @@ class Counts:
     """Connections that Redis had lost, and that were registered anew."""
     closes: Counter[str] = field(default_factory=Counter)
     """Ends of connections: by close code, BY_CLIENT or LOST."""
+    sockets: int = 0
+    """WebSockets now, those that are being refused or closed included."""
     queuing: int = 0
     """Sockets that could not take all at once, now."""
     queued_bytes: int = 0

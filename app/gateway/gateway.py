@@ -31,7 +31,7 @@ from app.gateway.loops import spawn_loop
 from app.gateway.newcomers import Newcomers
 from app.gateway.snapshots import Snapshots
 from config import Settings
-from models.events import VERSION
+from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable
 
 log = logging.getLogger(__name__)
@@ -150,11 +150,15 @@ class Gateway:
 
     def serve(self, connection: Connection) -> None:
         """Serve a client from after its handshake to the end of its socket."""
-        # In the hub first, then in Redis, then the snapshot: nothing is missed.
-        self.hub.add(connection)
-        self._lane_of(connection).add(connection)
         try:
+            # In the hub first, then in Redis, then the snapshot: nothing is missed.
+            self.hub.add(connection)
+            self._lane_of(connection).add(connection)
             connection.run()
+        except Exception:
+            log.exception("connection %s failed", connection.connection_id)
+            connection.close(CloseCode.INTERNAL_ERROR, "internal error")
+            connection.read_to_the_end()
         finally:
             if not connection.is_closing:
                 self.counts.closes[LOST] += 1

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 
 from wsproto.connection import Connection, ConnectionState, ConnectionType
 from wsproto.events import CloseConnection, Event, Ping, Pong, TextMessage
+from wsproto.frame_protocol import CloseReason, Frame, FrameProtocol
 
 _FINAL_TEXT = 0x81
 _FINAL_PING = 0x89
@@ -20,6 +21,8 @@ _MASKED = 0x80
 _MOST_IN_7_BITS = 125
 _BEFORE_PAYLOAD = 6
 """Two bytes of what it is, four that mask it."""
+_BAD_GATEWAY = 1014
+"""A close code that was registered after RFC 6455. wsproto takes it for an error."""
 
 
 class Inbound:
@@ -37,15 +40,16 @@ class Inbound:
         return library is not None and library.state is not ConnectionState.OPEN
 
     def events(self, data: bytes) -> Iterator[Event]:
-        """What the client says by `data` and what came before. Bytes that are no frames
-        are a `CloseConnection` while nothing `is_closed`."""
+        """What the client says by `data` and what came before. Bytes that break the
+        protocol are a `CloseConnection` while nothing `is_closed`; its code says what
+        is wrong with them: 1002 or 1007."""
         if self._library is None:
             while small := _small_frame(data):
                 event, data = small
                 yield event
             if not data:
                 return
-            self._library = Connection(ConnectionType.SERVER)
+            self._library = _Library()
         self._library.receive_data(data)
         yield from self._library.events()
 
@@ -53,6 +57,27 @@ class Inbound:
         """The frame that answers the client's `close`, with its own code."""
         assert self._library is not None  # noqa: S101 - it has read the close
         return self._library.send(close.response())
+
+
+class _Library(Connection):
+    """wsproto, which reads any frame."""
+
+    def __init__(self) -> None:
+        super().__init__(ConnectionType.SERVER)
+        self._proto = _Frames(client=False, extensions=[])
+
+
+class _Frames(FrameProtocol):
+    """wsproto's frames, with the one close code that it does not know."""
+
+    def _process_close(self, frame: Frame) -> Frame:
+        code = _BAD_GATEWAY.to_bytes(2)
+        payload = bytes(frame.payload)  # type: ignore[arg-type]  # of a close: bytes
+        if payload[:2] != code:
+            return super()._process_close(frame)
+        normal = CloseReason.NORMAL_CLOSURE.to_bytes(2) + payload[2:]
+        read = super()._process_close(frame._replace(payload=normal))
+        return read._replace(payload=(_BAD_GATEWAY, str(read.payload[1])))
 
 
 def _small_frame(data: bytes) -> tuple[Event, bytes] | None:

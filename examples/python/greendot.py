@@ -39,7 +39,8 @@ NOT_HEARD = 1006
 BEAT_SHARE = 0.75
 """Of the heartbeat interval; the rest is for the answer."""
 SHARE_OF_OUTAGE, LEAST_BOUND, MOST_BOUND = 0.1, 1.0, 30.0
-LEAST_WAITS = {4429: 2.5, 1013: 2.5, 4400: 30.0, 1009: 30.0}
+LEAST_WAITS = dict.fromkeys((4429, 1013, 1011), 2.5)
+LEAST_WAITS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Seconds, by close code: more room than for a server that merely restarted."""
 PATIENCE = 10.0
 

@@ -146,10 +146,10 @@ def test_the_close_codes_are_those_of_the_code():
     assert all(row[3].startswith(("yes", "no")) for row in table)
 
 
-def half_a_handshake(system: System) -> tuple[int, dict]:
+def half_a_handshake(system: System, **headers: str) -> tuple[int, dict]:
     with closing(HTTPConnection("127.0.0.1", system.web_ports[0], timeout=10)) as http:
         upgrade = {"Connection": "Upgrade", "Upgrade": "websocket"}
-        http.request("GET", "/ws", headers=upgrade)
+        http.request("GET", "/ws", headers=upgrade | headers)
         answer = http.getresponse()
         return answer.status, json.loads(answer.read())
 
@@ -168,6 +168,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         system.request("PUT", path, {"display_name": 7}, token=service),
         system.request("GET", "/api/users/a%20b/status", token=user),
         half_a_handshake(system),
+        half_a_handshake(system, **{"Sec-WebSocket-Version": "8"}),
         system.request("GET", "/api/friends/online-status"),
         system.request("PUT", path, {"display_name": "Ada"}, token=user),
         system.request("GET", f"/api/users/{linus}/status", token=user),
@@ -185,6 +186,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
     # A fault or another setting makes these; their own tests show them.
     elsewhere = {
         (403, "admin_closed"),
+        (503, "gateway_full"),
         (503, "presence_unavailable"),
         (503, "database_unavailable"),
     }

@@ -32,8 +32,11 @@ export const PATHS = Object.freeze({
 export const CLOSE = Object.freeze({
   NORMAL: 1000,
   GOING_AWAY: 1001, // Firefox: the page may be about to go
+  PROTOCOL_ERROR: 1002,
   NOT_HEARD: 1006, // never on the wire: the browser's word for "no close frame came"
+  INVALID_DATA: 1007,
   TOO_BIG: 1009,
+  INTERNAL_ERROR: 1011,
   TOO_SLOW: 1013,
   BAD_FRAME: 4400,
   NOT_AUTHENTICATED: 4401,
@@ -58,7 +61,10 @@ export function mayRetry(code) {
 const LEAST_WAITS = {
   [CLOSE.TOO_MANY]: 2_500,
   [CLOSE.TOO_SLOW]: 2_500,
+  [CLOSE.INTERNAL_ERROR]: 2_500,
   // Not understood at all: perhaps another version runs soon.
+  [CLOSE.PROTOCOL_ERROR]: 30_000,
+  [CLOSE.INVALID_DATA]: 30_000,
   [CLOSE.BAD_FRAME]: 30_000,
   [CLOSE.TOO_BIG]: 30_000,
 };

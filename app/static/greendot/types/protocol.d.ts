@@ -27,8 +27,11 @@ export declare const PATHS: Readonly<{
 export declare const CLOSE: Readonly<{
     NORMAL: 1000;
     GOING_AWAY: 1001;
+    PROTOCOL_ERROR: 1002;
     NOT_HEARD: 1006;
+    INVALID_DATA: 1007;
     TOO_BIG: 1009;
+    INTERNAL_ERROR: 1011;
     TOO_SLOW: 1013;
     BAD_FRAME: 4400;
     NOT_AUTHENTICATED: 4401;
