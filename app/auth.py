@@ -7,7 +7,9 @@ A token is a JWT (HS256) whose `sub` is the user id. REST takes it from the
 from __future__ import annotations
 
 import hmac
+import math
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from urllib.parse import urlsplit
@@ -26,6 +28,7 @@ EXPIRED = "the token has expired"
 TOKENS_REMEMBERED = 4096
 """Verified tokens that one process remembers, some 2 MB: a page that loads sends the
 same one several times, and verifying it takes 50 us."""
+_TIMES = ("exp", "nbf", "iat")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -83,8 +86,18 @@ def _verified(token: str, secret: str) -> Identity:
         options={"require": ["sub"], "verify_aud": False, "verify_iat": False},
     )
     user_id = check_user_id(claims["sub"])
-    expires_at = claims.get("exp")
-    return Identity(user_id, None if expires_at is None else float(expires_at))
+    times = {name: _seconds(name, claims[name]) for name in _TIMES if name in claims}
+    return Identity(user_id, times.get("exp"))
+
+
+def _seconds(name: str, value: object) -> float:
+    """A time in a token. The JSON of a number may be beyond any float, or be none."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        with suppress(OverflowError):
+            if math.isfinite(seconds := float(value)):
+                return seconds
+    message = f"{name} is not a number of seconds"
+    raise jwt.InvalidTokenError(message)
 
 
 def require_user() -> str:
