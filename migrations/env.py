@@ -11,6 +11,7 @@ import logging
 import os
 
 from alembic import context
+from sqlalchemy import String
 
 import models.conversation
 import models.friendship
@@ -43,9 +44,23 @@ def database_url() -> str:
         raise SystemExit(message) from None
 
 
+def _types_differ(
+    _context: object,
+    _column: object,
+    _wanted_column: object,
+    found: object,
+    wanted: object,
+) -> bool | None:
+    """SQLite keeps no lengths of texts: a column that is to be wider is left as it is.
+    None leaves the comparison to Alembic."""
+    is_sqlite = context.get_context().dialect.name == "sqlite"
+    both_texts = isinstance(found, String) and isinstance(wanted, String)
+    return False if is_sqlite and both_texts else None
+
+
 def migrate() -> None:
     """Run the migrations, or print their SQL (`--sql`)."""
-    options = {"target_metadata": Base.metadata, "compare_type": True}
+    options = {"target_metadata": Base.metadata, "compare_type": _types_differ}
     if context.is_offline_mode():
         context.configure(url=database_url(), literal_binds=True, **options)
         with context.begin_transaction():

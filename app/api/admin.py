@@ -33,8 +33,8 @@ blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
 # Ten thousand users, as many friendships and as many conversations are about 3 MB.
 BULK_BYTES = 16 * 1024 * 1024
-# The largest single thing is a conversation of a thousand ids of 64 characters.
-BODY_BYTES = 128 * 1024
+# The largest single thing is a conversation of a thousand ids of 128 characters.
+BODY_BYTES = 256 * 1024
 
 Answer = tuple[dict[str, object], int]
 NOTHING = ("", 204)
