@@ -13,6 +13,7 @@ import os
 from alembic import context
 from sqlalchemy import String
 
+import models.announcements
 import models.conversation
 import models.friendship
 import models.user
@@ -23,6 +24,7 @@ TABLES = (
     models.user.User,
     models.friendship.Friendship,
     models.conversation.Participant,
+    models.announcements.PendingAnnouncement,
 )
 
 

@@ -88,7 +88,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # Of no effect without late acknowledgement; unset, Celery warns of it.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
-        "imports": ("tasks.broadcast", "tasks.expiry"),
+        "imports": ("tasks.announcements", "tasks.broadcast", "tasks.expiry"),
         "timezone": "UTC",
         # Intervals only: there is nothing that beat would have to remember in a file.
         "beat_scheduler": "celery.beat:Scheduler",
@@ -107,6 +107,13 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
                 "tasks.broadcast.drain_transitions",
             )
             for shard in range(settings.shards)
+        }
+        | {
+            "announce_pending": {
+                "task": "tasks.announcements.announce_pending",
+                "schedule": sweep,
+                "options": {"expires": max(TASK_EXPIRES, sweep)},
+            }
         },
     }
 

@@ -16,7 +16,7 @@ from celery import beat
 from celery.worker import consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR
 
-from tasks import broadcast, expiry
+from tasks import announcements, broadcast, expiry
 
 MOST_SECONDS = 2.0
 """Seconds between two attempts to reach the broker, at most."""
@@ -26,6 +26,7 @@ _BEAT_ERROR = "Message Error: %s\n%s"
 _ABSENCES = {
     CONNECTION_ERROR,
     _BEAT_ERROR,
+    announcements.NOT_ANNOUNCED,
     broadcast.HELD_BACK,
     broadcast.NOT_BROADCAST,
     expiry.NOT_EXPIRED,
@@ -73,7 +74,8 @@ def quieten() -> None:
     """Set the levels and filters of Celery's loggers."""
     outages = OutageFilter()
     consumer_logger = logging.getLogger(consumer.consumer.__name__)
-    for logger in (consumer_logger, beat.logger, broadcast.log, expiry.log):
+    ours = (announcements.log, broadcast.log, expiry.log)
+    for logger in (consumer_logger, beat.logger, *ours):
         logger.addFilter(outages)
     # Two lines per task say nothing where tasks come every few seconds, nor does one
     # per task that came too late; failures and our own lines stay.

@@ -18,7 +18,13 @@ from tests.databases import alembic_config
 
 pytestmark = pytest.mark.integration
 
-TABLES = {"users", "friendships", "conversations", "participants"}
+TABLES = {
+    "users",
+    "friendships",
+    "conversations",
+    "participants",
+    "pending_announcements",
+}
 
 
 def tables(url: str) -> set[str]:
