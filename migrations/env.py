@@ -11,7 +11,8 @@ import logging
 import os
 
 from alembic import context
-from sqlalchemy import String
+from sqlalchemy import Connection, Engine, String
+from sqlalchemy.exc import DBAPIError
 
 import models.announcements
 import models.conversation
@@ -60,6 +61,18 @@ def _types_differ(
     return False if is_sqlite and both_texts else None
 
 
+def _connect() -> tuple[Engine, Connection]:
+    """A connection, or the end with the one line that says why there is none."""
+    url = database_url()
+    try:
+        engine = make_engine(url, may_be_slow=True)
+        return engine, transactional(engine).connect()
+    except (DBAPIError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        message = f"greendot: DATABASE_URL: the database does not answer: {reason}"
+        raise SystemExit(message) from None
+
+
 def migrate() -> None:
     """Run the migrations, or print their SQL (`--sql`)."""
     options = {"target_metadata": Base.metadata, "compare_type": _types_differ}
@@ -68,8 +81,8 @@ def migrate() -> None:
         with context.begin_transaction():
             context.run_migrations()
         return
-    engine = make_engine(database_url(), may_be_slow=True)
-    with transactional(engine).connect() as connection:
+    engine, connection = _connect()
+    with connection:
         # SQLite cannot alter most of a table in place: batch mode copies it.
         batch = connection.dialect.name == "sqlite"
         context.configure(connection=connection, render_as_batch=batch, **options)

@@ -88,7 +88,11 @@ def make_engine(url: str, *, may_be_slow: bool = False) -> Engine:
         return engine
     engine = create_engine(
         parsed,
-        connect_args={"connect_timeout": CONNECT_TIMEOUT_SECONDS},
+        connect_args=(
+            {}
+            if "connect_timeout" in parsed.query
+            else {"connect_timeout": CONNECT_TIMEOUT_SECONDS}
+        ),
         pool_pre_ping=True,  # a restarted database costs nobody an error
         pool_size=POOL_SIZE,
         max_overflow=0,
