@@ -68,11 +68,6 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
-def has_tls(url: str) -> bool:
-    """Whether the lines to Redis are to be encrypted."""
-    return scheme_of(url).startswith("rediss")
-
-
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
     """What a URL of Redis says."""

@@ -11,11 +11,11 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from models import announcements
 from models.announcements import MOST_NAMED
-from models.db import session_factory
+from models.db import session_factory, what_it_says
 from models.events import EVERYBODY
 from models.presence import Presence, PresenceUnavailable
 from tasks import fanout, resources
@@ -34,6 +34,8 @@ def announce_pending() -> None:
     """Tell of all changes that are left over."""
     try:
         announce(resources.presence(), resources.database())
+    except DBAPIError as error:
+        log.warning(NOT_ANNOUNCED, what_it_says(error))
     except (PresenceUnavailable, SQLAlchemyError) as error:
         log.warning(NOT_ANNOUNCED, error)
 

@@ -155,24 +155,6 @@ class Presence:
         }
         return online, unknown
 
-    def evicting_policies(self) -> set[str]:
-        """The `maxmemory-policy` of each server that may delete keys of ours where its
-        memory is full: all but `noeviction`. A server without a bound on its memory is
-        left out.
-
-        Raises:
-            PresenceUnavailable: a server does not answer, or the rights to ask are
-                missing.
-        """
-        policies = set()
-        for shard in self.shards:
-            memory: Any = self._servers.call(
-                shard.number, lambda redis: redis.info("memory")
-            )
-            if memory.get("maxmemory"):
-                policies.add(str(memory.get("maxmemory_policy", "noeviction")))
-        return policies - {"noeviction"}
-
     def is_settled(self) -> bool:
         """Whether every gateway that lives has had the time to show itself since Redis
         came back, or lost what it knew. Before, a message to all may miss some.
@@ -200,6 +182,24 @@ class Presence:
                 self._servers.gather(commands).whole().values()
             )
         )
+
+    def evicting_policies(self) -> set[str]:
+        """The `maxmemory-policy` of each server that may delete keys of ours where its
+        memory is full: all but `noeviction`. A server without a bound on its memory is
+        left out.
+
+        Raises:
+            PresenceUnavailable: a server does not answer, or the rights to ask are
+                missing.
+        """
+        policies = set()
+        for shard in self.shards:
+            memory: Any = self._servers.call(
+                shard.number, lambda redis: redis.info("memory")
+            )
+            if memory.get("maxmemory"):
+                policies.add(str(memory.get("maxmemory_policy", "noeviction")))
+        return policies - {"noeviction"}
 
     def ping(self) -> None:
         """Return if Redis answers: with many shards, if one of them does. The others'
