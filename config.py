@@ -16,7 +16,9 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import urlsplit
 
+import database_url
 import redis_url
+import url_options
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_ROOT / 'var' / 'greendot.db'}"
@@ -38,12 +40,6 @@ MOST_SECONDS = 1e9
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
-_SQL_DRIVERS = {
-    "postgres": "postgresql+psycopg",
-    "postgresql": "postgresql+psycopg",
-    "postgresql+psycopg": "postgresql+psycopg",
-    "sqlite": "sqlite",
-}
 _REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
 _BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?")
@@ -299,25 +295,36 @@ class _Reader:
                 f"{scheme}://" for scheme in sorted(schemes)
             )
             raise self._wrong(name, takes)
-        if scheme in _REDIS_SCHEMES:
-            try:
-                redis_url.check(value)
-            except ValueError as error:
-                raise self._wrong(name, f"a URL like {error}") from None
+        try:
+            if scheme in _REDIS_SCHEMES:
+                redis_url.RedisUrl.parse(value)
+            else:
+                self._check_amqp(value)
+        except ValueError as error:
+            raise self._refused(name, str(error)) from None
         return value
 
+    @staticmethod
+    def _check_amqp(urls: str) -> None:
+        """Each of the brokers, of which Celery takes the first that answers."""
+        for url in urls.split(";"):
+            scheme = redis_url.scheme_of(url)
+            _, host, _, query = url_options.parts_of(url)
+            url_options.options(query, {})
+            try:
+                if host:
+                    url_options.host_and_port(host)
+                if scheme not in {"amqp", "amqps"}:
+                    raise ValueError  # noqa: TRY301 - all mistakes get the same line
+            except ValueError:
+                message = "takes a URL like amqp://user:password@host:5672/vhost"
+                raise ValueError(message) from None
+
     def database_url(self, name: str, default: str) -> str:
-        value = self.text(name) or default
-        scheme, separator, rest = value.partition("://")
-        driver = _SQL_DRIVERS.get(scheme)
-        if driver is None or not separator:
-            raise self._wrong(name, "a postgres://, postgresql:// or sqlite:/// URL")
-        url = f"{driver}://{rest}"
-        if driver == "sqlite" and not rest.startswith("/"):
-            raise self._wrong(name, "a URL like sqlite:///FILE, with three slashes")
-        if not self._has_port(url):
-            raise self._wrong(name, "a URL like postgres://user:password@host:5432/db")
-        return url
+        try:
+            return database_url.normalised(self.text(name) or default)
+        except ValueError as error:
+            raise self._refused(name, str(error)) from None
 
     @staticmethod
     def _has_port(url: str) -> bool:
@@ -357,7 +364,10 @@ class _Reader:
             raise self._wrong(name, takes) from None
 
     def _wrong(self, name: str, takes: str) -> SettingsError:
+        return self._refused(name, f"takes {takes}")
+
+    def _refused(self, name: str, why: str) -> SettingsError:
         shown = self._environ.get(name, "")
         if "URL" in name:  # may hold a password
             shown = f"{redis_url.scheme_of(shown)}://…" if "://" in shown else "…"
-        return SettingsError(f"{name}={shown}: takes {takes}")
+        return SettingsError(f"{name}={shown}: {why}")

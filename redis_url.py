@@ -6,19 +6,61 @@
     redis+cluster://[user:password@]host[:6379][,host...]
                      some nodes of a cluster, which tell the others
 
-With `rediss` in place of `redis` all lines are encrypted.
+With `rediss` in place of `redis` all lines are encrypted. Then the options of TLS may
+follow, which hold for every host: `?ssl_ca_certs=FILE`, and the like.
 """
 
 from __future__ import annotations
 
+import ssl
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from typing import Any
+from urllib.parse import quote, unquote
+
+import url_options
+from url_options import Check, file, folder, host_and_port, parts_of, text, whole
 
 SERVER = frozenset({"redis", "rediss"})
 SENTINEL = frozenset({"redis+sentinel", "rediss+sentinel"})
 CLUSTER = frozenset({"redis+cluster", "rediss+cluster"})
 
-SENTINEL_PASSWORD = "sentinel_password"  # noqa: S105 - the name of an option
+_VERIFY = {
+    "none": ssl.CERT_NONE,
+    "optional": ssl.CERT_OPTIONAL,
+    "required": ssl.CERT_REQUIRED,
+}
+_TRUE = frozenset({"true", "yes", "1"})
+_FALSE = frozenset({"false", "no", "0"})
+
+
+def _verification(value: str) -> str:
+    """As redis-py writes it, or as Celery does: CERT_NONE."""
+    word = value.lower().removeprefix("cert_")
+    if word not in _VERIFY:
+        message = "none, optional or required"
+        raise ValueError(message)
+    return word
+
+
+def _flag(value: str) -> str:
+    if value.lower() in _TRUE:
+        return "true"
+    if value.lower() in _FALSE:
+        return "false"
+    message = "true or false"
+    raise ValueError(message)
+
+
+_TLS: dict[str, Check] = {
+    "ssl_ca_certs": file,
+    "ssl_ca_path": folder,
+    "ssl_cert_reqs": _verification,
+    "ssl_certfile": file,
+    "ssl_check_hostname": _flag,
+    "ssl_keyfile": file,
+    "ssl_password": text,
+}
+"""The options of TLS, by the names that redis-py and Celery share."""
 
 
 def scheme_of(url: str) -> str:
@@ -26,105 +68,142 @@ def scheme_of(url: str) -> str:
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
-def check(url: str) -> None:
-    """Look whether `url`, whose scheme is one of those above, can be read.
-
-    Raises:
-        ValueError: it is malformed; the message says what such a URL looks like.
-    """
-    if scheme_of(url) not in SERVER:
-        ManyHosts.parse(url)
-        return
-    try:
-        parts = urlsplit(url)
-        db = parts.path.strip("/")
-        if not parts.hostname or parts.port == 0 or (db and not db.isdecimal()):
-            raise ValueError  # noqa: TRY301 - all mistakes get the same line
-    except ValueError:
-        shape = f"{scheme_of(url)}://[user:password@]host[:6379][/db]"
-        raise ValueError(shape) from None
-
-
-def has_tls(url: str) -> bool:
-    """Whether the lines to Redis are to be encrypted."""
-    return scheme_of(url).startswith("rediss")
-
-
 @dataclass(frozen=True, slots=True)
-class ManyHosts:
-    """What a URL of sentinels or of a cluster says."""
+class RedisUrl:
+    """What a URL of Redis says."""
 
+    scheme: str
     hosts: tuple[tuple[str, int], ...]
-    tls: bool
     username: str | None = None
     password: str | None = field(default=None, repr=False)
+    db: int = 0
     group: str = ""
     """The name under which the sentinels know the primary."""
-    db: int = 0
+    sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
+    tls_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
-    def parse(cls, url: str) -> ManyHosts:
-        """Read `url`, whose scheme is one of SENTINEL or CLUSTER.
+    def parse(cls, url: str) -> RedisUrl:
+        """Read `url`, whose scheme is one of those above.
 
         Raises:
-            ValueError: it is malformed; the message says what such a URL looks like.
+            ValueError: it cannot be used; the message says what is taken.
         """
-        is_sentinel = scheme_of(url) in SENTINEL
-        shape = f"{scheme_of(url)}://[user:password@]host:port[,host:port...]"
-        if is_sentinel:
-            shape += "/NAME_OF_THE_PRIMARY[/db]"
+        scheme = scheme_of(url)
+        credentials, hosts, path, query = parts_of(url)
+        found = url_options.options(query, _table(scheme))
         try:
-            parts = urlsplit(url)
-            path = parts.path.strip("/").split("/") if parts.path.strip("/") else []
-            options = dict(parse_qsl(parts.query))
-            group, db = _group_and_db(path) if is_sentinel else _none(path)
-            sentinel_password = options.pop(SENTINEL_PASSWORD, None)
-            if options or (sentinel_password and not is_sentinel):
-                raise ValueError  # noqa: TRY301 - all mistakes get the same line
-            credentials, _, hosts = parts.netloc.rpartition("@")
-            default = 26379 if is_sentinel else 6379
-            places = tuple(_host(one, default) for one in hosts.split(","))
+            group, db = _group_and_db(path, scheme)
+            default = 26379 if scheme in SENTINEL else 6379
+            listed = [hosts] if scheme in SERVER else hosts.split(",")
+            found_at = map(host_and_port, listed)
+            places = tuple((host, port or default) for host, port in found_at)
+            username, _, password = map(_decoded, credentials.partition(":"))
         except ValueError:
-            raise ValueError(shape) from None
-        username, _, password = credentials.partition(":")
-        return cls(
+            message = f"takes a URL like {_shape(scheme)}"
+            raise ValueError(message) from None
+        given = found.pop("db", None)
+        if given is not None and path.strip("/") and db != int(given):
+            message = "takes one number of the database, behind the host or as db="
+            raise ValueError(message)
+        address = cls(
+            scheme,
             places,
-            has_tls(url),
-            unquote(username) or None,
-            unquote(password) or None,
+            username or None,
+            password or None,
+            db if given is None else int(given),
             group,
-            db,
-            sentinel_password,
+            found.pop("sentinel_username", None),
+            found.pop("sentinel_password", None),
+            tuple(found.items()),
         )
+        address._check_tls()
+        return address
+
+    @property
+    def tls(self) -> bool:
+        """Whether the lines are to be encrypted."""
+        return self.scheme.startswith("rediss")
+
+    def tls_arguments(self, *, verify: bool) -> dict[str, Any]:
+        """What redis-py and Celery take for TLS; nothing without it. `verify` says
+        whether certificates are checked where the URL does not say it."""
+        if not self.tls:
+            return {}
+        said: dict[str, Any] = dict(self.tls_options)
+        required = said.pop("ssl_cert_reqs", "required" if verify else "none")
+        checks_name = said.pop("ssl_check_hostname", None)
+        return {
+            **said,
+            "ssl_cert_reqs": _VERIFY[required],
+            "ssl_check_hostname": required != "none" and checks_name != "false",
+        }
 
     def for_celery(self) -> str:
-        """The sentinels as Celery wants to have them."""
+        """One server, or the sentinels, as Celery wants to have them."""
         credentials = ""
-        if self.password:
+        if self.username or self.password:
             credentials = f"{_quoted(self.username)}:{_quoted(self.password)}@"
+        scheme = "sentinel" if self.scheme in SENTINEL else self.scheme
         places = (f"[{h}]:{p}" if ":" in h else f"{h}:{p}" for h, p in self.hosts)
-        return ";".join(f"sentinel://{credentials}{one}/{self.db}" for one in places)
+        return ";".join(f"{scheme}://{credentials}{one}/{self.db}" for one in places)
+
+    def _check_tls(self) -> None:
+        """Look whether the files of TLS can be used."""
+        said = dict(self.tls_options)
+        if "ssl_keyfile" in said and "ssl_certfile" not in said:
+            message = "takes ssl_keyfile only together with ssl_certfile"
+            raise ValueError(message)
+        context = ssl.create_default_context()
+        try:
+            if "ssl_certfile" in said:
+                # A password that is lacking must not be asked for at a terminal.
+                context.load_cert_chain(
+                    said["ssl_certfile"],
+                    said.get("ssl_keyfile"),
+                    said.get("ssl_password", ""),
+                )
+            if "ssl_ca_certs" in said:
+                context.load_verify_locations(said["ssl_ca_certs"])
+        except OSError as error:
+            message = f"takes certificates and keys in PEM that fit together ({error})"
+            raise ValueError(message) from None
+
+
+def _table(scheme: str) -> dict[str, Check]:
+    """The options that mean something with this scheme."""
+    table: dict[str, Check] = {}
+    if scheme.startswith("rediss"):
+        table |= _TLS
+    if scheme not in CLUSTER:
+        table["db"] = whole
+    if scheme in SENTINEL:
+        table |= {"sentinel_username": text, "sentinel_password": text}
+    return table
+
+
+def _shape(scheme: str) -> str:
+    if scheme in SERVER:
+        return f"{scheme}://[user:password@]host[:6379][/db]"
+    many = f"{scheme}://[user:password@]host:port[,host:port...]"
+    return many + "/NAME_OF_THE_PRIMARY[/db]" if scheme in SENTINEL else many
+
+
+def _group_and_db(path: str, scheme: str) -> tuple[str, int]:
+    parts = path.strip("/").split("/") if path.strip("/") else []
+    group = _decoded(parts.pop(0)) if scheme in SENTINEL and parts else ""
+    if scheme in SENTINEL and not group:
+        raise ValueError
+    if scheme in CLUSTER and parts not in ([], ["0"]):
+        raise ValueError
+    (db,) = map(whole, parts or ["0"])
+    return group, int(db)
+
+
+def _decoded(text: str) -> str:
+    return unquote(text, errors="strict")
 
 
 def _quoted(text: str | None) -> str:
     return quote(text or "", safe="")
-
-
-def _host(text: str, default_port: int) -> tuple[str, int]:
-    host, port = urlsplit(f"//{text}").hostname, urlsplit(f"//{text}").port
-    if not host:
-        raise ValueError
-    return host, port or default_port
-
-
-def _group_and_db(path: list[str]) -> tuple[str, int]:
-    group, *rest = path
-    (db,) = map(int, rest or ["0"])
-    return unquote(group), db
-
-
-def _none(path: list[str]) -> tuple[str, int]:
-    if path not in ([], ["0"]):
-        raise ValueError
-    return "", 0

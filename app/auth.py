@@ -28,6 +28,9 @@ EXPIRED = "the token has expired"
 TOKENS_REMEMBERED = 4096
 """Verified tokens that one process remembers, some 2 MB: a page that loads sends the
 same one several times, and verifying it takes 50 us."""
+LEEWAY = 60.0
+"""Seconds by which the host's clock may be ahead of ours: `nbf` and `iat` may be later
+than our time by so much."""
 _TIMES = ("exp", "nbf", "iat")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
@@ -59,35 +62,70 @@ def read_token(settings: Settings, token: str) -> Identity:
     """Who `token` stands for.
 
     Raises:
-        Unauthenticated: it is not ours, has expired, or names no possible user.
+        Unauthenticated: it is not ours, is not valid yet or any more, or names no
+            possible user.
     """
     try:
-        identity = _verified(token, settings.jwt_secret)
-    except jwt.ExpiredSignatureError:
-        raise Unauthenticated(EXPIRED) from None
+        verified = _verified(token, settings.jwt_secret)
     except jwt.InvalidSignatureError:
         message = "the token is not valid: it is not signed with PRESENCE_JWT_SECRET"
         raise Unauthenticated(message) from None
     except (jwt.InvalidTokenError, InvalidIdentifier) as error:
         message = f"the token is not valid: {error}"
         raise Unauthenticated(message) from None
-    if identity.expires_at is not None and identity.expires_at <= time.time():
-        raise Unauthenticated(EXPIRED)
-    return identity
+    except RecursionError:
+        message = "the token is not valid: its JSON is nested too deeply"
+        raise Unauthenticated(message) from None
+    verified.check_times(time.time())
+    return verified.identity
+
+
+@dataclass(frozen=True, slots=True)
+class _Verified:
+    """What a token of ours says, whatever the time."""
+
+    identity: Identity
+    begins: tuple[tuple[str, float], ...]
+    """The claims before whose time it is not valid."""
+
+    def check_times(self, now: float) -> None:
+        """Return if the token is valid `now` (seconds since the epoch)."""
+        for name, begin in self.begins:
+            if begin > now + LEEWAY:
+                message = f"the token is not valid yet: its {name} lies ahead"
+                raise Unauthenticated(message)
+        end = self.identity.expires_at
+        if end is not None and end <= now:
+            raise Unauthenticated(EXPIRED)
 
 
 @lru_cache(maxsize=TOKENS_REMEMBERED)
-def _verified(token: str, secret: str) -> Identity:
-    """Who `token` stands for. A good one is remembered, but may have expired since."""
+def _verified(token: str, secret: str) -> _Verified:
+    """What `token` says. A good one is remembered, so nothing here may depend on the
+    time: that is for `check_times`."""
     claims = jwt.decode(
         token,
         secret,
         algorithms=[ALGORITHM],
-        options={"require": ["sub"], "verify_aud": False, "verify_iat": False},
+        options={
+            "require": ["sub"],
+            "verify_aud": False,
+            "verify_exp": False,
+            "verify_iat": False,
+            "verify_nbf": False,
+            "verify_sub": False,
+        },
     )
-    user_id = check_user_id(claims["sub"])
+    user_id = _user_id(claims["sub"])
     times = {name: _seconds(name, claims[name]) for name in _TIMES if name in claims}
-    return Identity(user_id, times.get("exp"))
+    begins = tuple((name, times[name]) for name in ("nbf", "iat") if name in times)
+    return _Verified(Identity(user_id, times.get("exp")), begins)
+
+
+def _user_id(subject: object) -> str:
+    """The user whom `sub` names. Where a host numbers its users, libraries of many
+    languages write the number."""
+    return check_user_id(str(subject) if type(subject) is int else subject)
 
 
 def _seconds(name: str, value: object) -> float:

@@ -13,7 +13,7 @@ from flask import Flask
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
-from app.announce import announce_graph_change
+from app.announce import commit_and_announce
 from app.auth import issue_token
 from app.services import services
 from models.db import what_it_says
@@ -78,8 +78,7 @@ def import_csv_command(folder: Path) -> None:
             raise click.ClickException(str(error)) from error
         except DBAPIError as error:
             raise click.ClickException(what_it_says(error)) from error
-        session.commit()
-    announce_graph_change(found.change)
+        commit_and_announce(session, found.change)
     gained, lost = len(found.change.gained), len(found.change.lost)
     click.echo(
         f"{found.users} users, {found.friendships} friendships, {found.conversations} "
@@ -94,8 +93,7 @@ def seed_demo_command() -> None:
     """Create the demo's users, friendships and conversations (repeatable)."""
     with services().sessions() as session:
         change = load_bulk(session, _DEMO_NAMES, _DEMO_FRIENDSHIPS, _DEMO_CONVERSATIONS)
-        session.commit()
-    announce_graph_change(change)
+        commit_and_announce(session, change)
     click.echo(f"The demo has {len(_DEMO_NAMES)} users: {', '.join(_DEMO_NAMES)}")
 
 

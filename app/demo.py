@@ -18,15 +18,16 @@ from flask import (
 )
 from werkzeug import Response as AnyResponse
 
-from app.announce import announce_graph_change
+from app.announce import commit_and_announce
 from app.auth import COOKIE, issue_token, require_user
 from app.demo_people import everybody, name_of, people_of
 from app.errors import ApiError
 from app.services import services
 from models.friendship import FriendshipStatus
-from models.graph import GraphChange, delete_friendship, put_friendship
+from models.graph import delete_friendship, put_friendship
 
 SIGNED_IN_SECONDS = 12 * 3600
+NOTHING = ("", 204)
 
 # Nothing of these pages is inline, and nothing comes from elsewhere.
 PAGE_POLICY = (
@@ -95,7 +96,8 @@ def side_by_side() -> Response:
 @demo.post("/demo/sign-in")
 def sign_in() -> AnyResponse:
     """Be the user of the form's `user_id`: sets the cookie that sockets take too."""
-    user_id = _known_user(request.form.get("user_id"))
+    # A form that nobody encoded turns the `+` of an id into a space.
+    user_id = _known_user(request.form.get("user_id", "").replace(" ", "+"))
     token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
     response = redirect(url_for("demo.front"), code=303)
     response.set_cookie(
@@ -141,8 +143,8 @@ def befriend(one: str, other: str) -> tuple[str, int]:
     _two_users(one, other)
     with services().sessions() as session:
         change = put_friendship(session, one, other, FriendshipStatus.ACCEPTED)
-        session.commit()
-    return _announced(change)
+        commit_and_announce(session, change)
+    return NOTHING
 
 
 @demo.delete("/demo/friendships/<one>/<other>")
@@ -151,17 +153,12 @@ def unfriend(one: str, other: str) -> tuple[str, int]:
     _two_users(one, other)
     with services().sessions() as session:
         change = delete_friendship(session, one, other)
-        session.commit()
-    return _announced(change)
+        commit_and_announce(session, change)
+    return NOTHING
 
 
 def _seconds(amount: float) -> str:
     return "1 second" if amount == 1 else f"{amount:g} seconds"
-
-
-def _announced(change: GraphChange) -> tuple[str, int]:
-    announce_graph_change(change)
-    return "", 204
 
 
 def _signed_in() -> str | None:

@@ -11,11 +11,9 @@ import time
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import urlsplit
 
-from sqlalchemy.engine import make_url
-
-from redis_url import SERVER, ManyHosts, scheme_of
+import database_url
+from redis_url import RedisUrl
 
 _START_SECONDS = 10.0
 _POLL_SECONDS = 0.05
@@ -78,7 +76,7 @@ def check_redis(url: str) -> None:
     Raises:
         LocalError: nothing answers there.
     """
-    _check("REDIS_URL", _hosts(url))
+    _check("REDIS_URL", RedisUrl.parse(url).hosts)
 
 
 def check_database(url: str) -> None:
@@ -87,10 +85,8 @@ def check_database(url: str) -> None:
     Raises:
         LocalError: nothing answers there.
     """
-    parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" or not parsed.host:
-        return  # a file, or a socket in the file system
-    _check("DATABASE_URL", ((parsed.host, parsed.port or 5432),))
+    if hosts := database_url.hosts_of(url):
+        _check("DATABASE_URL", hosts)
 
 
 def _check(setting: str, hosts: tuple[tuple[str, int], ...]) -> None:
@@ -102,13 +98,6 @@ def _check(setting: str, hosts: tuple[tuple[str, int], ...]) -> None:
             silent.append(f"{host}:{port} ({error})")
     message = f"{setting}: nothing answers at {', '.join(silent)}"
     raise LocalError(message)
-
-
-def _hosts(url: str) -> tuple[tuple[str, int], ...]:
-    if scheme_of(url) not in SERVER:
-        return ManyHosts.parse(url).hosts
-    parts = urlsplit(url)
-    return ((parts.hostname or "localhost", parts.port or 6379),)
 
 
 def wait_for_redis(url: str, log: Path) -> None:

@@ -11,7 +11,10 @@ import logging
 import os
 
 from alembic import context
+from sqlalchemy import Connection, Engine, String
+from sqlalchemy.exc import DBAPIError
 
+import models.announcements
 import models.conversation
 import models.friendship
 import models.user
@@ -22,6 +25,7 @@ TABLES = (
     models.user.User,
     models.friendship.Friendship,
     models.conversation.Participant,
+    models.announcements.PendingAnnouncement,
 )
 
 
@@ -43,16 +47,42 @@ def database_url() -> str:
         raise SystemExit(message) from None
 
 
+def _types_differ(
+    _context: object,
+    _column: object,
+    _wanted_column: object,
+    found: object,
+    wanted: object,
+) -> bool | None:
+    """SQLite keeps no lengths of texts: a column that is to be wider is left as it is.
+    None leaves the comparison to Alembic."""
+    is_sqlite = context.get_context().dialect.name == "sqlite"
+    both_texts = isinstance(found, String) and isinstance(wanted, String)
+    return False if is_sqlite and both_texts else None
+
+
+def _connect() -> tuple[Engine, Connection]:
+    """A connection, or the end with the one line that says why there is none."""
+    url = database_url()
+    try:
+        engine = make_engine(url, may_be_slow=True)
+        return engine, transactional(engine).connect()
+    except (DBAPIError, OSError) as error:
+        reason = " ".join(str(getattr(error, "orig", error)).split())
+        message = f"greendot: DATABASE_URL: the database does not answer: {reason}"
+        raise SystemExit(message) from None
+
+
 def migrate() -> None:
     """Run the migrations, or print their SQL (`--sql`)."""
-    options = {"target_metadata": Base.metadata, "compare_type": True}
+    options = {"target_metadata": Base.metadata, "compare_type": _types_differ}
     if context.is_offline_mode():
         context.configure(url=database_url(), literal_binds=True, **options)
         with context.begin_transaction():
             context.run_migrations()
         return
-    engine = make_engine(database_url(), may_be_slow=True)
-    with transactional(engine).connect() as connection:
+    engine, connection = _connect()
+    with connection:
         # SQLite cannot alter most of a table in place: batch mode copies it.
         batch = connection.dialect.name == "sqlite"
         context.configure(connection=connection, render_as_batch=batch, **options)

@@ -131,12 +131,12 @@ def make_engine(
     if parsed.get_backend_name() == "sqlite":
         engine = _sqlite_engine(parsed, size, in_thread)
     else:
+        connect_args: dict[str, Any] = {"prepare_threshold": None}
+        if "connect_timeout" not in parsed.query:
+            connect_args["connect_timeout"] = CONNECT_TIMEOUT_SECONDS
         engine = create_engine(
             parsed,
-            connect_args={
-                "connect_timeout": CONNECT_TIMEOUT_SECONDS,
-                "prepare_threshold": None,
-            },
+            connect_args=connect_args,
             pool_pre_ping=True,  # a restarted database costs nobody an error
             pool_size=size,
             max_overflow=0,

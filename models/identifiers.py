@@ -1,7 +1,9 @@
 """The rules for what the host application names: ids, and the texts beside them.
 
-Ids are opaque strings; users and conversations share one rule. Its characters are safe
-in a URL path, in a Redis key and in a log line, so nobody further in has to escape one.
+Ids are opaque strings; users and conversations share one rule. It admits the ids of
+identity providers (`auth0|5f7c8ec7`, `ann+work@example.com`). Its characters are safe
+in a Redis key and in a log line, so nobody further in has to escape one. In a URL `|`
+and `+` are safe as a part of a path; a query string takes `%2B` for `+`.
 """
 
 from __future__ import annotations
@@ -10,8 +12,9 @@ import re
 import unicodedata
 from collections.abc import Iterable
 
-USER_ID = re.compile(r"[A-Za-z0-9_.:@-]{1,64}")
-USER_ID_LENGTH = 64
+USER_ID_LENGTH = 128
+USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
+TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
 SEPARATOR = ","
 """In no id, so it may stand between ids."""
 
@@ -39,14 +42,16 @@ def check_user_id(value: object) -> str:
     """Return `value` if it is an id; conversation ids obey the same rule.
 
     Raises:
-        InvalidIdentifier: it is not text, or not 1 to 64 of the allowed characters.
+        InvalidIdentifier: it is not a string, or not 1 to 128 of the allowed
+            characters.
     """
     if isinstance(value, str) and USER_ID.fullmatch(value):
         return value
     shown = repr(value)
     if len(shown) > USER_ID_LENGTH + 10:  # a hostile value must not fill the log
         shown = shown[:USER_ID_LENGTH] + "…"
-    message = f"{shown} is not an id: it takes 1 to 64 of A-Z a-z 0-9 _ . : @ -"
+    takes = f"takes {TAKES}" if isinstance(value, str) else "must be a string"
+    message = f"{shown} is not an id: it {takes}"
     raise InvalidIdentifier(message)
 
 

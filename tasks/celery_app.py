@@ -8,7 +8,6 @@ import.
 from __future__ import annotations
 
 import os
-import ssl
 from typing import Any
 
 from celery import Celery
@@ -55,19 +54,21 @@ def current_settings() -> Settings:
 
 def _celery_settings(settings: Settings) -> dict[str, Any]:
     sweep = settings.sweep_interval
-    tls: dict[str, Any] | None = None
-    if redis_url.has_tls(settings.broker_url):
-        verify = ssl.CERT_REQUIRED if settings.redis_tls_verify else ssl.CERT_NONE
-        tls = {"ssl_cert_reqs": verify}
     broker_url = settings.broker_url
+    tls: dict[str, Any] = {}
     sentinels: dict[str, Any] = {}
-    if redis_url.scheme_of(broker_url) in redis_url.SENTINEL:
-        broker_url, sentinels = _through_sentinels(broker_url, tls)
+    scheme = redis_url.scheme_of(broker_url)
+    if scheme in redis_url.SERVER | redis_url.SENTINEL:
+        broker = redis_url.RedisUrl.parse(broker_url)
+        broker_url = broker.for_celery()
+        tls = broker.tls_arguments(verify=settings.redis_tls_verify)
+        if scheme in redis_url.SENTINEL:
+            sentinels = _through_sentinels(broker, tls)
     return {
         # Not broker_url: Celery prefers CELERY_BROKER_URL to that, as it stands there.
         "broker_read_url": broker_url,
         "broker_write_url": broker_url,
-        "broker_use_ssl": tls,
+        "broker_use_ssl": tls or None,
         "broker_connection_retry_on_startup": True,
         "broker_connection_max_retries": None,
         "broker_pool_limit": 4,
@@ -94,7 +95,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_send_task_events": False,
         # It needs channels, to which a user of Redis 7 has no right by default.
         "worker_enable_remote_control": False,
-        "imports": ("tasks.broadcast", "tasks.expiry"),
+        "imports": ("tasks.announcements", "tasks.broadcast", "tasks.expiry"),
         "timezone": "UTC",
         # Intervals only: there is nothing that beat would have to remember in a file.
         "beat_scheduler": "celery.beat:Scheduler",
@@ -113,25 +114,28 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
                 "tasks.broadcast.drain_transitions",
             )
             for shard in range(settings.shards)
+        }
+        | {
+            "announce_pending": {
+                "task": "tasks.announcements.announce_pending",
+                "schedule": sweep,
+                "options": {"expires": max(TASK_EXPIRES, sweep)},
+            }
         },
     }
 
 
 def _through_sentinels(
-    url: str, tls: dict[str, Any] | None
-) -> tuple[str, dict[str, Any]]:
-    """The URL, and the transport's options, with which Celery asks sentinels for the
-    primary."""
-    asked = redis_url.ManyHosts.parse(url)
+    broker: redis_url.RedisUrl, tls: dict[str, Any]
+) -> dict[str, Any]:
+    """The options with which Celery asks sentinels for the primary."""
     options: dict[str, Any] = {"socket_connect_timeout": 2, "socket_timeout": 5}
-    if asked.sentinel_password:
-        options["password"] = asked.sentinel_password
+    if broker.sentinel_password:
+        options["username"] = broker.sentinel_username
+        options["password"] = broker.sentinel_password
     if tls:
         options |= {"ssl": True, **tls}
-    return asked.for_celery(), {
-        "master_name": asked.group,
-        "sentinel_kwargs": options,
-    }
+    return {"master_name": broker.group, "sentinel_kwargs": options}
 
 
 # A task's message holds nothing that would be lost with it: the outbox keeps what is to

@@ -18,7 +18,7 @@ from celery.worker import consumer
 from celery.worker.consumer.consumer import CONNECTION_ERROR
 from celery.worker.state import maybe_shutdown
 
-from tasks import broadcast, expiry
+from tasks import announcements, broadcast, expiry
 from tasks.outages import OutageFilter
 
 MOST_SECONDS = 2.0
@@ -37,6 +37,7 @@ OUTAGES = {
     broadcast.NOT_BROADCAST: STATE,
     broadcast.NOT_LEFT: STATE,
     expiry.NOT_EXPIRED: STATE,
+    announcements.NOT_ANNOUNCED: STATE,
 }
 """The lines that say that something is away."""
 
@@ -109,7 +110,7 @@ class _BeatFilter(OutageFilter):
 def quieten() -> None:
     """Set the levels and filters of Celery's loggers."""
     outages = _BeatFilter(OUTAGES)
-    for logger in (log, beat.logger, broadcast.log, expiry.log):
+    for logger in (log, beat.logger, announcements.log, broadcast.log, expiry.log):
         logger.addFilter(outages)
     # Two lines per task say nothing where tasks come every few seconds, nor does one
     # per task that came too late; failures and our own lines stay.

@@ -22,5 +22,5 @@ def presence() -> Presence:
 
 @cache
 def database() -> Engine:
-    """The database of this process; tasks only read it."""
+    """The database of this process."""
     return make_engine(current_settings().database_url)

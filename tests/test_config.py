@@ -221,7 +221,7 @@ def test_sentinels_are_celerys_too():
     url = "redis+sentinel://u:p%40@h:1,i/group/2?sentinel_password=s"
     values = settings(REDIS_URL=url)
     assert values.broker_url == url
-    parsed = redis_url.ManyHosts.parse(url)
+    parsed = redis_url.RedisUrl.parse(url)
     assert parsed.hosts == (("h", 1), ("i", 26379))
     assert (parsed.username, parsed.password, parsed.db) == ("u", "p@", 2)
     assert (parsed.group, parsed.sentinel_password) == ("group", "s")
@@ -235,7 +235,7 @@ def test_a_cluster_needs_a_broker_and_shards():
     both = {**cluster, "CELERY_BROKER_URL": "redis://b"}
     assert refusal(**both).startswith("PRESENCE_SHARDS=1: a Redis Cluster takes 2")
     values = settings(**both, PRESENCE_SHARDS="2")
-    parsed = redis_url.ManyHosts.parse(values.redis_url)
+    parsed = redis_url.RedisUrl.parse(values.redis_url)
     assert (parsed.hosts, parsed.tls) == ((("h", 1), ("::1", 2)), True)
 
 

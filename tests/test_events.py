@@ -22,7 +22,7 @@ from models.events import (
 )
 from models.identifiers import joined_ids
 
-user_ids = st.text("abcXYZ019_.:@-", min_size=1, max_size=64)
+user_ids = st.text("abcXYZ019_.:@|+-", min_size=1, max_size=128)
 timestamps = st.integers(0, 2**53)
 statuses = st.sampled_from(["online", "offline"])
 transitions = st.builds(Transition, user_ids, statuses, timestamps)

@@ -8,14 +8,14 @@ commit.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
 from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.announce import announce_graph_change, disconnect_user
+from app.announce import commit_and_announce, disconnect_user
 from app.apart import is_apart, serve_apart
 from app.api import admin_input
 from app.api.large import is_large_bulk, is_large_conversation
@@ -33,8 +33,8 @@ blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
 # Ten thousand users, as many friendships and as many conversations are about 3 MB.
 BULK_BYTES = 16 * 1024 * 1024
-# The largest single thing is a conversation of a thousand ids of 64 characters.
-BODY_BYTES = 128 * 1024
+# The largest single thing is a conversation of a thousand ids of 128 characters.
+BODY_BYTES = 256 * 1024
 
 Answer = tuple[dict[str, object], int]
 NOTHING = ("", 204)
@@ -90,8 +90,7 @@ def delete_user(user_id: str) -> tuple[str, int]:
     """Delete a user with all relations, and close the user's sockets."""
     key = admin_input.identifier(user_id, "id")
     with services().sessions() as session:
-        _commit(session, lambda: graph.delete_user(session, key))
-    disconnect_user(key)
+        _commit(session, lambda: graph.delete_user(session, key), disconnects=[key])
     return NOTHING
 
 
@@ -180,12 +179,15 @@ def post_bulk() -> Answer:
     return _stored(counts)
 
 
-def _commit(session: Session, write: Callable[[], GraphChange]) -> None:
+def _commit(
+    session: Session,
+    write: Callable[[], GraphChange],
+    disconnects: Collection[str] = (),
+) -> None:
     """Write, commit, and only then tell: nobody hears of what was rolled back."""
     with _refusals():
         change = write()
-    session.commit()
-    announce_graph_change(change)
+    commit_and_announce(session, change, disconnects)
 
 
 @contextmanager

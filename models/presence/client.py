@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import queue
-import ssl
 from typing import Any
 
 import redis
@@ -54,11 +53,18 @@ def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.R
     kwargs = {**_pool(settings, queue_class), "retry": Retry(NoBackoff(), 1)}
     if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
         return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
-    if redis_url.has_tls(settings.redis_url):
-        kwargs |= {"connection_class": SecureConnection, **_unverified(settings)}
-    else:
-        kwargs |= {"connection_class": Connection}
-    pool = KeepingPool.from_url(settings.redis_url, **kwargs)
+    url = redis_url.RedisUrl.parse(settings.redis_url)
+    ((host, port),) = url.hosts
+    pool = KeepingPool(
+        host=host,
+        port=port,
+        username=url.username,
+        password=url.password,
+        db=url.db,
+        connection_class=SecureConnection if url.tls else Connection,
+        **kwargs,
+        **url.tls_arguments(verify=settings.redis_tls_verify),
+    )
     return redis.Redis(connection_pool=pool)
 
 
@@ -69,13 +75,16 @@ class _BlockingSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool
 def _behind_sentinels(
     settings: Settings, kwargs: dict[str, Any]
 ) -> redis.ConnectionPool:
-    url = redis_url.ManyHosts.parse(settings.redis_url)
-    tls = {"ssl": True, **_unverified(settings)} if url.tls else {}
+    url = redis_url.RedisUrl.parse(settings.redis_url)
+    tls = url.tls_arguments(verify=settings.redis_tls_verify)
+    if tls:
+        tls["ssl"] = True
     sentinel = Sentinel(  # type: ignore[no-untyped-call]
         url.hosts,
         sentinel_kwargs={
             **_TIMEOUTS,
             **tls,
+            "username": url.sentinel_username,
             "password": url.sentinel_password,
             # One that is away is passed over at once: the next one knows as well.
             "retry": Retry(NoBackoff(), 0),
@@ -94,14 +103,13 @@ def _behind_sentinels(
 
 
 def _cluster(settings: Settings, queue_class: Queue) -> Cluster:
-    url = redis_url.ManyHosts.parse(settings.redis_url)
+    url = redis_url.RedisUrl.parse(settings.redis_url)
     kwargs = {
         **_pool(settings, queue_class),
         "username": url.username,
         "password": url.password,
+        **url.tls_arguments(verify=settings.redis_tls_verify),
     }
-    if url.tls:
-        kwargs |= _unverified(settings)
     return Cluster(url.hosts, kwargs, tls=url.tls)
 
 
@@ -116,10 +124,3 @@ def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
         # It does not say of which library it is: that takes a right of its own.
         "driver_info": None,
     }
-
-
-def _unverified(settings: Settings) -> dict[str, Any]:
-    """What a self-signed certificate needs; nothing where they are checked."""
-    if settings.redis_tls_verify:
-        return {}
-    return {"ssl_cert_reqs": ssl.CERT_NONE, "ssl_check_hostname": False}

@@ -95,6 +95,16 @@ def has_lost_messages(read: int, gone: int, silent_ms: float, ttl_ms: int) -> bo
     return gone != read and not has_expired
 
 
+def has_settled(
+    now: int, last_sweep: int | None, no_gap_since: int | None, epoch: int, ms: int
+) -> bool:
+    """Whether sweeps have run for `ms` and still do, and Redis has lost nothing
+    meanwhile. Times are ms of its clock; None where no sweep has run."""
+    if last_sweep is None or no_gap_since is None:
+        return False
+    return now - last_sweep < ms <= now - max(no_gap_since, epoch)
+
+
 def is_silent(last_heartbeat: float, now: float, online_ttl: float) -> bool:
     """Whether a connection has been silent for too long. Monotonic seconds."""
     return now - last_heartbeat >= online_ttl

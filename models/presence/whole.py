@@ -22,6 +22,7 @@ from models.presence.keys import Keys, shard_number, shard_prefixes
 from models.presence.line import Command
 from models.presence.mail import Mail
 from models.presence.overview import Overviews
+from models.presence.rules import has_settled
 from models.presence.servers import Link, Servers
 from models.presence.shard import Shard
 from models.presence.tickets import Tickets
@@ -43,6 +44,9 @@ class Presence:
         self, settings: Settings, prefixes: Sequence[str], servers: Servers
     ) -> None:
         self._servers = servers
+        self._settles_in = int(
+            1000 * max(settings.gateway_ttl, 2 * settings.sweep_interval)
+        )
         self._keys = tuple(map(Keys, prefixes))
         self.shards = tuple(
             Shard.open(settings, Link(servers, number), keys)
@@ -152,6 +156,34 @@ class Presence:
             for user_id in chain.from_iterable(lists[shard])
         }
         return online, unknown
+
+    def is_settled(self) -> bool:
+        """Whether every gateway that lives has had the time to show itself since Redis
+        came back, or lost what it knew. Before, a message to all may miss some.
+
+        Raises:
+            PresenceUnavailable: a shard does not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            shard: [
+                ("TIME",),
+                ("HMGET", keys.sweeps, "last", "no_gap_since"),
+                ("GET", keys.epoch),
+            ]
+            for shard, keys in enumerate(self._keys)
+        }
+        return all(
+            has_settled(
+                int(seconds) * 1000,
+                _time(last),
+                _time(no_gap_since),
+                _time(epoch) or 0,
+                self._settles_in,
+            )
+            for (seconds, _), (last, no_gap_since), epoch in (
+                self._servers.gather(commands).whole().values()
+            )
+        )
 
     def evicting_policies(self) -> set[str]:
         """The `maxmemory-policy` of each server that may delete keys of ours where its

@@ -109,7 +109,7 @@ def test_nothing_to_connect(shard):
 
 
 @pytest.mark.parametrize(
-    "user", ["a", "A-Z_0.9:@x", "x" * 64, "1", "status", "-1", "0", "nil"]
+    "user", ["a", "A-Z_0.9:@|+x", "x" * 128, "1", "status", "-1", "0", "nil"]
 )
 def test_user_ids_are_opaque(shard, user):
     (transition,) = shard.connect(user).transitions

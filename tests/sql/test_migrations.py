@@ -8,16 +8,23 @@ import sys
 
 import pytest
 from alembic import command
-from sqlalchemy import inspect, text
+from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from config import PROJECT_ROOT
-from models.db import Base, make_engine
+from models.db import Base, KeptReader, make_engine, session_factory
+from models.user import put_users, user_table
 from tests.databases import alembic_config
 
 pytestmark = pytest.mark.integration
 
-TABLES = {"users", "friendships", "conversations", "participants"}
+TABLES = {
+    "users",
+    "friendships",
+    "conversations",
+    "participants",
+    "pending_announcements",
+}
 
 
 def tables(url: str) -> set[str]:
@@ -37,6 +44,31 @@ def test_up_down_and_up_again(empty_database_url):
     assert tables(empty_database_url) == set()
     command.upgrade(config, "head")
     assert tables(empty_database_url) == TABLES
+
+
+def test_ids_grow_while_the_application_runs(empty_database_url):
+    """What it prepared on its connections before must not fail for ever after."""
+    config = alembic_config(empty_database_url)
+    command.upgrade(config, "0001")
+    engine = make_engine(empty_database_url)
+    reader = KeptReader(engine)
+    prepared = select(user_table.c.id)
+    with session_factory(engine)() as session:
+        put_users(session, {"ann": "Ann"})
+        session.commit()
+    for _ in range(10):
+        assert reader.read(lambda kept: kept.scalars(prepared).all()) == ["ann"]
+
+    command.upgrade(config, "head")
+    assert reader.read(lambda kept: kept.scalars(prepared).all()) == ["ann"]
+    longest = "x" * 128
+    with session_factory(engine)() as session:
+        put_users(session, {longest: "X"})
+        session.commit()
+    found = reader.read(lambda kept: kept.scalars(prepared).all())
+    assert set(found) == {"ann", longest}
+    reader.close()
+    engine.dispose()
 
 
 def test_the_command_line_needs_nothing_but_the_database_url(empty_database_url):
@@ -80,7 +112,7 @@ def description(engine) -> dict[str, object]:
     for table in TABLES:
         facts[table] = {
             "columns": [
-                (column["name"], str(column["type"]), column["nullable"])
+                (column["name"], column_type(column, found.dialect), column["nullable"])
                 for column in found.get_columns(table)
             ],
             "primary key": found.get_pk_constraint(table),
@@ -89,6 +121,12 @@ def description(engine) -> dict[str, object]:
             "checks": sorted(map(plain, found.get_check_constraints(table)), key=str),
         }
     return facts
+
+
+def column_type(column, dialect) -> str:
+    # SQLite keeps no lengths, so migrations leave those that it was once told.
+    text = str(column["type"])
+    return text.partition("(")[0] if dialect.name == "sqlite" else text
 
 
 def plain(fact) -> dict[str, str]:

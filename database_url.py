@@ -1,0 +1,205 @@
+"""The URL of the database, and what it says.
+
+PostgreSQL takes the options of libpq, as far as they concern us, and several hosts in
+the form of libpq or in that of SQLAlchemy. SQLite takes a file and no options: what
+they would say is ours to decide.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from urllib.parse import unquote, urlencode
+
+from sqlalchemy.engine import URL, make_url
+
+import url_options
+from url_options import (
+    Check,
+    file,
+    host_and_port,
+    one_of,
+    parts_of,
+    port_number,
+    text,
+    whole,
+)
+
+PORT = 5432
+POSTGRESQL = "postgresql+psycopg"
+_SCHEMES = frozenset({"postgres", "postgresql", POSTGRESQL})
+_SHAPE = "takes a URL like postgres://user:password@host:5432/db"
+
+Place = tuple[str, int | None]
+"""A host, or a folder with a socket, and its port where the URL says it."""
+
+
+def _root_certificates(value: str) -> str:
+    return value if value == "system" else file(value)
+
+
+def _schema(value: str) -> str:
+    if value != "public":
+        message = "public (for another one write options=-csearch_path%3DNAME)"
+        raise ValueError(message)
+    return value
+
+
+_SWITCH = one_of("0", "1")
+_VERSION = one_of("TLSv1", "TLSv1.1", "TLSv1.2", "TLSv1.3")
+_OPTIONS: dict[str, Check] = {
+    "application_name": text,
+    "channel_binding": one_of("disable", "prefer", "require"),
+    "connect_timeout": whole,
+    "gssencmode": one_of("disable", "prefer", "require"),
+    "host": text,
+    "keepalives": _SWITCH,
+    "keepalives_count": whole,
+    "keepalives_idle": whole,
+    "keepalives_interval": whole,
+    "load_balance_hosts": one_of("disable", "random"),
+    "options": text,
+    "passfile": file,
+    "password": text,
+    "port": text,
+    "require_auth": text,
+    "ssl_max_protocol_version": _VERSION,
+    "ssl_min_protocol_version": _VERSION,
+    "sslcert": file,
+    "sslcrl": file,
+    "sslkey": file,
+    "sslmode": one_of(
+        "disable", "allow", "prefer", "require", "verify-ca", "verify-full"
+    ),
+    "sslnegotiation": one_of("postgres", "direct"),
+    "sslpassword": text,
+    "sslrootcert": _root_certificates,
+    "sslsni": _SWITCH,
+    "target_session_attrs": one_of(
+        "any", "read-write", "read-only", "primary", "standby", "prefer-standby"
+    ),
+    "tcp_user_timeout": whole,
+    "user": text,
+}
+_OF_OTHERS: dict[str, Check] = {
+    # Prisma's. A pooler is noticed by itself, and this is the schema that we use.
+    "pgbouncer": one_of("true", "false"),
+    "schema": _schema,
+}
+"""Options of other libraries that ask for what is so anyway."""
+
+
+def normalised(url: str) -> str:
+    """`url` as SQLAlchemy takes it, with the driver named.
+
+    Raises:
+        ValueError: it cannot be used; the message says what is taken.
+    """
+    scheme, separator, rest = url.partition("://")
+    if separator and scheme.lower() == "sqlite":
+        return _sqlite(rest)
+    if not separator or scheme.lower() not in _SCHEMES:
+        message = "takes a postgres://, postgresql:// or sqlite:/// URL"
+        raise ValueError(message)
+    return _postgresql(f"{POSTGRESQL}://{rest}")
+
+
+def hosts_of(url: str) -> tuple[tuple[str, int], ...]:
+    """The hosts in a normalised `url` that can be connected to: none for a file, or a
+    socket in the file system."""
+    parsed = make_url(url)
+    if parsed.host:
+        return ((parsed.host, parsed.port or PORT),)
+    names = str(parsed.query.get("host", "")).split(",")
+    ports = str(parsed.query.get("port", "," * (len(names) - 1))).split(",")
+    return tuple(
+        (name, int(port or PORT))
+        for name, port in zip(names, ports, strict=True)
+        if name and not name.startswith("/")
+    )
+
+
+def _sqlite(rest: str) -> str:
+    path, question, _ = rest.partition("?")
+    url = f"sqlite://{path}"
+    if not path.startswith("/"):
+        message = "takes a URL like sqlite:///FILE, with three slashes"
+        raise ValueError(message)
+    if question:
+        message = "takes no options for SQLite: a URL like sqlite:///FILE"
+        raise ValueError(message)
+    name = make_url(url).database
+    if not name or name == ":memory:" or name.startswith("file:"):
+        message = "takes a file for SQLite, which all processes share: sqlite:///FILE"
+        raise ValueError(message)
+    file = Path(name).absolute()
+    # What is missing of its folders is made.
+    folder = next((one for one in file.parents if one.exists()), file)
+    if file.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
+        message = "takes a file for SQLite, in a folder that can be written to"
+        raise ValueError(message)
+    return url
+
+
+def _postgresql(url: str) -> str:
+    credentials, hosts, path, query = parts_of(url)
+    # SQLAlchemy repeats the option for several hosts, where libpq has commas.
+    parts = query.split("&")
+    repeated = [part for part in parts if part.startswith("host=")]
+    kept = [part for part in parts if not part.startswith("host=")]
+    found = url_options.options("&".join(kept), _OPTIONS | _OF_OTHERS)
+    for name in _OF_OTHERS:
+        found.pop(name, None)
+    named = ",".join(unquote(part.partition("=")[2]) for part in repeated)
+    if hosts and repeated:
+        message = "takes its hosts once, before the path or as host="
+        raise ValueError(message)
+    try:
+        places = _places(hosts, named, found.get("port", ""))
+    except ValueError:
+        raise ValueError(_SHAPE) from None
+    host, port = None, None
+    if len(places) == 1 and not places[0][0].startswith("/"):
+        ((host, port),) = places
+        found.pop("port", None)
+    elif places:
+        found["host"] = ",".join(name for name, _ in places)
+        if any(number for _, number in places):
+            found["port"] = ",".join(str(number or "") for _, number in places)
+    user, colon, password = credentials.partition(":")
+    made = URL.create(
+        POSTGRESQL,
+        unquote(user) or None,
+        unquote(password) if colon else None,
+        host,
+        port,
+        unquote(path[1:]) or None,
+    ).render_as_string(hide_password=False)
+    return made + ("?" + urlencode(found) if found else "")
+
+
+def _places(hosts: str, named: str, ports: str) -> list[Place]:
+    """All hosts with their ports: `hosts` before the path, those `named` as an option.
+
+    Raises:
+        ValueError: one of them is none, or there are more or less ports than hosts.
+    """
+    # One that is left out is the default port.
+    listed = ports.split(",") if ports else []
+    numbers = [port_number(one) if one else None for one in listed]
+    texts = unquote(hosts or named).split(",") if hosts or named else []
+    if len(numbers) == 1:
+        numbers *= len(texts)
+    places = [_place(one) for one in texts]
+    if not numbers:
+        return places
+    return [(name, port) for (name, _), port in zip(places, numbers, strict=True)]
+
+
+def _place(one: str) -> Place:
+    if one.startswith("/"):  # a folder with a socket
+        folder, colon, port = one.partition(":")
+        return folder, port_number(port) if colon else None
+    # As an option an address of IPv6 has no brackets.
+    is_address = one.count(":") > 1 and not one.startswith("[")
+    return host_and_port(f"[{one}]" if is_address else one)

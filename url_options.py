@@ -1,0 +1,146 @@
+"""What the URLs in the settings have in common: hosts, and options behind a `?`.
+
+Several libraries read each of these URLs, and each spells options its own way. So a URL
+is read once, here, against a table of what means something, and the libraries get
+keyword arguments or a URL that was written anew. Every `ValueError` says what is taken,
+in words that follow the name of the setting, and holds nothing of a password.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
+
+MOST_PORT = 65535
+_HOST = re.compile(r"[A-Za-z0-9._-]+")
+_NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
+
+Check = Callable[[str], str]
+"""Gives the value of an option as the library takes it, or raises a ValueError that
+says what the option takes."""
+
+
+def parts_of(url: str) -> tuple[str, str, str, str]:
+    """The credentials, hosts, path and query of `url`, as they stand there.
+
+    Raises:
+        ValueError: a character stands there that has to be encoded.
+    """
+    try:
+        parts = urlsplit(url)
+    except ValueError:  # a bracket of IPv6 that is not closed
+        message = "takes a URL whose hosts are names, or addresses like [::1]"
+        raise ValueError(message) from None
+    if "#" in url or any(each.isspace() for each in url):
+        message = "takes a URL in which # is written %23, and a blank %20"
+        raise ValueError(message)
+    credentials, _, hosts = parts.netloc.rpartition("@")
+    if "@" in credentials:
+        message = "takes a URL in which @ in a password is written %40"
+        raise ValueError(message)
+    return credentials, hosts, parts.path, parts.query
+
+
+def host_and_port(text: str) -> tuple[str, int | None]:
+    """A host with its port, as `name:port` or `[::1]:port`; None where there is none.
+
+    Raises:
+        ValueError: no host of this name, or at this port, can ever be reached.
+    """
+    if text.startswith("["):
+        host, _, rest = text[1:].partition("]")
+        ipaddress.IPv6Address(host)
+    else:
+        host, colon, port = text.partition(":")
+        rest = colon + port
+        # As a connection asks for it: it fails where a part is empty or too long.
+        if not _HOST.fullmatch(host.encode("idna").decode()):
+            raise ValueError(host)
+    if not rest and not text.endswith(":"):
+        return host, None
+    return host, port_number(rest.removeprefix(":"))
+
+
+def port_number(text: str) -> int:
+    """The port that `text` is.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_PORT):
+        raise ValueError(text)
+    return int(text)
+
+
+def options(query: str, table: Mapping[str, Check]) -> dict[str, str]:
+    """The options in `query`, checked by `table`.
+
+    Raises:
+        ValueError: one is unknown, has a wrong value, or is given twice.
+    """
+    found: dict[str, str] = {}
+    for name, value in parse_qsl(query, keep_blank_values=True):
+        if name not in table:
+            # Not the value: it may be a secret. Nor what is no name.
+            what = f"option {name}" if _NAME.fullmatch(name) else "such option"
+            known = ", ".join(sorted(table)) or "a URL without options"
+            message = f"takes no {what}, only {known}"
+            raise ValueError(message)
+        if name in found:
+            message = f"takes {name} once"
+            raise ValueError(message)
+        try:
+            found[name] = table[name](value)
+        except ValueError as error:
+            message = f"takes {error} for its option {name}"
+            raise ValueError(message) from None
+    return found
+
+
+def text(value: str) -> str:
+    """Any text but none."""
+    if not value:
+        message = "a value"
+        raise ValueError(message)
+    return value
+
+
+def whole(value: str) -> str:
+    """A whole number, 0 or more."""
+    if not (value.isascii() and value.isdecimal() and len(value) < len("1000000000")):
+        message = "a whole number"
+        raise ValueError(message)
+    return value
+
+
+def file(value: str) -> str:
+    """A file that can be read."""
+    try:
+        with Path(value).open("rb"):
+            return value
+    except OSError:
+        message = "a file that can be read"
+        raise ValueError(message) from None
+
+
+def folder(value: str) -> str:
+    """A folder."""
+    if not Path(value).is_dir():
+        message = "a folder"
+        raise ValueError(message)
+    return value
+
+
+def one_of(*values: str) -> Check:
+    """One of these words."""
+
+    def check(value: str) -> str:
+        if value not in values:
+            message = ", ".join(values[:-1]) + f" or {values[-1]}"
+            raise ValueError(message)
+        return value
+
+    return check
