@@ -36,7 +36,7 @@ class Outage:
     loops that lack the same thing one says so: the kind of the error tells what it is.
     """
 
-    _away: ClassVar[dict[type[Exception], _Away]] = {}
+    _away: ClassVar[dict[type, _Away]] = {}
 
     def __init__(self, what: str) -> None:
         self._what = what

@@ -149,10 +149,9 @@ class Model:
             return set()
         users = self.held.pop(gateway, set())
         for user in users:
-            is_known = user in self.online or self.leases.get(user)
             for lease in self.open_here(user, gateway):
                 del self.leases[user][lease]
-            if is_known:
+            if user in self.watched:
                 self._one_less(user)
         self.gateways.pop(gateway, None)
         return users
