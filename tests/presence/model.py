@@ -159,7 +159,7 @@ class Model:
     def sweep(self) -> None:
         for gateway in [g for g, end in self.gateways.items() if end <= self.now]:
             self.reap(gateway)
-        known = sorted(set(self.leases) | self.online)
+        known = sorted(set(self.leases) | self.online | self.watched)
         self.expire([user for user in known if self.deadline(user) <= self.now])
 
     # The outbox and its drainer
