@@ -57,8 +57,11 @@ NO_TABLES = "the database has no tables yet: run python -m alembic upgrade head"
 # PostgreSQL, Appendix A: error codes. Two characters are a whole class.
 _UNDEFINED_TABLE = "42P01"
 _READ_ONLY = "25006"
+# Of a prepared statement whose table has been altered since; a new connection has none.
+_NOT_SUPPORTED = "0A000"
 _AWAY_STATES = (
     "08",  # the connection has failed
+    _NOT_SUPPORTED,
     _READ_ONLY,  # a standby, or writes are switched off
     "40",  # a deadlock, or transactions in each other's way
     "42501",  # a right was taken away
@@ -69,7 +72,7 @@ _AWAY_STATES = (
 )
 # Such a connection stays as it is when the database is well again. One that was made
 # while the database took no writes never takes any.
-_DROPPING_STATES = ("08", _READ_ONLY, "57P")
+_DROPPING_STATES = ("08", _NOT_SUPPORTED, _READ_ONLY, "57P")
 # SQLite, Result Codes: the last eight bits.
 _DROPPING_CODES = {
     sqlite3.SQLITE_READONLY,
