@@ -32,7 +32,7 @@ class Check:
         self._ask = ask
         self._asked_at = 0.0
         self._greenlet: gevent.Greenlet[[], str | None] | None = None
-        self._outage = Outage(f"not ready, {name}")
+        self._outage = Outage(f"not ready, {name}", alone=True)
 
     def begin(self) -> None:
         """Ask, unless it was asked just now, or has not answered yet."""

@@ -34,12 +34,14 @@ class _Away:
 class Outage:
     """Says that something is away: at once, once a minute, and when it is back. Of all
     loops that lack the same thing one says so: the kind of the error tells what it is.
+    One that is `alone` shares nothing with the others.
     """
 
-    _away: ClassVar[dict[type, _Away]] = {}
+    _shared: ClassVar[dict[type, _Away]] = {}
 
-    def __init__(self, what: str) -> None:
+    def __init__(self, what: str, *, alone: bool = False) -> None:
         self._what = what
+        self._away: dict[type, _Away] = {} if alone else self._shared
         self.failures = 0
 
     def failed(self, error: object) -> None:

@@ -175,7 +175,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         system.request("GET", f"/api/conversations/{talk}/online-status", token=user),
         system.request("GET", "/api/conversations/none/online-status", token=user),
         system.request("PUT", nobody, {"status": "accepted"}, token=service),
-        system.request("PUT", path, {"display_name": "x" * 200_000}, token=service),
+        system.request("PUT", path, {"display_name": "x" * 300_000}, token=service),
     ]
     got = {(status, answer["error"]["code"]) for status, answer in calls}
     said = {

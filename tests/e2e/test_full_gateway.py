@@ -41,7 +41,7 @@ def assert_healthy(system: System) -> None:
 
 
 def test_the_socket_over_the_limit_is_refused_at_once(own_system_of, sockets):
-    system = own_system_of((64, 4096), PRESENCE_WORKER_CONNECTIONS=str(PLACES))
+    system = own_system_of(files=(64, 4096), PRESENCE_WORKER_CONNECTIONS=str(PLACES))
     pid = system.processes["web0"].pid
     assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == PLACES + 1000 + 128
     clients = [Client(system, f"user{number}").opened() for number in range(PLACES)]
@@ -87,7 +87,7 @@ def test_with_few_files_it_takes_fewer_sockets_and_stays_healthy(
     own_system_of, sockets
 ):
     system = own_system_of(
-        (64, 256),
+        files=(64, 256),
         PRESENCE_WORKER_CONNECTIONS="10000",
         PRESENCE_ONLINE_TTL="60",
         PRESENCE_HANDSHAKE_TIMEOUT="3",

@@ -82,7 +82,7 @@ def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
     text = (LUA / f"{name}.lua").read_text("utf-8")
     code = "\n".join(line.partition("--")[0] for line in text.splitlines())
     assert "'TIME'" not in code
-    first_arguments = re.findall(r"\bcall\('\w+', ([^,)]+)", code)
+    first_arguments = re.findall(r"\bp?call\('\w+', ([^,)]+)", code)
     assert first_arguments
     local = {"status", "connections", "status_key"}
     assert {one for one in first_arguments if not one.startswith("KEYS[")} <= local

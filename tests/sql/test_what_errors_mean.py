@@ -30,6 +30,7 @@ def postgresql():
         ("57P01", True, True),  # admin_shutdown
         ("57P03", True, True),  # cannot_connect_now
         ("08006", True, True),  # connection_failure
+        ("0A000", True, True),  # feature_not_supported: the plan is of an older table
         ("57014", True, False),  # query_canceled
         ("53100", True, False),  # disk_full
         ("53300", True, False),  # too_many_connections
