@@ -17,8 +17,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test chaos check lint types imports migrations coverage \
-	autobahn bench requirements clean
+.PHONY: help setup run token test test-all chaos check lint types imports migrations \
+	coverage autobahn bench requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -33,7 +33,10 @@ run: $(LOCAL) ## Start everything with demo users on http://localhost:8000 (PORT
 token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
 	@$(PY) -m app.local flask token "$(NAME)"
 
-test: $(DEV) ## Run the whole test suite (ARGS="-k name" goes to pytest)
+test: $(DEV) ## Run the fast tests, some minutes (ARGS="-k name" goes to pytest)
+	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)
+
+test-all: $(DEV) ## Run all tests, also the slow ones: half an hour
 	$(PY) -m pytest $(SIDE_BY_SIDE) $(ARGS)
 
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3

@@ -173,6 +173,7 @@ def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_p
     assert secrets.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_when_one_process_dies_all_stop_and_it_is_named(local):
     run = local(PORT=str(free_port()), WEB_CONCURRENCY="1")
     run.url()
@@ -184,6 +185,7 @@ def test_when_one_process_dies_all_stop_and_it_is_named(local):
     assert_all_gone(family)
 
 
+@pytest.mark.slow
 def test_a_given_redis_is_used_and_no_valkey_is_started(local, tmp_path):
     command, url = valkey_command(tmp_path / "data")
     log = tmp_path / "valkey.log"
@@ -211,6 +213,7 @@ def own_database(tmp_path) -> Iterator[tuple[str, sessionmaker[Session]]]:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_given_database_gets_no_demo_users(local, own_database):
     url, sessions = own_database
     run = local(PORT=str(free_port()), DATABASE_URL=url, WEB_CONCURRENCY="1")
@@ -245,6 +248,7 @@ def test_the_demo_is_on_unasked_only_with_a_database_of_ours(
     assert environment(tmp_path).get("PRESENCE_DEMO") == demo
 
 
+@pytest.mark.slow
 def test_whatever_gunicorn_is_told_it_listens_on_this_computer_only(local):
     port = free_port()
     told = f"--bind=0.0.0.0:{free_port()} --workers=1"
@@ -301,6 +305,7 @@ def test_a_server_that_is_away_is_one_line(local, setting, url):
     assert run.output == ""
 
 
+@pytest.mark.slow
 def test_a_second_one_in_the_same_folder_is_told_of_the_first(local, tmp_path):
     """They would be two halves that know nothing of each other's users."""
     first = local(PORT=str(free_port()), WEB_CONCURRENCY="1")

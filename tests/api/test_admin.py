@@ -338,6 +338,7 @@ def test_a_body_that_is_too_large_for_its_route(call):
     assert call("POST", "/bulk", {"users": [name]}).status_code == 400
 
 
+@pytest.mark.slow
 def test_a_bulk_of_ten_thousand_rows_each_twice(call, services):
     ids = [f"host:user-{number}@example.org" for number in range(10_000)]
     body = {

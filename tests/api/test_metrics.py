@@ -87,6 +87,7 @@ def test_every_web_server_tells_the_same_of_the_whole_system(system):
     assert 0 <= scrape(system)["greendot_last_sweep_age_seconds"] < 60
 
 
+@pytest.mark.slow
 def test_any_worker_process_answers_for_all_of_its_web_server(own_system_of):
     system = own_system_of(WEB_CONCURRENCY="2")
     wait_until(lambda: system.redis.zcard("gateways") == 2)
@@ -128,6 +129,7 @@ def figures_of(system: System) -> Figures:
         return {}
 
 
+@pytest.mark.slow
 def test_the_breaker_is_seen_to_hold_and_to_let_go(own_system_of):
     system = own_system_of(PRESENCE_BREAKER_HOLD="3")
     assert scrape(system)["greendot_sweep_holds_total"] == 0
@@ -142,7 +144,9 @@ def test_the_breaker_is_seen_to_hold_and_to_let_go(own_system_of):
         assert scrape(system)["greendot_sweep_holds_total"] == times
 
 
-@pytest.mark.parametrize("how", ["stands still", "is gone"])
+@pytest.mark.parametrize(
+    "how", [pytest.param("stands still", marks=pytest.mark.slow), "is gone"]
+)
 def test_while_redis_is_away_the_processes_own_figures_are_there(own_system_of, how):
     system = own_system_of()
     with Client(system, "ada").opened():

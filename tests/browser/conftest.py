@@ -99,6 +99,8 @@ def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
 
 
 def start_demo(**environ: str) -> System:
+    # A page that reloads on a busy machine is back within the grace.
+    environ = {"PRESENCE_DISCONNECT_GRACE": "2", **environ}
     running = System(PRESENCE_DEMO="1", **environ)
     # Pages of gateway 0 may use gateway 1, which is another origin to a browser.
     allowed = [running.url(0), f"http://127.0.0.1:{free_port()}"]

@@ -22,7 +22,14 @@ PAGE = "/static/demo/demo.css"
 """A document without a script, a policy or a viewer of the browser's own."""
 
 
-@pytest.fixture(scope="module", params=["chromium", "firefox"])
+@pytest.fixture(
+    scope="module",
+    params=[
+        # Its own tests, beside this file, cover the same.
+        pytest.param("chromium", marks=pytest.mark.slow),
+        "firefox",
+    ],
+)
 def browser(request):
     if request.param == "firefox":
         running = Firefox()

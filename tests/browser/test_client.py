@@ -420,6 +420,7 @@ def test_the_word_of_the_network_is_checked(site, page, names):
     assert page.evaluate("closes") == []
 
 
+@pytest.mark.slow
 def test_it_wakes_with_the_machine(site, own_browser, names):
     """The whole browser stands still for longer than the TTL, as in a closed laptop."""
     me, friend = names

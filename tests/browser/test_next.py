@@ -56,6 +56,7 @@ def application(site, tmp_path_factory):
     served.stdout.close()
 
 
+@pytest.mark.slow
 def test_a_layout_of_the_server_may_hold_the_provider(application, site, open_tab):
     tab = open_tab()
     cookie = {"name": "presence_token", "value": site.token("ada"), "url": site.url()}

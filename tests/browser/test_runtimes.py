@@ -41,6 +41,7 @@ def command(request, tmp_path):
     return [binary, "run", *(["-A"] if request.param == "deno" else []), script]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["leave", "close"])
 def test_the_process_ends_with_the_client(site, command, end):
     number = next(numbers)

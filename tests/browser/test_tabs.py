@@ -73,6 +73,7 @@ def leaders(tabs: list[Page]) -> list[Page]:
     return [tab for tab in tabs if tab.evaluate("sockets") > 0]
 
 
+@pytest.mark.slow
 def test_fifty_tabs_use_one_socket_and_all_see_the_same(site, context, names):
     me, friend = names
     tabs = [new_tab(context, site, me) for _ in range(50)]
@@ -107,6 +108,7 @@ def test_the_next_tab_leads_when_the_leader_is_closed(site, context, names):
         sees(tab, friend, online=False)
 
 
+@pytest.mark.slow
 def test_a_new_leader_that_gets_no_token_shows_nobody_as_green(site, context, names):
     me, friend = names
     leader = new_tab(context, site, me)
@@ -221,6 +223,7 @@ def test_a_disconnect_by_the_host_is_for_all_tabs(site, context, names):
     assert sockets_of(site, me) == 0
 
 
+@pytest.mark.slow
 def test_a_frozen_leader_is_replaced(site, context, names):
     me, friend = names
     with Client(site, friend).opened():
@@ -247,6 +250,7 @@ def test_a_frozen_leader_is_replaced(site, context, names):
         assert leader.evaluate("sockets") == 1
 
 
+@pytest.mark.slow
 def test_a_frozen_follower_disturbs_nobody(site, context, names):
     me, friend = names
     leader, follower = (new_tab(context, site, me) for _ in range(2))

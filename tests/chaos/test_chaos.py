@@ -31,6 +31,7 @@ def fault(name: str, target: str, at: float, lasts: float) -> Fault:
     return Fault(kind, target, at, lasts, SEED)
 
 
+@pytest.mark.slow
 def test_all_becomes_right_after_a_round_of_faults_and_a_wrong_state_is_seen():
     loops.run(hurt_and_look())
 

@@ -22,6 +22,7 @@ ROLLING = next(kind for kind in KINDS if kind.name == "rolling restart")
 ARRIVING_SECONDS = 6.0
 
 
+@pytest.mark.slow
 def test_a_rolling_restart_under_load_announces_nobody_offline():
     loops.run(restart_all_gateways())
 

@@ -43,7 +43,11 @@ def test_the_tables_name_every_figure_and_no_other(system):
 
 
 @pytest.mark.parametrize(
-    ("kind", "together", "shards"), [("redis", True, 1), ("valkey", False, 2)]
+    ("kind", "together", "shards"),
+    [
+        ("valkey", False, 2),
+        pytest.param("redis", True, 1, marks=pytest.mark.slow),
+    ],
 )
 def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
     binary = server_command(kind)
@@ -69,6 +73,7 @@ def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
     assert "NOPERM" not in system.logs()
 
 
+@pytest.mark.slow
 def test_the_rights_are_enough_on_a_cluster():
     (more,) = re.findall(r"On a cluster the first user also needs `(.*)`", PAGE.text)
     words = shlex.split(f"{PAGE.block('acl-state').text} {more}")

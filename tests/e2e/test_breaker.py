@@ -16,6 +16,7 @@ pytestmark = pytest.mark.e2e
 TTL = float(QUICK["PRESENCE_ONLINE_TTL"])
 
 
+@pytest.mark.slow
 def test_redis_that_stood_still_puts_nobody_offline(own_system):
     system = own_system
     system.befriend("ada", "grace", "linus")

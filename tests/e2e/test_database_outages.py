@@ -236,6 +236,7 @@ def pooled(superuser: Engine, tmp_path: Path) -> Iterator[str]:
         process.wait(10)
 
 
+@pytest.mark.slow
 def test_behind_a_pooler_all_works_for_many_users(own_system_of, pooled):
     people = [f"p{number}" for number in range(30)]
     system = own_system_of(webs=2, database_url=pooled)

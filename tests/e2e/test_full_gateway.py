@@ -83,6 +83,7 @@ def test_the_socket_over_the_limit_is_refused_at_once(own_system_of, sockets):
     assert "Traceback" not in system.logs()
 
 
+@pytest.mark.slow
 def test_with_few_files_it_takes_fewer_sockets_and_stays_healthy(
     own_system_of, sockets
 ):

@@ -54,8 +54,13 @@ def test_one_that_asks_without_end_keeps_nobody_waiting(system, sockets):
 
 @pytest.mark.parametrize(
     "begin",
-    [b"", b"GET /ws HT", b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: "],
-    ids=["nothing", "half a line", "half a head"],
+    [
+        pytest.param(b"", id="nothing", marks=pytest.mark.slow),
+        pytest.param(b"GET /ws HT", id="half a line", marks=pytest.mark.slow),
+        pytest.param(
+            b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", id="half a head"
+        ),
+    ],
 )
 def test_500_that_ask_for_nothing_are_cut_and_keep_nobody_out(
     own_system_of, sockets, begin
@@ -96,6 +101,7 @@ def test_a_body_that_does_not_come_is_not_waited_for(own_system_of):
     assert "Traceback" not in system.logs()
 
 
+@pytest.mark.slow
 def test_who_asks_without_pause_and_reads_no_answer_is_cut(own_system_of):
     system = own_system_of(PRESENCE_HANDSHAKE_TIMEOUT="1")
     ask = b"GET /static/greendot/client.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50
@@ -111,6 +117,7 @@ def test_who_asks_without_pause_and_reads_no_answer_is_cut(own_system_of):
     assert "Traceback" not in system.logs()
 
 
+@pytest.mark.slow
 def test_who_is_slow_but_alive_is_not_cut(own_system_of):
     system = own_system_of(PRESENCE_HANDSHAKE_TIMEOUT="2", PRESENCE_ONLINE_TTL="30")
     address = ("127.0.0.1", system.web_ports[0])
@@ -141,6 +148,7 @@ def test_who_is_slow_but_alive_is_not_cut(own_system_of):
 # After it
 
 
+@pytest.mark.slow
 def test_500_that_never_beat_are_closed_after_the_ttl(own_system_of, sockets):
     system = own_system_of()
     users = [f"silent{number}" for number in range(10)]
@@ -165,6 +173,7 @@ SNAPSHOT_BYTES = 1000 * 100
 """Of 1,000 friends; some 65 bytes each."""
 
 
+@pytest.mark.slow
 def test_who_reads_a_byte_a_second_is_closed_and_his_queue_is_bounded(own_system_of):
     bound = 262144
     system = own_system_of(

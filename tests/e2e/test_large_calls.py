@@ -32,6 +32,7 @@ def processes_apart(system: System) -> list[psutil.Process]:
     return [child for child in children if "app.apart" in child.cmdline()]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("crowd")
 def test_heartbeats_are_answered_and_friends_told_while_it_is_served(system):
     system.befriend("l-ann", "l-bob")

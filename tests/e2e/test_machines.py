@@ -79,6 +79,7 @@ def test_friends_in_all_shards_hear_each_other_once(system_on):
         client.close()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_loses_a_node_and_gets_it_back_empty(system_on):
     store = ClusterOfServers()
     system = system_on(store=store, PRESENCE_SHARDS=str(SHARDS))
@@ -131,6 +132,7 @@ def status_of(client: Client, user_id: str) -> str | None:
     return known.get(user_id, {}).get("status")
 
 
+@pytest.mark.slow
 def test_more_gateways_than_are_told_of_every_change(system_on):
     """Each is told of those whom it holds, found by their connections."""
     gateways = FEW_GATEWAYS + 2
@@ -159,6 +161,7 @@ def test_more_gateways_than_are_told_of_every_change(system_on):
             client.close()
 
 
+@pytest.mark.slow
 def test_sentinels_make_another_server_primary(system_on):
     store = Sentinels()
     system = system_on(store=store)
@@ -179,6 +182,7 @@ def test_sentinels_make_another_server_primary(system_on):
         assert status_of(ann, "bob") == "online"
 
 
+@pytest.mark.slow
 def test_a_broker_of_its_own(system_on):
     store = Apart()
     system = system_on(store=store, webs=1)

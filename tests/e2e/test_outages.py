@@ -136,14 +136,23 @@ OUTAGES = {
     "READONLY": replica,
     "MASTERDOWN": dead_primary,
 }
+QUICK = {"OOM", "READONLY"}
+"""Those of the fast suite."""
 
 
-@pytest.mark.parametrize("outage", OUTAGES.values(), ids=OUTAGES)
+@pytest.mark.parametrize(
+    "outage",
+    [
+        pytest.param(outage, id=name, marks=() if name in QUICK else pytest.mark.slow)
+        for name, outage in OUTAGES.items()
+    ],
+)
 def test_an_outage_that_is_an_answer(system, store, outage):
     with all_is_well_after(system, store), outage(store):
         time.sleep(HOLD)
 
 
+@pytest.mark.slow
 def test_a_worker_that_starts_in_an_outage_waits_and_stops_when_told_to(system, store):
     with all_is_well_after(system, store):
         for name in ("worker", "beat"):

@@ -281,6 +281,7 @@ def test_maps_are_right_when_the_worker_comes_back(own_system):
             client.close()
 
 
+@pytest.mark.slow
 def test_beats_and_workers_by_mistake_change_nothing(own_system):
     system = own_system
     system.befriend("ada", "grace")

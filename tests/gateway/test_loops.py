@@ -13,6 +13,7 @@ from models.presence import PresenceUnavailable
 
 @pytest.fixture
 def clock(monkeypatch):
+    monkeypatch.setattr(Outage, "_shared", {})  # other tests have outages, too
     times = {"now": 1000.0}
     monkeypatch.setattr(time, "monotonic", lambda: times["now"])
     return times

@@ -233,6 +233,7 @@ def test_of_several_entries_for_the_same_thing_the_last_one_holds(session):
     assert session.get_one(Conversation, "c").title == "last"
 
 
+@pytest.mark.slow
 def test_a_bulk_of_thirty_thousand_rows(session, engine):
     names = {f"user-{number}": f"User {number}" for number in range(10_000)}
     ids = list(names)

@@ -11,7 +11,11 @@ local held, reply = {}, {}
 for i, connections in ipairs(KEYS) do
   -- Of another type it is somebody else's: that user is not found, the others are.
   local found = redis.pcall('ZRANGE', connections, 0, -1)
-  for _, connection in ipairs(found.err and {} or found) do
+  if found.err then
+    if not found.err:find('WRONGTYPE') then return found end
+    found = {}
+  end
+  for _, connection in ipairs(found) do
     local gateway = connection:match('^(.*):')
     if gateway and is_open(connection) then
       local here = held[gateway]

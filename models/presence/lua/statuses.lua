@@ -9,7 +9,10 @@ local reply = {ms(now)}
 for i, user in ipairs(ARGV) do
   -- Of another type it is somebody else's: that user's times are unknown, no other's.
   local times = redis.pcall('HMGET', KEYS[2 + i], 'updated_at', 'last_seen')
-  if times.err then times = {false, false} end
+  if times.err then
+    if not times.err:find('WRONGTYPE') then return times end
+    times = {false, false}
+  end
   local at = i * 3 - 2
   reply[at + 1] = redis.call('SISMEMBER', KEYS[1], user)
   local updated_at = times[1]
