@@ -28,10 +28,10 @@ help: ## Show this list
 setup: $(LOCAL) ## Install what `make run` needs into .venv (VENV=... for elsewhere)
 
 run: $(LOCAL) ## Start everything with demo users on http://localhost:8000 (PORT=...)
-	@$(PY) -m app.local
+	@$(PY) -m app.dev
 
 token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
-	@$(PY) -m app.local flask token "$(NAME)"
+	@$(PY) -m app.dev flask token "$(NAME)"
 
 test: $(DEV) ## Run the fast tests, some minutes (ARGS="-k name" goes to pytest)
 	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)

@@ -1,4 +1,4 @@
-"""What gunicorn serves: `gunicorn -c python:app.serve wsgi:app`."""
+"""What gunicorn serves: `gunicorn -c python:app.server.gunicorn_config wsgi:app`."""
 
 from app.factory import create_app
 from config import settings_or_exit

@@ -18,10 +18,10 @@ from sqlalchemy.orm import Session
 
 from app.gateway.loops import Outage
 from app.services import Services, services
-from models import announcements
-from models.graph import GraphChange
+from models import fanout
 from models.presence import PresenceUnavailable
-from tasks import fanout
+from models.sql import pending_announcements
+from models.sql.graph import GraphChange
 
 _outage = Outage("changes of the graph are stored, and told later")
 
@@ -40,16 +40,16 @@ def commit_and_announce(
         session.commit()
         return
     affected = {user_id for pair in change.gained | change.lost for user_id in pair}
-    row = announcements.note(session, affected, disconnects)
+    row = pending_announcements.note(session, affected, disconnects)
     session.commit()
     current = services()
     try:
         has_reached_all = _tell(current, change, disconnects)
         with current.sessions() as own:
             if has_reached_all:
-                announcements.settle(own, [row])
+                pending_announcements.settle(own, [row])
             else:
-                announcements.mark_told(own, [row])
+                pending_announcements.mark_told(own, [row])
             own.commit()
     except (PresenceUnavailable, SQLAlchemyError) as error:
         _outage.failed(error)

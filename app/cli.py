@@ -1,6 +1,6 @@
 """Commands for operators: `flask --app wsgi import-csv|seed-demo|token`.
 
-On one's own computer `python -m app.local flask COMMAND` has the settings of
+On one's own computer `python -m app.dev flask COMMAND` has the settings of
 `make run`.
 """
 
@@ -16,11 +16,11 @@ from sqlalchemy.exc import DBAPIError
 from app.announce import commit_and_announce
 from app.auth import issue_token
 from app.services import services
-from models.db import what_it_says
-from models.friendship import FriendshipStatus
-from models.graph import ConversationRecord, load_bulk
 from models.identifiers import InvalidIdentifier, check_user_id
-from models.importer import ImportFailed, import_csv
+from models.sql.db import what_it_says
+from models.sql.friendship import FriendshipStatus
+from models.sql.graph import ConversationRecord, load_bulk
+from models.sql.importer import ImportFailed, import_csv
 
 _DAY_SECONDS = 86400
 

@@ -17,10 +17,10 @@ from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from app.gateway.handshake import VERSION, BadHandshake, WrongVersion
 from app.gateway.loops import Outage
-from models.db import NO_TABLES, is_away, lacks_tables, what_it_says
+from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
 from models.presence import PresenceUnavailable
+from models.sql.db import NO_TABLES, is_away, lacks_tables, what_it_says
 
 _outage = Outage("calls are answered with 503, the database does not serve them")
 

@@ -13,18 +13,19 @@ from flask_cors import CORS
 from gevent.queue import LifoQueue
 from werkzeug.routing import MapAdapter
 
-from app import cli, demo, errors, origins
+from app import cli, errors, origins
 from app.api import admin, health, metrics, presence
-from app.gateway import sockets
+from app.api.coalescing import Hydration
+from app.demo import routes as demo_routes
 from app.gateway.gateway import Gateway
-from app.gateway.newcomers import Newcomers
-from app.hydration import Hydration
+from app.gateway.new_users import Newcomers
 from app.services import EXTENSION, Services
 from app.threads import in_thread
+from app.websocket import route
 from config import Settings
-from models.audience import friends_of, partners_of
-from models.db import POOL_SIZE, WRITERS, KeptReader, make_engine, session_factory
 from models.presence import Presence
+from models.sql.audience import friends_of, partners_of
+from models.sql.db import POOL_SIZE, WRITERS, KeptReader, make_engine, session_factory
 from tasks import celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -48,7 +49,7 @@ class Greendot(Flask):
         """As Flask has it, for any protocol: `Handshake` looks at the headers."""
         adapter = super().create_url_adapter(request)
         if adapter is not None and request is not None:
-            adapter.websocket = request.path == sockets.PATH
+            adapter.websocket = request.path == route.PATH
         return adapter
 
 
@@ -68,8 +69,8 @@ class CompactJSON(DefaultJSONProvider):
 
 
 def create_app(settings: Settings) -> Flask:
-    """The Flask application. Nothing connects yet; `app.serve` starts the gateway in
-    the process that serves the sockets."""
+    """The Flask application. Nothing connects yet: `app.server.gunicorn_config` starts the
+    gateway in each worker process."""
     app = Greendot(__name__)
     app.json = CompactJSON(app)
     app.session_interface = NoSessions()
@@ -101,9 +102,9 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(metrics.blueprint)
     app.register_blueprint(presence.blueprint)
     app.register_blueprint(admin.blueprint)
-    sockets.register(app)
+    route.register(app)
     origins.register(app, settings.allowed_origins)
-    demo.register(app)
+    demo_routes.register(app)
     cli.register(app)
     if settings.allowed_origins:
         CORS(

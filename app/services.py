@@ -8,9 +8,9 @@ from flask import current_app
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
+from app.api.coalescing import Hydration
 from app.gateway.gateway import Gateway
-from app.gateway.newcomers import Newcomers
-from app.hydration import Hydration
+from app.gateway.new_users import Newcomers
 from config import Settings
 from models.presence import Presence
 

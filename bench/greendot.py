@@ -14,14 +14,14 @@ import redis
 from prometheus_client.parser import text_string_to_metric_families
 from sqlalchemy import insert
 
-from app.processes import read_procfile
+from app.dev.processes import read_procfile
 from bench.graph import user_id
 from bench.servers import SECRET, Target, clean_environ, wait_until
 from config import PROJECT_ROOT
-from models.db import make_engine, session_factory, table_of
 from models.events import CloseCode
-from models.friendship import Friendship, FriendshipStatus
-from models.user import User
+from models.sql.db import make_engine, session_factory, table_of
+from models.sql.friendship import Friendship, FriendshipStatus
+from models.sql.user import User
 from tasks.celery_app import QUEUE
 
 SERVICE_KEY = "service key of the benchmarks"

@@ -14,7 +14,7 @@ from ctypes.util import find_library
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from app.local_servers import valkey_binary
+from app.dev.servers import valkey_binary
 from config import PROJECT_ROOT
 
 PACKAGES = (

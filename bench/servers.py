@@ -22,7 +22,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from app.local_servers import valkey_binary
+from app.dev.servers import valkey_binary
 from bench.graph import Graph
 from bench.machine import cores_for_servers, jemalloc, pinned
 from bench.measure import Sample, sample

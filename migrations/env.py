@@ -14,18 +14,18 @@ from alembic import context
 from sqlalchemy import Connection, Engine, String
 from sqlalchemy.exc import DBAPIError
 
-import models.announcements
-import models.conversation
-import models.friendship
-import models.user
+import models.sql.conversation
+import models.sql.friendship
+import models.sql.pending_announcements
+import models.sql.user
 from config import Settings, SettingsError
-from models.db import Base, make_engine, transactional
+from models.sql.db import Base, make_engine, transactional
 
 TABLES = (
-    models.user.User,
-    models.friendship.Friendship,
-    models.conversation.Participant,
-    models.announcements.PendingAnnouncement,
+    models.sql.user.User,
+    models.sql.friendship.Friendship,
+    models.sql.conversation.Participant,
+    models.sql.pending_announcements.PendingAnnouncement,
 )
 
 

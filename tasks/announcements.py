@@ -13,12 +13,13 @@ import logging
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
-from models import announcements
-from models.announcements import MOST_NAMED
-from models.db import session_factory, what_it_says
+from models import fanout
 from models.events import EVERYBODY
 from models.presence import Presence, PresenceUnavailable
-from tasks import fanout, resources
+from models.sql import pending_announcements
+from models.sql.db import session_factory, what_it_says
+from models.sql.pending_announcements import MOST_NAMED
+from tasks import resources
 from tasks.celery_app import celery
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,11 @@ def announce(
         sqlalchemy.exc.SQLAlchemyError: the database is away.
     """
     with database.connect() as reader:
-        rows = [row for row in announcements.pending(reader) if row.age >= older_than]
+        rows = [
+            row
+            for row in pending_announcements.pending(reader)
+            if row.age >= older_than
+        ]
     if not rows:
         return
     # Asks every shard, so nothing is told again and again while one of them is away.
@@ -68,9 +73,9 @@ def announce(
     # close sockets reaches only gateways that have shown themselves.
     again = [row.id for row in due if row.disconnects and not is_settled]
     with session_factory(database)() as session:
-        announcements.settle(session, {row.id for row in due} - set(again))
+        pending_announcements.settle(session, {row.id for row in due} - set(again))
         if again:
-            announcements.mark_told(session, again)
+            pending_announcements.mark_told(session, again)
         session.commit()
     if due:
         log.info("%d changes of the graph were told late", len(due))

@@ -3,7 +3,7 @@
 `drain_transitions` empties the outbox. It is asked for by the process whose script call
 found nobody draining, and by beat as a safety net. One drainer works at a time in each
 shard; it stays after the outbox is empty, so that hardly a change waits for a task of
-its own (see `tasks.tenure`).
+its own (see `tasks.drainer_policy`).
 """
 
 from __future__ import annotations
@@ -18,13 +18,14 @@ from itertools import takewhile
 from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import SQLAlchemyError
 
-from models.db import KeptReader, is_away, what_it_says
+from models import fanout
 from models.events import NewerVersion, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
-from tasks import fanout, resources
+from models.sql.db import KeptReader, is_away, what_it_says
+from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
-from tasks.tenure import worker
+from tasks.drainer_policy import worker
 
 log = logging.getLogger(__name__)
 

@@ -23,8 +23,8 @@ from redis.exceptions import ResponseError
 import redis_url
 from config import Settings, settings_or_exit
 from models.garbage import collect_less
-from models.presence.pool import PrimaryOnly, SecureConnection
-from tasks.tenure import worker
+from models.presence.redis.pool import PrimaryOnly, SecureConnection
+from tasks.drainer_policy import worker
 
 QUEUE = "greendot"
 TASK_EXPIRES = 60
@@ -89,7 +89,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
         # Not in the Procfile, whose word would win over CELERY_WORKER_CONCURRENCY.
         "worker_concurrency": 2,
-        "worker_consumer": "tasks.patience:Consumer",
+        "worker_consumer": "tasks.broker_retry:Consumer",
         # Of no effect without late acknowledgement; unset, Celery warns of it.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
@@ -159,7 +159,7 @@ celery.add_defaults(lambda: _celery_settings(current_settings()))
 @after_setup_logger.connect
 def _set_up_logging(**_: object) -> None:
     # Here, not above: what it imports is the worker's and beat's, not for the gateway.
-    from tasks.patience import quieten  # noqa: PLC0415
+    from tasks.broker_retry import quieten  # noqa: PLC0415
 
     quieten()
 

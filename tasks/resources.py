@@ -9,8 +9,8 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from models.db import make_engine
 from models.presence import Presence
+from models.sql.db import make_engine
 from tasks.celery_app import current_settings
 
 

@@ -23,11 +23,11 @@ from sqlalchemy import Connection, Engine, create_engine, event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.orm import Session
 
-import models.statements
+import models.sql.statements
 from config import PROJECT_ROOT
-from models.db import make_engine, session_factory
-from models.friendship import FriendshipStatus
-from models.graph import load_bulk
+from models.sql.db import make_engine, session_factory
+from models.sql.friendship import FriendshipStatus
+from models.sql.graph import load_bulk
 
 DATABASES = ("sqlite", "postgresql")
 _numbers = itertools.count()
@@ -69,10 +69,10 @@ def statements(engine: Engine) -> Iterator[list[str]]:
             sent.append(text)
         return original(connection, text, parameters)
 
-    original = models.statements.send
+    original = models.sql.statements.send
     event.listen(engine, "before_cursor_execute", note)
     try:
-        with mock.patch.object(models.statements, "send", send):
+        with mock.patch.object(models.sql.statements, "send", send):
             yield sent
     finally:
         event.remove(engine, "before_cursor_execute", note)

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import redis
 
-from app.local_servers import LocalError, valkey_binary
+from app.dev.servers import LocalError, valkey_binary
 
 _PORTS = range(10_000, 32_768)
 """Below those that the kernel gives to whoever connects (from 32768 on Linux, 49152 on

@@ -22,7 +22,7 @@ import jwt
 import redis
 from sqlalchemy.engine import make_url
 
-from app.processes import read_procfile
+from app.dev.processes import read_procfile
 from config import PROJECT_ROOT
 from tests.servers import RedisServer, any_server_command, free_port
 

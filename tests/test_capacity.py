@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.capacity import Capacity, needed_files
+from app.server.capacity import Capacity, needed_files
 from config import Settings
 
 

@@ -9,9 +9,9 @@ from app import cli
 from app.auth import read_token
 from app.factory import create_app
 from config import Settings
-from models.audience import relevant_users
-from models.db import Base
-from models.importer import FILES
+from models.sql.audience import relevant_users
+from models.sql.db import Base
+from models.sql.importer import FILES
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
-from app.gateway.frames import MOST_REASON_BYTES, close_frame, pong_frame, text_frame
+from app.websocket.frames import MOST_REASON_BYTES, close_frame, pong_frame, text_frame
 from models.events import CloseCode
 
 # Where the length field grows, and around it.

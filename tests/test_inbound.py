@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 
-from app.gateway.inbound import Inbound
+from app.websocket.frame_reader import Inbound
 
 calm = settings(deadline=None, max_examples=300)
 """A busy machine is no failure."""

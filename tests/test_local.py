@@ -20,12 +20,12 @@ import pytest
 from sqlalchemy import select
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.local import choose_port, environment
-from app.local_servers import LocalError, check_redis, valkey_command, wait_for_redis
-from app.processes import Ended, Processes, Stopped, read_procfile
+from app.dev.local import choose_port, environment
+from app.dev.processes import Ended, Processes, Stopped, read_procfile
+from app.dev.servers import LocalError, check_redis, valkey_command, wait_for_redis
 from config import PROJECT_ROOT
-from models.db import make_engine, session_factory
-from models.user import User
+from models.sql.db import make_engine, session_factory
+from models.sql.user import User
 from tests.servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240)]
@@ -35,7 +35,7 @@ STOP_SECONDS = 30
 
 
 class LocalRun:
-    """One `python -m app.local`, its output, and every process it started."""
+    """One `python -m app.dev`, its output, and every process it started."""
 
     def __init__(self, var: Path, **environ: str) -> None:
         clean = {
@@ -46,7 +46,7 @@ class LocalRun:
             and name != "GUNICORN_CMD_ARGS"
         }
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "app.local"],
+            [sys.executable, "-m", "app.dev"],
             cwd=PROJECT_ROOT,
             env={**clean, "GREENDOT_VAR": str(var), **environ},
             stdin=subprocess.DEVNULL,
@@ -118,7 +118,7 @@ def is_ready(url: str) -> bool:
 def friends_of_ada(url: str, var: Path) -> bytes:
     """What REST answers to a token of the command line."""
     token = subprocess.run(
-        [sys.executable, "-m", "app.local", "flask", "token", "ada"],
+        [sys.executable, "-m", "app.dev", "flask", "token", "ada"],
         cwd=PROJECT_ROOT,
         env={**os.environ, "GREENDOT_VAR": str(var)},
         capture_output=True,

@@ -16,7 +16,7 @@ from sqlalchemy.engine import make_url
 
 import database_url
 import redis_url
-from app.processes import read_procfile
+from app.dev.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 from redis_url import CLUSTER, SENTINEL, SERVER, RedisUrl
 

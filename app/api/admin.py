@@ -16,18 +16,18 @@ from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.announce import commit_and_announce, disconnect_user
-from app.apart import is_apart, serve_apart
 from app.api import admin_input
 from app.api.large import is_large_bulk, is_large_conversation
+from app.api.offload import is_apart, serve_apart
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
-from models import graph
-from models.audience import participants_of
-from models.conversation import Conversation
-from models.friendship import Friendship, canonical
-from models.graph import GraphChange, TooManyPairs, UnknownUser
-from models.user import User
+from models.sql import graph
+from models.sql.audience import participants_of
+from models.sql.conversation import Conversation
+from models.sql.friendship import Friendship, canonical
+from models.sql.graph import GraphChange, TooManyPairs, UnknownUser
+from models.sql.user import User
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 

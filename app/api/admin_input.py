@@ -13,11 +13,11 @@ import orjson
 from flask import request
 
 from app.errors import ApiError
-from models.conversation import MAX_PARTICIPANTS, TITLE_LENGTH
-from models.friendship import FriendshipStatus
-from models.graph import ConversationRecord
 from models.identifiers import InvalidIdentifier, check_text, check_user_id
-from models.user import DISPLAY_NAME_LENGTH
+from models.sql.conversation import MAX_PARTICIPANTS, TITLE_LENGTH
+from models.sql.friendship import FriendshipStatus
+from models.sql.graph import ConversationRecord
+from models.sql.user import DISPLAY_NAME_LENGTH
 
 Value = TypeVar("Value")
 Friendship = tuple[str, str, FriendshipStatus]

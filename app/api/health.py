@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from app.gateway.loops import Outage
 from app.services import services
-from models.db import check_writes, what_it_says
+from models.sql.db import check_writes, what_it_says
 
 blueprint = Blueprint("health", __name__)
 

@@ -9,10 +9,10 @@ from flask import request
 from sqlalchemy import func, select
 
 from app.services import services
-from models.audience import participants_of
-from models.conversation import participant_table
 from models.identifiers import USER_ID
-from models.lists import among, text_list
+from models.sql.audience import participants_of
+from models.sql.conversation import participant_table
+from models.sql.sql_arrays import among, text_list
 
 MOST_PAIRS = 5_000
 """Pairs of users that a gateway works out itself: some 30 ms, in which it does nothing

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from flask import Blueprint, Response
 
+from app.api.coalescing import Hydration
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
-from app.hydration import Hydration
 from app.services import services
-from models.audience import participants_of, relevant_users
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
-from models.user import unknown_users
+from models.sql.audience import participants_of, relevant_users
+from models.sql.user import unknown_users
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from app.gateway.counts import Counts
 from app.gateway.hub import Hub
-from app.gateway.trust import Trust
+from app.gateway.redis_health import Trust
 from config import Settings
 from models.presence import Presence, Shard
 

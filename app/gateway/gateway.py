@@ -19,17 +19,17 @@ from collections.abc import Callable
 import gevent
 from sqlalchemy import Engine
 
-from app.gateway.connection import Connection
 from app.gateway.context import Context
 from app.gateway.counts import LOST, Counts
-from app.gateway.drain import drain
-from app.gateway.figures import Figures
+from app.gateway.event_reader import Listener
 from app.gateway.hub import Hub
-from app.gateway.lane import Lane
-from app.gateway.listener import Listener
 from app.gateway.loops import spawn_loop
-from app.gateway.newcomers import Newcomers
+from app.gateway.metrics import Figures
+from app.gateway.new_users import Newcomers
+from app.gateway.shard_session import Lane
+from app.gateway.shutdown import drain
 from app.gateway.snapshots import Snapshots
+from app.websocket.connection import Connection
 from config import Settings
 from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable

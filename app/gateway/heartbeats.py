@@ -13,10 +13,10 @@ from collections.abc import Callable, Iterable
 
 import gevent
 
-from app.gateway.connection import Connection
 from app.gateway.context import LaneContext
 from app.gateway.registrar import Registrar
 from app.gateway.snapshots import Snapshots
+from app.websocket.connection import Connection
 from models.events import CloseCode
 from models.presence.rules import is_expired, is_silent
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from app.gateway.connection import Connection
 from app.gateway.counts import Counts
-from app.gateway.frames import text_frame
-from app.gateway.known import News, oldest
+from app.gateway.snapshot_filter import News, oldest
+from app.websocket.connection import Connection
+from app.websocket.frames import text_frame
 from models import events
 from models.events import Delivery, Transition
 from models.identifiers import ids_in

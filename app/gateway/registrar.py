@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
-from app.gateway.connection import Connection
 from app.gateway.context import LaneContext
-from app.gateway.departures import Departures
+from app.gateway.disconnects import Departures
+from app.websocket.connection import Connection
 from models.events import CloseCode
 from models.presence.rules import age_ms
 from models.presence.store import SignOfLife

@@ -20,18 +20,18 @@ from gevent.event import Event
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.gateway.connection import Connection
 from app.gateway.context import Context
-from app.gateway.frames import text_frame
-from app.gateway.known import Known, Settled
 from app.gateway.loops import Outage
-from app.gateway.newcomers import Newcomers
+from app.gateway.new_users import Newcomers
+from app.gateway.snapshot_filter import Known, Settled
+from app.websocket.connection import Connection
+from app.websocket.frames import text_frame
 from models import events
-from models.audience import relevant_users
-from models.db import is_away, what_it_says
 from models.presence import PresenceUnavailable
 from models.presence.batches import batches
-from models.user import unknown_users
+from models.sql.audience import relevant_users
+from models.sql.db import is_away, what_it_says
+from models.sql.user import unknown_users
 
 log = logging.getLogger(__name__)
 

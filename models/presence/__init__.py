@@ -5,8 +5,8 @@ from __future__ import annotations
 
 from models.presence.errors import PresenceError, PresenceUnavailable
 from models.presence.keys import Keys
+from models.presence.presence import Presence
 from models.presence.shard import Shard
-from models.presence.whole import Presence
 
 __all__ = [
     "Keys",

@@ -1,7 +1,7 @@
 """The gateway processes as one shard knows them: which are alive, and whom they hold.
 
 Every gateway is known in every shard, with its users of that shard. Whom it holds is
-asked of all shards at once, so `models.presence.whole` does that.
+asked of all shards at once, so `models.presence.presence` does that.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from redis.exceptions import ResponseError
 
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.keys import Keys
-from models.presence.line import ask
-from models.presence.scripts import Scripts, in_one
-from models.presence.servers import Link
+from models.presence.redis.backend import Link
+from models.presence.redis.roundtrip import ask
+from models.presence.redis.scripts import Scripts, in_one
 from models.presence.store import SignOfLife
 from models.presence.tolerance import tolerant
 

@@ -19,9 +19,9 @@ from models.events import (
 )
 from models.identifiers import check_user_id
 from models.presence.keys import Keys
-from models.presence.line import Command, entries_of, reading, with_ids
-from models.presence.scripts import pipelined, words
-from models.presence.servers import Link
+from models.presence.redis.backend import Link
+from models.presence.redis.roundtrip import Command, entries_of, reading, with_ids
+from models.presence.redis.scripts import pipelined, words
 
 _ANOTHER = -1
 LEASE_MS = 5000

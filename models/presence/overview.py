@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.presence import scripts
 from models.presence.keys import Keys
-from models.presence.line import Command
-from models.presence.servers import Servers
+from models.presence.redis import scripts
+from models.presence.redis.backend import Servers
+from models.presence.redis.roundtrip import Command
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from config import Settings
 from models.presence.gateways import GatewayStore
 from models.presence.keys import Keys
 from models.presence.outbox import Outbox
-from models.presence.servers import Link
+from models.presence.redis.backend import Link
 from models.presence.store import PresenceStore
 
 

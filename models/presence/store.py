@@ -22,10 +22,10 @@ from models.presence.batches import (
     batches,
 )
 from models.presence.keys import Keys
-from models.presence.line import ask
+from models.presence.redis.backend import Link
+from models.presence.redis.roundtrip import ask
+from models.presence.redis.scripts import Call, Scripts, in_one
 from models.presence.rules import Survey
-from models.presence.scripts import Call, Scripts, in_one
-from models.presence.servers import Link
 from models.presence.tolerance import tolerant
 
 _REFUSED = -1

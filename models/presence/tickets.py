@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import cast
 
 from models.presence.keys import Keys, shard_number
-from models.presence.servers import Servers
+from models.presence.redis.backend import Servers
 
 TICKET_TTL = 30
 """Seconds for which a ticket is good."""

@@ -14,12 +14,12 @@ from werkzeug.test import TestResponse
 from app.factory import create_app
 from app.services import EXTENSION, Services
 from config import Settings
-from models.conversation import conversation_table
 from models.events import GatewayMessage
-from models.friendship import friendship_table
 from models.identifiers import ids_in
 from models.presence.store import SignOfLife
-from models.user import user_table
+from models.sql.conversation import conversation_table
+from models.sql.friendship import friendship_table
+from models.sql.user import user_table
 from tests.databases import statements
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ import gevent
 import pytest
 from gevent.socket import socketpair
 
-from app.answer_socket import MOST_HELD, AnswerSocket
+from app.server.answer_socket import MOST_HELD, AnswerSocket
 
 SMALL = 4096
 """Bytes of the buffers between the two ends: an answer does not fit into them."""

@@ -17,15 +17,15 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 from sqlalchemy import Engine
 
-from app import hydration
-from app.hydration import Hydration
+from app.api import coalescing
+from app.api.coalescing import Hydration
 from config import Settings
-from models.audience import friends_of
-from models.db import KeptReader
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
-from models.presence.servers import Answers, OneServer
+from models.presence.redis.backend import Answers, OneServer
 from models.presence.store import SignOfLife
+from models.sql.audience import friends_of
+from models.sql.db import KeptReader
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -147,7 +147,7 @@ def test_who_asks_meanwhile_gets_his_own_map_by_one_read(callers):
 
 
 def test_one_read_is_for_so_many_only(callers, monkeypatch):
-    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 2)
     first = callers.hold("zoe")
     asked = [future for n in range(5) for future in callers.ask(f"u{n}")]
     callers.release()
@@ -178,14 +178,14 @@ def all_fail_by_one_try(callers: Callers) -> bool:
 
 def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
     """Where each try takes seconds the last of them would wait for all the tries."""
-    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 1)
     callers.late_fault = PresenceUnavailable()
     assert all_fail_by_one_try(callers)
     assert callers.status_map("cid") == {"ann": False}
 
 
 def test_redis_that_is_away_is_tried_once_for_all_who_wait(database, monkeypatch):
-    monkeypatch.setattr(hydration, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 1)
     away = Shard.open(nowhere())
     with closing(Callers(away.presence, database)) as callers:
         assert all_fail_by_one_try(callers)

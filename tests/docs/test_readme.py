@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
-from app.processes import read_procfile
+from app.dev.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 from tests.clients import Client
 from tests.docs.pages import Page, code

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import func, select
 
-from models import announcements
-from models.announcements import announcement_table
-from models.db import make_engine, session_factory
-from models.graph import delete_friendship
+from models.sql import pending_announcements
+from models.sql.db import make_engine, session_factory
+from models.sql.graph import delete_friendship
+from models.sql.pending_announcements import announcement_table
 from tests.clients import Client
 from tests.system import System, wait_until
 
@@ -88,7 +88,7 @@ def test_what_a_process_died_over_before_it_told_is_told(system: System):
         engine = make_engine(system.environ["DATABASE_URL"])
         with session_factory(engine)() as session:
             delete_friendship(session, "d-ann", "d-bob")
-            announcements.note(session, {"d-ann", "d-bob"})
+            pending_announcements.note(session, {"d-ann", "d-bob"})
             session.commit()
         engine.dispose()
         expect_friends(ann)

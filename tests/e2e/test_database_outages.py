@@ -19,8 +19,8 @@ from sqlalchemy import URL, Engine, create_engine, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import OperationalError
 
-from models.audience import relevant_users
-from models.db import make_engine
+from models.sql.audience import relevant_users
+from models.sql.db import make_engine
 from tests.clients import Client
 from tests.databases import alembic_config, empty_postgresql
 from tests.servers import free_port, is_required

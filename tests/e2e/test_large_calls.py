@@ -29,7 +29,7 @@ def crowd(system: System) -> None:
 def processes_apart(system: System) -> list[psutil.Process]:
     """Those that serve a large call of the first gateway."""
     children = psutil.Process(system.processes["web0"].pid).children(recursive=True)
-    return [child for child in children if "app.apart" in child.cmdline()]
+    return [child for child in children if "app.api.offload" in child.cmdline()]
 
 
 @pytest.mark.slow

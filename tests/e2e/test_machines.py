@@ -9,8 +9,8 @@ import pytest
 
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
+from models.presence.gateway_streams import FEW_GATEWAYS
 from models.presence.keys import shard_number
-from models.presence.mail import FEW_GATEWAYS
 from tests.clients import Client
 from tests.clusters import Apart, ClusterOfServers, Sentinels
 from tests.system import System, wait_until

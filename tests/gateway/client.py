@@ -12,8 +12,8 @@ from wsproto.connection import Connection as WebSocketProtocol
 from wsproto.connection import ConnectionType
 from wsproto.events import TextMessage
 
-from app.gateway.connection import Connection
 from app.gateway.gateway import Gateway
+from app.websocket.connection import Connection
 from config import Settings
 
 BEFORE, AFTER = "before", "after"

@@ -10,11 +10,11 @@ import pytest
 from sqlalchemy import Engine
 
 from app.gateway.gateway import Gateway
-from app.gateway.newcomers import Newcomers
+from app.gateway.new_users import Newcomers
 from config import Settings
 from models.presence import Presence
-from models.presence.client import connect
-from models.presence.servers import OneServer
+from models.presence.redis.backend import OneServer
+from models.presence.redis.client import connect
 from tests.databases import friends_in
 from tests.gateway.client import AFTER, BEFORE
 
@@ -22,7 +22,7 @@ from tests.gateway.client import AFTER, BEFORE
 @pytest.fixture(autouse=True)
 def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests run the loops' steps, so one that waits in vain holds up the test."""
-    monkeypatch.setattr("app.gateway.listener.BLOCKING_READ_MS", 50)
+    monkeypatch.setattr("app.gateway.event_reader.BLOCKING_READ_MS", 50)
 
 
 @pytest.fixture

@@ -20,10 +20,10 @@ import flask_sock
 
 from app import errors
 from app.factory import Greendot
-from app.gateway.connection import Connection
 from app.gateway.counts import Counts
-from app.gateway.frames import _frame, text_frame
-from app.gateway.handshake import Handshake
+from app.websocket.connection import Connection
+from app.websocket.frames import _frame, text_frame
+from app.websocket.handshake import Handshake
 from config import PROJECT_ROOT
 from tests.servers import free_port
 
@@ -91,7 +91,7 @@ def serving(log: IO[bytes] | int = subprocess.DEVNULL) -> Iterator[int]:
     port = free_port()
     command = [
         str(Path(sys.executable).parent / "gunicorn"),
-        *("--worker-class=app.web_worker.Worker", "--worker-connections=2000"),
+        *("--worker-class=app.server.worker.Worker", "--worker-connections=2000"),
         *(f"--bind=127.0.0.1:{port}", "tests.gateway.echo:app"),
     ]
     environ = {**os.environ, "PRESENCE_JWT_SECRET": "s" * 32}

@@ -13,7 +13,7 @@ import redis
 
 from app.gateway.gateway import Gateway
 from app.gateway.heartbeats import STOOD_STILL
-from app.gateway.newcomers import Newcomers
+from app.gateway.new_users import Newcomers
 from models.presence.store import SignOfLife
 from tests.gateway.client import BEFORE, Client, open_them
 

@@ -8,7 +8,7 @@ import gevent.socket
 import pytest
 
 from app.gateway.counts import Counts
-from app.gateway.outbound import Outbound
+from app.websocket.writer import Outbound
 
 MOST = 10_000
 SNAPSHOT = b"s" * 1_000_000

@@ -10,12 +10,12 @@ import pytest
 import redis
 from sqlalchemy import func, select, text
 
-from models import graph
-from models.db import session_factory
 from models.events import Delivery, Transition
 from models.presence import PresenceUnavailable
 from models.presence.store import Departure, SignOfLife
-from models.user import unknown_users, user_table
+from models.sql import graph
+from models.sql.db import session_factory
+from models.sql.user import unknown_users, user_table
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -188,7 +188,7 @@ def test_a_user_who_cannot_be_stored_holds_up_nobody(
     gateway, settings, engine, monkeypatch
 ):
     """And gets an empty map all the same; storing is tried again."""
-    monkeypatch.setattr("app.gateway.newcomers.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("app.gateway.new_users.RETRY_AFTER", 0.01)
     refuse = (
         "CREATE TRIGGER refuse BEFORE INSERT ON users WHEN NEW.id = 'stranger' "
         "BEGIN SELECT RAISE(ABORT, 'not now'); END"

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.gateway.trust import FLUSHES, Trust
+from app.gateway.redis_health import FLUSHES, Trust
 from config import Settings
 
 SETTINGS = Settings.from_env({"SECRET_KEY": "s" * 32})

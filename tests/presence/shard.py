@@ -13,7 +13,7 @@ from models.events import Transition
 from models.presence import Keys, Presence
 from models.presence.gateways import GatewayStore
 from models.presence.outbox import Outbox, OutboxEntry
-from models.presence.servers import OneServer
+from models.presence.redis.backend import OneServer
 from models.presence.store import ConnectReply, Departure, PresenceStore, SignOfLife
 
 TTL_MS = 60_000

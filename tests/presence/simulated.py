@@ -22,7 +22,7 @@ from functools import cache
 import pytest
 import redis
 
-from models.presence import scripts
+from models.presence.redis import scripts
 
 NOW = "simulated:now"
 TTLS = "simulated:ttls"

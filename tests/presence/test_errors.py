@@ -13,7 +13,7 @@ from redis.exceptions import ResponseError
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.errors import translated
-from models.presence.line import ask
+from models.presence.redis.roundtrip import ask
 from models.presence.store import SignOfLife
 from tests.presence.shard import GATEWAY
 from tests.servers import RedisServer, is_required, server_command

@@ -10,7 +10,7 @@ import redis
 from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
 from models.presence import PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.mail import STREAM_MOST, STREAM_TTL_MS, Inbox
+from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, Inbox
 from models.presence.store import SignOfLife
 from tests.presence.shard import (
     GATEWAY,

@@ -7,7 +7,7 @@ import pytest
 from config import Settings
 from models.presence import Presence
 from models.presence.overview import Overview
-from models.presence.servers import OneServer
+from models.presence.redis.backend import OneServer
 from models.presence.store import SignOfLife
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, Shard

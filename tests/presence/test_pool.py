@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 import redis
 
-from models.presence.line import ask
-from models.presence.pool import KeepingPool
+from models.presence.redis.pool import KeepingPool
+from models.presence.redis.roundtrip import ask
 from tests.servers import RedisServer
 from tests.system import wait_until
 

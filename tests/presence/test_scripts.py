@@ -9,8 +9,9 @@ import pytest
 import redis
 
 from models.events import GatewayMessage, Transition
-from models.presence import Keys, PresenceError, PresenceUnavailable, scripts
+from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
+from models.presence.redis import scripts
 from models.presence.store import Caller, Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command

@@ -12,8 +12,9 @@ import redis
 from config import Settings
 from models.events import Delivery, GatewayMessage, Transition
 from models.identifiers import joined_ids
-from models.presence import Keys, Presence, PresenceUnavailable, line
+from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
+from models.presence.redis import roundtrip
 from models.presence.store import Departure, SignOfLife
 from tests.clusters import ClusterOfServers, SlotMove
 from tests.presence.shard import GATEWAY, OTHER
@@ -182,7 +183,7 @@ def test_a_slot_that_moved_is_found(presence, cluster):
 @pytest.mark.parametrize("presence", ["cluster"], indirect=True)
 def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
     """Its node answers ASK for keys that have gone, TRYAGAIN where only some have."""
-    monkeypatch.setattr(line, "TRIES", 100 * line.TRIES)
+    monkeypatch.setattr(roundtrip, "TRIES", 100 * roundtrip.TRIES)
     source, key = cluster.holder("{p0}:"), Keys("{p0}:").online_users
     target = next(node for node in cluster.nodes if node is not source)
     here, shard = split(USERS, SHARDS)[0], presence.shards[0]

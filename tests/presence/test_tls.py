@@ -13,7 +13,7 @@ from kombu import Connection
 
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
-from models.presence.client import connect
+from models.presence.redis.client import connect
 from tasks.celery_app import _celery_settings
 from tests.servers import RedisServer, free_port, is_required, server_command
 

@@ -10,10 +10,10 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session
 
-from models import audience, graph
-from models.friendship import FriendshipStatus, canonical
-from models.graph import ConversationRecord
-from models.user import user_table
+from models.sql import audience, graph
+from models.sql.friendship import FriendshipStatus, canonical
+from models.sql.graph import ConversationRecord
+from models.sql.user import user_table
 from tests.databases import statements
 
 pytestmark = pytest.mark.integration

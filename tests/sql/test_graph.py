@@ -9,17 +9,17 @@ import pytest
 from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
-from models import audience, graph
-from models.conversation import (
+from models.sql import audience, graph
+from models.sql.conversation import (
     MAX_PARTICIPANTS,
     Conversation,
     conversation_table,
     participant_table,
 )
-from models.db import session_factory
-from models.friendship import Friendship, FriendshipStatus, friendship_table
-from models.graph import ConversationRecord, GraphChange
-from models.user import User, ensure_users, user_table
+from models.sql.db import session_factory
+from models.sql.friendship import Friendship, FriendshipStatus, friendship_table
+from models.sql.graph import ConversationRecord, GraphChange
+from models.sql.user import User, ensure_users, user_table
 from tests.databases import statements
 
 pytestmark = pytest.mark.integration
@@ -285,7 +285,7 @@ def test_a_call_changes_a_bounded_number_of_pairs(session, monkeypatch):
         ConversationRecord("one", "", frozenset(ids[:6])),
         ConversationRecord("two", "", frozenset(ids[6:])),
     ]
-    monkeypatch.setattr("models.graph.MAX_PAIRS", 29)  # each of the two has 15
+    monkeypatch.setattr("models.sql.graph.MAX_PAIRS", 29)  # each of the two has 15
     with pytest.raises(graph.TooManyPairs, match="split it"):
         graph.load_bulk(session, users, conversations=halves)
     session.rollback()
@@ -296,7 +296,7 @@ def test_a_call_changes_a_bounded_number_of_pairs(session, monkeypatch):
 
 
 def test_rows_go_in_calls_of_a_bounded_size(session, monkeypatch):
-    monkeypatch.setattr("models.db.ROWS_PER_CALL", 2)
+    monkeypatch.setattr("models.sql.db.ROWS_PER_CALL", 2)
     with statements(session.get_bind()) as sent:
         graph.load_bulk(session, {f"user-{number}": "A name" for number in range(5)})
     assert count(session, user_table) == 5

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 from sqlalchemy import func, select
 
-from models import audience
-from models.conversation import Conversation
-from models.friendship import Friendship, FriendshipStatus
-from models.graph import GraphChange
-from models.importer import ImportFailed, import_csv
-from models.user import User, user_table
+from models.sql import audience
+from models.sql.conversation import Conversation
+from models.sql.friendship import Friendship, FriendshipStatus
+from models.sql.graph import GraphChange
+from models.sql.importer import ImportFailed, import_csv
+from models.sql.user import User, user_table
 
 pytestmark = pytest.mark.integration
 
@@ -173,7 +173,7 @@ def test_a_conversation_that_is_too_large(session, folder):
 
 
 def test_more_pairs_than_one_call_takes_go_in_slices(session, tmp_path, monkeypatch):
-    for module in ("models.graph", "models.importer"):
+    for module in ("models.sql.graph", "models.sql.importer"):
         monkeypatch.setattr(f"{module}.MAX_PAIRS", 10)
     folder = tmp_path / "slices"
     folder.mkdir()

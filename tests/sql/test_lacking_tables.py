@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import DBAPIError
 
-from models.db import lacks_tables
+from models.sql.db import lacks_tables
 
 pytestmark = pytest.mark.integration
 

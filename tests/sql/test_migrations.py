@@ -12,8 +12,8 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from config import PROJECT_ROOT
-from models.db import Base, KeptReader, make_engine, session_factory
-from models.user import put_users, user_table
+from models.sql.db import Base, KeptReader, make_engine, session_factory
+from models.sql.user import put_users, user_table
 from tests.databases import alembic_config
 
 pytestmark = pytest.mark.integration
@@ -176,5 +176,5 @@ def test_sqlite_runs_with_foreign_keys_and_a_write_ahead_log(engine):
             name: connection.exec_driver_sql(f"PRAGMA {name}").scalar()
             for name in ("foreign_keys", "journal_mode", "busy_timeout")
         }
-    # It never waits in C (models.sqlite).
+    # It never waits in C (models.sql.sqlite).
     assert pragma == {"foreign_keys": 1, "journal_mode": "wal", "busy_timeout": 0}

@@ -14,9 +14,15 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import OperationalError
 
 from app.threads import in_thread
-from models import sqlite
-from models.db import KeptReader, check_writes, is_away, make_engine, session_factory
-from models.user import put_users, unknown_users
+from models.sql import sqlite
+from models.sql.db import (
+    KeptReader,
+    check_writes,
+    is_away,
+    make_engine,
+    session_factory,
+)
+from models.sql.user import put_users, unknown_users
 from tests.databases import alembic_config
 
 pytestmark = pytest.mark.integration
@@ -117,7 +123,7 @@ def test_a_lock_that_becomes_free_is_waited_for(engine, file, monkeypatch):
             if len(attempts) == 3:
                 writer.execute("ROLLBACK")
 
-        monkeypatch.setattr("models.sqlite.time.sleep", sleep)
+        monkeypatch.setattr("models.sql.sqlite.time.sleep", sleep)
         put_ann(engine)
     assert len(attempts) == 3
 

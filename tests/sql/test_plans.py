@@ -10,9 +10,9 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
-from models import audience
-from models.lists import PairList, TextList
-from models.statements import Statement
+from models.sql import audience
+from models.sql.sql_arrays import PairList, TextList
+from models.sql.statements import Statement
 
 pytestmark = pytest.mark.integration
 

@@ -10,11 +10,11 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from models import audience, graph
-from models.db import KeptReader, make_engine
-from models.friendship import Friendship, FriendshipStatus
-from models.graph import ConversationRecord
-from models.statements import Statement
+from models.sql import audience, graph
+from models.sql.db import KeptReader, make_engine
+from models.sql.friendship import Friendship, FriendshipStatus
+from models.sql.graph import ConversationRecord
+from models.sql.statements import Statement
 from tests.databases import empty_postgresql
 
 pytestmark = pytest.mark.integration

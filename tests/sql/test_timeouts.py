@@ -8,8 +8,8 @@ import pytest
 from sqlalchemy import text
 from sqlalchemy.exc import OperationalError
 
-from models import postgresql
-from models.db import make_engine, session_factory
+from models.sql import postgresql
+from models.sql.db import make_engine, session_factory
 from tests.databases import empty_postgresql
 
 pytestmark = pytest.mark.integration

@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from models.db import is_away, make_engine
+from models.sql.db import is_away, make_engine
 from tests.databases import empty_postgresql
 
 pytestmark = pytest.mark.integration

@@ -10,11 +10,11 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from models import announcements
-from models.announcements import MOST_NAMED
-from models.db import session_factory
 from models.events import EVERYBODY
 from models.presence.rules import has_settled
+from models.sql import pending_announcements
+from models.sql.db import session_factory
+from models.sql.pending_announcements import MOST_NAMED
 from tasks.announcements import announce
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER, Shard
@@ -47,7 +47,7 @@ def sweeps_ran(shard: Shard) -> None:
 
 def note(engine: Engine, *args) -> None:
     with session_factory(engine)() as session:
-        announcements.note(session, *args)
+        pending_announcements.note(session, *args)
         session.commit()
 
 
@@ -59,7 +59,7 @@ def told(shard: Shard, gateway: str) -> list[tuple[tuple[str, ...], tuple[str, .
 
 def left(engine: Engine) -> int:
     with engine.connect() as reader:
-        return len(announcements.pending(reader))
+        return len(pending_announcements.pending(reader))
 
 
 def test_those_concerned_get_fresh_snapshots_and_the_rows_are_gone(shard, engine):

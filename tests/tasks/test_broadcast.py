@@ -12,13 +12,13 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from models.db import make_engine
 from models.events import EVERYBODY
 from models.identifiers import ids_in
 from models.presence import Presence
 from models.presence.store import SignOfLife
+from models.sql.db import make_engine
 from tasks import broadcast, resources
-from tasks.tenure import RESIDENT_TURN, SHORT_TURN, Worker
+from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, Worker
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port

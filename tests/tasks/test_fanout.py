@@ -10,10 +10,10 @@ import redis
 from sqlalchemy import Engine
 
 from models.events import Transition
+from models.fanout import fan_out
 from models.identifiers import ids_in
-from models.presence import Presence, mail
-from models.presence.mail import FEW_GATEWAYS
-from tasks.fanout import fan_out
+from models.presence import Presence, gateway_streams
+from models.presence.gateway_streams import FEW_GATEWAYS
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER, Shard
 
@@ -83,7 +83,7 @@ def test_of_many_gateways_those_are_told_that_hold_somebody(shard, engine):
 
 
 def test_of_a_large_audience_only_who_is_held_is_named(shard, engine, monkeypatch):
-    monkeypatch.setattr(mail, "MOST_UNASKED", 1)
+    monkeypatch.setattr(gateway_streams, "MOST_UNASKED", 1)
     tell(shard, engine)
     assert named(shard.presence, GATEWAY) == [("ann", {"bob"})]
     assert named(shard.presence, OTHER) == []

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from app.processes import read_procfile
+from app.dev.processes import read_procfile
 from config import PROJECT_ROOT
 from tasks.celery_app import NICENESS
 

@@ -1,0 +1,162 @@
+"""The status maps with which applications load, read for many callers at once.
+
+While one read is under way the next callers gather, and the next read is for all of
+them: one query, one round trip to Redis. So when the clients of a whole application
+load at once, that is a few reads. Who asks alone does not wait.
+
+A read begins after the last of those for whom it is has asked: nobody gets a state that
+is older than his question.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+
+import orjson
+
+from models.presence import Presence
+from models.sql.db import KeptReader
+from models.sql.statements import Reader
+
+MOST_AT_ONCE = 20
+"""Callers of one read. With 500 related users each it keeps everybody else in this
+process waiting for some 5 ms."""
+
+Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
+"""The related users of each of many, as `models.sql.audience` reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class StatusMap:
+    """Who of a user's related users is online. `body` is the answer that says so, JSON,
+    written once for all who get it: `{"data": {"statuses": {"user id": true}}}`."""
+
+    body: bytes
+    is_empty: bool
+
+
+class _Read:
+    """One read, and for whom it is."""
+
+    __slots__ = ("callers", "found", "is_over", "since", "user_ids")
+
+    def __init__(self) -> None:
+        self.since = time.monotonic()
+        self.user_ids: set[str] = set()
+        self.callers = 0
+        self.found: dict[str, StatusMap | Exception] = {}
+        self.is_over = threading.Event()
+
+
+class Hydration:
+    """The status maps of those who are `related` in one way."""
+
+    def __init__(
+        self, presence: Presence, database: KeptReader, related: Related
+    ) -> None:
+        self._presence = presence
+        self._database = database
+        self._related = related
+        self._next: _Read | None = None
+        self._failure: Exception | None = None
+        self._failed_at = 0.0
+        self._gathering = threading.Lock()
+        self._reading = threading.Lock()
+
+    def hydrate(self, user_id: str) -> StatusMap:
+        """Who is related to `user_id`, and which of them are online.
+
+        Raises:
+            PresenceUnavailable: the shard of one of them does not answer.
+            sqlalchemy.exc.SQLAlchemyError: the database is away.
+        """
+        found = None
+        while found is None:  # it is where who read for us was stopped in the midst
+            read, is_first = self._join(user_id)
+            if is_first:
+                self._perform(read)
+            else:
+                read.is_over.wait()
+            found = read.found.get(user_id)
+        if isinstance(found, Exception):
+            # One error for many: only who read keeps the traceback of what happened.
+            raise found if is_first else found.with_traceback(None)
+        return found
+
+    def _join(self, user_id: str) -> tuple[_Read, bool]:
+        """The next read, and whether the caller is the first of it, who performs it."""
+        with self._gathering:
+            read = self._next
+            is_first = read is None
+            if read is None:
+                read = self._next = _Read()
+            read.user_ids.add(user_id)
+            read.callers += 1
+            if read.callers >= MOST_AT_ONCE:
+                self._next = None
+            return read, is_first
+
+    def _perform(self, read: _Read) -> None:
+        try:
+            with self._reading:
+                self._gather(read)
+                self._close(read)
+                read.found = self._failed_since(read) or self._read(read.user_ids)
+        except Exception as error:  # noqa: BLE001 - each of them raises it
+            read.found = dict.fromkeys(read.user_ids, error)
+            self._fail(error)
+        finally:
+            self._close(read)
+            read.is_over.set()
+
+    def _gather(self, read: _Read) -> None:
+        """Let those have a turn who ask at the same time, as long as some do."""
+        callers = 0
+        while callers < read.callers < MOST_AT_ONCE:
+            callers = read.callers
+            time.sleep(0)
+
+    def _fail(self, error: Exception) -> None:
+        """A read has failed, which counts for all who have asked by now."""
+        self._failure, self._failed_at = error, time.monotonic()
+
+    def _failed_since(self, read: _Read) -> dict[str, StatusMap | Exception]:
+        """The error, where another read has failed since `read` was asked for. A try
+        takes seconds, and the last of many would wait for the tries of all others."""
+        if self._failure is None or read.since >= self._failed_at:
+            return {}
+        return dict.fromkeys(read.user_ids, self._failure)
+
+    def _close(self, read: _Read) -> None:
+        """Nobody joins `read` any more."""
+        with self._gathering:
+            if self._next is read:
+                self._next = None
+
+    def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
+        related = self._database.read(lambda reader: self._related(reader, user_ids))
+        everybody = set().union(*related.values())
+        online, unknown = self._presence.online_where_possible(everybody)
+        if unknown and len(unknown) == len(everybody):
+            self._fail(next(iter(unknown.values())))
+        return {
+            user_id: _status_map(others, online, unknown)
+            for user_id, others in related.items()
+        }
+
+
+def _status_map(
+    others: set[str], online: set[str], unknown: Mapping[str, Exception]
+) -> StatusMap | Exception:
+    if unknown:
+        # Only who has a friend in a shard that is away need hear of that.
+        for other in unknown.keys() & others:
+            return unknown[other]
+    statuses = dict.fromkeys(others, False)
+    statuses.update(dict.fromkeys(others & online, True))
+    answer = {"data": {"statuses": statuses}}
+    body = orjson.dumps(answer, option=orjson.OPT_APPEND_NEWLINE)
+    return StatusMap(body, is_empty=not others)

@@ -1,0 +1,182 @@
+"""The demo page: choose a user, sign in with one click, see who is online.
+
+Only there when `PRESENCE_DEMO` is on: it lets anybody be anybody. Without it `/` is a
+plain page that says what runs here.
+"""
+
+from __future__ import annotations
+
+from flask import (
+    Blueprint,
+    Flask,
+    Response,
+    current_app,
+    redirect,
+    render_template,
+    request,
+    url_for,
+)
+from werkzeug import Response as AnyResponse
+
+from app.announce import commit_and_announce
+from app.auth import COOKIE, issue_token, require_user
+from app.demo.people import everybody, name_of, people_of
+from app.errors import ApiError
+from app.services import services
+from models.sql.friendship import FriendshipStatus
+from models.sql.graph import delete_friendship, put_friendship
+
+SIGNED_IN_SECONDS = 12 * 3600
+NOTHING = ("", 204)
+
+# Nothing of these pages is inline, and nothing comes from elsewhere.
+PAGE_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "worker-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
+    "frame-ancestors 'none'"
+)
+
+pages = Blueprint("pages", __name__)
+demo = Blueprint("demo", __name__)
+
+
+def register(app: Flask) -> None:
+    """Give the application its page at `/`: the demo, or the plain one."""
+    with app.app_context():
+        app.register_blueprint(demo if services().settings.demo else pages)
+    app.add_url_rule("/favicon.ico", view_func=favicon)
+
+
+def _page(template: str, **values: object) -> Response:
+    response = current_app.make_response(render_template(template, **values))
+    response.headers["Content-Security-Policy"] = PAGE_POLICY
+    response.headers["Referrer-Policy"] = "same-origin"
+    # A page says who is signed in: the back button must not bring an older answer.
+    response.headers["Cache-Control"] = "no-store"
+    return response
+
+
+def favicon() -> Response:
+    """Browsers ask for it beside any page, even beside JSON."""
+    return current_app.send_static_file("demo/icon.svg")
+
+
+@pages.get("/")
+def plain() -> Response:
+    """What runs here, for whoever opens the address of a production server."""
+    return _page("plain.html")
+
+
+@demo.get("/")
+def front() -> Response:
+    """The signed-in user's people, or the choice of a user."""
+    with services().sessions() as session:
+        user_id = _signed_in()
+        name = None if user_id is None else name_of(session, user_id)
+        if name is None:
+            return _page("demo/welcome.html", users=everybody(session))
+    return _page("demo/friends.html", user_id=user_id, name=name)
+
+
+@demo.get("/side-by-side")
+def side_by_side() -> Response:
+    """Several users in one window, each with a socket of its own."""
+    with services().sessions() as session:
+        users = everybody(session)
+    settings = services().settings
+    return _page(
+        "demo/side_by_side.html",
+        users=users,
+        heartbeat=_seconds(settings.heartbeat_interval),
+        ttl=_seconds(settings.online_ttl),
+        grace=_seconds(settings.disconnect_grace),
+    )
+
+
+@demo.post("/demo/sign-in")
+def sign_in() -> AnyResponse:
+    """Be the user of the form's `user_id`: sets the cookie that sockets take too."""
+    # A form that nobody encoded turns the `+` of an id into a space.
+    user_id = _known_user(request.form.get("user_id", "").replace(" ", "+"))
+    token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
+    response = redirect(url_for("demo.front"), code=303)
+    response.set_cookie(
+        COOKIE,
+        token,
+        max_age=SIGNED_IN_SECONDS,
+        httponly=True,
+        samesite="Lax",
+        secure=request.is_secure,
+    )
+    return response
+
+
+@demo.post("/demo/sign-out")
+def sign_out() -> AnyResponse:
+    """Forget the cookie. The page's own script has sent `leave` before."""
+    response = redirect(url_for("demo.front"), code=303)
+    response.delete_cookie(
+        COOKIE, httponly=True, samesite="Lax", secure=request.is_secure
+    )
+    return response
+
+
+@demo.get("/demo/people")
+def people() -> dict[str, object]:
+    """Names for the ids of the caller's status map, and the caller's conversations."""
+    with services().sessions() as session:
+        return {"data": people_of(session, require_user())}
+
+
+@demo.post("/demo/token")
+def token() -> dict[str, object]:
+    """A token of the user in `{"user_id"}`, for a page that shows several users."""
+    body = request.get_json(silent=True)
+    user_id = _known_user(body.get("user_id") if isinstance(body, dict) else None)
+    issued = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
+    return {"data": {"user_id": user_id, "token": issued}}
+
+
+@demo.put("/demo/friendships/<one>/<other>")
+def befriend(one: str, other: str) -> tuple[str, int]:
+    """Make the two friends, as the host application would by the admin API."""
+    _two_users(one, other)
+    with services().sessions() as session:
+        change = put_friendship(session, one, other, FriendshipStatus.ACCEPTED)
+        commit_and_announce(session, change)
+    return NOTHING
+
+
+@demo.delete("/demo/friendships/<one>/<other>")
+def unfriend(one: str, other: str) -> tuple[str, int]:
+    """End the friendship of the two."""
+    _two_users(one, other)
+    with services().sessions() as session:
+        change = delete_friendship(session, one, other)
+        commit_and_announce(session, change)
+    return NOTHING
+
+
+def _seconds(amount: float) -> str:
+    return "1 second" if amount == 1 else f"{amount:g} seconds"
+
+
+def _signed_in() -> str | None:
+    try:
+        return require_user()
+    except ApiError:
+        return None
+
+
+def _two_users(one: str, other: str) -> None:
+    if _known_user(one) == _known_user(other):
+        code, message = "same_user", "nobody is a friend of oneself"
+        raise ApiError(422, code, message)
+
+
+def _known_user(user_id: object) -> str:
+    with services().sessions() as session:
+        if not isinstance(user_id, str) or name_of(session, user_id) is None:
+            code, message = "unknown_user", "user_id is one of the demo's users"
+            raise ApiError(404, code, message)
+    return user_id

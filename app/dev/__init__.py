@@ -1,0 +1,1 @@
+"""`make run`: all of Greendot on one computer, for a look and for development."""

@@ -1,0 +1,264 @@
+"""`make run`: all of Greendot on this computer, with demo users in its own database.
+
+Whatever the environment does not say gets a value here: secrets, a database file and
+a Valkey in var/, a free port. Then it runs the lines of the Procfile, so what works
+here is what is deployed; only the address is that of this computer alone.
+`python -m app.dev flask ...` runs one of the commands of app/cli.py with the same
+settings.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import http.client
+import json
+import os
+import secrets
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NoReturn
+
+from app.dev.processes import Ended, Processes, Stopped, read_procfile
+from app.dev.servers import (
+    LocalError,
+    check_database,
+    check_redis,
+    valkey_command,
+    wait_for_redis,
+)
+from config import PROJECT_ROOT, Settings, SettingsError
+
+_SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
+_FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
+_VALKEY_URL = "valkey.url"  # a file that is there while our own Valkey runs
+_LOCK = "run.lock"  # locked while one runs here; holds its URL
+_PATIENCE_SECONDS = 20.0
+_POLL_SECONDS = 0.1
+_STOP_SECONDS = 10.0  # beside the drain window
+_FREE_PORTS = 100
+
+_WELCOME = """
+Greendot is ready: {url}
+
+{first}
+
+  As a client:  curl -H "Authorization: Bearer $(make -s token NAME={name})" \\
+                  {url}/api/friends/online-status
+
+  Ctrl-C stops everything.
+"""
+_WITH_DEMO = """\
+  Open it in two windows, one of them a private one, and sign in as two friends, say
+  ada and grace. Each sees the other's green dot; close one window, and the dot goes
+  in the other. Or see several users at once: {url}/side-by-side"""
+_WITHOUT_DEMO = """\
+  There are no demo users and no sign-in page (PRESENCE_DEMO=1 adds both, and writes
+  the users into your database). README.md says how to feed in your graph."""
+# Nothing that a shell takes as it is: whoever comes with a token is created.
+_NOBODY = "<user id>"
+
+
+def main(arguments: list[str]) -> int:
+    """Run Greendot until it is stopped, or one flask command; return the exit code."""
+    try:
+        var = Path(os.environ.get("GREENDOT_VAR") or PROJECT_ROOT / "var").resolve()
+        environ = environment(var)
+        os.chdir(PROJECT_ROOT)
+        if arguments[:1] == ["flask"]:
+            return _flask(environ, arguments[1:], var)
+        settings = Settings.from_env(environ)
+        check_database(settings.database_url)
+        environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
+        if "REDIS_URL" in environ:
+            check_redis(environ["REDIS_URL"])
+            return _run(environ, settings, var, None)
+        # With a Valkey of its own each: two here would be halves of one system that
+        # know nothing of each other.
+        with only_one(var / _LOCK, _url(environ["PORT"])):
+            valkey, environ["REDIS_URL"] = valkey_command(var / "valkey")
+            return _run(environ, settings, var, valkey)
+    except (LocalError, SettingsError, OSError) as error:
+        print(f"greendot: {error}", file=sys.stderr)
+        return 1
+
+
+@contextmanager
+def only_one(lock: Path, url: str) -> Iterator[None]:
+    """Hold `lock`, and say in it that Greendot is at `url`.
+
+    Raises:
+        LocalError: another process holds it.
+    """
+    with lock.open("a+", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            message = (
+                f"it runs here already: {file.read()}. GREENDOT_VAR=FOLDER makes a "
+                f"second one with data of its own"
+            )
+            raise LocalError(message) from None
+        file.truncate(0)
+        file.write(url)
+        file.flush()
+        yield
+
+
+def environment(var: Path) -> dict[str, str]:
+    """This process's environment, completed with what a local run needs.
+
+    Raises:
+        LocalError: the secrets kept in `var` cannot be read.
+    """
+    var.mkdir(parents=True, exist_ok=True)
+    given = {name: value for name, value in os.environ.items() if value.strip()}
+    # Demo users are written into our own file only: elsewhere there may be real ones of
+    # the same ids.
+    file = f"sqlite:///{var / 'greendot.db'}"
+    own_file = {"DATABASE_URL": file, "PRESENCE_DEMO": "1"}
+    environ = {
+        **_kept_secrets(var / "secrets.json"),
+        **({} if "DATABASE_URL" in given else own_file),
+        "PRESENCE_DRAIN_WINDOW": "1",
+        "WEB_CONCURRENCY": "2",  # two gateways, so that what crosses them is seen
+        "PYTHONUNBUFFERED": "1",
+        **given,
+    }
+    # gunicorn and celery of this very Python, whether or not its venv is active.
+    path = (str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
+    environ["PATH"] = os.pathsep.join(path)
+    return environ
+
+
+def _flask(environ: dict[str, str], arguments: list[str], var: Path) -> int:
+    url = var / _VALKEY_URL
+    if url.exists():
+        environ.setdefault("REDIS_URL", url.read_text(encoding="utf-8"))
+    command = [*shlex.split(_FLASK), *arguments]
+    return subprocess.call(command, env=environ)  # noqa: S603  the person's own
+
+
+def _run(
+    environ: dict[str, str], settings: Settings, var: Path, valkey: str | None
+) -> int:
+    url = var / _VALKEY_URL
+    with Processes(environ, settings.drain_window + _STOP_SECONDS) as processes:
+        try:
+            if valkey is not None:
+                with (var / "valkey.log").open("wb") as log:
+                    processes.start("valkey", valkey, log)
+                wait_for_redis(environ["REDIS_URL"], var / "valkey.log")
+                url.write_text(environ["REDIS_URL"], encoding="utf-8")
+            _serve(processes, settings, int(environ["PORT"]))
+        except Stopped:
+            processes.say("stopping everything")
+            return 0
+        except Ended as ended:
+            # On both: the log tells when it was, stderr is what a script reads.
+            processes.say(f"{ended}: stopping everything")
+            print(f"greendot: {ended}", file=sys.stderr)
+            return ended.code or 1
+        finally:
+            url.unlink(missing_ok=True)
+
+
+def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
+    lines = read_procfile(PROJECT_ROOT / "Procfile")
+    processes.finish("release", lines.pop("release"))
+    if settings.demo:
+        processes.finish("seed", f"{_FLASK} seed-demo")
+    # Demo sign-in is for the person at this computer, not for the network. On the
+    # command line, where it replaces what GUNICORN_CMD_ARGS may say of it.
+    lines["web"] += f" --bind=127.0.0.1:{port}"
+    for name, command in lines.items():
+        processes.start(name, command)
+    threading.Thread(
+        target=_announce,
+        args=(processes, port),
+        kwargs={"demo": settings.demo},
+        daemon=True,
+    ).start()
+    raise processes.wait()
+
+
+def _announce(processes: Processes, port: int, *, demo: bool) -> None:
+    """Say where Greendot is and what to do there, once it answers that it is ready."""
+    late = time.monotonic() + _PATIENCE_SECONDS
+    while (answer := _ask_ready(port)) is not None:
+        if time.monotonic() > late:
+            processes.say(f"still not ready: {answer}")
+            late += _PATIENCE_SECONDS
+        time.sleep(_POLL_SECONDS)
+    url = _url(port)
+    first, name = (_WITH_DEMO, "ada") if demo else (_WITHOUT_DEMO, _NOBODY)
+    first = first.format(url=url)
+    processes.say(_WELCOME.format(url=url, first=first, name=name))
+
+
+def _url(port: int | str) -> str:
+    return f"http://localhost:{port}"
+
+
+def _ask_ready(port: int) -> str | None:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
+    try:
+        connection.request("GET", "/readyz")
+        answer = connection.getresponse()
+        body = answer.read().decode(errors="replace").strip()
+    except (OSError, http.client.HTTPException) as error:
+        return str(error)
+    finally:
+        connection.close()
+    return None if answer.status == http.HTTPStatus.OK else body
+
+
+def _kept_secrets(path: Path) -> dict[str, str]:
+    """The secrets of this computer: made once, then kept, so that tokens stay good."""
+    if not path.exists():
+        made = {name: secrets.token_urlsafe(32) for name in _SECRETS}
+        mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+        with os.fdopen(os.open(path, mode, 0o600), "w", encoding="utf-8") as file:
+            json.dump(made, file, indent=2)
+    try:
+        kept = json.loads(path.read_text(encoding="utf-8"))
+        return {name: str(kept[name]) for name in _SECRETS}
+    except (ValueError, KeyError, TypeError):
+        message = f"{path} does not hold the secrets: delete it, and new ones are made"
+        raise LocalError(message) from None
+
+
+def choose_port(wanted: int, *, asked: bool) -> int:
+    """The port to listen on: `wanted`, or the next free one if nobody asked for it.
+
+    Raises:
+        LocalError: there is none.
+    """
+    candidates = range(wanted, wanted + (1 if asked else _FREE_PORTS))
+    for port in candidates:
+        if _is_free(port):
+            return port
+    if asked:
+        message = f"PORT={wanted}: another program listens there; choose another port"
+    else:
+        message = f"no port from {wanted} to {candidates[-1]} is free: set PORT"
+    raise LocalError(message)
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    # macOS binds beside a program that listens on all addresses: ask for it, too.
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,0 +1,125 @@
+"""The opening handshake (RFC 6455, section 4.2), from what the web server has parsed.
+
+simple-websocket writes the request out again and has h11 parse it a second time, which
+is half the cost of a handshake; and it starts a reader thread that we do not want. This
+class stands in for its `Server` under flask-sock, with as much of it as flask-sock
+uses.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+import socket
+from typing import Any
+
+from simple_websocket import ConnectionClosed
+from werkzeug.exceptions import MethodNotAllowed
+
+from app.server.answer_socket import AnswerSocket, send_whole
+
+_GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
+_SWITCHING = (
+    b"HTTP/1.1 101 Switching Protocols\r\n"
+    b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Accept: "
+)
+_KEY_BYTES = 16
+_KEY_LENGTH = 24
+"""Of the key in base64."""
+VERSION = "13"
+_HOST = re.compile(r"[^\s,/?#@\\]+")
+_HANDSHAKES_ONLY = "this route takes WebSocket handshakes only"
+
+
+class BadHandshake(ValueError):
+    """The request is no WebSocket handshake."""
+
+
+class WrongVersion(BadHandshake):
+    """It is a handshake of another version of the protocol."""
+
+
+class Handshake:
+    """A request that may become a WebSocket.
+
+    No extension is ever accepted: compression would cost up to 300 KB per connection.
+
+    Raises:
+        BadHandshake: it must not become one; the message says why.
+        MethodNotAllowed: it is a HEAD.
+    """
+
+    mode = "gunicorn"  # what flask-sock asks
+
+    def __init__(self, environ: dict[str, Any], **_options: object) -> None:
+        self._accept = _accept_key(environ)
+        answer = environ.get("gunicorn.socket")
+        if not isinstance(answer, AnswerSocket):
+            message = "WebSockets need app.server.worker.Worker"
+            raise TypeError(message)
+        self._answer = answer
+
+    def accept(self) -> tuple[socket.socket, bytes]:
+        """Answer with 101. Returns the socket and the bytes that have come already.
+
+        Raises:
+            BadHandshake: the client has gone away.
+        """
+        sock, first = self._answer.take()
+        try:
+            send_whole(sock, _SWITCHING + self._accept + b"\r\n\r\n")
+        except OSError as error:
+            message = "the client has gone away"
+            raise BadHandshake(message) from error
+        return sock, first
+
+    def close(self) -> None:
+        """What flask-sock calls at the end: our `Connection` has closed already."""
+        raise ConnectionClosed
+
+
+def _accept_key(environ: dict[str, Any]) -> bytes:
+    if environ["REQUEST_METHOD"] != "GET":
+        raise MethodNotAllowed(valid_methods=["GET"])
+    # HTTP/1.0 knows no Upgrade: who speaks it may be a proxy that does not either.
+    if environ["SERVER_PROTOCOL"] == "HTTP/1.0":
+        message = "a WebSocket handshake is HTTP/1.1"
+        raise BadHandshake(message)
+    if not _HOST.fullmatch(environ.get("HTTP_HOST", "")):
+        message = "the Host header is missing, or is no host"
+        raise BadHandshake(message)
+    if not (
+        _has_token(environ.get("HTTP_UPGRADE", ""), "websocket")
+        and _has_token(environ.get("HTTP_CONNECTION", ""), "upgrade")
+    ):
+        raise BadHandshake(_HANDSHAKES_ONLY)
+    if environ.get("CONTENT_LENGTH", "0").strip("0") or (
+        "HTTP_TRANSFER_ENCODING" in environ
+    ):
+        message = "a WebSocket handshake has no body"
+        raise BadHandshake(message)
+    version = environ.get("HTTP_SEC_WEBSOCKET_VERSION")
+    if version != VERSION:
+        message = f"Sec-WebSocket-Version has to be {VERSION}"
+        raise BadHandshake(message) if version is None else WrongVersion(message)
+    key = environ.get("HTTP_SEC_WEBSOCKET_KEY", "").encode("latin-1")
+    try:
+        is_key = (
+            len(key) == _KEY_LENGTH
+            and len(base64.b64decode(key, validate=True)) == _KEY_BYTES
+        )
+    except binascii.Error:
+        is_key = False
+    if not is_key:
+        message = "Sec-WebSocket-Key has to be 16 bytes in base64"
+        raise BadHandshake(message)
+    # SHA-1 is what the protocol names; nothing here rests on its strength.
+    digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
+    return base64.b64encode(digest)
+
+
+def _has_token(header: str, token: str) -> bool:
+    """Whether `token` is one of those in a header that is a list."""
+    return token in (part.strip() for part in header.lower().split(","))

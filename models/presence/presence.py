@@ -1,0 +1,232 @@
+"""All of the presence state: its shards, and what is asked of many of them at once.
+
+A user, a gateway and a ticket belong to one shard each, by a hash of their name. What a
+shard does for its own users is in `models.presence.shard`; here is what crosses shards.
+Each of these calls is one round trip, whatever the number of shards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import chain, compress
+from queue import LifoQueue
+from typing import Any, Self
+
+from config import Settings
+from models.events import MOST_TIMESTAMP, UserStatus
+from models.presence.batches import LOOKUP_BATCH, by_shard
+from models.presence.errors import PresenceUnavailable
+from models.presence.gateway_streams import Mail
+from models.presence.keys import Keys, shard_number, shard_prefixes
+from models.presence.overview import Overviews
+from models.presence.redis import scripts
+from models.presence.redis.backend import Link, Servers
+from models.presence.redis.client import Queue, open_servers
+from models.presence.redis.roundtrip import Command
+from models.presence.rules import has_settled
+from models.presence.shard import Shard
+from models.presence.tickets import Tickets
+
+PROBE_TTL_MS = 10_000
+"""How long the key that is written to see whether a server takes writes stays."""
+_MOST_DIGITS = len(str(MOST_TIMESTAMP))
+
+
+class Presence:
+    """The shards, the mail to gateways, the tickets and the overview. Connects on first
+    use.
+
+    Methods raise `PresenceUnavailable` where a shard that they need does not answer,
+    and may then be repeated.
+    """
+
+    def __init__(
+        self, settings: Settings, prefixes: Sequence[str], servers: Servers
+    ) -> None:
+        self._servers = servers
+        self._settles_in = int(
+            1000 * max(settings.gateway_ttl, 2 * settings.sweep_interval)
+        )
+        self._keys = tuple(map(Keys, prefixes))
+        self.shards = tuple(
+            Shard.open(settings, Link(servers, number), keys)
+            for number, keys in enumerate(self._keys)
+        )
+        self.mail = Mail(servers, self._keys)
+        self.tickets = Tickets(servers, self._keys)
+        self.overviews = Overviews(servers, self._keys)
+
+    @classmethod
+    def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
+        """The state where the settings say that it is. Whoever waits for a free
+        connection waits in a queue of `queue_class`."""
+        prefixes = shard_prefixes(settings.shards)
+        servers = open_servers(settings, prefixes, queue_class)
+        return cls(settings, prefixes, servers)
+
+    def shard_of(self, user_id: str) -> Shard:
+        """The shard to which `user_id` belongs."""
+        return self.shards[shard_number(user_id, len(self.shards))]
+
+    def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
+        """The statuses of `user_ids`, in their order.
+
+        After Redis had lost what it knew, no `updated_at` is older than the moment at
+        which that was noticed: it beats what was announced before.
+        """
+        asked = list(user_ids)
+        found, _, away = self._read(asked)
+        for error in away.values():
+            raise error
+        return [found[user_id] for user_id in asked]
+
+    def statuses_where_possible(
+        self, user_ids: Iterable[str]
+    ) -> tuple[dict[str, UserStatus], int]:
+        """The statuses of those of `user_ids` whose shards answer, and when they were
+        read: the earliest time of any of those shards' clocks (ms; 0 where nobody was
+        asked for).
+
+        Raises:
+            PresenceUnavailable: no shard at all answers.
+        """
+        found, read_at, away = self._read(user_ids)
+        if len(away) == len(self.shards):
+            raise away[0]
+        return found, read_at
+
+    def _read(
+        self, user_ids: Iterable[str]
+    ) -> tuple[dict[str, UserStatus], int, dict[int, PresenceUnavailable]]:
+        asked = by_shard(user_ids, len(self._keys))
+        commands: dict[int, list[Command]] = {}
+        for shard, lists in asked.items():
+            keys = self._keys[shard]
+            shared = [keys.online_users, keys.epoch]
+            commands[shard] = [
+                scripts.words(
+                    "statuses", [*shared, *map(keys.user_status, batch)], batch
+                )
+                for batch in lists
+            ]
+        if not commands:
+            return {}, 0, {}
+        answers = self._servers.gather(commands, scripts=["statuses"])
+        found: dict[str, UserStatus] = {}
+        times = []
+        for shard, replies in answers.replies.items():
+            for batch, (now, *reply) in zip(asked[shard], replies, strict=True):
+                times.append(int(now))
+                for status in map(
+                    _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
+                ):
+                    found[status.user_id] = status
+        return found, min(times, default=0), answers.away
+
+    def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
+        """Which of `user_ids` are online, in their order."""
+        asked = list(user_ids)
+        online, unknown = self.online_where_possible(asked)
+        for error in unknown.values():
+            raise error
+        return {user_id: user_id in online for user_id in asked}
+
+    def online_where_possible(
+        self, user_ids: Iterable[str]
+    ) -> tuple[set[str], dict[str, PresenceUnavailable]]:
+        """Those of `user_ids` who are online, and those of whom it is unknown since
+        their shard does not answer, each with the reason."""
+        lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
+        if not lists:
+            return set(), {}
+        commands = {
+            shard: [
+                ("SMISMEMBER", self._keys[shard].online_users, *batch) for batch in mine
+            ]
+            for shard, mine in lists.items()
+        }
+        answers = self._servers.gather(commands)
+        online: set[str] = set()
+        for shard, replies in answers.replies.items():
+            for batch, reply in zip(lists[shard], replies, strict=True):
+                online.update(compress(batch, reply))
+        unknown = {
+            user_id: error
+            for shard, error in answers.away.items()
+            for user_id in chain.from_iterable(lists[shard])
+        }
+        return online, unknown
+
+    def is_settled(self) -> bool:
+        """Whether every gateway that lives has had the time to show itself since Redis
+        came back, or lost what it knew. Before, a message to all may miss some.
+
+        Raises:
+            PresenceUnavailable: a shard does not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            shard: [
+                ("TIME",),
+                ("HMGET", keys.sweeps, "last", "no_gap_since"),
+                ("GET", keys.epoch),
+            ]
+            for shard, keys in enumerate(self._keys)
+        }
+        return all(
+            has_settled(
+                int(seconds) * 1000,
+                _time(last),
+                _time(no_gap_since),
+                _time(epoch) or 0,
+                self._settles_in,
+            )
+            for (seconds, _), (last, no_gap_since), epoch in (
+                self._servers.gather(commands).whole().values()
+            )
+        )
+
+    def evicting_policies(self) -> set[str]:
+        """The `maxmemory-policy` of each server that may delete keys of ours where its
+        memory is full: all but `noeviction`. A server without a bound on its memory is
+        left out.
+
+        Raises:
+            PresenceUnavailable: a server does not answer, or the rights to ask are
+                missing.
+        """
+        policies = set()
+        for shard in self.shards:
+            memory: Any = self._servers.call(
+                shard.number, lambda redis: redis.info("memory")
+            )
+            if memory.get("maxmemory"):
+                policies.add(str(memory.get("maxmemory_policy", "noeviction")))
+        return policies - {"noeviction"}
+
+    def check_writes(self) -> None:
+        """Return if Redis takes writes: with many shards, if one of them does. The
+        others' users would gain nothing if this process were taken for dead.
+
+        Raises:
+            PresenceUnavailable: none does.
+        """
+        commands: dict[int, list[Command]] = {
+            shard.number: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
+            for shard, keys in zip(self.shards, self._keys, strict=True)
+        }
+        answers = self._servers.gather(commands)
+        if not answers.replies:
+            answers.whole()
+
+
+def _user_status(
+    user_id: str, online: int, updated_at: str | None, last_seen: str | None
+) -> UserStatus:
+    return UserStatus(user_id, bool(online), _time(updated_at) or 0, _time(last_seen))
+
+
+def _time(text: str | None) -> int | None:
+    """Milliseconds, or None where nothing is known: anybody may have written there."""
+    if text is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
+        return None
+    return int(text)

@@ -1,0 +1,2 @@
+"""The only code that touches redis-py: clients, round trips, and which server holds
+a shard."""

@@ -1,0 +1,221 @@
+"""Who is relevant to whom: the reading side of the graph.
+
+Two users are relevant to each other when they are accepted friends or share a
+conversation, unless the pair is blocked. Nobody is relevant to oneself. This is the
+whole definition; `_RELEVANT` says it in SQL, and `test_audience.py` checks it
+against a plain Python version.
+
+`relevant_users` is the hot path: once per batch of transitions. So what is asked here
+is sent as text that was written once (`models.sql.statements`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from sqlalchemy import (
+    ColumnElement,
+    Select,
+    String,
+    and_,
+    bindparam,
+    exists,
+    or_,
+    select,
+    union_all,
+)
+from sqlalchemy.orm import Session
+from sqlalchemy.sql.functions import FunctionElement
+
+from models.identifiers import ids_in, joined_ids
+from models.sql.conversation import conversation_table, participant_table
+from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
+from models.sql.sql_arrays import (
+    among,
+    each_pair,
+    joined,
+    joined_once,
+    pair_list,
+    text_list,
+)
+from models.sql.statements import Reader, Statement
+
+
+def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """The audience of each of `user_ids`, by one statement for any number of them.
+
+    Every asked id is a key, unknown users with an empty set.
+    """
+    return _RELEVANT.read(reader, user_ids)
+
+
+def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
+    """As `relevant_users`, but each audience is one text, as the database gives it (see
+    `joined_ids`): one who is a friend and shares a conversation is in it twice.
+
+    What only passes through need not be taken apart.
+    """
+    return _RELEVANT.read_joined(reader, user_ids)
+
+
+def taken_apart(joined: Mapping[str, str]) -> dict[str, set[str]]:
+    """What `audiences` gives, as `relevant_users` gives it."""
+    return {user_id: set(ids_in(others)) for user_id, others in joined.items()}
+
+
+def friends_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """The accepted friends of each of `user_ids`, as `relevant_users` gives them."""
+    return _FRIENDS.read(reader, user_ids)
+
+
+def partners_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+    """Everybody who shares a conversation with each of `user_ids`, without blocked
+    pairs, as `relevant_users` gives them."""
+    return _PARTNERS.read(reader, user_ids)
+
+
+def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
+    """All participants of the conversation; None if there is no such conversation.
+
+    No viewer is asked for, so blocked pairs are in it: what a participant may see is
+    this set cut with the `partners_of` that participant.
+    """
+    # One row for the conversation at least, with no participant if it is empty.
+    rows = _PARTICIPANTS.rows(reader, {"conversation_id": conversation_id})
+    if not rows:
+        return None
+    return {user_id for (user_id,) in rows if user_id is not None}
+
+
+def relevant_pairs(
+    session: Session, pairs: Collection[tuple[str, str]]
+) -> set[tuple[str, str]]:
+    """Those of `pairs` (each with the smaller id first) who are relevant now."""
+    if not pairs:
+        return set()
+    rows = session.execute(_RELEVANT_PAIRS, {"pairs": list(pairs)})
+    return {(one, other) for one, other in rows}
+
+
+@dataclass(frozen=True, slots=True)
+class _Relation:
+    """Who is related to users in one way: to one, or to a list of them. A list of one
+    would take the database twice as long."""
+
+    to_one: Statement
+    to_many: Statement
+
+    def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
+        return taken_apart(self.read_joined(reader, user_ids))
+
+    def read_joined(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
+        related = dict.fromkeys(user_ids, "")
+        if not related:
+            return related
+        if len(related) == 1:
+            (user_id,) = related
+            rows = self.to_one.rows(reader, {"user_id": user_id})
+        else:
+            rows = self.to_many.rows(reader, {"ids": list(related)})
+        for user_id, others in rows:
+            before = related[user_id]
+            related[user_id] = joined_ids((before, others)) if before else others
+        return related
+
+
+def _in_one_text(
+    user: ColumnElement[str], others: FunctionElement[str]
+) -> Select[str, str]:
+    """(user, all others in one text). A row for each pair would take a third of the
+    worker's time: the database joins texts many times faster than rows travel."""
+    return select(user, others).group_by(user)
+
+
+def _friends(
+    asked_a: ColumnElement[bool], asked_b: ColumnElement[bool]
+) -> list[Select[str, str]]:
+    """(user, friends) for the asked users, one select for each side of the pair."""
+    a, b, status = (
+        friendship_table.c.user_a,
+        friendship_table.c.user_b,
+        friendship_table.c.status,
+    )
+    return [
+        _in_one_text(a, joined(b)).where(asked_a, status == ACCEPTED),
+        _in_one_text(b, joined(a)).where(asked_b, status == ACCEPTED),
+    ]
+
+
+_me = participant_table.alias("me")
+_them = participant_table.alias("them")
+
+
+def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
+    """(user, partners) for the asked users."""
+    me, them = _me.c.user_id, _them.c.user_id
+    return (
+        _in_one_text(me, joined_once(them))
+        .join_from(_me, _them, _me.c.conversation_id == _them.c.conversation_id)
+        .where(asked, me != them, ~_blocked(me, them), ~_blocked(them, me))
+    )
+
+
+def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
+    """The pair is blocked, stored in this order: one look into the index."""
+    return _friendship(a, b, BLOCKED)
+
+
+def _friendship(
+    a: ColumnElement[str], b: ColumnElement[str], status: ColumnElement[str]
+) -> ColumnElement[bool]:
+    row = friendship_table.alias()
+    return exists().where(row.c.user_a == a, row.c.user_b == b, row.c.status == status)
+
+
+def _pairs() -> Select[str, str]:
+    pair = each_pair(pair_list("pairs")).table_valued("value", name="pair")
+    one = pair.c.value.op("->>", return_type=String())(0)
+    other = pair.c.value.op("->>", return_type=String())(1)
+    shared = exists().where(
+        _me.c.conversation_id == _them.c.conversation_id,
+        _me.c.user_id == one,
+        _them.c.user_id == other,
+    )
+    return select(one, other).where(
+        or_(
+            _friendship(one, other, ACCEPTED),
+            and_(shared, ~_blocked(one, other)),
+        )
+    )
+
+
+_one: ColumnElement[str] = bindparam("user_id", type_=String())
+_ids = text_list("ids")
+_friends_of_one = _friends(
+    friendship_table.c.user_a == _one, friendship_table.c.user_b == _one
+)
+_friends_of_many = _friends(
+    among(friendship_table.c.user_a, _ids), among(friendship_table.c.user_b, _ids)
+)
+_partners_of_one = _partners(_me.c.user_id == _one)
+_partners_of_many = _partners(among(_me.c.user_id, _ids))
+_RELEVANT = _Relation(
+    Statement(union_all(*_friends_of_one, _partners_of_one)),
+    Statement(union_all(*_friends_of_many, _partners_of_many)),
+)
+_FRIENDS = _Relation(
+    Statement(union_all(*_friends_of_one)), Statement(union_all(*_friends_of_many))
+)
+_PARTNERS = _Relation(Statement(_partners_of_one), Statement(_partners_of_many))
+_RELEVANT_PAIRS = _pairs()
+_PARTICIPANTS = Statement(
+    select(participant_table.c.user_id)
+    .select_from(
+        conversation_table.outerjoin(
+            participant_table,
+            participant_table.c.conversation_id == conversation_table.c.id,
+        )
+    )
+    .where(conversation_table.c.id == bindparam("conversation_id", type_=String()))
+)

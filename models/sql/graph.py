@@ -1,0 +1,254 @@
+"""Every write to the host application's graph, and what it changed for presence.
+
+A function here brings the database to the state the host names: repeating it changes
+nothing. It returns a `GraphChange`, the pairs who became or ceased to be relevant to
+each other, which `app.announce` tells to whoever is online.
+The caller commits, and announces after the commit; on an error it rolls back, and
+nothing has happened.
+
+    UnknownUser          a friendship or conversation names users who do not exist
+    TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
+    TooManyPairs         the conversations of one call change more than MAX_PAIRS
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from itertools import combinations, islice
+
+from sqlalchemy import delete
+from sqlalchemy.orm import Session
+
+import models.sql.user
+from models.sql.audience import relevant_pairs, relevant_users
+from models.sql.conversation import MAX_PARTICIPANTS, conversation_table
+from models.sql.friendship import FriendshipStatus, canonical, friendship_table
+from models.sql.graph_rows import (
+    add_participants,
+    lock_conversations,
+    lock_users,
+    put_conversation_rows,
+    put_friendship_rows,
+    remove_participants,
+    take_write_lock,
+)
+from models.sql.user import put_users
+
+# Each costs a look-up before and after, and memory for the answer.
+MAX_PAIRS = 1_000_000
+PAIRS_PER_STATEMENT = 20_000
+DENSE = 8  # pairs per user from which on audiences are cheaper than look-ups
+
+Pair = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class GraphChange:
+    """Unordered pairs (smaller id first) whose relevance a write changed."""
+
+    gained: frozenset[Pair] = frozenset()
+    """Who sees each other now and did not before."""
+    lost: frozenset[Pair] = frozenset()
+    """Who saw each other before and does not now."""
+
+    def __bool__(self) -> bool:
+        return bool(self.gained or self.lost)
+
+    def then(self, later: GraphChange) -> GraphChange:
+        """This change and a later one as one: what cancels out is gone."""
+        return GraphChange(
+            (self.gained - later.lost) | (later.gained - self.lost),
+            (self.lost - later.gained) | (later.lost - self.gained),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ConversationRecord:
+    """A conversation as the host names it, with all who take part."""
+
+    id: str
+    title: str = ""
+    participants: frozenset[str] = field(default=frozenset())
+
+
+class UnknownUser(ValueError):
+    """Users are named who do not exist."""
+
+    def __init__(self, user_ids: Iterable[str]) -> None:
+        self.user_ids = tuple(sorted(user_ids))
+        named = ", ".join(self.user_ids[:10])
+        more = len(self.user_ids) - 10
+        super().__init__(f"unknown user: {named}" + (f" and {more} more" * (more > 0)))
+
+
+class TooManyParticipants(ValueError):
+    """A conversation is too large for everybody in it to see everybody."""
+
+
+class TooManyPairs(ValueError):
+    """The conversations of one call change more pairs than it can compute."""
+
+
+def put_user(session: Session, user_id: str, display_name: str) -> GraphChange:
+    """Create or rename the user: no relation changes."""
+    put_users(session, {user_id: display_name})
+    return GraphChange()
+
+
+def delete_user(session: Session, user_id: str) -> GraphChange:
+    """Delete the user with all friendships and places in conversations."""
+    lock_users(session, {user_id})
+    others = relevant_users(session, [user_id])[user_id]
+    models.sql.user.delete_user(session, user_id)
+    return GraphChange(lost=frozenset(canonical(user_id, other) for other in others))
+
+
+def put_friendship(
+    session: Session, one: str, other: str, status: FriendshipStatus
+) -> GraphChange:
+    """Create the friendship or set its status. The order of the two does not matter.
+
+    Raises:
+        UnknownUser: one of the two does not exist.
+        ValueError: both are the same user.
+    """
+    return load_bulk(session, friendships=[(one, other, status)])
+
+
+def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
+    """Delete the friendship, whatever its status; none there is no error.
+
+    Deleting a blocked one shows them to each other again if they share a conversation.
+    """
+    a, b = canonical(one, other)
+    lock_users(session, {a, b})
+    before = _relevant(session, {(a, b)})
+    session.execute(
+        delete(friendship_table).where(
+            friendship_table.c.user_a == a, friendship_table.c.user_b == b
+        )
+    )
+    return _change(before, _relevant(session, {(a, b)}))
+
+
+def put_conversation(
+    session: Session, conversation_id: str, title: str, members: Iterable[str]
+) -> GraphChange:
+    """Create or replace the conversation: afterwards exactly `members` take part.
+
+    Raises:
+        UnknownUser: a member does not exist.
+        TooManyParticipants: more than `MAX_PARTICIPANTS` members.
+    """
+    record = ConversationRecord(conversation_id, title, frozenset(members))
+    return load_bulk(session, conversations=[record])
+
+
+def delete_conversation(session: Session, conversation_id: str) -> GraphChange:
+    """Delete the conversation; an unknown one is no error."""
+    members = lock_conversations(session, [conversation_id])[conversation_id]
+    lock_users(session, members)
+    pairs = set(combinations(sorted(members), 2))
+    before = _relevant(session, pairs)
+    session.execute(
+        delete(conversation_table).where(conversation_table.c.id == conversation_id)
+    )
+    return _change(before, _relevant(session, pairs))
+
+
+def load_bulk(
+    session: Session,
+    users: Mapping[str, str] | None = None,
+    friendships: Iterable[tuple[str, str, FriendshipStatus]] = (),
+    conversations: Iterable[ConversationRecord] = (),
+) -> GraphChange:
+    """Create or replace any number of users (id -> display name), friendships and
+    conversations at once; of several entries for the same thing the last one holds.
+
+    Users of the same call count as known. Ten thousand rows take about a second.
+
+    Raises:
+        UnknownUser, TooManyParticipants, TooManyPairs: see above.
+        ValueError: a friendship is with oneself.
+    """
+    names = dict(users or {})
+    statuses = {canonical(one, other): status for one, other, status in friendships}
+    records = {record.id: record for record in conversations}
+    new = {key: record.participants for key, record in records.items()}
+    _check_size(new)
+
+    # Locks are taken in one order everywhere, conversations before users and each kind
+    # by id, so that two writers wait for each other and never crosswise.
+    take_write_lock(session)
+    put_conversation_rows(
+        session, {key: record.title for key, record in records.items()}
+    )
+    old = lock_conversations(session, records)
+    named = {user_id for pair in statuses for user_id in pair}.union(*new.values())
+    known = lock_users(session, named.union(names, *old.values()))
+    if unknown := named - known - names.keys():
+        raise UnknownUser(unknown)
+    put_users(session, names)
+
+    pairs = set(statuses)
+    for key, members in new.items():
+        pairs.update(_pairs_affected(old[key], members))
+        if len(pairs) > MAX_PAIRS:
+            message = (
+                f"the call changes more than {MAX_PAIRS} pairs of users, most of them "
+                f"by its conversations: split it"
+            )
+            raise TooManyPairs(message)
+    before = _relevant(session, pairs)
+    put_friendship_rows(session, statuses)
+    for key, members in new.items():
+        remove_participants(session, key, old[key] - members)
+    add_participants(session, {key: new[key] - old[key] for key in new})
+    return _change(before, _relevant(session, pairs))
+
+
+def _change(before: set[Pair], after: set[Pair]) -> GraphChange:
+    return GraphChange(frozenset(after - before), frozenset(before - after))
+
+
+def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
+    """Those of `pairs` who are relevant now.
+
+    Where few users make many pairs, as in a conversation, their audiences are read
+    instead, which costs less per pair. Else the pairs are looked up, in slices that
+    keep one parameter's size in bounds.
+    """
+    firsts = {one for one, _ in pairs}
+    if len(pairs) > DENSE * len(firsts):
+        audience = relevant_users(session, firsts)
+        return {(one, other) for one, other in pairs if other in audience[one]}
+    found: set[Pair] = set()
+    left = iter(pairs)
+    while part := list(islice(left, PAIRS_PER_STATEMENT)):
+        found |= relevant_pairs(session, part)
+    return found
+
+
+def _pairs_affected(
+    old: Collection[str], new: Collection[str]
+) -> Iterable[tuple[str, str]]:
+    """The pairs that a conversation's new participants can make or end.
+
+    Only those of somebody who came or left: one more in a thousand costs a thousand.
+    """
+    for moved in set(old) ^ set(new):
+        together = new if moved in new else old
+        for other in together:
+            if other != moved:
+                yield canonical(moved, other)
+
+
+def _check_size(members: Mapping[str, Collection[str]]) -> None:
+    for key, who in members.items():
+        if len(who) > MAX_PARTICIPANTS:
+            message = (
+                f"conversation {key} has {len(who)} participants: it takes at most "
+                f"{MAX_PARTICIPANTS}, since everybody in it sees everybody else"
+            )
+            raise TooManyParticipants(message)

@@ -1,0 +1,118 @@
+"""The locks and row writes that `models.sql.graph` is made of.
+
+Many rows go in one `executemany`, in the order of their keys: two writers of the same
+rows wait for each other and never crosswise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+
+from sqlalchemy import delete, false, select, update
+from sqlalchemy.orm import Session
+
+from models.sql.conversation import conversation_table, participant_table
+from models.sql.db import execute_many, upsert
+from models.sql.friendship import FriendshipStatus, friendship_table
+from models.sql.sql_arrays import among, text_list
+from models.sql.user import user_table
+
+
+def take_write_lock(session: Session) -> None:
+    """On SQLite, become the one writer now, before anything is read.
+
+    A transaction that reads first and writes later fails at once if somebody else wrote
+    in between, whatever the busy timeout. This changes no row. PostgreSQL locks rows.
+    """
+    if session.get_bind().dialect.name == "sqlite":
+        session.execute(update(user_table).where(false()).values(display_name=""))
+
+
+def lock_users(session: Session, user_ids: Iterable[str]) -> set[str]:
+    """Lock those of the users who exist until the commit, and return their ids.
+
+    So what is computed before and after a write belongs to that write alone. It is the
+    weaker lock (NO KEY), which foreign keys elsewhere do not wait for.
+    """
+    take_write_lock(session)
+    statement = (
+        select(user_table.c.id)
+        .where(among(user_table.c.id, text_list("ids")))
+        .order_by(user_table.c.id)
+        .with_for_update(key_share=True)
+    )
+    return set(session.scalars(statement, {"ids": list(user_ids)}))
+
+
+def lock_conversations(
+    session: Session, conversation_ids: Iterable[str]
+) -> dict[str, set[str]]:
+    """Lock the conversations until the commit; every id asked -> its participants."""
+    take_write_lock(session)
+    members: dict[str, set[str]] = {key: set() for key in conversation_ids}
+    asked = {"ids": list(members)}
+    ids = text_list("ids")
+    lock = (
+        select(conversation_table.c.id)
+        .where(among(conversation_table.c.id, ids))
+        .order_by(conversation_table.c.id)
+        .with_for_update(key_share=True)
+    )
+    session.execute(lock, asked)
+    rows = select(participant_table).where(
+        among(participant_table.c.conversation_id, ids)
+    )
+    for conversation_id, user_id in session.execute(rows, asked):
+        members[conversation_id].add(user_id)
+    return members
+
+
+def put_conversation_rows(session: Session, titles: Mapping[str, str]) -> None:
+    """Create the conversations or set their titles: id -> title."""
+    insert = upsert(session, conversation_table)
+    statement = insert.on_conflict_do_update(
+        index_elements=["id"], set_={"title": insert.excluded.title}
+    )
+    rows = [{"id": key, "title": titles[key]} for key in sorted(titles)]
+    execute_many(session, statement, rows)
+
+
+def put_friendship_rows(
+    session: Session, statuses: Mapping[tuple[str, str], FriendshipStatus]
+) -> None:
+    """Create the friendships (pairs in canonical order) or set their status."""
+    insert = upsert(session, friendship_table)
+    statement = insert.on_conflict_do_update(
+        index_elements=["user_a", "user_b"], set_={"status": insert.excluded.status}
+    )
+    rows = [
+        {"user_a": a, "user_b": b, "status": status}
+        for (a, b), status in sorted(statuses.items())
+    ]
+    execute_many(session, statement, rows)
+
+
+def add_participants(session: Session, added: Mapping[str, Collection[str]]) -> None:
+    """Let users into conversations: conversation id -> user ids."""
+    rows = [
+        {"conversation_id": key, "user_id": user_id}
+        for key in sorted(added)
+        for user_id in sorted(added[key])
+    ]
+    insert = upsert(session, participant_table)
+    execute_many(session, insert.on_conflict_do_nothing(), rows)
+
+
+def remove_participants(
+    session: Session, conversation_id: str, user_ids: Collection[str]
+) -> None:
+    """Take the users out of the conversation."""
+    if not user_ids:
+        return
+    session.execute(
+        delete(participant_table).where(
+            participant_table.c.conversation_id == conversation_id,
+            among(participant_table.c.user_id, text_list("ids")),
+        ),
+        {"ids": list(user_ids)},
+    )

@@ -1,0 +1,239 @@
+"""A graph from CSV files: what an operator has before the host is connected.
+
+A folder holds any of these, the last two together, each with a header line; columns in
+any order, further ones are ignored:
+
+    users.csv          id, display_name (optional)
+    friendships.csv    user_a, user_b, status (optional: accepted)
+    conversations.csv  id, title (optional)
+    participants.csv   conversation_id, user_id
+
+What is named is created or replaced, as `models.sql.graph.load_bulk` does it; a
+conversation in conversations.csv has afterwards exactly the participants that
+participants.csv gives it. Where no name or title is given, one that is there stays; a
+new user is called by the id.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import TypeVar
+
+from sqlalchemy import Column, select
+from sqlalchemy.orm import Session
+
+from models.identifiers import check_text, check_user_id
+from models.sql.conversation import TITLE_LENGTH, conversation_table
+from models.sql.friendship import FriendshipStatus, canonical
+from models.sql.graph import (
+    MAX_PAIRS,
+    ConversationRecord,
+    GraphChange,
+    TooManyPairs,
+    TooManyParticipants,
+    UnknownUser,
+    load_bulk,
+)
+from models.sql.sql_arrays import among, text_list
+from models.sql.user import DISPLAY_NAME_LENGTH, user_table
+
+FILES = ("users.csv", "friendships.csv", "conversations.csv", "participants.csv")
+TOGETHER = ("conversations.csv", "participants.csv")
+"""A conversation is replaced as a whole: without the other file it would lose all."""
+ROWS_PER_CALL = 50_000
+
+Value = TypeVar("Value")
+
+
+class ImportFailed(ValueError):
+    """A file cannot be loaded; the message names the file and the line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What was in the files, and what it changed."""
+
+    users: int
+    friendships: int
+    conversations: int
+    participants: int
+    change: GraphChange
+
+
+def import_csv(session: Session, folder: Path) -> Imported:
+    """Load the files in `folder`, all or nothing. The caller commits.
+
+    Raises:
+        ImportFailed: there is none of the files, or one of them is wrong. Nothing is
+            loaded if the caller rolls back.
+    """
+    if not any((folder / name).is_file() for name in FILES):
+        message = f"{folder} has none of {', '.join(FILES)}"
+        raise ImportFailed(message)
+    present = [name for name in TOGETHER if (folder / name).is_file()]
+    if len(present) == 1:
+        message = f"{present[0]} is alone: {' and '.join(TOGETHER)} belong together"
+        raise ImportFailed(message)
+    return _Import(folder).load(session)
+
+
+class _Import:
+    """The files of one folder, read and checked before anything is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._named_at: dict[str, str] = {}  # user id -> file and line, for messages
+        self.users: dict[str, str] = {}
+        self.friendships: dict[tuple[str, str], FriendshipStatus] = {}
+        self.titles: dict[str, str] = {}
+        self.members: dict[str, set[str]] = {}
+        self._read_users()
+        self._read_friendships()
+        self._read_conversations()
+
+    def load(self, session: Session) -> Imported:
+        """Write everything, in slices that one `load_bulk` takes."""
+        for named, column in (
+            (self.users, user_table.c.display_name),
+            (self.titles, conversation_table.c.title),
+        ):
+            _keep_names(session, named, column)
+        for user_id, name in self.users.items():
+            self.users[user_id] = name or user_id
+        return Imported(
+            len(self.users),
+            len(self.friendships),
+            len(self.titles),
+            sum(map(len, self.members.values())),
+            self._load(session),
+        )
+
+    def _load(self, session: Session) -> GraphChange:
+        try:
+            change = load_bulk(session, self.users)
+            rows = ((*pair, status) for pair, status in self.friendships.items())
+            while part := list(islice(rows, ROWS_PER_CALL)):
+                change = change.then(load_bulk(session, friendships=part))
+            for conversations in self._slices():
+                change = change.then(load_bulk(session, conversations=conversations))
+        except UnknownUser as error:
+            user_id = error.user_ids[0]
+            message = f"{self._named_at[user_id]}: unknown user {user_id}"
+            raise ImportFailed(message) from error
+        except (TooManyParticipants, TooManyPairs) as error:
+            message = f"participants.csv: {error}"
+            raise ImportFailed(message) from error
+        return change
+
+    def _slices(self) -> Iterator[list[ConversationRecord]]:
+        part: list[ConversationRecord] = []
+        pairs = 0
+        for key, title in self.titles.items():
+            members = self.members[key]
+            pairs += len(members) ** 2 // 2
+            if part and pairs > MAX_PAIRS:
+                yield part
+                part, pairs = [], len(members) ** 2 // 2
+            part.append(ConversationRecord(key, title, frozenset(members)))
+        if part:
+            yield part
+
+    def _read_users(self) -> None:
+        for row in self._rows("users.csv", "id"):
+            user_id = row.take("id", check_user_id)
+            self.users[user_id] = row.check(
+                "display_name",
+                row.text("display_name"),
+                lambda text: check_text(text, 0, DISPLAY_NAME_LENGTH),
+            )
+
+    def _read_friendships(self) -> None:
+        for row in self._rows("friendships.csv", "user_a", "user_b"):
+            one = row.take("user_a", check_user_id)
+            other = row.take("user_b", check_user_id)
+            pair = row.check("user_b", other, partial(canonical, one))
+            status = row.text("status") or FriendshipStatus.ACCEPTED
+            self.friendships[pair] = row.check("status", status, FriendshipStatus.parse)
+            self._name(one, row)
+            self._name(other, row)
+
+    def _read_conversations(self) -> None:
+        for row in self._rows("conversations.csv", "id"):
+            key = row.take("id", check_user_id)
+            self.titles[key] = row.check(
+                "title",
+                row.text("title"),
+                lambda text: check_text(text, 0, TITLE_LENGTH),
+            )
+            self.members[key] = set()
+        for row in self._rows("participants.csv", "conversation_id", "user_id"):
+            key = row.take("conversation_id", check_user_id)
+            user_id = row.take("user_id", check_user_id)
+            if key not in self.members:
+                raise row.wrong(
+                    column="conversation_id", why=f"{key} is not in conversations.csv"
+                )
+            self.members[key].add(user_id)
+            self._name(user_id, row)
+
+    def _name(self, user_id: str, row: _Row) -> None:
+        self._named_at.setdefault(user_id, row.place)
+
+    def _rows(self, name: str, *required: str) -> Iterator[_Row]:
+        path = self._folder / name
+        if not path.is_file():
+            return
+        try:
+            # With or without the mark that spreadsheets put before UTF-8.
+            with path.open(encoding="utf-8-sig", newline="") as file:
+                reader = csv.DictReader(file, strict=True)
+                header = reader.fieldnames or []
+                if missing := [column for column in required if column not in header]:
+                    message = f"{name}:1: the header lacks {', '.join(missing)}"
+                    raise ImportFailed(message)
+                for values in reader:
+                    yield _Row(f"{name}:{reader.line_num}", values)
+        except UnicodeDecodeError as error:
+            message = f"{name}: is not UTF-8 ({error.reason})"
+            raise ImportFailed(message) from error
+        except csv.Error as error:
+            message = f"{name}:{reader.reader.line_num}: {error}"
+            raise ImportFailed(message) from error
+
+
+def _keep_names(session: Session, named: dict[str, str], column: Column[str]) -> None:
+    """Give those of `named` (id -> name) that have no name the one in `column`."""
+    table = column.table
+    known = select(table.c.id, column).where(among(table.c.id, text_list("ids")))
+    nameless = [key for key, name in named.items() if not name]
+    for start in range(0, len(nameless), ROWS_PER_CALL):
+        asked = {"ids": nameless[start : start + ROWS_PER_CALL]}
+        named.update((key, name) for key, name in session.execute(known, asked))
+
+
+class _Row:
+    """One line of a file; every failure names its place and column."""
+
+    def __init__(self, place: str, values: dict[str, str | None]) -> None:
+        self.place = place
+        self._values = values
+
+    def text(self, column: str) -> str:
+        return (self._values.get(column) or "").strip()
+
+    def take(self, column: str, check: Callable[[str], Value]) -> Value:
+        return self.check(column, self.text(column), check)
+
+    def check(self, column: str, text: str, check: Callable[[str], Value]) -> Value:
+        try:
+            return check(text)
+        except ValueError as error:
+            raise self.wrong(column=column, why=str(error)) from error
+
+    def wrong(self, *, column: str, why: str) -> ImportFailed:
+        return ImportFailed(f"{self.place}: {column}: {why}")
