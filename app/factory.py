@@ -69,8 +69,8 @@ class CompactJSON(DefaultJSONProvider):
 
 
 def create_app(settings: Settings) -> Flask:
-    """The Flask application. Nothing connects yet: `app.server.gunicorn_config` starts the
-    gateway in each worker process."""
+    """The Flask application. Nothing connects yet: `app.server.gunicorn_config` starts
+    the gateway in each worker process."""
     app = Greendot(__name__)
     app.json = CompactJSON(app)
     app.session_interface = NoSessions()
