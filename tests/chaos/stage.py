@@ -82,12 +82,13 @@ class Valkey(RedisServer):
     def take_rights(self) -> None:
         """All clients may do nothing but what ends that."""
         with self.client() as client:
-            client.acl_setuser("default", categories=["-@all"], commands=["+acl"])
+            client.execute_command("ACL", "SETUSER", "default", "-@all", "+acl")
 
     def give_rights(self) -> None:
         """Inverse of `take_rights`."""
-        with redis.Redis(port=self.port, socket_timeout=10) as client:
-            client.acl_setuser("default", categories=["+@all"])
+        # In RESP2 a new connection needs no HELLO, which may not be called now.
+        with redis.Redis(port=self.port, socket_timeout=10, protocol=2) as client:
+            client.execute_command("ACL", "SETUSER", "default", "+@all")
 
     def delete_keys(self, seed: int) -> None:
         """Delete one or two keys of the presence state."""
