@@ -26,7 +26,9 @@ GRACE = 1.0
 SWEEP = 1.0
 GATEWAY_TTL = 3.0
 HEARTBEAT = 1.5
-HOLD = 1.0
+HOLD = 3.0
+"""The default for this TTL. A gateway may take a second to try again after an outage, and
+its line to Redis may be slow: in less time it cannot show that its users live."""
 SETTINGS = {
     "PRESENCE_ONLINE_TTL": str(TTL),
     "PRESENCE_HEARTBEAT_INTERVAL": str(HEARTBEAT),
