@@ -27,8 +27,8 @@ SWEEP = 1.0
 GATEWAY_TTL = 3.0
 HEARTBEAT = 1.5
 HOLD = 3.0
-"""The default for this TTL. A gateway may take a second to try again after an outage, and
-its line to Redis may be slow: in less time it cannot show that its users live."""
+"""The default for this TTL. After an outage a gateway tries again within a second, and
+its line to Redis may be slow. Its users must not be expired before."""
 SETTINGS = {
     "PRESENCE_ONLINE_TTL": str(TTL),
     "PRESENCE_HEARTBEAT_INTERVAL": str(HEARTBEAT),
