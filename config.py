@@ -88,7 +88,8 @@ class Settings:
     """Fewer users than that are not suspicious, unless a gateway seems to be dead
     (`PRESENCE_BREAKER_COUNT`)."""
     breaker_hold: float = 5.0
-    """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`)."""
+    """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`). In less than 2 s a
+    gateway may not have registered its users anew after an outage of Redis."""
     max_connections_per_user: int = 100
     """Sockets one user may have open (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
     max_frame_bytes: int = 4096

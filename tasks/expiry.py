@@ -12,7 +12,7 @@ from config import Settings
 from models.presence import PresenceUnavailable, Shard
 from models.presence.batches import SCRIPT_BATCH
 from models.presence.rules import Breaker
-from models.presence.store import ExpireReply
+from models.presence.store import Caller, ExpireReply
 from tasks import broadcast, resources
 from tasks.celery_app import celery, current_settings
 
@@ -41,7 +41,8 @@ def expire_due(shard: int = 0) -> None:
 def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
     """Do one sweep of `shard`, unless it has to hold. Returns whether the caller has
     to kick the fan-out."""
-    if _holds(shard, settings):
+    caller = _caller(shard, settings)
+    if caller is None:
         return False
     must_kick = False
     expired = 0
@@ -49,7 +50,7 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
     due = shard.store.due()
     for gateway_id in due.gateway_ids:
         try:
-            reply = _reap(shard, gateway_id)
+            reply = _reap(shard, gateway_id, caller)
         except PresenceUnavailable:
             raise
         except Exception:
@@ -59,9 +60,12 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
     while expired < most and (user_ids := set(due.user_ids) - failed):
-        reply = shard.store.expire(user_ids)
+        reply = shard.store.expire(user_ids, caller)
         must_kick |= reply.must_kick
         expired += len(reply.transitions)
+        if reply.is_refused:
+            log.warning("Redis stood still, or this sweep is slow: the next goes on")
+            break
         failed |= reply.failed
         due = shard.store.due(SCRIPT_BATCH + len(failed))
     if expired:
@@ -76,13 +80,15 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
     return must_kick
 
 
-def _reap(shard: Shard, gateway_id: str) -> ExpireReply:
+def _reap(shard: Shard, gateway_id: str, caller: Caller) -> ExpireReply:
     reaped = shard.gateways.reap(gateway_id)
     log.warning("gateway %s is dead: %d users released", gateway_id, len(reaped))
-    return shard.store.expire(reaped)
+    return shard.store.expire(reaped, caller)
 
 
-def _holds(shard: Shard, settings: Settings) -> bool:
+def _caller(shard: Shard, settings: Settings) -> Caller | None:
+    """As what this sweep may expire users: its survey counts for as long as sweeps may
+    be apart. None: it has to hold."""
     breaker = Breaker(
         share=settings.breaker_share,
         count=settings.breaker_count,
@@ -111,4 +117,4 @@ def _holds(shard: Shard, settings: Settings) -> bool:
             survey.online,
             ", ".join(overdue) or "none",
         )
-    return holds
+    return None if holds else Caller("", survey.now + gap)

@@ -253,8 +253,9 @@ class System:
         token: str | None = None,
         headers: dict[str, str] | None = None,
         web: int = 0,
+        timeout: float = 10,
     ) -> tuple[int, Any]:
-        """One HTTP call: the status and the JSON of the answer."""
+        """One HTTP call: the status and the JSON of the answer. `timeout`: seconds."""
         request = urllib.request.Request(  # noqa: S310 - our own URL
             self.url(web) + path,
             method=method,
@@ -264,7 +265,7 @@ class System:
         if token is not None:
             request.add_header("Authorization", f"Bearer {token}")
         try:
-            with urllib.request.urlopen(request, timeout=10) as response:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
                 text = response.read()
                 return response.status, json.loads(text) if text else None
         except urllib.error.HTTPError as error:
@@ -283,9 +284,8 @@ class System:
 
     def admin(self, method: str, path: str, body: object = None) -> Any:
         """A call of the host application that has to succeed."""
-        status, answer = self.request(
-            method, f"/api/admin{path}", body, token=SERVICE_KEY
-        )
+        path = f"/api/admin{path}"
+        status, answer = self.request(method, path, body, token=SERVICE_KEY, timeout=60)
         assert 200 <= status < 300, (status, answer)
         return answer
 

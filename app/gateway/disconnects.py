@@ -103,6 +103,7 @@ class Departures:
             self._context.kick()
         if reply.is_refused:
             self._context.trust.lost()
+        if reply.is_refused or reply.is_overtaken:
             return batch
         return [ended for ended in batch if ended.user_id not in at_once]
 
@@ -138,6 +139,7 @@ class Departures:
                 self._context.kick()
             if reply.is_refused:
                 self._context.trust.lost()
+            if reply.is_refused or reply.is_overtaken:
                 self._look_again(due)
                 return
 

@@ -29,6 +29,7 @@ from models.presence.rules import Survey
 from models.presence.tolerance import tolerant
 
 _REFUSED = -1
+_OVERTAKEN = -2
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +66,15 @@ class ConnectReply:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The gateway that calls, and its deadline as it was last told (ms)."""
+    """The gateway that calls, and its deadline as it was last told (ms). Or a sweep: no
+    gateway, and the time (ms) up to which its survey counts. 0: no time."""
 
     gateway_id: str
     deadline: int
 
 
 SWEEP = Caller("", 0)
-"""No gateway: a sweep, which has made its own survey."""
+"""A sweep without a survey."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +82,14 @@ class ExpireReply:
     """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
     `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
     has lost what it knew, or stood still with the call on the way: it may lack what
-    others have to tell. Some users may not have been looked at. `failed`: users whose
-    state somebody has damaged."""
+    others have to tell. `is_overtaken`: a heartbeat of the caller came in between; its
+    answer tells whether Redis stood still, so ask again after it. With both, some users
+    may not have been looked at. `failed`: users whose state somebody has damaged."""
 
     transitions: list[Transition]
     must_kick: bool
     is_refused: bool = False
+    is_overtaken: bool = False
     failed: set[str] = field(default_factory=set)
 
 
@@ -211,6 +215,8 @@ class PresenceStore:
                 continue
             if reply.is_refused:
                 return ExpireReply(transitions, must_kick, is_refused=True)
+            if reply.is_overtaken:
+                return ExpireReply(transitions, must_kick, is_overtaken=True)
             must_kick |= reply.must_kick
             transitions += reply.transitions
         return ExpireReply(transitions, must_kick, failed=failed)
@@ -321,6 +327,8 @@ def _expire_reply(user_ids: Sequence[str], reply: list[Any]) -> ExpireReply:
     must_kick, *timestamps = reply
     if must_kick == _REFUSED:
         return ExpireReply([], must_kick=False, is_refused=True)
+    if must_kick == _OVERTAKEN:
+        return ExpireReply([], must_kick=False, is_overtaken=True)
     transitions = [
         Transition(user_id, "offline", int(timestamp))
         for user_id, timestamp in zip(user_ids, timestamps, strict=True)

@@ -280,6 +280,7 @@ def test_ids_of_identity_providers_stand_in_a_path_raw_or_encoded(call, path):
     assert call("GET", f"/users/{path}").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_conversation_of_a_thousand_of_the_longest_ids_is_taken(call):
     ids = [f"{number:0128d}" for number in range(1000)]
     users = [{"id": key, "display_name": "x"} for key in ids]

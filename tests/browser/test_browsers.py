@@ -180,6 +180,7 @@ def test_tabs_share_a_socket_and_the_next_one_leads(site, context, names):
         assert watcher.changes(1) == []  # nobody noticed
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("link", ["slow-no-page", "download"])
 def test_a_page_that_stays_after_all_turns_nobody_grey(
     site, context, elsewhere, names, link
@@ -198,6 +199,7 @@ def test_a_page_that_stays_after_all_turns_nobody_grey(
         assert watcher.changes(0.5) == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("goes", ["reloads", "navigates"])
 def test_a_leader_that_goes_turns_nobody_grey(site, context, elsewhere, names, goes):
     me, friend = names
@@ -231,6 +233,7 @@ def test_a_page_in_the_cache_holds_no_socket_and_comes_back_at_once(
         assert tab.evaluate("sockets") == 2
 
 
+@pytest.mark.slow
 def test_a_leader_in_the_cache_hands_over(site, context, elsewhere, names):
     me, friend = names
     with Client(site, friend).opened() as watcher:

@@ -72,6 +72,7 @@ def test_heartbeats_are_answered_and_friends_told_while_it_is_served(system):
     assert shown == sorted(CROWD)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("crowd")
 @pytest.mark.parametrize(
     ("method", "path", "body", "status", "code"),
@@ -93,6 +94,7 @@ def test_it_is_answered_as_a_small_one_is(system, method, path, body, status, co
     assert log.read_text() == before, "it had something to say"
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("crowd")
 def test_a_process_that_dies_is_an_error_and_changes_nothing(system):
     answers = []

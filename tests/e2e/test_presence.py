@@ -220,6 +220,7 @@ def test_an_operator_disconnects_a_user_everywhere(system):
         grace.expect_change("d-ada", "offline")
 
 
+@pytest.mark.slow
 def test_a_silent_process_is_noticed_though_its_socket_stays_open(own_system):
     """SIGSTOP of a whole gateway: its users are released by the sweep."""
     system = own_system
@@ -256,6 +257,7 @@ def test_a_killed_gateway_leaves_no_ghost(own_system):
         wait_until(lambda: system.redis.zcard("gateways") == 1)
 
 
+@pytest.mark.slow
 def test_maps_are_right_when_the_worker_comes_back(own_system):
     system = own_system
     friends = [f"friend{n}" for n in range(50)]

@@ -219,6 +219,32 @@ def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
     assert transition.status == "offline"
 
 
+def test_a_call_that_a_heartbeat_has_overtaken_expires_nobody(shard):
+    """Redis stood still, and read the heartbeat first: only its answer tells of it."""
+    shard.connect("ann")
+    waited = Caller(GATEWAY, shard.gateways.heartbeat(GATEWAY).deadline)
+    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    shard.client.zadd(shard.keys.gateways, {GATEWAY: waited.deadline + 1})
+    for reply in (
+        shard.store.release_and_expire(waited, left, ["ann"]),
+        shard.store.expire(["ann"], waited),
+    ):
+        assert reply.is_overtaken
+        assert not reply.is_refused
+        assert reply.transitions == []
+    assert shard.is_online("ann")
+    answered = Caller(GATEWAY, waited.deadline + 1)
+    assert shard.store.expire(["ann"], answered).transitions
+
+
+def test_a_sweep_that_waited_for_longer_than_its_survey_counts_expires_nobody(shard):
+    shard.connect("ann")
+    shard.let_pass(TTL_MS + 1, "ann")
+    assert shard.store.expire(["ann"], Caller("", shard.now())).is_refused
+    assert shard.is_online("ann")
+    assert shard.store.expire(["ann"], Caller("", shard.now() + 60_000)).transitions
+
+
 def test_a_call_that_waited_for_a_redis_that_stood_still_expires_nobody(shard):
     """So did the heartbeats of Ann's other device, which may be next in the queue."""
     shard.connect("ann", 1)

@@ -164,7 +164,7 @@ random_graph = st.tuples(
 
 @pytest.mark.usefixtures("people")
 @settings(
-    max_examples=60,
+    max_examples=30,
     deadline=None,
     suppress_health_check=[HealthCheck.function_scoped_fixture],
 )

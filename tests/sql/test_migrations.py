@@ -71,6 +71,7 @@ def test_ids_grow_while_the_application_runs(empty_database_url):
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_command_line_needs_nothing_but_the_database_url(empty_database_url):
     environ = {
         name: value

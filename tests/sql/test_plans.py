@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
+import models.sql.postgresql
 from models.sql import audience
 from models.sql.sql_arrays import PairList, TextList
 from models.sql.statements import Statement
@@ -68,7 +69,9 @@ LARGE_GRAPH = [
 
 
 @pytest.fixture
-def large_graph(session: Session) -> None:
+def large_graph(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    # To make it may take longer than any answer that Greendot waits for.
+    monkeypatch.setattr(models.sql.postgresql, "ANSWER_TIMEOUT_SECONDS", 300.0)
     for statement in LARGE_GRAPH:
         session.execute(text(statement))
     session.commit()

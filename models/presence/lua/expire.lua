@@ -3,19 +3,23 @@
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
---          a sweep, 4 its deadline as it was last told, 0 for none,
---          then per user: user id
+--          a sweep, 4 the gateway's deadline as it was last told, or the time up to which
+--          the sweep's survey counts, 0 for none, then per user: user id
 -- Returns: {kick, per user: timestamp of the transition, '0' for none}; {-1} where that
---          deadline is not known, or has passed: Redis has lost what it knew, or stood
---          still with this call on the way, so it may lack what others have to tell
+--          time has passed, or Redis does not know that deadline: it has lost what it
+--          knew, or stood still with this call on the way, so it may lack what others
+--          have to tell; {-2} where the gateway's deadline has moved on since: whether
+--          Redis stood still in between is in the answer to that heartbeat
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
-local deadline_told = tonumber(ARGV[4])
-if deadline_told > 0 then
+local ends = tonumber(ARGV[4])
+if ends > 0 and ends <= now then return {-1} end
+if ends > 0 and ARGV[3] ~= '' then
   local known = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
-  if known < deadline_told or known <= now then return {-1} end
+  if known < ends then return {-1} end
+  if known > ends then return {-2} end
 end
 
 for i = 0, #ARGV - 5 do
