@@ -194,7 +194,7 @@ def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
 
 def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
     def look_up(presence: Presence, batch: list[SignOfLife]) -> None:
-        held = presence.mail.holders(sign.user_id for sign in batch)
+        held = presence.gateway_streams.holders(sign.user_id for sign in batch)
         if len(held[GATEWAY]) != len(batch):
             message = f"{len(held[GATEWAY]):,} of {len(batch):,} were found"
             raise ValueError(message)

@@ -34,15 +34,17 @@ def fan_out(
     """
     newest = newest_per_user(transitions)
     told = audiences(reader, [change.user_id for change in newest])
-    if presence.mail.is_cheaper_unasked(sum(map(count_ids, told.values()))):
-        return presence.mail.publish_to_all(
+    if presence.gateway_streams.is_cheaper_unasked(sum(map(count_ids, told.values()))):
+        return presence.gateway_streams.publish_to_all(
             Delivery(transition, recipients)
             for transition in newest
             if (recipients := told[transition.user_id])
         )
     audience = taken_apart(told)
-    held, away = presence.mail.holders_where_possible(set().union(*audience.values()))
-    not_told = presence.mail.publish_where_possible(
+    held, away = presence.gateway_streams.holders_where_possible(
+        set().union(*audience.values())
+    )
+    not_told = presence.gateway_streams.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
             for gateway_id, deliveries in _deliveries(newest, audience, held).items()
@@ -70,7 +72,9 @@ def introduce(
         PresenceUnavailable: a shard is away; maybe nobody was told.
         sqlalchemy.exc.SQLAlchemyError: the database is away; nobody was told.
     """
-    held = presence.mail.holders({user_id for pair in pairs for user_id in pair})
+    held = presence.gateway_streams.holders(
+        {user_id for pair in pairs for user_id in pair}
+    )
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
     for pair in pairs:
@@ -81,7 +85,7 @@ def introduce(
         audience[subject] &= relevant
     present = [status.as_transition() for status in presence.statuses(audience)]
     for part in _parts(present, audience):
-        presence.mail.publish(
+        presence.gateway_streams.publish(
             {
                 gateway_id: GatewayMessage(introductions=deliveries)
                 for gateway_id, deliveries in _deliveries(part, audience, held).items()
@@ -91,8 +95,8 @@ def introduce(
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have the gateways send a fresh snapshot to those of `user_ids` they hold."""
-    held = presence.mail.holders(user_ids)
-    presence.mail.publish(
+    held = presence.gateway_streams.holders(user_ids)
+    presence.gateway_streams.publish(
         {
             gateway_id: GatewayMessage(snapshots=tuple(sorted(users)))
             for gateway_id, users in held.items()
@@ -107,7 +111,9 @@ def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
 
 
 def _tell_every_gateway(presence: Presence, message: GatewayMessage) -> None:
-    presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
+    presence.gateway_streams.publish(
+        dict.fromkeys(presence.gateway_streams.gateway_ids(), message)
+    )
 
 
 def _parts(

@@ -130,11 +130,11 @@ def _tell(
         raise away[shard]
     outbox = presence.shards[shard].outbox
     if away:
-        outbox.owe(away)
+        outbox.record_missed(away)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.transition)
-        outbox.owe([shard])
+        outbox.record_missed([shard])
     return not unreadable
 
 
@@ -147,14 +147,14 @@ def _is_ours(entry: OutboxEntry) -> bool:
 def _make_good(presence: Presence, outbox: Outbox) -> None:
     """If some were not told what the outbox no longer has, give all a fresh snapshot:
     shards were away that are back now, or entries were lost."""
-    if not outbox.is_owing():
+    if not outbox.has_missed():
         return
     try:
         fanout.make_good(presence)
     except PresenceUnavailable as error:
         log.debug("some are still owed news: %s", error)
     else:
-        outbox.settle()
+        outbox.clear_missed()
         log.warning("transitions were lost or not told to all: all get fresh snapshots")
 
 

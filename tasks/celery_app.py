@@ -23,7 +23,7 @@ from redis.exceptions import ResponseError
 import redis_url
 from config import Settings, settings_or_exit
 from models.garbage import collect_less
-from models.presence.redis.pool import PrimaryOnly, SecureConnection
+from models.presence.redis.client import PrimaryConnection, SecurePrimaryConnection
 from tasks.drainer_policy import worker
 
 QUEUE = "greendot"
@@ -149,8 +149,8 @@ Channel.do_restore = False
 # replicas, takes our rights away, was a primary. For kombu it is the end of a worker.
 Transport.connection_errors += (ResponseError,)
 # And who was a primary is not asked again: the address leads to another one now.
-Channel.connection_class = PrimaryOnly
-Channel.connection_class_ssl = SecureConnection
+Channel.connection_class = PrimaryConnection
+Channel.connection_class_ssl = SecurePrimaryConnection
 
 celery = Celery("greendot")
 celery.add_defaults(lambda: _celery_settings(current_settings()))

@@ -13,16 +13,18 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from redis.exceptions import ResponseError
-
 from models.events import Delivery, GatewayMessage, UnreadableMessage
 from models.identifiers import ids_in
 from models.presence.batches import by_shard
-from models.presence.errors import PresenceUnavailable
+from models.presence.errors import CommandRefused, PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
-from models.presence.redis import scripts
-from models.presence.redis.backend import Answers, Servers
-from models.presence.redis.roundtrip import Command, entries_of, reading
+from models.presence.redis.backend import Backend, Gathered
+from models.presence.redis.commands import (
+    Command,
+    read_stream,
+    run_script,
+    stream_entries,
+)
 
 log = logging.getLogger(__name__)
 
@@ -50,11 +52,11 @@ class Inbox:
     gone: int
 
 
-class Mail:
-    """The mail of all gateways. Raises `PresenceUnavailable` like the store."""
+class GatewayStreams:
+    """The streams of all gateways. Raises `PresenceUnavailable` like the store."""
 
-    def __init__(self, servers: Servers, keys: Sequence[Keys]) -> None:
-        self._servers = servers
+    def __init__(self, backend: Backend, keys: Sequence[Keys]) -> None:
+        self._backend = backend
         self._keys = keys
         self._last_ids: dict[int, list[str]] = {}
         self._gateways: dict[int, int] = {}
@@ -86,11 +88,11 @@ class Mail:
             commands[shard] = [
                 ("ZCARD", keys.gateways),
                 *(
-                    scripts.words("holders", [*map(keys.user_connections, batch)], ())
+                    run_script("holders", [*map(keys.user_connections, batch)])
                     for batch in lists
                 ),
             ]
-        answers = self._servers.gather(commands, scripts=["holders"])
+        answers = self._backend.gather(commands)
         held: dict[str, set[str]] = {}
         for shard, (gateways, *replies) in answers.replies.items():
             self._gateways[shard] = gateways
@@ -99,7 +101,7 @@ class Mail:
                     held.setdefault(gateway_id, set()).update(
                         batch[number] for number in numbers
                     )
-        return held, answers.away
+        return held, answers.errors
 
     def gateway_ids(self) -> set[str]:
         """All gateways that any shard knows."""
@@ -107,7 +109,7 @@ class Mail:
             shard: [("ZRANGE", keys.gateways, 0, -1)]
             for shard, keys in enumerate(self._keys)
         }
-        replies = self._servers.gather(commands).whole()
+        replies = self._backend.gather(commands).all()
         return {gateway_id for (present,) in replies.values() for gateway_id in present}
 
     def is_cheaper_unasked(self, ids: int) -> bool:
@@ -137,14 +139,14 @@ class Mail:
         self._add_to_streams(commands, dict.fromkeys(told, message.as_entry()))
         answers = self._append(commands, told)
         present: set[str] = set()
-        for shard in set(shards) - answers.away.keys():
+        for shard in set(shards) - answers.errors.keys():
             ids = answers.replies[shard][0]
             present.update(ids)
             self._gateways[shard] = len(ids)
             # Of many they would be old when they are few again, and told for nothing.
             self._last_ids[shard] = ids if len(ids) <= FEW_GATEWAYS else []
         new = dict.fromkeys(present - told, message)
-        return {**answers.away, **self.publish_where_possible(new)}
+        return {**answers.errors, **self.publish_where_possible(new)}
 
     def _shards_of(self, deliveries: Sequence[Delivery]) -> Collection[int]:
         """The shards to which recipients of `deliveries` belong."""
@@ -168,23 +170,23 @@ class Mail:
         commands: dict[int, list[Command]] = {}
         entries = {gateway: message.as_entry() for gateway, message in messages.items()}
         self._add_to_streams(commands, entries)
-        return self._append(commands, messages).away
+        return self._append(commands, messages).errors
 
     def _append(
         self, commands: Mapping[int, Sequence[Command]], gateway_ids: Collection[str]
-    ) -> Answers:
+    ) -> Gathered:
         """Send `commands`, which append to the streams of `gateway_ids`. If something
         else lies under such a name, it is deleted, and all is sent once more: one
         gateway must not keep the others from being told, and it notices what it has
         lost."""
         try:
-            return self._servers.gather(commands, scripts=["append"])
-        except ResponseError as error:
+            return self._backend.gather(commands)
+        except CommandRefused as error:
             names = [self._stream(gateway_id) for gateway_id in gateway_ids]
             kinds: dict[int, list[Command]] = {}
             for shard, stream in names:
                 kinds.setdefault(shard, []).append(("TYPE", stream))
-            found = self._servers.gather(kinds).replies
+            found = self._backend.gather(kinds).replies
             wrong: dict[int, list[Command]] = {}
             for shard, types in found.items():
                 for (_, stream), kind in zip(kinds[shard], types, strict=True):
@@ -193,8 +195,8 @@ class Mail:
             if not wrong:
                 raise
             log.warning("deleted what is no stream of a gateway: %s: %s", wrong, error)
-            self._servers.gather(wrong)
-            return self._servers.gather(commands, scripts=["append"])
+            self._backend.gather(wrong)
+            return self._backend.gather(commands)
 
     def _add_to_streams(
         self,
@@ -208,7 +210,7 @@ class Mail:
                 self._say_old(gateway_id)
             shard, stream = self._stream(gateway_id)
             args = (STREAM_MOST, STREAM_TTL_MS, *entry)
-            append = scripts.words("append", [stream], args)
+            append = run_script("append", [stream], args)
             commands.setdefault(shard, []).append(append)
 
     def _say_old(self, gateway_id: str) -> None:
@@ -227,16 +229,13 @@ class Mail:
         milliseconds, _, number = after.partition("-")
         unread = f"{milliseconds}-{int(number) + 1}"
         commands = [
-            scripts.words("trim", [stream], [unread]),
-            reading(stream, after, most, wait_ms),
+            run_script("trim", [stream], [unread]),
+            read_stream(stream, after, most, wait_ms),
         ]
-        gone, found = self._servers.call(
-            shard,
-            lambda redis: scripts.pipelined(redis, commands, ["trim"], raw=True),
-        )
+        gone, found = self._backend.run(shard, commands, raw=True)
+        entries = stream_entries(found)
         return Inbox(
-            [(entry_id, _message(fields)) for entry_id, fields in entries_of(found)],
-            gone,
+            [(entry_id, _message(fields)) for entry_id, fields in entries], gone
         )
 
     def _stream(self, gateway_id: str) -> tuple[int, str]:

@@ -8,17 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-from redis.exceptions import ResponseError
-
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.batches import SCRIPT_BATCH, batches, run_in_batches
 from models.presence.keys import Keys
-from models.presence.redis.backend import Link
-from models.presence.redis.roundtrip import ask
-from models.presence.redis.scripts import Scripts, in_one
+from models.presence.redis.backend import Backend
+from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.store import SignOfLife
-from models.presence.tolerance import tolerant
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,11 +35,10 @@ class GatewayStore:
     """
 
     def __init__(
-        self, link: Link, keys: Keys, *, online_ttl: float, gateway_ttl: float
+        self, backend: Backend, keys: Keys, *, online_ttl: float, gateway_ttl: float
     ) -> None:
-        self._link = link
+        self._backend = backend
         self._keys = keys
-        self._scripts = Scripts(link)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._gateway_ttl_ms = int(gateway_ttl * 1000)
 
@@ -66,7 +60,7 @@ class GatewayStore:
         lapsed = False
         gone: list[SignOfLife] = []
 
-        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
+        def commands_for(batch: list[SignOfLife]) -> list[Command]:
             nonlocal last_deadline
             names = [
                 keys.online_users,
@@ -76,11 +70,9 @@ class GatewayStore:
                 keys.epoch,
             ]
             for sign in batch:
-                names += (
-                    keys.user_status(sign.user_id),
-                    keys.user_connections(sign.user_id),
-                )
-            told = (
+                names.append(keys.user_status(sign.user_id))
+                names.append(keys.user_connections(sign.user_id))
+            columns = (
                 [sign.user_id for sign in batch],
                 [sign.connection_id for sign in batch],
                 [sign.age_ms for sign in batch],
@@ -90,23 +82,24 @@ class GatewayStore:
                 gateway_id,
                 self._gateway_ttl_ms,
                 last_deadline,
-                in_one(told),
+                json_argument(columns),
             )
-            try:
-                reply = self._scripts.run("heartbeat", names, args)
-            except ResponseError:
-                last_deadline = 0  # it was moved, we do not know to when
-                raise
-            last_deadline = int(reply[1])
-            return reply
+            last_deadline = 0  # a refused script has moved it, nobody knows to when
+            return [run_script("heartbeat", names, args)]
 
-        for batch, reply, _ in tolerant(list(batches(signs)) or [[]], run):
-            if reply is None:
-                continue  # somebody has damaged the state of that user
+        for batch, replies, _ in run_in_batches(
+            self._backend, keys.shard, list(batches(signs)) or [[]], commands_for
+        ):
+            if replies is None:
+                continue  # another program has damaged the state of that user
+            has_lapsed, deadline, *missing = replies[0]
+            last_deadline = int(deadline)
+            lapsed |= bool(has_lapsed)
+            gone += [batch[index] for index in sorted(set(missing))]
+        if not last_deadline:  # the last batch was refused
+            (reply,) = self._backend.run(keys.shard, commands_for([]))
+            last_deadline = int(reply[1])
             lapsed |= bool(reply[0])
-            gone += [batch[index] for index in sorted(set(reply[2:]))]
-        if not last_deadline:  # the last one was such a user
-            lapsed |= bool(run([])[0])
         now = last_deadline - self._gateway_ttl_ms
         return HeartbeatReply(lapsed, gone, last_deadline, now)
 
@@ -125,14 +118,12 @@ class GatewayStore:
         ]
         reaped: list[str] = []
         while True:
-            found = self._link.call(
-                lambda redis: redis.srandmember(
-                    keys.gateway_users(gateway_id), SCRIPT_BATCH
-                )
-            )
-            batch = cast("list[str]", found)
+            pick = ("SRANDMEMBER", keys.gateway_users(gateway_id), SCRIPT_BATCH)
+            ((*batch,),) = self._backend.run(keys.shard, [pick])
             names = shared + [keys.user_connections(user_id) for user_id in batch]
-            if not self._scripts.run("reap", names, [gateway_id, *batch]):
+            reap = run_script("reap", names, [gateway_id, *batch])
+            (is_dead,) = self._backend.run(keys.shard, [reap])
+            if not is_dead:
                 return reaped
             reaped += batch
             if not batch:
@@ -146,4 +137,4 @@ class GatewayStore:
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
         ]
-        self._link.call(lambda redis: ask(redis, commands))
+        self._backend.run(keys.shard, commands)

@@ -37,8 +37,9 @@ def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
 class Keys:
     """The key names of one shard."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", shard: int = 0) -> None:
         self.prefix = prefix
+        self.shard = shard
         self.online_users = f"{prefix}online_users"
         """Set: ids of all users who are online now."""
         self.deadlines = f"{prefix}online_users:deadlines"
@@ -49,9 +50,9 @@ class Keys:
         """String: who drains the outbox, or that a drain has been requested."""
         self.taken = f"{prefix}presence:transitions:taken"
         """String: how many entries drainers took from the outbox as it is now."""
-        self.owed = f"{prefix}presence:owed"
-        """Set: shards that did not answer while transitions of this one were told; this
-        one where transitions were lost."""
+        self.missed = f"{prefix}presence:owed"
+        """Set: numbers of shards whose users and gateways missed transitions of this
+        shard. The shard's own number says that everybody missed some."""
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"

@@ -12,21 +12,19 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import redis
-
 from models.events import Transition
 from models.presence.batches import (
     ADOPT_BATCH,
     CONNECT_BATCH,
     SCRIPT_BATCH,
     batches,
+    run_in_batches,
 )
+from models.presence.errors import CommandRefused
 from models.presence.keys import Keys
-from models.presence.redis.backend import Link
-from models.presence.redis.roundtrip import ask
-from models.presence.redis.scripts import Call, Scripts, in_one
+from models.presence.redis.backend import Backend
+from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.rules import Survey
-from models.presence.tolerance import tolerant
 
 _REFUSED = -1
 
@@ -106,16 +104,15 @@ class PresenceStore:
 
     def __init__(
         self,
-        link: Link,
+        backend: Backend,
         keys: Keys,
         *,
         online_ttl: float,
         offline_ttl: float,
         max_connections_per_user: int,
     ) -> None:
-        self._link = link
+        self._backend = backend
         self._keys = keys
-        self._scripts = Scripts(link)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._offline_ttl_ms = int(offline_ttl * 1000)
         self._max_connections = max_connections_per_user
@@ -139,18 +136,21 @@ class PresenceStore:
         failed: set[str] = set()
         must_kick = False
 
-        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
-            told: list[str | int] = []
+        def commands_for(batch: list[SignOfLife]) -> list[Command]:
+            values: list[str | int] = []
             for sign in batch:
-                told += (sign.user_id, sign.connection_id, sign.age_ms)
-            args = (self._online_ttl_ms, self._max_connections, in_one(told))
-            return self._scripts.run("connect", shared + self._of_users(batch), args)
+                values += (sign.user_id, sign.connection_id, sign.age_ms)
+            args = (self._online_ttl_ms, self._max_connections, json_argument(values))
+            return [run_script("connect", shared + self._of_users(batch), args)]
 
-        for batch, reply, is_second in tolerant(batches(signs, CONNECT_BATCH), run):
+        for batch, replies, is_second in run_in_batches(
+            self._backend, keys.shard, batches(signs, CONNECT_BATCH), commands_for
+        ):
             must_kick |= is_second  # the first run may have made transitions
-            if reply is None:
+            if replies is None:
                 failed.update(sign.connection_id for sign in batch)
                 continue
+            (reply,) = replies
             must_kick |= bool(reply[0])
             for sign, timestamp in zip(batch, reply[1:], strict=True):
                 if timestamp == "-1":
@@ -167,25 +167,27 @@ class PresenceStore:
         Changes: deadlines, the gateway's users. Makes nobody offline: call `expire` for
         the users once the grace is over. Returns how many connections were there.
         """
-        released = tolerant(
+        released = run_in_batches(
+            self._backend,
+            self._keys.shard,
             batches(departures),
-            lambda batch: int(self._scripts.run(*self._release(gateway_id, batch))),
+            lambda batch: [self._release(gateway_id, batch)],
         )
-        return sum(count or 0 for _, count, _ in released)
+        return sum(replies[0] for _, replies, _ in released if replies is not None)
 
     def release_and_expire(
         self, caller: Caller, departures: Sequence[Departure], user_ids: Sequence[str]
     ) -> ExpireReply:
         """`release`, and then `expire` for `user_ids`, in one round trip: for who left
         without grace. At most `SCRIPT_BATCH` of each."""
-        calls = [
+        commands = [
             self._release(caller.gateway_id, departures),
             self._expire(caller, user_ids),
         ]
         try:
-            _, reply = self._scripts.run_many(calls)
-        except redis.ResponseError:
-            # One of them holds up the others: those come one by one.
+            _, reply = self._backend.run(self._keys.shard, commands)
+        except CommandRefused:
+            # One item made a script fail: the calls below try them one by one.
             self.release(caller.gateway_id, departures)
             return replace(self.expire(user_ids, caller), must_kick=True)
         return _expire_reply(user_ids, reply)
@@ -201,14 +203,17 @@ class PresenceStore:
         failed: set[str] = set()
         must_kick = False
 
-        def run(batch: list[str]) -> ExpireReply:
-            return _expire_reply(batch, self._scripts.run(*self._expire(caller, batch)))
-
-        for batch, reply, is_second in tolerant(batches(user_ids), run):
+        for batch, replies, is_second in run_in_batches(
+            self._backend,
+            self._keys.shard,
+            batches(user_ids),
+            lambda batch: [self._expire(caller, batch)],
+        ):
             must_kick |= is_second  # the first run may have made transitions
-            if reply is None:
+            if replies is None:
                 failed.update(batch)
                 continue
+            reply = _expire_reply(batch, replies[0])
             if reply.is_refused:
                 return ExpireReply(transitions, must_kick, is_refused=True)
             must_kick |= reply.must_kick
@@ -219,7 +224,9 @@ class PresenceStore:
         """At most `most` users whose deadline has passed, longest ago first, and the
         dead gateways. Changes nothing; costs O(log n) and what it returns."""
         keys = [self._keys.deadlines, self._keys.gateways]
-        user_ids, gateway_ids = self._scripts.run("due", keys, [most])
+        ((user_ids, gateway_ids),) = self._backend.run(
+            self._keys.shard, [run_script("due", keys, [most])]
+        )
         return Due(user_ids, gateway_ids)
 
     def adopt(self, most: int = ADOPT_BATCH) -> int:
@@ -231,7 +238,9 @@ class PresenceStore:
         is larger than that of the deadlines.
         """
         keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
-        return int(self._scripts.run("adopt", keys, [self._online_ttl_ms, most]))
+        command = run_script("adopt", keys, [self._online_ttl_ms, most])
+        (adopted,) = self._backend.run(self._keys.shard, [command])
+        return int(adopted)
 
     def survey(self, max_gap_ms: int) -> tuple[Survey, list[str]]:
         """What a sweep has to know before it expires anybody, and the ids of overdue
@@ -245,16 +254,19 @@ class PresenceStore:
             keys.sweeps,
             keys.epoch,
         ]
-        reply = self._scripts.run("survey", shared, [max_gap_ms])
-        *numbers, overdue = reply
+        command = run_script("survey", shared, [max_gap_ms])
+        ((*numbers, overdue),) = self._backend.run(keys.shard, [command])
         now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
 
-        def users(gateway_ids: list[str]) -> int:
-            held = [("SCARD", keys.gateway_users(gateway)) for gateway in gateway_ids]
-            return sum(self._link.call(lambda redis: ask(redis, held)))
-
-        counts = tolerant([overdue] if overdue else [], users)
-        affected = due + sum(count or 0 for _, count, _ in counts)
+        counts = run_in_batches(
+            self._backend,
+            keys.shard,
+            [overdue] if overdue else [],
+            lambda ids: [
+                ("SCARD", keys.gateway_users(gateway_id)) for gateway_id in ids
+            ],
+        )
+        affected = due + sum(sum(replies or ()) for _, replies, _ in counts)
         survey = Survey(
             now,
             no_gap_since,
@@ -270,27 +282,23 @@ class PresenceStore:
     def hold_sweeps(self, since: int) -> None:
         """Sweeps hold from `since` (ms), which is counted; 0: no longer."""
         sweeps = self._keys.sweeps
-
-        def hold(client: redis.Redis) -> None:
-            with client.pipeline(transaction=True) as pipe:
-                pipe.hset(sweeps, "held_since", str(since))
-                pipe.hincrby(sweeps, "holds", 1)
-                pipe.execute()
-
+        commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:
-            self._link.call(hold)
-        else:
-            self._link.call(lambda client: client.hdel(sweeps, "held_since"))
+            commands = [
+                ("HSET", sweeps, "held_since", since),
+                ("HINCRBY", sweeps, "holds", 1),
+            ]
+        self._backend.run(self._keys.shard, commands)
 
-    def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Call:
+    def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Command:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
         told: list[str | int] = []
         for gone in departures:
             told += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
-        args = (gateway_id, self._online_ttl_ms, in_one(told))
-        return "release", keys + self._of_users(departures), args
+        args = (gateway_id, self._online_ttl_ms, json_argument(told))
+        return run_script("release", keys + self._of_users(departures), args)
 
-    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Call:
+    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
         keys = self._keys
         names = [
             keys.online_users,
@@ -303,7 +311,7 @@ class PresenceStore:
             names += (keys.user_status(user_id), keys.user_connections(user_id))
         args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
         args += (caller.gateway_id, caller.deadline)
-        return "expire", names, args + list(user_ids)
+        return run_script("expire", names, args + list(user_ids))
 
     def _of_users(self, batch: Sequence[SignOfLife] | Sequence[Departure]) -> list[str]:
         keys = self._keys

@@ -398,7 +398,9 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
 
     def told() -> list[GatewayMessage]:
         nonlocal after
-        read = services.presence.mail.read(gateway, after, wait_ms=1).messages
+        read = services.presence.gateway_streams.read(
+            gateway, after, wait_ms=1
+        ).messages
         after = read[-1][0] if read else after
         return [message for _, message in read]
 

@@ -22,7 +22,7 @@ from app.api.coalescing import Hydration
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
-from models.presence.redis.backend import Answers, OneServer
+from models.presence.redis.backend import Gathered, SingleServer
 from models.presence.store import SignOfLife
 from models.sql.audience import friends_of
 from models.sql.db import KeptReader
@@ -210,19 +210,17 @@ class ServerForEachShard:
     """Servers of which each holds one shard."""
 
     def __init__(self, *clients: redis.Redis) -> None:
-        self._servers = [OneServer(client) for client in clients]
+        self._servers = [SingleServer(client) for client in clients]
 
-    def call(self, shard, command):
-        return self._servers[shard].call(shard, command)
+    def run(self, shard, commands, *, raw=False):
+        return self._servers[shard].run(shard, commands, raw=raw)
 
-    def gather(
-        self, commands: Mapping[int, Sequence[object]], scripts: Sequence[str] = ()
-    ) -> Answers:
-        together = Answers({}, {})
+    def gather(self, commands: Mapping[int, Sequence[object]]) -> Gathered:
+        together = Gathered({}, {})
         for shard, mine in commands.items():
-            answers = self._servers[shard].gather({shard: mine}, scripts)
+            answers = self._servers[shard].gather({shard: mine})
             together.replies.update(answers.replies)
-            together.away.update(answers.away)
+            together.errors.update(answers.errors)
         return together
 
 

@@ -76,9 +76,11 @@ def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
         with closing(redis.Redis.from_url(settings.redis_url)) as client:
             client.delete(keys.user_connections("ann"))
         store.connect("other:1", [SignOfLife(BEFORE, "other:1:1")])
-        assert presence.mail.holders(["ann", BEFORE]) == {"other:1": {BEFORE}}
+        assert presence.gateway_streams.holders(["ann", BEFORE]) == {
+            "other:1": {BEFORE}
+        }
         gateway.heartbeat(ann.connection)
         lane._heartbeats.flush()
-        assert presence.mail.holders(["ann"]) == {gateway.id: {"ann"}}
+        assert presence.gateway_streams.holders(["ann"]) == {gateway.id: {"ann"}}
         gevent.with_timeout(3, gateway._snapshots.step)
         assert ann.statuses()[BEFORE] == "online"

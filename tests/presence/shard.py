@@ -13,7 +13,7 @@ from models.events import Transition
 from models.presence import Keys, Presence
 from models.presence.gateways import GatewayStore
 from models.presence.outbox import Outbox, OutboxEntry
-from models.presence.redis.backend import OneServer
+from models.presence.redis.backend import SingleServer
 from models.presence.store import ConnectReply, Departure, PresenceStore, SignOfLife
 
 TTL_MS = 60_000
@@ -46,7 +46,7 @@ class Shard:
             service_key=None,
             **settings,
         )
-        state = Presence(values, [keys.prefix], OneServer(client))
+        state = Presence(values, [keys.prefix], SingleServer(client))
         return cls(client, keys, state)
 
     @property

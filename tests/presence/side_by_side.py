@@ -177,7 +177,7 @@ class SideBySide(RuleBasedStateMachine):
             for lease in now.leases[user]:
                 if not lease.endswith(":released"):
                     expected.setdefault(lease.rpartition(":")[0], set()).add(user)
-        assert self.shard.presence.mail.holders(USERS) == expected
+        assert self.shard.presence.gateway_streams.holders(USERS) == expected
 
     def check_status(self, now: Picture, user: str) -> None:
         """The hash agrees with the set, lives as long as a lease, and no longer than

@@ -113,18 +113,18 @@ def test_where_the_others_are_is_found(shard, online):
     name = shard.keys.user_connections("bad")
     shard.client.delete(name)
     shard.client.set(name, "something else")
-    assert shard.presence.mail.holders(USERS) == {GATEWAY: set(GOOD)}
+    assert shard.presence.gateway_streams.holders(USERS) == {GATEWAY: set(GOOD)}
 
 
 def test_other_gateways_are_told_and_that_one_too(shard):
-    mail = shard.presence.mail
+    streams = shard.presence.gateway_streams
     for gateway in (GATEWAY, OTHER):
         shard.gateways.heartbeat(gateway)
     shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
     news = Delivery(Transition("ann", "online", 1), "cid")
-    assert mail.publish_to_all([news]) == {}
-    mail.publish({OTHER: GatewayMessage(snapshots=("cid",))})
+    assert streams.publish_to_all([news]) == {}
+    streams.publish({OTHER: GatewayMessage(snapshots=("cid",))})
     shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
-    assert mail.publish_to_all([news]) == {}
+    assert streams.publish_to_all([news]) == {}
     for gateway, count in ((GATEWAY, 1), (OTHER, 3)):
-        assert len(mail.read(gateway, "0-0", 1).messages) == count
+        assert len(streams.read(gateway, "0-0", 1).messages) == count

@@ -313,11 +313,11 @@ def drain_all(shard: Shard) -> None:
 def test_nothing_is_owed_while_drainers_take_what_is_there(shard):
     outbox = shard.outbox
     for _ in range(2):
-        assert not outbox.is_owing()
+        assert not outbox.has_missed()
         flip(shard)
-        assert not outbox.is_owing()
+        assert not outbox.has_missed()
         drain_all(shard)
-    assert not outbox.is_owing()
+    assert not outbox.has_missed()
 
 
 @pytest.mark.parametrize("deleted", [["transitions"], ["transitions", "taken"]])
@@ -325,13 +325,13 @@ def test_a_deleted_outbox_is_noticed_once(shard, deleted):
     outbox = shard.outbox
     flip(shard)
     drain_all(shard)
-    assert not outbox.is_owing()
+    assert not outbox.has_missed()
     shard.connect("bob")
     shard.client.delete(*(getattr(shard.keys, name) for name in deleted))
     shard.connect("cid")
-    assert outbox.is_owing()
-    outbox.settle()
-    assert not outbox.is_owing()
+    assert outbox.has_missed()
+    outbox.clear_missed()
+    assert not outbox.has_missed()
     assert [one.transition.user_id for one in outbox.drain("me")] == ["cid"]
 
 
@@ -339,23 +339,23 @@ def test_a_deleted_number_of_those_taken_is_set_again(shard):
     flip(shard)
     drain_all(shard)
     shard.client.delete(shard.keys.taken)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
     assert shard.client.get(shard.keys.taken) == "2"
 
 
 def test_what_a_drainer_of_the_time_before_took_is_not_lost(shard):
     """It deletes entries and does not count them."""
     flip(shard)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
     for entry in shard.outbox.drain("me"):
         shard.client.xdel(shard.keys.transitions, entry.entry_id)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
 
 
 def test_an_outbox_that_was_cut_is_noticed(shard, monkeypatch):
     monkeypatch.setattr(models.presence.outbox, "MOST_ENTRIES", 5)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
     for number in range(7):
         shard.connect(f"u{number}")
     shard.client.xtrim(shard.keys.transitions, maxlen=5, approximate=False)
-    assert shard.outbox.is_owing()
+    assert shard.outbox.has_missed()

@@ -11,7 +11,7 @@ import redis
 from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
-from models.presence.redis import scripts
+from models.presence.redis import commands
 from models.presence.store import Caller, Departure, SignOfLife
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
@@ -47,17 +47,17 @@ def whole_life(shard: Shard) -> None:
     store.survey(10_000)
     store.hold_sweeps(1)
     store.hold_sweeps(0)
-    shard.presence.overviews.read()
+    shard.presence.overview()
     gateways.heartbeat(OTHER, last_deadline=shard.now() + 10**9)  # a new epoch
     gateways.reap(GATEWAY)
-    presence, mail = shard.presence, shard.presence.mail
+    presence, streams = shard.presence, shard.presence.gateway_streams
     presence.statuses(["ann", "bob", "cid"])
     presence.online(["ann", "bob", "cid"])
     presence.check_writes()
-    mail.holders(["ann", "bob"])
-    mail.gateway_ids()
-    mail.publish({OTHER: GatewayMessage(snapshots=("ann",))})
-    mail.read(OTHER, "0-0", 1)
+    streams.holders(["ann", "bob"])
+    streams.gateway_ids()
+    streams.publish({OTHER: GatewayMessage(snapshots=("ann",))})
+    streams.read(OTHER, "0-0", 1)
     outbox = shard.outbox
     outbox.drain("token")
     outbox.leave("token", outbox.drain("token", most=1))
@@ -92,7 +92,7 @@ def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
 def test_there_is_one_clock():
     text = (LUA / "clock.lua").read_text("utf-8")
     assert text.count("redis.call('TIME')") == 1
-    assert all(text in scripts.source(name) for name in SCRIPTS)
+    assert all(text in commands.source(name) for name in SCRIPTS)
 
 
 # What they touch
@@ -187,7 +187,7 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
 def operations(shard: Shard) -> dict[str, object]:
     store, gateways = shard.store, shard.gateways
     outbox, tickets = shard.outbox, shard.presence.tickets
-    presence, mail = shard.presence, shard.presence.mail
+    presence, streams = shard.presence, shard.presence.gateway_streams
     sign = SignOfLife("ann", f"{GATEWAY}:1")
     entry = OutboxEntry("1-1", Transition("ann", "online", 1))
     return {
@@ -196,16 +196,16 @@ def operations(shard: Shard) -> dict[str, object]:
         "expire": lambda: store.expire(["ann"]),
         "due": store.due,
         "survey": lambda: store.survey(1),
-        "overview": shard.presence.overviews.read,
+        "overview": shard.presence.overview,
         "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: presence.statuses(["ann"]),
         "online": lambda: presence.online(["ann"]),
         "check_writes": presence.check_writes,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
-        "holders": lambda: mail.holders(["ann"]),
-        "gateway_ids": mail.gateway_ids,
-        "publish": lambda: mail.publish({GATEWAY: GatewayMessage()}),
-        "read": lambda: mail.read(GATEWAY, "0-0", 1),
+        "holders": lambda: streams.holders(["ann"]),
+        "gateway_ids": streams.gateway_ids,
+        "publish": lambda: streams.publish({GATEWAY: GatewayMessage()}),
+        "read": lambda: streams.read(GATEWAY, "0-0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
         "drain": lambda: outbox.drain("t", [entry]),

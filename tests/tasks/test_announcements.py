@@ -53,7 +53,7 @@ def note(engine: Engine, *args) -> None:
 
 def told(shard: Shard, gateway: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Whose snapshots and whose sockets that gateway was told of."""
-    messages = shard.presence.mail.read(gateway, "0-0", 10).messages
+    messages = shard.presence.gateway_streams.read(gateway, "0-0", 10).messages
     return [(message.snapshots, message.disconnects) for _, message in messages]
 
 

@@ -55,7 +55,7 @@ def told(presence: Presence) -> set[tuple[str, str]]:
     """Who was told of whom, as the gateway reads it."""
     return {
         (recipient, delivery.transition.user_id)
-        for _, message in presence.mail.read(GATEWAY, "0-0", 1).messages
+        for _, message in presence.gateway_streams.read(GATEWAY, "0-0", 1).messages
         for delivery in message.transitions
         for recipient in ids_in(delivery.recipients)
     }
@@ -109,14 +109,16 @@ def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
     presence, engine, monkeypatch
 ):
     monkeypatch.setattr(resources, "database", lambda: engine)
-    publish = presence.mail.publish_where_possible
+    publish = presence.gateway_streams.publish_where_possible
 
     def publish_and_end(messages):
         publish(messages)
         raise Ended
 
     with monkeypatch.context() as patch:
-        patch.setattr(presence.mail, "publish_where_possible", publish_and_end)
+        patch.setattr(
+            presence.gateway_streams, "publish_where_possible", publish_and_end
+        )
         with pytest.raises(Ended):
             broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 2
@@ -127,7 +129,7 @@ def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
 
 def told_to_look(presence: Presence) -> int:
     """How many times the gateway was told to give everybody a fresh snapshot."""
-    inbox = presence.mail.read(GATEWAY, "0-0", 1)
+    inbox = presence.gateway_streams.read(GATEWAY, "0-0", 1)
     return sum(EVERYBODY in message.snapshots for _, message in inbox.messages)
 
 

@@ -44,7 +44,7 @@ def named(presence: Presence, gateway: str) -> list[tuple[str, set[str]]]:
     """Of whom `gateway` was told, and who is to hear it."""
     return [
         (delivery.transition.user_id, set(ids_in(delivery.recipients)))
-        for _, message in presence.mail.read(gateway, "0-0", 10).messages
+        for _, message in presence.gateway_streams.read(gateway, "0-0", 10).messages
         for delivery in message.transitions
     ]
 
