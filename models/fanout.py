@@ -53,7 +53,7 @@ def fan_out(
     return {**away, **not_told}
 
 
-def make_good(presence: Presence) -> None:
+def refresh_all(presence: Presence) -> None:
     """Have every gateway send fresh snapshots to all: somebody has missed news.
 
     Raises:

@@ -99,7 +99,7 @@ class Departures:
         reply = self._store.release_and_expire(
             self._caller(), departures, list(at_once)
         )
-        if reply.must_kick:
+        if reply.needs_drain:
             self._context.kick()
         if reply.is_refused:
             self._context.trust.lost()
@@ -134,7 +134,7 @@ class Departures:
             except BaseException:
                 self._look_again(due)
                 raise
-            if reply.must_kick:
+            if reply.needs_drain:
                 self._context.kick()
             if reply.is_refused:
                 self._context.trust.lost()

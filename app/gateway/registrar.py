@@ -37,7 +37,7 @@ class Registrar:
             for connection in connections:
                 if context.hub.get(connection.connection_id) is None:
                     self._departures.add(connection)
-        if reply.must_kick:
+        if reply.needs_drain:
             context.kick()
         for connection in connections:
             if connection.connection_id in reply.refused:

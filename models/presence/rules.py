@@ -44,7 +44,7 @@ class Survey:
 
 
 @dataclass(frozen=True, slots=True)
-class Breaker:
+class MassExpiryGuard:
     """When a sweep holds. `share` of all who are online and `count` of users: both have
     to be reached; `hold` and `trust` are ms."""
 

@@ -51,13 +51,13 @@ class Departure:
 @dataclass(frozen=True, slots=True)
 class ConnectReply:
     """`transitions`: users who became online. `refused`: connection ids over the limit
-    of their user. `must_kick`: the caller has to start a drain of the outbox. `failed`:
+    of their user. `needs_drain`: the caller must request a drain. `failed`:
     connection ids that Redis cannot take; somebody has damaged the state of their
     user."""
 
     transitions: list[Transition]
     refused: set[str]
-    must_kick: bool
+    needs_drain: bool
     failed: set[str] = field(default_factory=set)
 
 
@@ -75,14 +75,14 @@ SWEEP = Caller("", 0)
 
 @dataclass(frozen=True, slots=True)
 class ExpireReply:
-    """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
+    """`transitions`: users who became offline. `needs_drain`: as in `ConnectReply`.
     `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
     has lost what it knew, or stood still with the call on the way: it may lack what
     others have to tell. Some users may not have been looked at. `failed`: users whose
     state somebody has damaged."""
 
     transitions: list[Transition]
-    must_kick: bool
+    needs_drain: bool
     is_refused: bool = False
     failed: set[str] = field(default_factory=set)
 
@@ -134,7 +134,7 @@ class PresenceStore:
         transitions: list[Transition] = []
         refused: set[str] = set()
         failed: set[str] = set()
-        must_kick = False
+        needs_drain = False
 
         def commands_for(batch: list[SignOfLife]) -> list[Command]:
             values: list[str | int] = []
@@ -146,12 +146,12 @@ class PresenceStore:
         for batch, replies, is_second in run_in_batches(
             self._backend, keys.shard, batches(signs, CONNECT_BATCH), commands_for
         ):
-            must_kick |= is_second  # the first run may have made transitions
+            needs_drain |= is_second  # the first run may have made transitions
             if replies is None:
                 failed.update(sign.connection_id for sign in batch)
                 continue
             (reply,) = replies
-            must_kick |= bool(reply[0])
+            needs_drain |= bool(reply[0])
             for sign, timestamp in zip(batch, reply[1:], strict=True):
                 if timestamp == "-1":
                     refused.add(sign.connection_id)
@@ -159,7 +159,7 @@ class PresenceStore:
                     transitions.append(
                         Transition(sign.user_id, "online", int(timestamp))
                     )
-        return ConnectReply(transitions, refused, must_kick, failed)
+        return ConnectReply(transitions, refused, needs_drain, failed)
 
     def release(self, gateway_id: str, departures: Sequence[Departure]) -> int:
         """Take connections of `gateway_id` away; each still counts for its grace.
@@ -189,7 +189,7 @@ class PresenceStore:
         except CommandRefused:
             # One item made a script fail: the calls below try them one by one.
             self.release(caller.gateway_id, departures)
-            return replace(self.expire(user_ids, caller), must_kick=True)
+            return replace(self.expire(user_ids, caller), needs_drain=True)
         return _expire_reply(user_ids, reply)
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
@@ -201,7 +201,7 @@ class PresenceStore:
         """
         transitions: list[Transition] = []
         failed: set[str] = set()
-        must_kick = False
+        needs_drain = False
 
         for batch, replies, is_second in run_in_batches(
             self._backend,
@@ -209,16 +209,16 @@ class PresenceStore:
             batches(user_ids),
             lambda batch: [self._expire(caller, batch)],
         ):
-            must_kick |= is_second  # the first run may have made transitions
+            needs_drain |= is_second  # the first run may have made transitions
             if replies is None:
                 failed.update(batch)
                 continue
             reply = _expire_reply(batch, replies[0])
             if reply.is_refused:
-                return ExpireReply(transitions, must_kick, is_refused=True)
-            must_kick |= reply.must_kick
+                return ExpireReply(transitions, needs_drain, is_refused=True)
+            needs_drain |= reply.needs_drain
             transitions += reply.transitions
-        return ExpireReply(transitions, must_kick, failed=failed)
+        return ExpireReply(transitions, needs_drain, failed=failed)
 
     def due(self, most: int = SCRIPT_BATCH) -> Due:
         """At most `most` users whose deadline has passed, longest ago first, and the
@@ -326,12 +326,12 @@ class PresenceStore:
 
 
 def _expire_reply(user_ids: Sequence[str], reply: list[Any]) -> ExpireReply:
-    must_kick, *timestamps = reply
-    if must_kick == _REFUSED:
-        return ExpireReply([], must_kick=False, is_refused=True)
+    needs_drain, *timestamps = reply
+    if needs_drain == _REFUSED:
+        return ExpireReply([], needs_drain=False, is_refused=True)
     transitions = [
         Transition(user_id, "offline", int(timestamp))
         for user_id, timestamp in zip(user_ids, timestamps, strict=True)
         if timestamp != "0"
     ]
-    return ExpireReply(transitions, bool(must_kick))
+    return ExpireReply(transitions, bool(needs_drain))

@@ -164,7 +164,7 @@ class Model:
 
     # The outbox and its drainer
 
-    def must_kick(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the present call has to ask for a drain."""
         if not self.made or self._holder() is not None:
             return False

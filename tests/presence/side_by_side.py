@@ -88,7 +88,7 @@ class SideBySide(RuleBasedStateMachine):
         for connections in self.sockets.values():
             for connection in refused & set(connections):
                 del connections[connection]  # closed with 4429
-        self.finish(reply.must_kick)
+        self.finish(reply.needs_drain)
 
     def heartbeat(
         self, gateway: str, signs: list[SignOfLife], last_deadline: int = 0
@@ -103,9 +103,9 @@ class SideBySide(RuleBasedStateMachine):
         expected = self.model.release(gateway, departures)
         assert self.store.release(gateway, departures) == expected
 
-    def finish(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
+    def finish(self, needs_drain: bool) -> None:  # noqa: FBT001 - a reply's field
         """Exactly one outbox entry per transition."""
-        assert must_kick == self.model.must_kick()
+        assert needs_drain == self.model.needs_drain()
         entries = self.client.xrange(self.shard.keys.transitions, f"({self.drained}")
         made = [
             Transition(data["user_id"], data["status"], int(data["timestamp"]))

@@ -54,7 +54,7 @@ def test_others_connect(shard, damage):
     damage()
     reply = shard.store.connect(GATEWAY, signs())
     assert reply.failed == {f"{GATEWAY}:bad"}
-    assert reply.must_kick
+    assert reply.needs_drain
     assert all(map(shard.is_online, GOOD))
     assert {one.user_id for one in shard.transitions()} >= set(GOOD)
 
@@ -80,7 +80,7 @@ def test_others_leave(shard, damage, online):
     damage()
     departures = [Departure(user, f"{GATEWAY}:{user}", 0) for user in USERS]
     shard.store.release(GATEWAY, departures)
-    assert shard.store.expire(USERS).must_kick
+    assert shard.store.expire(USERS).needs_drain
     gone = {one.user_id for one in shard.transitions() if one.status == "offline"}
     assert gone >= set(GOOD)
     assert not any(map(shard.is_online, GOOD))

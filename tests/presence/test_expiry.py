@@ -41,7 +41,7 @@ def test_expire_before_the_deadline_changes_nothing(shard):
     before = shard.hash("ann")
     reply = shard.store.expire(["ann"])
     assert reply.transitions == []
-    assert not reply.must_kick
+    assert not reply.needs_drain
     assert shard.is_online("ann")
     assert shard.hash("ann") == before
     assert len(shard.connections("ann")) == 1
@@ -210,7 +210,7 @@ def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
     ):
         assert reply.is_refused
         assert reply.transitions == []
-        assert not reply.must_kick
+        assert not reply.needs_drain
     shard.client.zrem(shard.keys.gateways, GATEWAY)
     assert shard.store.expire(["ann"], caller).is_refused
     assert shard.is_online("ann")

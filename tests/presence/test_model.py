@@ -137,7 +137,7 @@ class PresenceMachine(SideBySide):
         self.model.expire(who)
         reply = self.store.expire(who)
         assert reply.transitions == self.model.made
-        self.finish(reply.must_kick)
+        self.finish(reply.needs_drain)
 
     @rule(name=names, past=pasts)
     def reap(self, name, past):
@@ -148,12 +148,12 @@ class PresenceMachine(SideBySide):
     @rule()
     def sweep(self):
         self.model.sweep()
-        store, must_kick = self.store, False
+        store, needs_drain = self.store, False
         for gateway in store.due().gateway_ids:
             self.gateways.reap(gateway)
         while user_ids := store.due(most=2).user_ids:
-            must_kick |= store.expire(user_ids).must_kick
-        self.finish(must_kick)
+            needs_drain |= store.expire(user_ids).needs_drain
+        self.finish(needs_drain)
         self.state_in_redis_is_right()
         for user in set(USERS) - self.lost:
             is_live = self.picture.deadlines.get(user, 0) > self.time.now

@@ -18,9 +18,9 @@ pytestmark = pytest.mark.integration
 
 def flip(shard: Shard, user: str = "ann") -> bool:
     """Online and offline again; whether either call asked for a drain."""
-    kicks = [shard.connect(user).must_kick]
+    kicks = [shard.connect(user).needs_drain]
     shard.release(user)
-    kicks.append(shard.store.expire([user]).must_kick)
+    kicks.append(shard.store.expire([user]).needs_drain)
     return any(kicks)
 
 
@@ -28,8 +28,8 @@ def flip(shard: Shard, user: str = "ann") -> bool:
 
 
 def test_one_kick_until_somebody_drains(shard):
-    assert shard.connect("ann").must_kick
-    assert not shard.connect("bob").must_kick
+    assert shard.connect("ann").needs_drain
+    assert not shard.connect("bob").needs_drain
     assert not flip(shard, "cid")
 
 
@@ -39,28 +39,28 @@ def test_a_request_that_nobody_heard_is_repeated_after_two_seconds(shard):
     assert 1500 < ttl <= 2000
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
-    assert shard.connect("bob").must_kick
+    assert shard.connect("bob").needs_drain
 
 
 def test_expire_asks_for_a_drain_too(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
     shard.release("ann")
-    assert shard.store.expire(["ann"]).must_kick
+    assert shard.store.expire(["ann"]).needs_drain
 
 
 def test_no_transition_no_kick(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
-    assert not shard.connect("ann").must_kick
-    assert not shard.store.expire(["ann"]).must_kick
+    assert not shard.connect("ann").needs_drain
+    assert not shard.store.expire(["ann"]).needs_drain
     assert not shard.client.exists(shard.keys.drainer)
 
 
 def test_no_kick_while_a_drainer_works(shard):
     shard.connect("ann")
     assert shard.outbox.drain("me") is not None
-    assert not shard.connect("bob").must_kick
+    assert not shard.connect("bob").needs_drain
 
 
 # Who may drain
@@ -94,7 +94,7 @@ def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
     shard.connect("ann")
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
-    assert shard.connect("bob").must_kick
+    assert shard.connect("bob").needs_drain
     assert len(outbox.drain("next")) == 2
 
 
@@ -194,8 +194,8 @@ class Drainers:
         for thread in self._threads:
             thread.start()
 
-    def kick(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
-        if must_kick:
+    def kick(self, needs_drain: bool) -> None:  # noqa: FBT001 - a reply's field
+        if needs_drain:
             self._kicks.release()
 
     def finish(self) -> None:
@@ -226,9 +226,9 @@ def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_serv
         client = redis.Redis.from_url(redis_server.url, decode_responses=True)
         own = Shard.open(client, shard.keys.prefix)
         for _ in range(60):
-            drainers.kick(own.connect(user).must_kick)
+            drainers.kick(own.connect(user).needs_drain)
             own.release(user)
-            drainers.kick(own.store.expire([user]).must_kick)
+            drainers.kick(own.store.expire([user]).needs_drain)
         client.close()
 
     users = ("u0", "u1", "u2")

@@ -18,7 +18,7 @@ from models.presence import Presence
 from models.presence.store import SignOfLife
 from models.sql.db import make_engine
 from tasks import broadcast, resources
-from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, Worker
+from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, WorkerState
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -77,8 +77,8 @@ def test_what_could_not_be_published_stays_in_the_outbox(presence, engine, monke
 def test_a_drainer_stays_where_there_are_processes_to_spare(
     presence, engine, monkeypatch
 ):
-    worker = Worker(processes=2)
-    monkeypatch.setattr(broadcast, "worker", worker)
+    worker = WorkerState(processes=2)
+    monkeypatch.setattr(broadcast, "worker_state", worker)
     monkeypatch.setattr(resources, "database", lambda: engine)
     with ThreadPoolExecutor() as threads:
         drained = threads.submit(broadcast.drain, presence)
@@ -87,7 +87,7 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
         time.sleep(1.5 * broadcast.LINGER_MS / 1000)
         store = presence.shards[0].store
         reply = store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
-        assert not reply.must_kick
+        assert not reply.needs_drain
         wait_until(lambda: presence.shards[0].outbox.length() == 0)
         assert not drained.done()
         worker.stop()
@@ -96,9 +96,9 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
 
 
 def test_turns_follow_the_processes_and_the_shards():
-    assert Worker(processes=2).turn(1) == RESIDENT_TURN
-    assert Worker(processes=3).turn(3) == SHORT_TURN / 3
-    assert Worker().turn(1) == SHORT_TURN
+    assert WorkerState(processes=2).turn(1) == RESIDENT_TURN
+    assert WorkerState(processes=3).turn(3) == SHORT_TURN / 3
+    assert WorkerState().turn(1) == SHORT_TURN
 
 
 class Ended(BaseException):

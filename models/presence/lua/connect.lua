@@ -56,5 +56,5 @@ for i = 0, #signs / 3 - 1 do
   end
 end
 
-reply[1] = must_kick()
+reply[1] = needs_drain()
 return reply

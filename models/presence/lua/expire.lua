@@ -38,5 +38,5 @@ for i = 0, #ARGV - 5 do
   end
 end
 
-reply[1] = must_kick()
+reply[1] = needs_drain()
 return reply

@@ -27,7 +27,7 @@ end
 
 -- 1 where the caller has to start a drain: there is something to drain, nobody drains,
 -- and nobody has asked for it in the last two seconds.
-local function must_kick()
+local function needs_drain()
   if transitions == 0 then return 0 end
   if redis.call('SET', KEYS[4], 'requested', 'NX', 'PX', REQUEST_MS) then return 1 end
   return 0
