@@ -17,7 +17,7 @@ from app.gateway.context import LaneContext
 from app.websocket.connection import Connection
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
-from models.presence.store import Caller, Departure
+from models.presence.store import Caller, ClosedConnection
 
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
@@ -151,8 +151,8 @@ class Departures:
         least = 0.0 if self._context.trust.is_given() else LOOK_AGAIN
         return max(least, self._lapsing[0][0] - time.monotonic())
 
-    def _departure(self, ended: _Ended, now: float) -> Departure:
-        return Departure(
+    def _departure(self, ended: _Ended, now: float) -> ClosedConnection:
+        return ClosedConnection(
             ended.user_id,
             ended.connection_id,
             grace_ms=int(ended.grace * 1000),

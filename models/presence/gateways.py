@@ -1,7 +1,7 @@
-"""The gateway processes as one shard knows them: which are alive, and whom they hold.
+"""The gateway processes of one shard: which are alive, and which users they hold.
 
-Every gateway is known in every shard, with its users of that shard. Whom it holds is
-asked of all shards at once, so `models.presence.presence` does that.
+Every shard knows every gateway, with the gateway's users of that shard. Questions about
+the users of all shards are in `models.presence.gateway_streams`.
 """
 
 from __future__ import annotations
@@ -13,25 +13,27 @@ from models.presence.batches import SCRIPT_BATCH, batches, run_in_batches
 from models.presence.keys import Keys
 from models.presence.redis.backend import Backend
 from models.presence.redis.commands import Command, json_argument, run_script
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
-    """`lapsed`: the gateway was unknown or overdue, or Redis has lost what it knew; it
-    has to register everything anew. `gone`: the connections that Redis does not know.
-    `deadline`: the gateway's new one, for the next call. `now`: Redis's time. In ms."""
+    """The result of `heartbeat`. Times are ms of Redis's clock."""
 
     lapsed: bool
-    gone: list[SignOfLife]
+    """The gateway was unknown or overdue, or Redis has lost state: the gateway must
+    register all its connections again."""
+    gone: list[LiveConnection]
+    """The connections that Redis does not know."""
     deadline: int
+    """The gateway's new deadline, for the next call."""
     now: int
 
 
 class GatewayStore:
     """The gateways of one shard. Methods raise `PresenceUnavailable` like the store's.
 
-    Times are seconds.
+    Arguments named `..._ttl` are seconds.
     """
 
     def __init__(
@@ -45,22 +47,23 @@ class GatewayStore:
     def heartbeat(
         self,
         gateway_id: str,
-        signs: Sequence[SignOfLife] = (),
+        live: Sequence[LiveConnection] = (),
         last_deadline: int = 0,
     ) -> HeartbeatReply:
-        """Move the gateway's deadline and those of its connections in `signs`.
+        """Move forward the deadlines of the gateway and of its connections in `live`.
 
-        Where Redis does not know `last_deadline`, the one of the last reply, it has
-        come back empty or with an older state. That begins a new epoch, and the
-        gateway's users are forgotten until it registers them.
+        `last_deadline` is that of the last reply. If Redis does not know it, Redis came
+        back empty or with an older state. That starts a new epoch, and the gateway's
+        users are deleted until it registers them again.
 
-        One script call for up to `SCRIPT_BATCH` connections. Revives nothing.
+        One script call per `SCRIPT_BATCH` connections. Revives no connection that Redis
+        does not know.
         """
         keys = self._keys
         lapsed = False
-        gone: list[SignOfLife] = []
+        gone: list[LiveConnection] = []
 
-        def commands_for(batch: list[SignOfLife]) -> list[Command]:
+        def commands_for(batch: list[LiveConnection]) -> list[Command]:
             nonlocal last_deadline
             names = [
                 keys.online_users,
@@ -69,13 +72,13 @@ class GatewayStore:
                 keys.gateway_users(gateway_id),
                 keys.epoch,
             ]
-            for sign in batch:
-                names.append(keys.user_status(sign.user_id))
-                names.append(keys.user_connections(sign.user_id))
+            for one in batch:
+                names.append(keys.user_status(one.user_id))
+                names.append(keys.user_connections(one.user_id))
             columns = (
-                [sign.user_id for sign in batch],
-                [sign.connection_id for sign in batch],
-                [sign.age_ms for sign in batch],
+                [one.user_id for one in batch],
+                [one.connection_id for one in batch],
+                [one.age_ms for one in batch],
             )
             args = (
                 self._online_ttl_ms,
@@ -84,11 +87,11 @@ class GatewayStore:
                 last_deadline,
                 json_argument(columns),
             )
-            last_deadline = 0  # a refused script has moved it, nobody knows to when
+            last_deadline = 0  # unknown until the reply: a refused script has moved it
             return [run_script("heartbeat", names, args)]
 
         for batch, replies, _ in run_in_batches(
-            self._backend, keys.shard, list(batches(signs)) or [[]], commands_for
+            self._backend, keys.shard, list(batches(live)) or [[]], commands_for
         ):
             if replies is None:
                 continue  # another program has damaged the state of that user
@@ -104,10 +107,10 @@ class GatewayStore:
         return HeartbeatReply(lapsed, gone, last_deadline, now)
 
     def reap(self, gateway_id: str) -> list[str]:
-        """Take away the connections of a dead gateway, and the gateway.
+        """Remove a dead gateway and its connections.
 
-        Returns the users it held; call `expire` for them. Does nothing to a gateway
-        that lives, and stops where it comes back to life: it then registers anew.
+        Returns the users that it held; call `expire` for them. Does nothing to a live
+        gateway, and stops if the gateway comes back: it then registers again.
         """
         keys = self._keys
         shared = [
@@ -130,7 +133,7 @@ class GatewayStore:
                 return reaped
 
     def forget(self, gateway_id: str) -> None:
-        """A gateway that has released everything leaves."""
+        """Remove a gateway that has released all its connections."""
         keys = self._keys
         commands = [
             ("ZREM", keys.gateways, gateway_id),

@@ -1,8 +1,9 @@
 """The outbox: every transition, until it has been broadcast.
 
-The scripts that make a transition write it here in the same step. One drainer at a time
-reads, publishes and then acknowledges; if it dies, what it did not acknowledge is still
-here, and its lease runs out. So delivery is at least once and in order.
+The script that makes a transition adds it to the outbox in the same step. One drainer
+at a time reads entries, publishes them and then acknowledges them. If it dies, the
+entries that it did not acknowledge are still here, and its lease expires. So delivery
+is at least once and in order.
 """
 
 from __future__ import annotations
@@ -28,15 +29,14 @@ from models.presence.redis.commands import (
 
 _ANOTHER = -1
 LEASE_MS = 5000
-"""How long a drainer may take for one batch before another takes over."""
+"""Milliseconds that a drainer may take for one batch before another takes over."""
 MOST_ENTRIES = 100_000
-"""As transition.lua has it: entries that wait where no worker drains."""
+"""As in transition.lua: entries that the outbox keeps if no worker drains it."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """What is acknowledged under `entry_id`: a transition, or the reason why it cannot
-    be read."""
+    """An entry of the outbox: a transition, or the reason why it cannot be read."""
 
     entry_id: str
     transition: Transition | UnreadableMessage
@@ -126,7 +126,8 @@ class Outbox:
 
 
 def _transition(fields: Sequence[bytes]) -> Transition | UnreadableMessage:
-    """Anybody may have written the `fields`. One bad entry must not stop the others."""
+    """Another program may have written the `fields`, and a bad entry must not stop the
+    others."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         check_version(data.get(b"v", b"0"))
@@ -137,4 +138,4 @@ def _transition(fields: Sequence[bytes]) -> Transition | UnreadableMessage:
     except UnreadableMessage as error:
         return error
     except (KeyError, ValueError) as error:
-        return UnreadableMessage(f"no transition: {error!r:.100}")
+        return UnreadableMessage(f"not a transition: {error!r:.100}")

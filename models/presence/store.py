@@ -1,9 +1,9 @@
-"""Who is online: one typed method per atomic operation on the presence state.
+"""Which users are online: one typed method per atomic operation of a shard.
 
-Contract of the state: a user is online while some connection's deadline lies ahead.
-`connect` and the gateways' heartbeats move deadlines on, `release` moves them to the
-end of the grace, `expire` makes offline whose deadlines have passed. Connection keys
-expire by themselves; the online set is cleaned by `expire` alone.
+A user is online while the deadline of some connection lies ahead. `connect` and the
+gateways' heartbeats move deadlines forward. `release` sets a deadline to the end of the
+grace. `expire` makes users offline whose deadlines have passed. Redis deletes
+connection keys by itself; only `expire` removes a user from the online set.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _REFUSED = -1
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """A connection was opened or its heartbeat came, `age_ms` milliseconds ago."""
+class LiveConnection:
+    """A connection that was opened or sent a heartbeat `age_ms` milliseconds ago."""
 
     user_id: str
     connection_id: str
@@ -39,8 +39,9 @@ class SignOfLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
-    """A connection ended `age_ms` ago and still counts for `grace_ms` from then."""
+class ClosedConnection:
+    """A connection that ended `age_ms` ago and counts as live until `grace_ms` after
+    its end."""
 
     user_id: str
     connection_id: str
@@ -50,56 +51,60 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class ConnectReply:
-    """`transitions`: users who became online. `refused`: connection ids over the limit
-    of their user. `needs_drain`: the caller must request a drain. `failed`:
-    connection ids that Redis cannot take; somebody has damaged the state of their
-    user."""
+    """The result of `connect`."""
 
     transitions: list[Transition]
+    """Users who became online."""
     refused: set[str]
+    """Connection ids over the limit of their user."""
     needs_drain: bool
+    """The caller must request a drain of the outbox."""
     failed: set[str] = field(default_factory=set)
+    """Connection ids that Redis refused: another program has damaged the state of their
+    user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The gateway that calls, and its deadline as it was last told (ms)."""
+    """The gateway that calls, and the deadline that Redis last gave it (ms)."""
 
     gateway_id: str
     deadline: int
 
 
 SWEEP = Caller("", 0)
-"""No gateway: a sweep, which has made its own survey."""
+"""No gateway calls, but a sweep, which has made its own survey."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExpireReply:
-    """`transitions`: users who became offline. `needs_drain`: as in `ConnectReply`.
-    `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
-    has lost what it knew, or stood still with the call on the way: it may lack what
-    others have to tell. Some users may not have been looked at. `failed`: users whose
-    state somebody has damaged."""
+    """The result of `expire`."""
 
     transitions: list[Transition]
+    """Users who became offline."""
     needs_drain: bool
+    """The caller must request a drain of the outbox."""
     is_refused: bool = False
+    """Redis does not know the caller's deadline, or it has passed. Redis has lost
+    state, or stood still while the call was on its way, so it may lack live connections
+    of other gateways. Some users were not checked."""
     failed: set[str] = field(default_factory=set)
+    """Users whose state another program has damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a sweep has to do: users whose deadline has passed, dead gateways."""
+    """What a sweep has to do: users whose deadline has passed, and dead gateways."""
 
     user_ids: list[str]
     gateway_ids: list[str]
 
 
 class PresenceStore:
-    """The presence state of one shard. Times are seconds.
+    """The presence state of one shard. Arguments named `..._ttl` are seconds.
 
-    Every method raises `PresenceUnavailable` where Redis does not answer, and may then
-    be repeated.
+    Every method raises `PresenceUnavailable` if Redis does not answer, and may then be
+    repeated.
     """
 
     def __init__(
@@ -117,11 +122,15 @@ class PresenceStore:
         self._offline_ttl_ms = int(offline_ttl * 1000)
         self._max_connections = max_connections_per_user
 
-    def connect(self, gateway_id: str, signs: Sequence[SignOfLife]) -> ConnectReply:
-        """Make connections of `gateway_id` live, new ones or such that Redis has lost.
+    def connect(
+        self, gateway_id: str, opened: Sequence[LiveConnection]
+    ) -> ConnectReply:
+        """Make connections of `gateway_id` live: new ones, and ones that Redis has
+        lost.
 
         Changes: deadlines, the gateway's users, status, online set, outbox. A user who
-        was not online becomes online, which is one transition.
+        was not online becomes online, which is one transition. Connection keys expire
+        some TTLs after the last heartbeat.
         """
         keys = self._keys
         shared = [
@@ -136,68 +145,72 @@ class PresenceStore:
         failed: set[str] = set()
         needs_drain = False
 
-        def commands_for(batch: list[SignOfLife]) -> list[Command]:
+        def commands_for(batch: list[LiveConnection]) -> list[Command]:
             values: list[str | int] = []
-            for sign in batch:
-                values += (sign.user_id, sign.connection_id, sign.age_ms)
+            for one in batch:
+                values += (one.user_id, one.connection_id, one.age_ms)
             args = (self._online_ttl_ms, self._max_connections, json_argument(values))
-            return [run_script("connect", shared + self._of_users(batch), args)]
+            return [run_script("connect", shared + self._user_keys(batch), args)]
 
         for batch, replies, is_second in run_in_batches(
-            self._backend, keys.shard, batches(signs, CONNECT_BATCH), commands_for
+            self._backend, keys.shard, batches(opened, CONNECT_BATCH), commands_for
         ):
             needs_drain |= is_second  # the first run may have made transitions
             if replies is None:
-                failed.update(sign.connection_id for sign in batch)
+                failed.update(one.connection_id for one in batch)
                 continue
             (reply,) = replies
             needs_drain |= bool(reply[0])
-            for sign, timestamp in zip(batch, reply[1:], strict=True):
+            for one, timestamp in zip(batch, reply[1:], strict=True):
                 if timestamp == "-1":
-                    refused.add(sign.connection_id)
+                    refused.add(one.connection_id)
                 elif timestamp != "0":
                     transitions.append(
-                        Transition(sign.user_id, "online", int(timestamp))
+                        Transition(one.user_id, "online", int(timestamp))
                     )
         return ConnectReply(transitions, refused, needs_drain, failed)
 
-    def release(self, gateway_id: str, departures: Sequence[Departure]) -> int:
-        """Take connections of `gateway_id` away; each still counts for its grace.
+    def release(self, gateway_id: str, closed: Sequence[ClosedConnection]) -> int:
+        """Remove connections of `gateway_id`; each counts as live until its grace ends.
 
         Changes: deadlines, the gateway's users. Makes nobody offline: call `expire` for
-        the users once the grace is over. Returns how many connections were there.
+        the users when the grace is over. Returns how many connections Redis knew.
         """
         released = run_in_batches(
             self._backend,
             self._keys.shard,
-            batches(departures),
+            batches(closed),
             lambda batch: [self._release(gateway_id, batch)],
         )
         return sum(replies[0] for _, replies, _ in released if replies is not None)
 
     def release_and_expire(
-        self, caller: Caller, departures: Sequence[Departure], user_ids: Sequence[str]
+        self,
+        caller: Caller,
+        closed: Sequence[ClosedConnection],
+        user_ids: Sequence[str],
     ) -> ExpireReply:
-        """`release`, and then `expire` for `user_ids`, in one round trip: for who left
-        without grace. At most `SCRIPT_BATCH` of each."""
+        """`release`, then `expire` for `user_ids`, in one round trip: for users who
+        left without grace. At most `SCRIPT_BATCH` of each."""
         commands = [
-            self._release(caller.gateway_id, departures),
+            self._release(caller.gateway_id, closed),
             self._expire(caller, user_ids),
         ]
         try:
             _, reply = self._backend.run(self._keys.shard, commands)
         except CommandRefused:
-            # One item made a script fail: the calls below try them one by one.
-            self.release(caller.gateway_id, departures)
+            # An item made its script fail. The calls below retry one by one.
+            self.release(caller.gateway_id, closed)
             return replace(self.expire(user_ids, caller), needs_drain=True)
         return _expire_reply(user_ids, reply)
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
-        """Make those of `user_ids` offline whose latest deadline has passed, unless
-        Redis has lost what it told the `caller`, or the caller's deadline has passed.
+        """Make those of `user_ids` offline whose latest deadline has passed. Refused if
+        Redis has lost the deadline that it gave the `caller`, or if that has passed.
 
-        Changes: status, online set, deadlines, outbox; deletes their connections. Does
-        nothing to a user who is live or already offline.
+        Changes: status (which then has the offline TTL), online set, deadlines, outbox;
+        deletes the users' connections. Does nothing to a user who is live or already
+        offline.
         """
         transitions: list[Transition] = []
         failed: set[str] = set()
@@ -222,7 +235,7 @@ class PresenceStore:
 
     def due(self, most: int = SCRIPT_BATCH) -> Due:
         """At most `most` users whose deadline has passed, longest ago first, and the
-        dead gateways. Changes nothing; costs O(log n) and what it returns."""
+        dead gateways. Changes nothing. Costs O(log n) plus the size of the result."""
         keys = [self._keys.deadlines, self._keys.gateways]
         ((user_ids, gateway_ids),) = self._backend.run(
             self._keys.shard, [run_script("due", keys, [most])]
@@ -230,12 +243,12 @@ class PresenceStore:
         return Due(user_ids, gateway_ids)
 
     def adopt(self, most: int = ADOPT_BATCH) -> int:
-        """Give users who are in the online set and have no deadline one, a TTL from
-        now. Returns how many got one.
+        """Give online users without a deadline one, a TTL from now. Returns how many
+        got one.
 
-        Such users are left by somebody who deleted the deadlines; without one no sweep
-        would ever see them. Looks at about `most` users, and only where the online set
-        is larger than that of the deadlines.
+        Another program has deleted their deadlines, and without one no sweep finds
+        them. Checks about `most` users, and only if the online set is larger than the
+        set of deadlines.
         """
         keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
         command = run_script("adopt", keys, [self._online_ttl_ms, most])
@@ -243,9 +256,9 @@ class PresenceStore:
         return int(adopted)
 
     def survey(self, max_gap_ms: int) -> tuple[Survey, list[str]]:
-        """What a sweep has to know before it expires anybody, and the ids of overdue
-        gateways. Records that a sweep has run; more than `max_gap_ms` after the last
-        one is a gap."""
+        """What a sweep must know before it expires anybody, and the ids of overdue
+        gateways. Records that a sweep has run. If the last one was more than
+        `max_gap_ms` ago, there was a gap."""
         keys = self._keys
         shared = [
             keys.deadlines,
@@ -280,7 +293,7 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Sweeps hold from `since` (ms), which is counted; 0: no longer."""
+        """Record that sweeps hold since `since` (ms), and count it. 0 ends the hold."""
         sweeps = self._keys.sweeps
         commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:
@@ -290,13 +303,13 @@ class PresenceStore:
             ]
         self._backend.run(self._keys.shard, commands)
 
-    def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Command:
+    def _release(self, gateway_id: str, closed: Sequence[ClosedConnection]) -> Command:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
-        told: list[str | int] = []
-        for gone in departures:
-            told += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
-        args = (gateway_id, self._online_ttl_ms, json_argument(told))
-        return run_script("release", keys + self._of_users(departures), args)
+        values: list[str | int] = []
+        for one in closed:
+            values += (one.user_id, one.connection_id, one.age_ms, one.grace_ms)
+        args = (gateway_id, self._online_ttl_ms, json_argument(values))
+        return run_script("release", keys + self._user_keys(closed), args)
 
     def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
         keys = self._keys
@@ -313,14 +326,16 @@ class PresenceStore:
         args += (caller.gateway_id, caller.deadline)
         return run_script("expire", names, args + list(user_ids))
 
-    def _of_users(self, batch: Sequence[SignOfLife] | Sequence[Departure]) -> list[str]:
+    def _user_keys(
+        self, batch: Sequence[LiveConnection] | Sequence[ClosedConnection]
+    ) -> list[str]:
         keys = self._keys
         return [
             key
-            for item in batch
+            for one in batch
             for key in (
-                keys.user_status(item.user_id),
-                keys.user_connections(item.user_id),
+                keys.user_status(one.user_id),
+                keys.user_connections(one.user_id),
             )
         ]
 

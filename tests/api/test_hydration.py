@@ -23,7 +23,7 @@ from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
 from models.presence.redis.backend import Gathered, SingleServer
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from models.sql.audience import friends_of
 from models.sql.db import KeptReader
 from tests.databases import friends_in
@@ -239,7 +239,7 @@ def test_a_shard_that_is_away_is_an_error_for_its_users_friends_only(
         [f"{{{prefix}{number}}}:" for number in range(2)],
         ServerForEachShard(clients[0], clients[1]),
     )
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     presence.shard_of("ann").store.connect(GATEWAY, [sign])
     with closing(Callers(presence, database)) as callers:
         callers.hold("zoe")

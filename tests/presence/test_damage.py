@@ -6,7 +6,7 @@ import pytest
 
 from config import Settings
 from models.events import Delivery, GatewayMessage, Transition
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS
 
@@ -39,7 +39,7 @@ def damage(request, shard):
 
 
 def signs():
-    return [SignOfLife(user, f"{GATEWAY}:{user}") for user in USERS]
+    return [LiveConnection(user, f"{GATEWAY}:{user}") for user in USERS]
 
 
 @pytest.fixture
@@ -78,7 +78,7 @@ def test_others_and_the_gateway_beat(shard, damage, online):
 def test_others_leave(shard, damage, online):
     del online
     damage()
-    departures = [Departure(user, f"{GATEWAY}:{user}", 0) for user in USERS]
+    departures = [ClosedConnection(user, f"{GATEWAY}:{user}", 0) for user in USERS]
     shard.store.release(GATEWAY, departures)
     assert shard.store.expire(USERS).needs_drain
     gone = {one.user_id for one in shard.transitions() if one.status == "offline"}

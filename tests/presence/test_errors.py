@@ -15,7 +15,7 @@ from models.presence import Presence, PresenceUnavailable
 from models.presence.errors import CommandRefused
 from models.presence.redis.errors import translated
 from models.presence.redis.roundtrip import roundtrip
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY
 from tests.servers import RedisServer, is_required, server_command
 from tests.system import wait_until
@@ -144,8 +144,8 @@ def dead_primary(client: redis.Redis, server: RedisServer) -> Iterator[None]:
 )
 def test_a_server_that_answers_and_cannot_serve(server, presence, away, why):
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")])
-    sign = SignOfLife(why, f"{GATEWAY}:2")
+    store.connect(GATEWAY, [LiveConnection("ann", f"{GATEWAY}:1")])
+    sign = LiveConnection(why, f"{GATEWAY}:2")
     with server.client() as client, contextmanager(away)(client, server):
         wait_until(lambda: fails(store.connect, GATEWAY, [sign]) is not None)
         assert why in fails(store.connect, GATEWAY, [sign])

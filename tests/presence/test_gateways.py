@@ -11,7 +11,7 @@ from models.events import Delivery, GatewayMessage, Transition, UnreadableMessag
 from models.presence import PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
 from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, Inbox
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.presence.shard import (
     GATEWAY,
     GATEWAY_TTL_MS,
@@ -146,14 +146,14 @@ def test_sets_of_one_size_that_hold_other_users_are_noticed(shard, number):
         shard.connect(user, number)
     shard.client.srem(keys.online_users, "ann")
     shard.client.zrem(keys.deadlines, "bob")
-    signs = [SignOfLife(user, f"{GATEWAY}:{number}") for user in ("ann", "bob")]
+    signs = [LiveConnection(user, f"{GATEWAY}:{number}") for user in ("ann", "bob")]
     assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
     shard.store.connect(GATEWAY, signs)
     assert not shard.gateways.heartbeat(GATEWAY, signs).gone
 
 
 def test_both_sets_deleted_are_rebuilt(shard):
-    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(SCRIPT_BATCH + 3)]
+    signs = [LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(SCRIPT_BATCH + 3)]
     shard.store.connect(GATEWAY, signs)
     shard.client.delete(shard.keys.online_users, shard.keys.deadlines)
     assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
@@ -166,7 +166,7 @@ def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
     """Else nobody would know whom it held, should it die."""
     shard.heartbeat("ann")
     shard.connect("ann")
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     deadline = shard.gateways.heartbeat(GATEWAY, [sign]).deadline
     shard.client.delete(shard.keys.gateway_users(GATEWAY))
     reply = shard.gateways.heartbeat(GATEWAY, [sign], deadline)
@@ -178,7 +178,7 @@ def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
 
 def test_two_devices_in_one_heartbeat_are_both_found(shard):
     """The second deadline moves nothing, and is no loss."""
-    signs = [SignOfLife("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]
+    signs = [LiveConnection("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]
     shard.store.connect(GATEWAY, signs)
     assert not shard.gateways.heartbeat(GATEWAY, signs).gone
     shard.client.zrem(shard.keys.deadlines, "ann")
@@ -215,7 +215,9 @@ def test_status_of_who_is_registered_anew_lives_as_long_as_the_other_device(shar
 
 
 def test_gone_are_named_over_several_batches(shard):
-    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)]
+    signs = [
+        LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)
+    ]
     shard.store.connect(GATEWAY, signs[::2])
     reply = shard.gateways.heartbeat(GATEWAY, signs)
     assert reply.lapsed
@@ -282,7 +284,7 @@ def test_reaping_twice_or_an_unknown_gateway(shard):
 def test_reaping_more_than_one_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 9)]
     shard.store.connect(
-        GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
+        GATEWAY, [LiveConnection(user, f"{GATEWAY}:{user}") for user in users]
     )
     shard.kill_gateway(GATEWAY)
     assert sorted(shard.gateways.reap(GATEWAY)) == sorted(users)
@@ -295,7 +297,7 @@ def test_a_gateway_that_comes_back_registers_anew(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
     shard.gateways.reap(GATEWAY)
-    reply = shard.gateways.heartbeat(GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")])
+    reply = shard.gateways.heartbeat(GATEWAY, [LiveConnection("ann", f"{GATEWAY}:1")])
     assert reply.lapsed
     assert [sign.user_id for sign in reply.gone] == ["ann"]
     assert shard.connect("ann").transitions == []  # nobody expired it in between

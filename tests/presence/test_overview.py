@@ -7,7 +7,7 @@ import pytest
 from config import Settings
 from models.presence import Overview, Presence
 from models.presence.redis.backend import SingleServer
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, Shard
 
@@ -64,7 +64,7 @@ def test_several_shards_are_counted_together(shard, client):
     for number, one in enumerate(whole.shards):
         one.gateways.heartbeat(GATEWAY)  # a gateway is known in every shard
         one.gateways.heartbeat(OTHER)
-        signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(number + 1)]
+        signs = [LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(number + 1)]
         one.store.connect(GATEWAY, signs)
     client.zadd(f"{prefixes[2]}gateways", {OTHER: 1})  # overdue in one of them
     whole.shards[1].store.hold_sweeps(1)

@@ -12,7 +12,7 @@ from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
 from models.presence.redis import commands
-from models.presence.store import Caller, Departure, SignOfLife
+from models.presence.store import Caller, ClosedConnection, LiveConnection
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
 
@@ -36,7 +36,7 @@ def whole_life(shard: Shard) -> None:
     shard.release("bob", 1, grace_ms=GRACE_MS)
     shard.release("bob", 2)
     store.release_and_expire(
-        Caller(OTHER, 0), [Departure("cid", f"{OTHER}:9", 0)], ["cid"]
+        Caller(OTHER, 0), [ClosedConnection("cid", f"{OTHER}:9", 0)], ["cid"]
     )
     store.due()
     store.expire(["ann", "bob", "cid"])
@@ -175,7 +175,7 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
     found = shard.presence.statuses(users)
     assert [status.user_id for status in found if status.online] == ["u1100"]
     shard.client.script_flush()
-    left = [Departure("u1100", f"{GATEWAY}:1", 0)]
+    left = [ClosedConnection("u1100", f"{GATEWAY}:1", 0)]
     assert shard.store.release_and_expire(
         Caller(GATEWAY, 0), left, ["u1100"]
     ).transitions
@@ -188,7 +188,7 @@ def operations(shard: Shard) -> dict[str, object]:
     store, gateways = shard.store, shard.gateways
     outbox, tickets = shard.outbox, shard.presence.tickets
     presence, streams = shard.presence, shard.presence.gateway_streams
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     entry = OutboxEntry("1-1", Transition("ann", "online", 1))
     return {
         "connect": lambda: store.connect(GATEWAY, [sign]),

@@ -15,7 +15,7 @@ from models.identifiers import joined_ids
 from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tests.clusters import ClusterOfServers, SlotMove
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
@@ -83,7 +83,7 @@ def presence(request: pytest.FixtureRequest) -> Presence:
             here = [
                 user for user in users if (user in at(GATEWAY)) == (gateway == GATEWAY)
             ]
-            signs = [SignOfLife(user, f"{gateway}:{user}") for user in here]
+            signs = [LiveConnection(user, f"{gateway}:{user}") for user in here]
             assert len(shard.store.connect(gateway, signs).transitions) == len(here)
     return presence
 
@@ -117,7 +117,7 @@ def test_what_crosses_shards(presence):
 @pytest.mark.integration
 def test_every_shard_lives_by_itself(presence):
     shard = presence.shard_of("u0")
-    gone = Departure("u0", f"{GATEWAY}:u0", 0)
+    gone = ClosedConnection("u0", f"{GATEWAY}:u0", 0)
     shard.store.release(GATEWAY, [gone])
     (transition,) = shard.store.expire(["u0"]).transitions
     assert transition.user_id == "u0"
@@ -211,7 +211,7 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
             tickets = [presence.tickets.issue("a token") for _ in range(2 * SHARDS)]
             assert {presence.tickets.take(ticket) for ticket in tickets} == {"a token"}
             # Of many some do not exist, so they may not have come yet.
-            sign = SignOfLife("new", f"{GATEWAY}:new")
+            sign = LiveConnection("new", f"{GATEWAY}:new")
             with ThreadPoolExecutor(3) as threads:
                 connected = threads.submit(shard.store.connect, GATEWAY, [sign])
                 drained = threads.submit(shard.outbox.drain, "token")

@@ -7,7 +7,7 @@ import redis
 
 from models.events import UserStatus
 from models.presence.batches import SCRIPT_BATCH, batches
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration
@@ -78,7 +78,7 @@ def test_connect_may_be_repeated(shard):
 
 
 def test_transitions_of_one_batch_come_in_its_order(shard):
-    signs = [SignOfLife(f"u{number}", f"{GATEWAY}:{number}") for number in range(5)]
+    signs = [LiveConnection(f"u{number}", f"{GATEWAY}:{number}") for number in range(5)]
     reply = shard.store.connect(GATEWAY, [*signs, signs[0]])
     assert [transition.user_id for transition in reply.transitions] == [
         "u0",
@@ -92,7 +92,7 @@ def test_transitions_of_one_batch_come_in_its_order(shard):
 
 def test_more_than_one_script_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 7)]
-    signs = [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
+    signs = [LiveConnection(user, f"{GATEWAY}:{user}") for user in users]
     reply = shard.store.connect(GATEWAY, signs)
     assert [transition.user_id for transition in reply.transitions] == users
     assert reply.needs_drain
@@ -281,7 +281,7 @@ def test_reading_any_number_of_users(shard, count):
     users = [f"u{number}" for number in range(count)]
     online = users[::3]
     shard.store.connect(
-        GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in online]
+        GATEWAY, [LiveConnection(user, f"{GATEWAY}:{user}") for user in online]
     )
     found = shard.presence.statuses(iter(users))
     assert [status.user_id for status in found] == users

@@ -15,7 +15,7 @@ from sqlalchemy.exc import OperationalError
 from models.events import EVERYBODY
 from models.identifiers import ids_in
 from models.presence import Presence
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from models.sql.db import make_engine
 from tasks import broadcast, resources
 from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, WorkerState
@@ -86,7 +86,7 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
         # Nobody is to ask for a drain, not even after a time without changes.
         time.sleep(1.5 * broadcast.LINGER_MS / 1000)
         store = presence.shards[0].store
-        reply = store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+        reply = store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
         assert not reply.needs_drain
         wait_until(lambda: presence.shards[0].outbox.length() == 0)
         assert not drained.done()
@@ -139,7 +139,7 @@ def test_an_entry_that_cannot_be_read_stops_nothing(
     monkeypatch.setattr(resources, "database", lambda: engine)
     client.xadd(presence._keys[0].transitions, {"user_id": "u3", "state": "away"})
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
     broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 0
     assert told(presence) == {("ann", "bob"), ("bob", "ann")}
@@ -169,7 +169,7 @@ def test_a_deleted_outbox_is_made_good_by_snapshots(
     broadcast.drain(presence)
     assert told_to_look(presence) == 0
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
     client.delete(presence._keys[0].transitions)
     broadcast.drain(presence)
     assert told_to_look(presence) == 1
