@@ -34,7 +34,7 @@ def fan_out(
     """
     newest = newest_per_user(transitions)
     told = audiences(reader, [change.user_id for change in newest])
-    if presence.gateway_streams.is_cheaper_unasked(sum(map(count_ids, told.values()))):
+    if presence.gateway_streams.is_cheaper_to_all(sum(map(count_ids, told.values()))):
         return presence.gateway_streams.publish_to_all(
             Delivery(transition, recipients)
             for transition in newest

@@ -1,5 +1,8 @@
-"""The presence state in Redis: who is online, through which connections, and the outbox
-of transitions. Knows nothing of SQL, Flask or Celery."""
+"""The presence state in Redis: online users, their connections, and the outbox of
+transitions. Imports no SQL, Flask or Celery.
+
+`Presence` is the facade: it has the shards, the gateways' streams and the tickets.
+"""
 
 from __future__ import annotations
 

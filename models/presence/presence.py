@@ -1,8 +1,8 @@
-"""All of the presence state: its shards, and what is asked of many of them at once.
+"""The presence state: its shards, and questions to many shards at once.
 
-A user, a gateway and a ticket belong to one shard each, by a hash of their name. What a
-shard does for its own users is in `models.presence.shard`; here is what crosses shards.
-Each of these calls is one round trip, whatever the number of shards.
+Each user, gateway and ticket belongs to one shard, by a hash of its name. The parts of
+a shard work with that shard only. `Presence` asks all shards that a call needs in one
+round trip.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 
 PROBE_TTL_MS = 10_000
-"""How long the key that is written to see whether a server takes writes stays."""
+"""Milliseconds that the key lives which tests whether a server accepts writes."""
 _MOST_DIGITS = len(str(MOST_TIMESTAMP))
 
 
@@ -125,8 +125,8 @@ class Presence:
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order.
 
-        After Redis had lost what it knew, no `updated_at` is older than the moment at
-        which that was noticed: it beats what was announced before.
+        After a loss of state in Redis, no `updated_at` is older than the moment when
+        the loss was noticed. So it is newer than anything announced before.
         """
         asked = list(user_ids)
         found, _, away = self._read(asked)
@@ -138,11 +138,10 @@ class Presence:
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, UserStatus], int]:
         """The statuses of those of `user_ids` whose shards answer, and when they were
-        read: the earliest time of any of those shards' clocks (ms; 0 where nobody was
-        asked for).
+        read: the earliest time of these shards' clocks (ms), or 0 without `user_ids`.
 
         Raises:
-            PresenceUnavailable: no shard at all answers.
+            PresenceUnavailable: no shard answered.
         """
         found, read_at, away = self._read(user_ids)
         if len(away) == len(self.shards):
@@ -186,8 +185,8 @@ class Presence:
     def online_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[set[str], dict[str, PresenceUnavailable]]:
-        """Those of `user_ids` who are online, and those of whom it is unknown since
-        their shard does not answer, each with the reason."""
+        """Those of `user_ids` who are online, and those whose shard did not answer,
+        each with the reason."""
         lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not lists:
             return set(), {}
@@ -210,11 +209,11 @@ class Presence:
         return online, unknown
 
     def is_settled(self) -> bool:
-        """Whether every gateway that lives has had the time to show itself since Redis
-        came back, or lost what it knew. Before, a message to all may miss some.
+        """Whether every live gateway has had time to register since Redis came back or
+        lost state. Until then, a message to all gateways may miss some.
 
         Raises:
-            PresenceUnavailable: a shard does not answer.
+            PresenceUnavailable: a shard did not answer.
         """
         commands: dict[int, list[Command]] = {
             keys.shard: [
@@ -238,13 +237,12 @@ class Presence:
         )
 
     def evicting_policies(self) -> set[str]:
-        """The `maxmemory-policy` of each server that may delete keys of ours where its
-        memory is full: all but `noeviction`. A server without a bound on its memory is
-        left out.
+        """The `maxmemory-policy` of each server that may delete our keys when its
+        memory is full: every policy but `noeviction`. A server without a memory limit
+        is left out.
 
         Raises:
-            PresenceUnavailable: a server does not answer, or the rights to ask are
-                missing.
+            PresenceUnavailable: a server did not answer, or denies the right to ask.
         """
         policies = set()
         for keys in self._keys:
@@ -285,11 +283,11 @@ class Presence:
         )
 
     def check_writes(self) -> None:
-        """Return if Redis takes writes: with many shards, if one of them does. The
-        others' users would gain nothing if this process were taken for dead.
+        """Return if Redis accepts writes. With many shards one is enough: declaring
+        this process dead would not help the users of the others.
 
         Raises:
-            PresenceUnavailable: none does.
+            PresenceUnavailable: no shard accepts writes.
         """
         commands: dict[int, list[Command]] = {
             keys.shard: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
@@ -312,7 +310,8 @@ def _user_status(
 
 
 def _time(text: str | None) -> int | None:
-    """Milliseconds, or None where nothing is known: anybody may have written there."""
+    """Milliseconds, or None if `text` is not a time: another program may have written
+    it."""
     if text is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
         return None
     return int(text)

@@ -10,7 +10,7 @@ import redis
 from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
 from models.presence import PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, Inbox
+from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, StreamRead
 from models.presence.store import LiveConnection
 from tests.presence.shard import (
     GATEWAY,
@@ -395,8 +395,10 @@ def test_messages_are_read_in_order_from_the_last_id(shard):
     assert len(streams.read(GATEWAY, "0-0", 10, most=1).messages) == 1
     ((first_id, first), (second_id, second)) = streams.read(GATEWAY, "0-0", 10).messages
     assert (first, second) == (message("a"), message("c"))
-    assert streams.read(GATEWAY, first_id, 10) == Inbox([(second_id, second)], gone=1)
-    assert streams.read(GATEWAY, second_id, 10) == Inbox([], gone=2)
+    assert streams.read(GATEWAY, first_id, 10) == StreamRead(
+        [(second_id, second)], gone=1
+    )
+    assert streams.read(GATEWAY, second_id, 10) == StreamRead([], gone=2)
     assert [data for _, data in streams.read(OTHER, "0-0", 10).messages] == [
         message("b")
     ]
@@ -496,7 +498,9 @@ def test_a_stream_that_is_none_is_replaced(shard):
 
 def test_reading_waits_no_longer_than_asked(shard):
     started = time.monotonic()
-    assert shard.presence.gateway_streams.read(GATEWAY, "0-0", 60) == Inbox([], gone=0)
+    assert shard.presence.gateway_streams.read(GATEWAY, "0-0", 60) == StreamRead(
+        [], gone=0
+    )
     assert 0.05 <= time.monotonic() - started < 2
 
 
