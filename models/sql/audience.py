@@ -59,7 +59,7 @@ def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
     return _RELEVANT.read_joined(reader, user_ids)
 
 
-def taken_apart(joined: Mapping[str, str]) -> dict[str, set[str]]:
+def split_audiences(joined: Mapping[str, str]) -> dict[str, set[str]]:
     """What `audiences` gives, as `relevant_users` gives it."""
     return {user_id: set(ids_in(others)) for user_id, others in joined.items()}
 
@@ -107,7 +107,7 @@ class _Relation:
     to_many: Statement
 
     def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-        return taken_apart(self.read_joined(reader, user_ids))
+        return split_audiences(self.read_joined(reader, user_ids))
 
     def read_joined(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
         related = dict.fromkeys(user_ids, "")

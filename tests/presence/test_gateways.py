@@ -5,10 +5,9 @@ from __future__ import annotations
 import time
 
 import pytest
-import redis
 
 from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
-from models.presence import PresenceUnavailable
+from models.presence import CommandRefused, PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
 from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, StreamRead
 from models.presence.store import LiveConnection
@@ -421,7 +420,7 @@ def test_only_an_added_message_puts_off_the_end_of_a_stream(client):
     assert STREAM_TTL_MS - 5000 < client.pttl(stream) <= STREAM_TTL_MS
     client.pexpire(stream, 60_000)
     client.execute_command("XSETID", stream, f"{2**64 - 1}-{2**64 - 1}")
-    with pytest.raises(redis.ResponseError):
+    with pytest.raises(CommandRefused):
         shard.presence.gateway_streams.publish({GATEWAY: message("b")})
     assert client.pttl(stream) <= 60_000
     shard.remove()

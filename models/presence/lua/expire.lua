@@ -1,21 +1,22 @@
--- Purpose: make users offline whose latest deadline has passed. There is no other road
---          to offline, so a late call can never put a user offline who came back.
+-- Purpose: make users offline whose latest deadline has passed. No other script makes a
+--          user offline, so a late call cannot hide a user who came back.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
---          a sweep, 4 its deadline as it was last told, 0 for none,
+--          a sweep, 4 the deadline that it was last given, 0 for none,
 --          then per user: user id
--- Returns: {kick, per user: timestamp of the transition, '0' for none}; {-1} where that
---          deadline is not known, or has passed: Redis has lost what it knew, or stood
---          still with this call on the way, so it may lack what others have to tell
+-- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
+--          '0' for none}; {-1} if that deadline is not known or has passed: Redis has lost
+--          state, or stood still while this call was on its way, so it may lack live
+--          connections of other gateways
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
-local deadline_told = tonumber(ARGV[4])
-if deadline_told > 0 then
+local last_deadline = tonumber(ARGV[4])
+if last_deadline > 0 then
   local known = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
-  if known < deadline_told or known <= now then return {-1} end
+  if known < last_deadline or known <= now then return {-1} end
 end
 
 for i = 0, #ARGV - 5 do
@@ -27,8 +28,8 @@ for i = 0, #ARGV - 5 do
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
   else
-    -- One of the three tells that the user was announced as online: somebody else may have
-    -- deleted the others.
+    -- Any of the three says that the user was announced as online: another program may
+    -- have deleted the others.
     local found = redis.call('ZREM', KEYS[2], user) + redis.call('DEL', connections)
     if redis.call('SREM', KEYS[1], user) + found > 0 then
       local last_seen = redis.call('HGET', status, 'last_seen')
