@@ -17,7 +17,7 @@ from models import fanout
 from models.events import EVERYBODY
 from models.presence import Presence, PresenceUnavailable
 from models.sql import pending_announcements
-from models.sql.db import session_factory, what_it_says
+from models.sql.db import error_text, session_factory
 from models.sql.pending_announcements import MOST_NAMED
 from tasks import resources
 from tasks.celery_app import celery
@@ -36,7 +36,7 @@ def announce_pending() -> None:
     try:
         announce(resources.presence(), resources.database())
     except DBAPIError as error:
-        log.warning(NOT_ANNOUNCED, what_it_says(error))
+        log.warning(NOT_ANNOUNCED, error_text(error))
     except (PresenceUnavailable, SQLAlchemyError) as error:
         log.warning(NOT_ANNOUNCED, error)
 
@@ -73,7 +73,7 @@ def announce(
     # closes sockets only reaches gateways that have registered.
     again = [row.id for row in due if row.disconnects and not is_settled]
     with session_factory(database)() as session:
-        pending_announcements.settle(session, {row.id for row in due} - set(again))
+        pending_announcements.remove(session, {row.id for row in due} - set(again))
         if again:
             pending_announcements.mark_told(session, again)
         session.commit()

@@ -22,7 +22,7 @@ from models import fanout
 from models.events import NewerVersion, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
-from models.sql.db import KeptReader, is_away, what_it_says
+from models.sql.db import PersistentReader, error_text, is_unavailable
 from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
@@ -59,9 +59,9 @@ def drain_transitions(shard: int = 0) -> None:
     except PresenceUnavailable as error:
         log.warning(NOT_BROADCAST, error)
     except SQLAlchemyError as error:
-        if not is_away(error):
+        if not is_unavailable(error):
             raise
-        log.warning(NOT_BROADCAST, what_it_says(error))
+        log.warning(NOT_BROADCAST, error_text(error))
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:
@@ -72,11 +72,11 @@ def drain(presence: Presence, shard: int = 0) -> bool:
     the next one publishes the entry again. That is harmless, because the newest
     timestamp wins.
     """
-    with closing(KeptReader(resources.database())) as database:
+    with closing(PersistentReader(resources.database())) as database:
         return _drain(presence, shard, database)
 
 
-def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
+def _drain(presence: Presence, shard: int, database: PersistentReader) -> bool:
     token = secrets.token_hex(8)
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
@@ -114,7 +114,10 @@ def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
 
 
 def _publish(
-    presence: Presence, shard: int, database: KeptReader, entries: list[OutboxEntry]
+    presence: Presence,
+    shard: int,
+    database: PersistentReader,
+    entries: list[OutboxEntry],
 ) -> bool:
     """Publish `entries` to all gateways that can be reached. If another shard is away,
     that is recorded in the outbox, and the others do not wait for it.

@@ -25,7 +25,7 @@ from models.presence.keys import shard_number
 from models.presence.redis.backend import Gathered, SingleServer
 from models.presence.store import LiveConnection
 from models.sql.audience import friends_of
-from models.sql.db import KeptReader
+from models.sql.db import PersistentReader
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -55,7 +55,9 @@ class Callers:
     """Callers of one hydration, of whose reads the test holds the first at its end."""
 
     def __init__(self, presence: Presence, database: Engine) -> None:
-        self.hydration = Hydration(presence, KeptReader(database), self._friends_of)
+        self.hydration = Hydration(
+            presence, PersistentReader(database), self._friends_of
+        )
         self.hydration._join = self._join
         self._joined = 0
         self._counting = threading.Lock()

@@ -47,7 +47,7 @@ def sweeps_ran(shard: Shard) -> None:
 
 def note(engine: Engine, *args) -> None:
     with session_factory(engine)() as session:
-        pending_announcements.note(session, *args)
+        pending_announcements.record(session, *args)
         session.commit()
 
 
