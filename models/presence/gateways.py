@@ -72,20 +72,21 @@ class GatewayStore:
                 keys.gateway_users(gateway_id),
                 keys.epoch,
             ]
+            user_ids: list[str] = []
+            connection_ids: list[str] = []
+            ages: list[int] = []
             for one in batch:
                 names.append(keys.user_status(one.user_id))
                 names.append(keys.user_connections(one.user_id))
-            columns = (
-                [one.user_id for one in batch],
-                [one.connection_id for one in batch],
-                [one.age_ms for one in batch],
-            )
+                user_ids.append(one.user_id)
+                connection_ids.append(one.connection_id)
+                ages.append(one.age_ms)
             args = (
                 self._online_ttl_ms,
                 gateway_id,
                 self._gateway_ttl_ms,
                 last_deadline,
-                json_argument(columns),
+                json_argument((user_ids, connection_ids, ages)),
             )
             last_deadline = 0  # unknown until the reply: a refused script has moved it
             return [run_script("heartbeat", names, args)]

@@ -1,4 +1,4 @@
-"""Connections and their pool: redis-py's, with the two parts that are ours."""
+"""Connections and their pool: redis-py's, with the three parts that are ours."""
 
 from __future__ import annotations
 
@@ -94,9 +94,42 @@ def test_many_threads_at_once_each_get_their_own_replies(pool):
     assert pool.get_connection() is not pool.get_connection()
 
 
+def test_a_caller_finds_what_is_given_back_just_before_it_waits(redis_server):
+    """A pool that kept a connection beside its queue did not: the caller had looked for
+    a free one already, and then waited at the queue in vain."""
+    pool = PrimaryPool.from_url(redis_server.url, max_connections=1, timeout=5)
+    connection = pool.get_connection()
+    get = pool.pool.get
+
+    def late_get(*args, **kwargs):
+        thread = threading.Thread(target=pool.release, args=(connection,))
+        thread.start()
+        thread.join()
+        return get(*args, **kwargs)
+
+    pool.pool.get = late_get
+    started = time.monotonic()
+    assert pool.get_connection() is connection
+    assert time.monotonic() - started < 4
+    pool.disconnect()
+
+
+def test_a_connection_whose_look_fails_is_replaced_and_not_lost(pool, monkeypatch):
+    connection = pool.get_connection()
+    pool.release(connection)
+
+    def fail(*_: object) -> bool:
+        monkeypatch.undo()
+        raise redis.ConnectionError
+
+    monkeypatch.setattr(FastConnection, "can_read", fail)
+    assert pool.get_connection() is connection
+    assert connection.is_connected
+    assert pool.get_connection() is not connection
+
+
 def test_no_wake_up_is_lost_between_threads(redis_server):
-    """Every caller gets the one connection in the end, however many compete for it. A
-    pool of our own once left a caller waiting beside a free connection."""
+    """Every caller gets the one connection in the end, however many compete for it."""
     pool = PrimaryPool.from_url(redis_server.url, max_connections=1, timeout=20)
     served = []
 

@@ -64,7 +64,7 @@ def roundtrip(
 
 def packed(commands: Sequence[Command]) -> list[bytes]:
     """`commands` as one piece of bytes, as `send_packed_command` takes it."""
-    return [b"".join([hiredis.pack_command(words) for words in commands])]
+    return [b"".join(map(hiredis.pack_command, commands))]
 
 
 def read_replies(connection: Any, count: int, *, raw: bool = False) -> list[Any]:  # noqa: ANN401 - untyped
