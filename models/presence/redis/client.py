@@ -59,13 +59,14 @@ Queue = type[Any]
 
 
 class PrimaryConnection(redis.Connection):
-    """A connection that closes when its server is no longer the primary. The caller
-    sees a lost connection and connects again, which leads to the new primary if the
-    address is that of a proxy or a changed DNS name. Celery's connections are of this
-    class too."""
+    """A connection that closes when its server is no longer the primary.
+
+    The caller sees a lost connection and connects again. Behind a proxy or a DNS name
+    that leads to the new primary. Celery's connections are of this class too.
+    """
 
     on_demotion: Callable[[], None] | None = None
-    """Called when the server turned out to be a replica."""
+    """Called when the server is no longer the primary."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
         # Do not send the library's name to the server: that needs a right of its own.

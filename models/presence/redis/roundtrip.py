@@ -113,25 +113,25 @@ def _recovered(
     Raises:
         redis.exceptions.ResponseError: the first error that is left.
     """
-    loads: list[Command] = []
     if any(isinstance(reply, NoScriptError) for reply in replies):
         # All commands are sent again: every script may be repeated.
         loads = load_scripts(commands)
-        replies = _exchange(client, [*loads, *commands], raw=raw)
+        found = _exchange(client, [*loads, *commands], raw=raw)
+        _raise_first_error(found[: len(loads)])
+        replies = found[len(loads) :]
+    first = next((reply for reply in replies if isinstance(reply, ResponseError)), None)
+    if isinstance(first, AskError | TryAgainError) and not isinstance(
+        first, MovedError
+    ):
+        replies = _followed(client, commands, replies, raw=raw)
+    _raise_first_error(replies)
+    return replies
+
+
+def _raise_first_error(replies: list[Any]) -> None:
     for reply in replies:
-        if (
-            isinstance(reply, AskError | TryAgainError)
-            and type(reply) is not MovedError
-        ):
-            replies = _followed(client, commands, replies[len(loads) :], raw=raw)
-            loads = []
-            break
         if isinstance(reply, ResponseError):
             raise reply
-    for reply in replies:
-        if isinstance(reply, ResponseError):
-            raise reply
-    return replies[len(loads) :]
 
 
 def _followed(
