@@ -149,8 +149,8 @@ class Cluster:
     def run(
         self, shard: int, commands: Sequence[Command], *, raw: bool = False
     ) -> list[Any]:
-        """As `Backend.run`. If the node is gone or has lost the slot, read the map again
-        and send the commands to the node that holds the slot now."""
+        """As `Backend.run`. If the node is gone or has lost the slot, read the map
+        again and send the commands to the node that holds the slot now."""
         began = time.monotonic()
         try:
             try:
