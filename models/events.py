@@ -28,7 +28,7 @@ A gateway message has the version in the name of its field (`v1`), an outbox ent
 field `v`. Without one the version is 0: the same format, written by a process from
 before versions. A new field of an outbox entry needs no new version.
 """
-MOST_TIMESTAMP = 2**53
+MAX_TIMESTAMP = 2**53
 """Every timestamp is less: Lua and JavaScript numbers are exact up to this."""
 
 
@@ -254,7 +254,7 @@ def check_transition(user_id: object, status: object, timestamp: object) -> Tran
         isinstance(user_id, str)
         and (status == "online" or status == "offline")  # noqa: PLR1714 - mypy narrows
         and type(timestamp) is int
-        and 0 <= timestamp < MOST_TIMESTAMP
+        and 0 <= timestamp < MAX_TIMESTAMP
     ):
         return Transition(user_id, status, timestamp)
     message = f"not a transition: {user_id!r:.60} {status!r:.20} {timestamp!r:.20}"

@@ -16,7 +16,7 @@ from models.presence.rules import newest_per_user
 from models.sql.audience import audiences, relevant_users, split_audiences
 from models.sql.statements import Reader
 
-MOST_AT_ONCE = 5_000
+MAX_INTRODUCTIONS = 5_000
 """Introductions in one message. A conversation of a thousand users makes a million of
 them, and a gateway does nothing else while it delivers those of one message."""
 
@@ -124,13 +124,13 @@ def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> No
 def _parts(
     transitions: Iterable[Transition], audience: Mapping[str, set[str]]
 ) -> Iterator[list[Transition]]:
-    """`transitions` in parts of about MOST_AT_ONCE recipients."""
+    """`transitions` in parts of about MAX_INTRODUCTIONS recipients."""
     part: list[Transition] = []
     count = 0
     for transition in transitions:
         part.append(transition)
         count += len(audience[transition.user_id])
-        if count >= MOST_AT_ONCE:
+        if count >= MAX_INTRODUCTIONS:
             yield part
             part, count = [], 0
     if part:

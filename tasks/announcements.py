@@ -18,7 +18,7 @@ from models.events import EVERYBODY
 from models.presence import Presence, PresenceUnavailable
 from models.sql import pending_announcements
 from models.sql.db import error_text, session_factory
-from models.sql.pending_announcements import MOST_NAMED
+from models.sql.pending_announcements import MAX_NAMED
 from tasks import resources
 from tasks.celery_app import celery
 
@@ -63,7 +63,7 @@ def announce(
     due = [row for row in rows if is_settled or not row.was_told]
     snapshots = {key for row in due if not row.was_told for key in row.snapshots}
     disconnects = {key for row in due for key in row.disconnects}
-    if EVERYBODY in snapshots or len(snapshots) > MOST_NAMED:
+    if EVERYBODY in snapshots or len(snapshots) > MAX_NAMED:
         fanout.refresh_all(presence)
     elif snapshots:
         fanout.refresh(presence, snapshots)

@@ -19,7 +19,7 @@ from tasks.celery_app import celery, current_settings
 log = logging.getLogger(__name__)
 
 NOT_EXPIRED = "no user was expired, the next sweep will do it: %s"
-MOST_PER_SWEEP = 100_000
+MAX_PER_SWEEP = 100_000
 """Users that one sweep expires. It must end well before the next one is late."""
 GAP_SWEEPS = 2
 """After this many sweep intervals without a sweep, there is a gap: Redis or the sweeps
@@ -39,7 +39,7 @@ def expire_due(shard: int = 0) -> None:
         broadcast.request_drain(shard)
 
 
-def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
+def sweep(shard: Shard, settings: Settings, limit: int = MAX_PER_SWEEP) -> bool:
     """Sweep `shard` once, unless the guard holds the sweep. Returns whether the caller
     must request a drain."""
     if _is_held(shard, settings):
@@ -59,7 +59,7 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
             continue
         needs_drain |= reply.needs_drain
         expired += len(reply.transitions)
-    while expired < most and (user_ids := set(due.user_ids) - failed):
+    while expired < limit and (user_ids := set(due.user_ids) - failed):
         reply = shard.store.expire(user_ids)
         needs_drain |= reply.needs_drain
         expired += len(reply.transitions)

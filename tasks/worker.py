@@ -36,8 +36,8 @@ from tasks import announcements, broadcast, expiry
 from tasks.celery_app import NICENESS
 from tasks.drainer_policy import worker_state
 
-MOST_SECONDS = 2.0
-"""Seconds between two attempts to reach the broker, at most."""
+RETRY_SECONDS = 2.0
+"""Seconds between two attempts to reach the broker."""
 LOG_EVERY = 60.0
 """Seconds between two log lines about the same outage."""
 BROKER = "the broker"
@@ -59,22 +59,22 @@ OUTAGES = {
 """Log messages about an outage -> what is missing."""
 
 log = logging.getLogger(consumer.consumer.__name__)
-_AGAIN = f"Trying again in {MOST_SECONDS} s"
+_AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
     """Celery's consumer, but it tries again every two seconds, for ever. A broker that
     refuses to declare our queue counts as unreachable."""
 
-    _failed_at = -MOST_SECONDS
+    _failed_at = -RETRY_SECONDS
 
     def ensure_connected(self, conn: Any) -> Any:  # noqa: ANN401 - Celery has no types
         """Wait until the broker answers and accepts writes."""
         conn.ensure_connection = partial(
             conn.ensure_connection,
-            interval_start=MOST_SECONDS / 4,
-            interval_step=MOST_SECONDS / 4,
-            interval_max=MOST_SECONDS,
+            interval_start=RETRY_SECONDS / 4,
+            interval_step=RETRY_SECONDS / 4,
+            interval_max=RETRY_SECONDS,
         )
         while True:
             super().ensure_connected(conn)
@@ -100,17 +100,17 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         self._wait_if_repeated()
 
     def _wait_if_repeated(self) -> None:
-        if time.monotonic() - self._failed_at < MOST_SECONDS:
+        if time.monotonic() - self._failed_at < RETRY_SECONDS:
             _wait()
         self._failed_at = time.monotonic()
 
 
 def _wait() -> None:
-    """Wait MOST_SECONDS, or raise as Celery does when the worker is told to stop."""
-    until = time.monotonic() + MOST_SECONDS
+    """Wait RETRY_SECONDS, or raise as Celery does when the worker is told to stop."""
+    until = time.monotonic() + RETRY_SECONDS
     while time.monotonic() < until:
         maybe_shutdown()
-        time.sleep(MOST_SECONDS / 20)
+        time.sleep(RETRY_SECONDS / 20)
 
 
 class OutageFilter(logging.Filter):

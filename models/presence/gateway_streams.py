@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 _NAMES_VERSION = re.compile(r"-v\d+$")
 """The end of a gateway id (`app.gateway.gateway.new_gateway_id`)."""
-STREAM_MOST = 1_000
+MAX_STREAM_LENGTH = 1_000
 """Messages kept for a gateway that does not read. Each holds up to 500 events. A
 gateway deletes what it has read, and notices if unread messages were cut off."""
 STREAM_TTL_MS = 300_000
@@ -38,7 +38,7 @@ STREAM_TTL_MS = 300_000
 FEW_GATEWAYS = 4
 """Up to this number, every gateway gets each change with its whole audience. That saves
 the round trip that asks which gateways hold the audience."""
-MOST_IDS_TO_ALL = 20_000
+MAX_IDS_TO_ALL = 20_000
 """User ids in one message to all gateways: some 300 KB."""
 
 
@@ -120,7 +120,7 @@ class GatewayStreams:
         """Whether a message with so many `ids` should go to all gateways at once, and
         not only to those that hold one of the users."""
         gateways = max(self._known_count.values(), default=0)
-        return gateways <= FEW_GATEWAYS and ids <= MOST_IDS_TO_ALL
+        return gateways <= FEW_GATEWAYS and ids <= MAX_IDS_TO_ALL
 
     def publish_to_all(
         self, transitions: Iterable[Delivery]
@@ -216,7 +216,7 @@ class GatewayStreams:
             if not _NAMES_VERSION.search(gateway_id):
                 self._log_old(gateway_id)
             shard, stream = self._stream(gateway_id)
-            args = (STREAM_MOST, STREAM_TTL_MS, *entry)
+            args = (MAX_STREAM_LENGTH, STREAM_TTL_MS, *entry)
             append = run_script("append", [stream], args)
             commands.setdefault(shard, []).append(append)
 
@@ -230,17 +230,17 @@ class GatewayStreams:
             )
 
     def read(
-        self, gateway_id: str, after: str, wait_ms: int, most: int = 100
+        self, gateway_id: str, after: str, wait_ms: int, limit: int = 100
     ) -> StreamRead:
         """Delete the messages of `gateway_id` up to the id `after` ("0-0": none), and
-        return the next `most`. If there are none, wait up to `wait_ms` for the
+        return the next `limit`. If there are none, wait up to `wait_ms` for the
         first."""
         shard, stream = self._stream(gateway_id)
         milliseconds, _, number = after.partition("-")
         unread = f"{milliseconds}-{int(number) + 1}"
         commands = [
             run_script("trim", [stream], [unread]),
-            read_stream(stream, after, most, wait_ms),
+            read_stream(stream, after, limit, wait_ms),
         ]
         gone, reply = self._backend.run(shard, commands, raw=True)
         return StreamRead(

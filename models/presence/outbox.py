@@ -30,7 +30,7 @@ from models.presence.redis.commands import (
 _ANOTHER = -1
 LEASE_MS = 5000
 """Milliseconds that a drainer may take for one batch before another takes over."""
-MOST_ENTRIES = 100_000
+MAX_ENTRIES = 100_000
 """As in transition.lua: entries that the outbox keeps if no worker drains it."""
 
 
@@ -55,20 +55,20 @@ class Outbox:
         self,
         token: str,
         published: Sequence[OutboxEntry] = (),
-        most: int = 500,
+        limit: int = 500,
         wait_ms: int = 0,
     ) -> list[OutboxEntry] | None:
         """Acknowledge `published` entries, take or renew the drainer's lease for
-        `token`, and return the oldest `most` entries. This is one atomic step.
+        `token`, and return the oldest `limit` entries. This is one atomic step.
 
         If the outbox is empty, wait up to `wait_ms` for an entry, in the same round
         trip. None: another drainer holds the lease.
         """
-        args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else most]
+        args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else limit]
         args += [entry.entry_id for entry in published]
         commands = [run_script("drain", self._script_keys, args)]
         if wait_ms:
-            commands.append(read_stream(self._keys.transitions, "0", most, wait_ms))
+            commands.append(read_stream(self._keys.transitions, "0", limit, wait_ms))
         replies = self._backend.run(self._keys.shard, commands, raw=True)
         if replies[0] == _ANOTHER:
             return None
@@ -107,7 +107,7 @@ class Outbox:
         `record_missed` was called, or entries are gone that no drainer has taken. Then
         send fresh snapshots to all, and call `clear_missed`."""
         keys = [self._keys.transitions, self._keys.taken, self._keys.missed]
-        args = [self._keys.shard, MOST_ENTRIES, int(self._has_checked)]
+        args = [self._keys.shard, MAX_ENTRIES, int(self._has_checked)]
         command = run_script("missed", keys, args)
         (has_missed,) = self._backend.run(self._keys.shard, [command])
         self._has_checked = True  # from now on the number of taken entries exists

@@ -15,7 +15,7 @@ from queue import LifoQueue
 from typing import Self
 
 from config import Settings
-from models.events import MOST_TIMESTAMP, UserStatus
+from models.events import MAX_TIMESTAMP, UserStatus
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
@@ -31,7 +31,7 @@ from models.presence.tickets import Tickets
 
 PROBE_TTL_MS = 10_000
 """Milliseconds that the key lives which tests whether a server accepts writes."""
-_MOST_DIGITS = len(str(MOST_TIMESTAMP))
+_MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -312,6 +312,6 @@ def _user_status(
 def _time(text: str | None) -> int | None:
     """Milliseconds, or None if `text` is not a time: another program may have written
     it."""
-    if text is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
+    if text is None or not text.isdecimal() or len(text) > _MAX_DIGITS:
         return None
     return int(text)

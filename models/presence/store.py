@@ -233,25 +233,25 @@ class PresenceStore:
             transitions += reply.transitions
         return ExpireReply(transitions, needs_drain, failed=failed)
 
-    def due(self, most: int = SCRIPT_BATCH) -> Due:
-        """At most `most` users whose deadline has passed, longest ago first, and the
+    def due(self, limit: int = SCRIPT_BATCH) -> Due:
+        """At most `limit` users whose deadline has passed, longest ago first, and the
         dead gateways. Changes nothing. Costs O(log n) plus the size of the result."""
         keys = [self._keys.deadlines, self._keys.gateways]
         ((user_ids, gateway_ids),) = self._backend.run(
-            self._keys.shard, [run_script("due", keys, [most])]
+            self._keys.shard, [run_script("due", keys, [limit])]
         )
         return Due(user_ids, gateway_ids)
 
-    def adopt(self, most: int = ADOPT_BATCH) -> int:
+    def adopt(self, limit: int = ADOPT_BATCH) -> int:
         """Give online users without a deadline one, a TTL from now. Returns how many
         got one.
 
         Another program has deleted their deadlines, and without one no sweep finds
-        them. Checks about `most` users, and only if the online set is larger than the
+        them. Checks about `limit` users, and only if the online set is larger than the
         set of deadlines.
         """
         keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
-        command = run_script("adopt", keys, [self._online_ttl_ms, most])
+        command = run_script("adopt", keys, [self._online_ttl_ms, limit])
         (adopted,) = self._backend.run(self._keys.shard, [command])
         return int(adopted)
 

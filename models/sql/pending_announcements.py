@@ -23,9 +23,9 @@ from models.sql.db import Base, table_of
 from models.sql.sql_arrays import among, text_list
 from models.sql.statements import Reader
 
-MOST_NAMED = 1_000
+MAX_NAMED = 1_000
 """Users that one row names. A change of more users is stored for EVERYBODY."""
-MOST_READ = 1_000
+MAX_READ = 1_000
 """Rows of one read."""
 
 
@@ -66,7 +66,7 @@ def record(
     """Record that the users `snapshots` need fresh snapshots, and that the sockets of
     `disconnects` must be closed. Returns the id of the row. The caller commits."""
     key = uuid4().hex
-    named = sorted(snapshots) if len(snapshots) <= MOST_NAMED else [EVERYBODY]
+    named = sorted(snapshots) if len(snapshots) <= MAX_NAMED else [EVERYBODY]
     row = {
         "id": key,
         "snapshots": joined_ids(named),
@@ -82,7 +82,7 @@ def pending(reader: Reader) -> list[Pending]:
     columns = (table.id, table.snapshots, table.disconnects, table.was_told)
     age = (table.created_at, func.now())
     rows = reader.execute(
-        select(*columns, *age).order_by(table.created_at).limit(MOST_READ)
+        select(*columns, *age).order_by(table.created_at).limit(MAX_READ)
     )
     return [
         Pending(

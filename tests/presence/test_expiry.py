@@ -334,7 +334,7 @@ def test_due_lists_who_has_passed_longest_ago_first(shard):
     shard.let_pass(TTL_MS + 100, "old")
     shard.let_pass(TTL_MS + 900, "older")
     assert shard.store.due().user_ids == ["older", "old"]
-    assert shard.store.due(most=1).user_ids == ["older"]
+    assert shard.store.due(limit=1).user_ids == ["older"]
     shard.expire("older", "old")
     assert shard.store.due().user_ids == []
 
@@ -356,7 +356,7 @@ def test_a_user_without_a_deadline_gets_one(shard):
         shard.connect(user)
     shard.client.delete(shard.keys.deadlines)
     adopted = 0
-    while found := shard.store.adopt(most=100):
+    while found := shard.store.adopt(limit=100):
         adopted += found
     assert adopted == len(users)
     left = shard.deadline("u0") - shard.now()

@@ -9,7 +9,7 @@ import pytest
 from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
 from models.presence import CommandRefused, PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, StreamRead
+from models.presence.gateway_streams import MAX_STREAM_LENGTH, STREAM_TTL_MS, StreamRead
 from models.presence.store import LiveConnection
 from tests.presence.shard import (
     GATEWAY,
@@ -391,7 +391,7 @@ def test_messages_are_read_in_order_from_the_last_id(shard):
     assert shard.all_keys() == set()
     streams.publish({GATEWAY: message("a"), OTHER: message("b")})
     streams.publish({GATEWAY: message("c")})
-    assert len(streams.read(GATEWAY, "0-0", 10, most=1).messages) == 1
+    assert len(streams.read(GATEWAY, "0-0", 10, limit=1).messages) == 1
     ((first_id, first), (second_id, second)) = streams.read(GATEWAY, "0-0", 10).messages
     assert (first, second) == (message("a"), message("c"))
     assert streams.read(GATEWAY, first_id, 10) == StreamRead(
@@ -506,9 +506,11 @@ def test_reading_waits_no_longer_than_asked(shard):
 def test_streams_are_trimmed_and_expire(shard):
     stream = shard.keys.gateway_events(GATEWAY)
     with shard.client.pipeline(transaction=False) as pipe:
-        for _ in range(STREAM_MOST + 500):
+        for _ in range(MAX_STREAM_LENGTH + 500):
             pipe.xadd(stream, {"m": ""})
         pipe.execute()
     shard.presence.gateway_streams.publish({GATEWAY: message("a")})
-    assert shard.client.xlen(stream) <= STREAM_MOST + 100  # trimmed by whole nodes
+    assert (
+        shard.client.xlen(stream) <= MAX_STREAM_LENGTH + 100
+    )  # trimmed by whole nodes
     assert STREAM_TTL_MS - 5000 < shard.client.pttl(stream) <= STREAM_TTL_MS

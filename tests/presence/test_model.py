@@ -153,7 +153,7 @@ class PresenceMachine(SideBySide):
         store, needs_drain = self.store, False
         for gateway in store.due().gateway_ids:
             self.gateways.reap(gateway)
-        while user_ids := store.due(most=2).user_ids:
+        while user_ids := store.due(limit=2).user_ids:
             needs_drain |= store.expire(user_ids).needs_drain
         self.finish(needs_drain)
         self.state_in_redis_is_right()

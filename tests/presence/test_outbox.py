@@ -131,7 +131,7 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert [entry.transition for entry in first] == shard.transitions()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
     assert outbox.drain("me") == first
-    assert outbox.drain("me", most=1) == first[:1]
+    assert outbox.drain("me", limit=1) == first[:1]
     assert outbox.drain("me", first[:1]) == first[1:]
     assert not outbox.leave("me")
     assert outbox.leave("me", first)
@@ -144,7 +144,7 @@ def test_entries_stay_until_they_are_acknowledged(shard):
 def test_it_takes_the_oldest_first_and_no_more_than_asked(shard, wait_ms):
     for number in range(5):
         shard.connect(f"u{number}")
-    entries = shard.outbox.drain("me", most=3, wait_ms=wait_ms)
+    entries = shard.outbox.drain("me", limit=3, wait_ms=wait_ms)
     assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
@@ -353,7 +353,7 @@ def test_what_a_drainer_of_the_time_before_took_is_not_lost(shard):
 
 
 def test_an_outbox_that_was_cut_is_noticed(shard, monkeypatch):
-    monkeypatch.setattr(models.presence.outbox, "MOST_ENTRIES", 5)
+    monkeypatch.setattr(models.presence.outbox, "MAX_ENTRIES", 5)
     assert not shard.outbox.has_missed()
     for number in range(7):
         shard.connect(f"u{number}")

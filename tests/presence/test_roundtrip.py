@@ -69,7 +69,7 @@ def test_who_is_interrupted_leaves_no_reply_to_the_next(
 ) -> None:
     stream = shard.keys.transitions
     with pytest.raises(Interrupted), interrupted_after(0.2):
-        roundtrip(line, [read_stream(stream, "0", most=10, wait_ms=2000)])
+        roundtrip(line, [read_stream(stream, "0", limit=10, wait_ms=2000)])
     assert roundtrip(line, [("XADD", stream, "1-1", "field", "value"), NUMBER]) == [
         "1-1",
         0,

@@ -60,7 +60,7 @@ def whole_life(shard: Shard) -> None:
     streams.read(OTHER, "0-0", 1)
     outbox = shard.outbox
     outbox.drain("token")
-    outbox.leave("token", outbox.drain("token", most=1))
+    outbox.leave("token", outbox.drain("token", limit=1))
     outbox.drain("token", outbox.drain("token", wait_ms=1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))

@@ -72,11 +72,11 @@ json_argument = orjson.dumps
 argument: with three per connection, a million heartbeats cost a sixth more."""
 
 
-def read_stream(stream: str, after: str, most: int, wait_ms: int) -> Command:
-    """The command that reads at most `most` entries of `stream` with an id greater than
-    `after`. It waits up to `wait_ms` milliseconds for the first one."""
+def read_stream(stream: str, after: str, limit: int, wait_ms: int) -> Command:
+    """The command that reads at most `limit` entries of `stream` with an id greater
+    than `after`. It waits up to `wait_ms` milliseconds for the first one."""
     wait_ms = max(1, wait_ms)  # 0 would wait for ever
-    return ("XREAD", "COUNT", most, "BLOCK", wait_ms, "STREAMS", stream, after)
+    return ("XREAD", "COUNT", limit, "BLOCK", wait_ms, "STREAMS", stream, after)
 
 
 def stream_entries(reply: Any) -> list[tuple[str, list[bytes]]]:  # noqa: ANN401 - raw
