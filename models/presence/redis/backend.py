@@ -114,9 +114,10 @@ class SingleServer:
     def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
         """As `Backend.gather`."""
         try:
-            replies = self.run(0, list(chain.from_iterable(commands.values())))
-        except PresenceUnavailable as error:
-            return Gathered({}, dict.fromkeys(commands, error))
+            together = list(chain.from_iterable(commands.values()))
+            replies = roundtrip(self._client, together)
+        except RedisError as error:
+            return Gathered({}, dict.fromkeys(commands, _unavailable(error)))
         return Gathered(_by_shard(commands, replies))
 
 
@@ -318,10 +319,10 @@ def _give_up(client: redis.Redis, connections: dict[redis.Redis, Any]) -> None:
 
 
 def _unavailable(error: RedisError) -> PresenceUnavailable:
-    """Our error for one that ended an exchange with a node.
+    """Our error for one that ended an exchange with a server.
 
     Raises:
-        PresenceError: `error` does not mean that the node is unavailable.
+        PresenceError: `error` does not mean that the server is unavailable.
     """
     ours = translated(error)
     if isinstance(ours, PresenceUnavailable):
