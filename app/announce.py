@@ -40,14 +40,14 @@ def commit_and_announce(
         session.commit()
         return
     affected = {user_id for pair in change.gained | change.lost for user_id in pair}
-    row = pending_announcements.note(session, affected, disconnects)
+    row = pending_announcements.record(session, affected, disconnects)
     session.commit()
     current = services()
     try:
         has_reached_all = _tell(current, change, disconnects)
         with current.sessions() as own:
             if has_reached_all:
-                pending_announcements.settle(own, [row])
+                pending_announcements.remove(own, [row])
             else:
                 pending_announcements.mark_told(own, [row])
             own.commit()

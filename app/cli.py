@@ -17,7 +17,7 @@ from app.announce import commit_and_announce
 from app.auth import issue_token
 from app.services import services
 from models.identifiers import InvalidIdentifier, check_user_id
-from models.sql.db import what_it_says
+from models.sql.db import error_text
 from models.sql.friendship import FriendshipStatus
 from models.sql.graph import ConversationRecord, load_bulk
 from models.sql.importer import ImportFailed, import_csv
@@ -77,7 +77,7 @@ def import_csv_command(folder: Path) -> None:
         except ImportFailed as error:
             raise click.ClickException(str(error)) from error
         except DBAPIError as error:
-            raise click.ClickException(what_it_says(error)) from error
+            raise click.ClickException(error_text(error)) from error
         commit_and_announce(session, found.change)
     gained, lost = len(found.change.gained), len(found.change.lost)
     click.echo(

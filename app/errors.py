@@ -20,7 +20,7 @@ from werkzeug.exceptions import HTTPException
 from app.gateway.loops import Outage
 from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
 from models.presence import PresenceUnavailable
-from models.sql.db import NO_TABLES, is_away, lacks_tables, what_it_says
+from models.sql.db import NO_TABLES, error_text, is_unavailable, lacks_tables
 
 _outage = Outage("calls are answered with 503, the database does not serve them")
 
@@ -75,11 +75,11 @@ def _presence_unavailable(_error: PresenceUnavailable) -> Response:
 def _database_error(error: SQLAlchemyError) -> Response:
     if isinstance(error, DBAPIError) and lacks_tables(error):
         message = NO_TABLES
-    elif is_away(error):
+    elif is_unavailable(error):
         message = "the database cannot be reached or used now; try again soon"
     else:
         raise error
-    _outage.failed(what_it_says(error))
+    _outage.failed(error_text(error))
     return _answer(503, "database_unavailable", message)
 
 

@@ -25,7 +25,13 @@ from app.websocket import route
 from config import Settings
 from models.presence import Presence
 from models.sql.audience import friends_of, partners_of
-from models.sql.db import POOL_SIZE, WRITERS, KeptReader, make_engine, session_factory
+from models.sql.db import (
+    POOL_SIZE,
+    WRITERS,
+    PersistentReader,
+    make_engine,
+    session_factory,
+)
 from tasks import celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -85,7 +91,7 @@ def create_app(settings: Settings) -> Flask:
     )
     writers = make_engine(settings.database_url, size=WRITERS, in_thread=in_thread)
     newcomers = Newcomers(writers)
-    reader = KeptReader(database)
+    reader = PersistentReader(database)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sessions=session_factory(writers),

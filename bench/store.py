@@ -27,7 +27,7 @@ from bench.servers import SECRET, Target
 from config import Settings
 from models.presence import Keys, Presence
 from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tasks.expiry import sweep
 
 T = TypeVar("T")
@@ -169,14 +169,14 @@ def store(scale: Scale) -> Iterator[Row]:
         yield bench.phase("expiries", len(users), lambda: _expire(bench, users))
 
 
-def _signs(first: int, end: int) -> list[SignOfLife]:
+def _signs(first: int, end: int) -> list[LiveConnection]:
     return [
-        SignOfLife(user_id(number), f"{GATEWAY}:{number}")
+        LiveConnection(user_id(number), f"{GATEWAY}:{number}")
         for number in range(first, end)
     ]
 
 
-def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
+def _connect(bench: _Bench, signs: list[LiveConnection]) -> None:
     bench.share(
         signs,
         CONNECT_BATCH,
@@ -184,7 +184,7 @@ def _connect(bench: _Bench, signs: list[SignOfLife]) -> None:
     )
 
 
-def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
+def _heartbeats(bench: _Bench, signs: list[LiveConnection]) -> None:
     bench.share(
         signs,
         SCRIPT_BATCH,
@@ -192,9 +192,9 @@ def _heartbeats(bench: _Bench, signs: list[SignOfLife]) -> None:
     )
 
 
-def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
-    def look_up(presence: Presence, batch: list[SignOfLife]) -> None:
-        held = presence.mail.holders(sign.user_id for sign in batch)
+def _look_up(bench: _Bench, signs: list[LiveConnection]) -> None:
+    def look_up(presence: Presence, batch: list[LiveConnection]) -> None:
+        held = presence.gateway_streams.holders(sign.user_id for sign in batch)
         if len(held[GATEWAY]) != len(batch):
             message = f"{len(held[GATEWAY]):,} of {len(batch):,} were found"
             raise ValueError(message)
@@ -202,8 +202,10 @@ def _look_up(bench: _Bench, signs: list[SignOfLife]) -> None:
     bench.share(signs, LOOKUP, look_up)
 
 
-def _release(bench: _Bench, signs: list[SignOfLife]) -> None:
-    departures = [Departure(sign.user_id, sign.connection_id, 0) for sign in signs]
+def _release(bench: _Bench, signs: list[LiveConnection]) -> None:
+    departures = [
+        ClosedConnection(sign.user_id, sign.connection_id, 0) for sign in signs
+    ]
     bench.share(
         departures,
         SCRIPT_BATCH,
@@ -234,7 +236,7 @@ def _make_due(bench: _Bench, first: int, count: int) -> None:
     bench.shard.store.connect(
         GATEWAY,
         [
-            SignOfLife(sign.user_id, sign.connection_id, age)
+            LiveConnection(sign.user_id, sign.connection_id, age)
             for sign in _signs(first, first + count)
         ],
     )

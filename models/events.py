@@ -1,10 +1,10 @@
-"""The wire schema: every event, its codec, and every close code with what it means.
+"""The wire schema: every event, its codec, and every close code with its meaning.
 
-Events travel as `{"event": NAME, "data": {...}}` in WebSocket text frames, both ways.
-Between the processes a batch of them travels as one entry of a gateway's stream.
+WebSocket text frames carry events as `{"event": NAME, "data": {...}}`, both ways.
+Between processes, one entry of a gateway's stream carries a batch of events.
 
 Processes of two versions run side by side during a deploy. So what they write for each
-other carries a version: see VERSION.
+other carries a version, see VERSION.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from models.identifiers import joined_ids
 Status = Literal["online", "offline"]
 
 VERSION = 1
-"""The version of gateway messages and of outbox entries. Raise it when a process that
-does not know the change would misread them. A process reads all versions up to its own.
+"""The version of gateway messages and outbox entries. Raise it if an older process
+would misread a change of the format. A process reads all versions up to its own.
 
-A gateway message has it in the name of its field (`v1`), an outbox entry in a field
-`v`. Without one the version is 0: the same format, from before there were versions.
-Adding a field to an outbox entry needs no new version.
+A gateway message has the version in the name of its field (`v1`), an outbox entry in a
+field `v`. Without one the version is 0: the same format, written by a process from
+before versions. A new field of an outbox entry needs no new version.
 """
-MOST_TIMESTAMP = 2**53
-"""Timestamps are less: numbers of Lua and of JavaScript are exact up to it."""
+MAX_TIMESTAMP = 2**53
+"""Every timestamp is less: Lua and JavaScript numbers are exact up to this."""
 
 
 class ServerEvent(StrEnum):
-    """What the server sends."""
+    """Events that the server sends."""
 
     WELCOME = "welcome"
     PRESENCE_SNAPSHOT = "presence_snapshot"
@@ -44,35 +44,35 @@ class ServerEvent(StrEnum):
 
 
 class ClientEvent(StrEnum):
-    """What a client sends."""
+    """Events that a client sends."""
 
     HEARTBEAT = "heartbeat"
     LEAVE = "leave"
 
 
 class CloseCode(IntEnum):
-    """Why the server closes a socket. Those in RETRY ask the client to come back."""
+    """Why the server closes a socket. After the codes in RETRY a client reconnects."""
 
     NORMAL = 1000
     """The client left."""
     PROTOCOL_ERROR = 1002
-    """Bytes that are no frames (RFC 6455)."""
+    """Bytes that are not a frame (RFC 6455)."""
     INVALID_DATA = 1007
     """Text that is not UTF-8."""
     TOO_BIG = 1009
-    """A frame was larger than the server takes."""
+    """A frame was larger than the server accepts."""
     INTERNAL_ERROR = 1011
-    """A fault of the server; its log says which."""
+    """A bug in the server; its log has the traceback."""
     RESTART = 1012
-    """The server restarts: come back after `reconnect_in`."""
+    """The server restarts: reconnect after `reconnect_in`."""
     TOO_SLOW = 1013
-    """The client does not read as fast as events come, or the server is full."""
+    """The client reads too slowly, or the server is full."""
     BAD_FRAME = 4400
-    """Frames that are no events; a client that sends them has a bug."""
+    """A frame that is not an event: the client has a bug."""
     NOT_AUTHENTICATED = 4401
-    """No token, a bad one, or one that has expired."""
+    """The token is missing, invalid or expired."""
     FORBIDDEN = 4403
-    """The origin may not use the cookie, or the user was disconnected for good."""
+    """The origin may not use the cookie, or the host has disconnected the user."""
     HEARTBEATS_STOPPED = 4408
     """No heartbeat for the online TTL."""
     TOO_MANY = 4429
@@ -92,21 +92,21 @@ RETRY = frozenset(
 
 
 class BadFrame(ValueError):
-    """A client's frame that is not an event. `code` is the one of the `error` event."""
+    """A client's frame that is not an event. `code` is that of the `error` event."""
 
     code = "bad_frame"
 
 
 class UnknownEvent(BadFrame):
-    """An event that clients do not send."""
+    """An event that clients may not send."""
 
     code = "unknown_event"
 
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """A real change of a user's status. `timestamp` is ms since the epoch, and per user
-    it strictly increases."""
+    """A real change of a user's status. `timestamp` is ms since the epoch and strictly
+    increases per user."""
 
     user_id: str
     status: Status
@@ -114,18 +114,18 @@ class Transition:
 
 
 class UnreadableMessage(ValueError):
-    """A gateway message or an outbox entry that this process cannot decode: a newer
-    version, or no such thing at all."""
+    """A gateway message or outbox entry that this process cannot decode: it is invalid
+    or has a newer version."""
 
 
 class NewerVersion(UnreadableMessage):
-    """It was written by a process of a newer version than this one."""
+    """A process of a newer version has written it."""
 
 
 @dataclass(frozen=True, slots=True)
 class UserStatus:
-    """A user's status as Redis holds it. Times are ms since the epoch; a user who was
-    never seen has `updated_at` 0 and `last_seen` None."""
+    """A user's status in Redis. Times are ms since the epoch. A user who was never
+    online has `updated_at` 0 and `last_seen` None."""
 
     user_id: str
     online: bool
@@ -138,41 +138,41 @@ class UserStatus:
         return "online" if self.online else "offline"
 
     def as_transition(self) -> Transition:
-        """The status as the event that says the same."""
+        """The status as a transition."""
         return Transition(self.user_id, self.status, self.updated_at)
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """An event and who on one gateway is to hear it: ids in one text, as `joined_ids`
-    makes it. Somebody may be named twice."""
+    """A transition and its recipients on one gateway. `recipients` is one text of user
+    ids, as `joined_ids` makes it. An id may be in it twice."""
 
     transition: Transition
     recipients: str
 
 
 EVERYBODY = "*"
-"""Stands for all users of a gateway; no user has such an id."""
+"""Stands for all users of a gateway. It is not a valid user id."""
 
 
 @dataclass(frozen=True, slots=True)
 class GatewayMessage:
-    """One entry of a gateway's stream.
-
-    `transitions` are news for everybody; a gateway drops what is not newer than what it
-    delivered. `introductions` tell one user the present status of another and are
-    always delivered. `snapshots` names users whose audience shrank: they get a fresh
-    snapshot; EVERYBODY may have missed news. `disconnects` names users whose sockets
-    are to be closed.
-    """
+    """One entry of a gateway's stream."""
 
     transitions: tuple[Delivery, ...] = ()
+    """Changes of status. A gateway drops those that are not newer than what it has
+    delivered."""
     introductions: tuple[Delivery, ...] = ()
+    """The present status of a user for another one who has just become relevant. Always
+    delivered."""
     snapshots: tuple[str, ...] = ()
+    """Users who get a fresh snapshot, because their audience shrank. EVERYBODY: users
+    may have missed transitions."""
     disconnects: tuple[str, ...] = ()
+    """Users whose sockets must be closed."""
 
     def encode(self) -> bytes:
-        """The message as bytes for `decode`, in the version VERSION."""
+        """The message as bytes for `decode`, in version VERSION."""
         return orjson.dumps(
             [
                 [_pack(delivery) for delivery in self.transitions],
@@ -187,7 +187,7 @@ class GatewayMessage:
         """Inverse of `encode`.
 
         Raises:
-            UnreadableMessage: `encoded` is not such a message.
+            UnreadableMessage: `encoded` is not a gateway message.
         """
         try:
             transitions, introductions, snapshots, disconnects = orjson.loads(encoded)
@@ -202,16 +202,17 @@ class GatewayMessage:
             raise UnreadableMessage(message) from error
 
     def as_entry(self) -> tuple[str, bytes]:
-        """The message as the field of a stream's entry: name and value."""
+        """The message as the field of a stream entry: name and value."""
         return f"v{VERSION}", self.encode()
 
     @classmethod
     def from_entry(cls, fields: Sequence[bytes]) -> GatewayMessage:
-        """Inverse of `as_entry`, also for messages of older versions. `fields` are the
-        names and values of an entry in turn.
+        """Inverse of `as_entry`, also for older versions. `fields` are the names and
+        values of an entry in turn.
 
         Raises:
-            UnreadableMessage: the entry is of a newer version, or no gateway message.
+            UnreadableMessage: the entry has a newer version or is not a gateway
+            message.
         """
         name, value = fields[:2]
         check_version(b"0" if name == b"m" else name.removeprefix(b"v"))
@@ -230,7 +231,7 @@ def _pack(delivery: Delivery) -> list[object]:
 
 def _unpack(packed: list[Any]) -> Delivery:
     user_id, status, timestamp, recipients = packed
-    if isinstance(recipients, list):  # before version 1 there was a time of lists
+    if isinstance(recipients, list):  # some processes before version 1 wrote lists
         recipients = joined_ids(recipients)
     transition = check_transition(user_id, status, timestamp)
     return Delivery(transition, _text(recipients))
@@ -244,31 +245,31 @@ def _text(value: object) -> str:
 
 
 def check_transition(user_id: object, status: object, timestamp: object) -> Transition:
-    """The transition of these three, as another process wrote them.
+    """Make a transition of values that another process wrote.
 
     Raises:
-        UnreadableMessage: they are none.
+        UnreadableMessage: they are not a transition.
     """
     if (
         isinstance(user_id, str)
         and (status == "online" or status == "offline")  # noqa: PLR1714 - mypy narrows
         and type(timestamp) is int
-        and 0 <= timestamp < MOST_TIMESTAMP
+        and 0 <= timestamp < MAX_TIMESTAMP
     ):
         return Transition(user_id, status, timestamp)
-    message = f"no transition: {user_id!r:.60} {status!r:.20} {timestamp!r:.20}"
+    message = f"not a transition: {user_id!r:.60} {status!r:.20} {timestamp!r:.20}"
     raise UnreadableMessage(message)
 
 
 def check_version(text: bytes) -> None:
-    """Look whether this process can read the version that `text` names.
+    """Return if this process can read version `text`.
 
     Raises:
-        NewerVersion: it is newer than this process.
-        UnreadableMessage: it names none.
+        NewerVersion: the version is newer than this process.
+        UnreadableMessage: `text` is not a version.
     """
     if not text.isdigit():
-        message = f"{text!r:.60} is no version"
+        message = f"{text!r:.60} is not a version"
         raise UnreadableMessage(message)
     if len(text) > len(str(VERSION)) or int(text) > VERSION:
         message = f"version {text.decode():.20}, and this process knows {VERSION}"
@@ -283,7 +284,7 @@ def encode(event: ServerEvent, data: Mapping[str, object]) -> bytes:
 def welcome(
     user_id: str, connection_id: str, heartbeat_interval: float, timestamp: int
 ) -> bytes:
-    """First of all. `heartbeat_interval` in seconds, `timestamp` in ms."""
+    """The first event. `heartbeat_interval` is in seconds, `timestamp` in ms."""
     return encode(
         ServerEvent.WELCOME,
         {
@@ -296,7 +297,7 @@ def welcome(
 
 
 def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
-    """The statuses of all relevant users; replaces what the client knew."""
+    """The statuses of all relevant users. The client replaces what it knew."""
     return encode(
         ServerEvent.PRESENCE_SNAPSHOT,
         {
@@ -313,7 +314,7 @@ def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
 
 
 def friend_status_changed(transition: Transition) -> bytes:
-    """Somebody relevant came or went."""
+    """A relevant user went online or offline."""
     return encode(
         ServerEvent.FRIEND_STATUS_CHANGED,
         {
@@ -325,17 +326,17 @@ def friend_status_changed(transition: Transition) -> bytes:
 
 
 def heartbeat_ack(timestamp: int) -> bytes:
-    """The heartbeat has arrived. `timestamp` in ms."""
+    """The heartbeat has arrived. `timestamp` is in ms."""
     return encode(ServerEvent.HEARTBEAT_ACK, {"timestamp": timestamp})
 
 
 def error(code: str, message: str) -> bytes:
-    """The client's frame was not understood; the socket stays open."""
+    """The client's frame was not understood. The socket stays open."""
     return encode(ServerEvent.ERROR, {"code": code, "message": message})
 
 
 def going_away(reconnect_in: float) -> bytes:
-    """The server is about to close; come back after `reconnect_in` seconds."""
+    """The server is about to close. Reconnect after `reconnect_in` seconds."""
     return encode(ServerEvent.GOING_AWAY, {"reconnect_in": reconnect_in})
 
 
@@ -343,21 +344,19 @@ def decode_client_event(payload: str) -> ClientEvent:
     """The event in a client's text frame.
 
     Raises:
-        BadFrame: it is not JSON of the right shape, or an event that clients do not
-            send; the message says which.
+        BadFrame: it is not JSON of the right shape, or not an event that clients may
+            send. The message says which.
     """
     try:
         frame = orjson.loads(payload)
     except orjson.JSONDecodeError:
-        message = "a frame is JSON: {event: NAME, data: {...}}"
+        message = "the frame is not JSON: send {event: NAME, data: {...}}"
         raise BadFrame(message) from None
     if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
-        message = (
-            "a frame is an object with a name in event: {event: NAME, data: {...}}"
-        )
+        message = "the frame has no event name: send {event: NAME, data: {...}}"
         raise BadFrame(message)
     if not isinstance(frame.get("data", {}), dict):
-        message = "data is an object"
+        message = "data must be an object"
         raise BadFrame(message)
     try:
         return ClientEvent(frame["event"])

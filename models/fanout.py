@@ -1,7 +1,8 @@
-"""Turns changes into one message per gateway: audience -> gateways -> messages.
+"""Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch costs one relations query and two round trips to Redis, whatever its size; only
-one where there are few gateways, which are all told without asking who is where.
+A batch of any size costs one relations query and two round trips to Redis. It costs one
+round trip if there are few gateways: all of them get the message, and nobody asks which
+of them hold the audience.
 """
 
 from __future__ import annotations
@@ -12,65 +13,71 @@ from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
 from models.identifiers import count_ids, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
-from models.sql.audience import audiences, relevant_users, taken_apart
+from models.sql.audience import audiences, relevant_users, split_audiences
 from models.sql.statements import Reader
 
-MOST_AT_ONCE = 5_000
-"""Introductions of one message: a conversation of a thousand makes a million of them,
-and a gateway serves nobody else while it tells those of one message."""
+MAX_INTRODUCTIONS = 5_000
+"""Introductions in one message. A conversation of a thousand users makes a million of
+them, and a gateway does nothing else while it delivers those of one message."""
 
 
 def fan_out(
     presence: Presence, reader: Reader, transitions: Iterable[Transition]
 ) -> dict[int, PresenceUnavailable]:
-    """Tell everybody who is relevant to the users of `transitions` and holds a
-    connection. Of each user only the newest transition counts.
+    """Send `transitions` to the connected relevant users. Only the newest transition of
+    each user is sent.
 
-    Returns which shards did not answer, and why: their users were not told, nor those
-    of the gateways whose messages lie there.
+    Returns the shards that did not answer, and why. Their users missed the transitions,
+    and so did the gateways whose streams they hold.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
     newest = newest_per_user(transitions)
-    told = audiences(reader, [change.user_id for change in newest])
-    if presence.mail.is_cheaper_unasked(sum(map(count_ids, told.values()))):
-        return presence.mail.publish_to_all(
+    joined = audiences(reader, [change.user_id for change in newest])
+    ids = sum(map(count_ids, joined.values()))
+    if presence.gateway_streams.is_cheaper_to_all(ids):
+        return presence.gateway_streams.publish_to_all(
             Delivery(transition, recipients)
             for transition in newest
-            if (recipients := told[transition.user_id])
+            if (recipients := joined[transition.user_id])
         )
-    audience = taken_apart(told)
-    held, away = presence.mail.holders_where_possible(set().union(*audience.values()))
-    not_told = presence.mail.publish_where_possible(
+    audience = split_audiences(joined)
+    held, away = presence.gateway_streams.holders_where_possible(
+        set().union(*audience.values())
+    )
+    not_published = presence.gateway_streams.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=deliveries)
             for gateway_id, deliveries in _deliveries(newest, audience, held).items()
         }
     )
-    return {**away, **not_told}
+    return {**away, **not_published}
 
 
-def make_good(presence: Presence) -> None:
-    """Have every gateway send fresh snapshots to all: somebody has missed news.
+def refresh_all(presence: Presence) -> None:
+    """Have every gateway send fresh snapshots to all its users, because some have
+    missed transitions.
 
     Raises:
-        PresenceUnavailable: some shard is still away.
+        PresenceUnavailable: a shard did not answer.
     """
-    _tell_every_gateway(presence, GatewayMessage(snapshots=(EVERYBODY,)))
+    _publish_to_every_gateway(presence, GatewayMessage(snapshots=(EVERYBODY,)))
 
 
 def introduce(
     presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
-    """Tell both users of each pair the present status of the other, where they are
-    relevant to each other. Costs nothing for pairs of whom nobody is connected.
+    """Send both users of each pair the present status of the other, if they are
+    relevant to each other. Pairs without a connected user cost nothing.
 
     Raises:
-        PresenceUnavailable: a shard is away; maybe nobody was told.
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nobody was told.
+        PresenceUnavailable: a shard did not answer; maybe nothing was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
-    held = presence.mail.holders({user_id for pair in pairs for user_id in pair})
+    held = presence.gateway_streams.holders(
+        {user_id for pair in pairs for user_id in pair}
+    )
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
     for pair in pairs:
@@ -81,7 +88,7 @@ def introduce(
         audience[subject] &= relevant
     present = [status.as_transition() for status in presence.statuses(audience)]
     for part in _parts(present, audience):
-        presence.mail.publish(
+        presence.gateway_streams.publish(
             {
                 gateway_id: GatewayMessage(introductions=deliveries)
                 for gateway_id, deliveries in _deliveries(part, audience, held).items()
@@ -90,9 +97,9 @@ def introduce(
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have the gateways send a fresh snapshot to those of `user_ids` they hold."""
-    held = presence.mail.holders(user_ids)
-    presence.mail.publish(
+    """Have the gateways send a fresh snapshot to those of `user_ids` that they hold."""
+    held = presence.gateway_streams.holders(user_ids)
+    presence.gateway_streams.publish(
         {
             gateway_id: GatewayMessage(snapshots=tuple(sorted(users)))
             for gateway_id, users in held.items()
@@ -101,27 +108,31 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 
 
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have every socket of `user_ids` closed. All gateways are told, for one may hold a
-    socket that Redis has lost."""
-    _tell_every_gateway(presence, GatewayMessage(disconnects=tuple(sorted(user_ids))))
+    """Have every socket of `user_ids` closed. The message goes to all gateways, because
+    one may hold a socket that Redis has lost."""
+    _publish_to_every_gateway(
+        presence, GatewayMessage(disconnects=tuple(sorted(user_ids)))
+    )
 
 
-def _tell_every_gateway(presence: Presence, message: GatewayMessage) -> None:
-    presence.mail.publish(dict.fromkeys(presence.mail.gateway_ids(), message))
+def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> None:
+    presence.gateway_streams.publish(
+        dict.fromkeys(presence.gateway_streams.gateway_ids(), message)
+    )
 
 
 def _parts(
     transitions: Iterable[Transition], audience: Mapping[str, set[str]]
 ) -> Iterator[list[Transition]]:
-    """`transitions` in parts that a gateway tells without a pause."""
+    """`transitions` in parts of about MAX_INTRODUCTIONS recipients."""
     part: list[Transition] = []
-    told = 0
+    count = 0
     for transition in transitions:
         part.append(transition)
-        told += len(audience[transition.user_id])
-        if told >= MOST_AT_ONCE:
+        count += len(audience[transition.user_id])
+        if count >= MAX_INTRODUCTIONS:
             yield part
-            part, told = [], 0
+            part, count = [], 0
     if part:
         yield part
 
@@ -131,8 +142,8 @@ def _deliveries(
     audience: Mapping[str, set[str]],
     held: Mapping[str, set[str]],
 ) -> dict[str, tuple[Delivery, ...]]:
-    """What each gateway is to deliver to those whom it holds. Costs what is named, not
-    the number of gateways."""
+    """What each gateway must deliver to the users that it holds. The cost follows the
+    number of users, not of gateways."""
     gateways: dict[str, list[str]] = {}
     for gateway_id, users in held.items():
         for user_id in users:

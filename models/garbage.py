@@ -1,17 +1,18 @@
-"""How often Python looks for garbage in a process that serves for long."""
+"""Fewer runs of Python's garbage collector in long-running processes."""
 
 from __future__ import annotations
 
 import gc
 
 THRESHOLDS = (10_000, 20, 20)
-"""In place of 700, 10, 10. Nearly all that we make is freed by its reference count, and
-a gateway holds some 40 objects for each connection, which a full collection visits.
-That took a tenth of its time, and most of its p99 (`python -m bench throughput`)."""
+"""In place of 700, 10, 10. Nearly all our objects are freed by their reference count. A
+gateway holds some 40 objects per connection, and a full collection visits all of them.
+That took a tenth of its time and most of its p99 (`python -m bench throughput`)."""
 
 
 def collect_less() -> None:
-    """Call it once all is loaded: what is there stays, and need never be looked at."""
+    """Collect less often, and never look at the present objects again. Call it when all
+    modules are loaded."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(*THRESHOLDS)

@@ -1,9 +1,9 @@
-"""The rules for what the host application names: ids, and the texts beside them.
+"""The rules for the host application's ids and texts.
 
-Ids are opaque strings; users and conversations share one rule. It admits the ids of
-identity providers (`auth0|5f7c8ec7`, `ann+work@example.com`). Its characters are safe
-in a Redis key and in a log line, so nobody further in has to escape one. In a URL `|`
-and `+` are safe as a part of a path; a query string takes `%2B` for `+`.
+Ids are opaque strings, with one rule for users and conversations. It admits the ids of
+identity providers (`auth0|5f7c8ec7`, `ann+work@example.com`). Their characters are safe
+in a Redis key and in a log line, so no other code must escape them. In the path of a
+URL `|` and `+` are safe; in a query string write `%2B` for `+`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ USER_ID_LENGTH = 128
 USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
 TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
 SEPARATOR = ","
-"""In no id, so it may stand between ids."""
+"""Stands between ids, and is in none of them."""
 
 
 def joined_ids(ids: Iterable[str]) -> str:
-    """`ids` in one text, as the database joins them too."""
+    """`ids` as one text, in the form in which the database joins them too."""
     return SEPARATOR.join(ids)
 
 
@@ -30,16 +30,16 @@ def ids_in(text: str) -> list[str]:
 
 
 def count_ids(text: str) -> int:
-    """How many `ids_in` gives."""
+    """How many ids `ids_in` would return."""
     return text.count(SEPARATOR) + 1 if text else 0
 
 
 class InvalidIdentifier(ValueError):
-    """The value is not an id of a user or of a conversation."""
+    """The value is not an id of a user or a conversation."""
 
 
 def check_user_id(value: object) -> str:
-    """Return `value` if it is an id; conversation ids obey the same rule.
+    """Return `value` if it is an id of a user or a conversation.
 
     Raises:
         InvalidIdentifier: it is not a string, or not 1 to 128 of the allowed
@@ -56,20 +56,20 @@ def check_user_id(value: object) -> str:
 
 
 class InvalidText(ValueError):
-    """The value is no name or title that can be stored and shown."""
+    """The value is not a name or title that can be stored and shown."""
 
 
 def check_text(value: object, least: int, most: int) -> str:
     """Return `value` if it is text of `least` to `most` characters on one line.
 
     Raises:
-        InvalidText: it is not; the message says what is taken.
+        InvalidText: it is not. The message says which text is allowed.
     """
     if (
         isinstance(value, str)
         and least <= len(value) <= most
-        # Control characters, which PostgreSQL refuses (NUL) or a page would show as
-        # nonsense, and halves of characters (Cs), which no database can encode.
+        # Cc: control characters. PostgreSQL refuses NUL, and pages cannot show them.
+        # Cs: halves of surrogate pairs, which no database can encode.
         and not any(unicodedata.category(each) in {"Cc", "Cs"} for each in value)
     ):
         return value

@@ -1,1 +1,1 @@
-"""What runs in Celery: the fan-out of transitions and the expiry of what is due."""
+"""Celery tasks: broadcast transitions, expire users, announce changes of the graph."""

@@ -1,9 +1,9 @@
-"""Tells of changes of the graph that the process which made them could not tell.
+"""The task that announces changes of the graph which were never announced.
 
-The rule is in `app.announce`: a change is told after its commit, by the process that
-made it. Where Redis was away then, or that process died in between, its row in
-`pending_announcements` is left, and beat has it told here. Gateways read SQL for fresh
-snapshots, so these are right whatever has changed since.
+The process that changes the graph announces the change after its commit
+(`app.announce`). If Redis was away then, or the process died in between, a row stays in
+`pending_announcements`, and beat runs this task. Gateways read fresh snapshots from
+SQL, so a snapshot is right whatever has changed since.
 """
 
 from __future__ import annotations
@@ -17,26 +17,26 @@ from models import fanout
 from models.events import EVERYBODY
 from models.presence import Presence, PresenceUnavailable
 from models.sql import pending_announcements
-from models.sql.db import session_factory, what_it_says
-from models.sql.pending_announcements import MOST_NAMED
+from models.sql.db import error_text, session_factory
+from models.sql.pending_announcements import MAX_NAMED
 from tasks import resources
 from tasks.celery_app import celery
 
 log = logging.getLogger(__name__)
 
-NOT_ANNOUNCED = "changes of the graph wait to be told: %s"
+NOT_ANNOUNCED = "changes of the graph are not announced yet: %s"
 OLDER_THAN = 5.0
-"""Seconds after which a row is looked at: those of the last seconds are just being told
-by the process that made the change."""
+"""Seconds after which a row is due. A younger one is usually being announced by the
+process that made the change."""
 
 
 @celery.task(name="tasks.announcements.announce_pending")
 def announce_pending() -> None:
-    """Tell of all changes that are left over."""
+    """Announce all changes that are due."""
     try:
         announce(resources.presence(), resources.database())
     except DBAPIError as error:
-        log.warning(NOT_ANNOUNCED, what_it_says(error))
+        log.warning(NOT_ANNOUNCED, error_text(error))
     except (PresenceUnavailable, SQLAlchemyError) as error:
         log.warning(NOT_ANNOUNCED, error)
 
@@ -44,10 +44,10 @@ def announce_pending() -> None:
 def announce(
     presence: Presence, database: Engine, older_than: float = OLDER_THAN
 ) -> None:
-    """Tell of the changes that were made `older_than` seconds ago or before.
+    """Announce the changes that were made at least `older_than` seconds ago.
 
     Raises:
-        PresenceUnavailable: a shard is away: the next attempt tells all of them.
+        PresenceUnavailable: a shard did not answer; the next run announces all again.
         sqlalchemy.exc.SQLAlchemyError: the database is away.
     """
     with database.connect() as reader:
@@ -58,24 +58,24 @@ def announce(
         ]
     if not rows:
         return
-    # Asks every shard, so nothing is told again and again while one of them is away.
+    # This asks every shard. If one is away, it raises, so nothing is sent repeatedly.
     is_settled = presence.is_settled()
     due = [row for row in rows if is_settled or not row.was_told]
     snapshots = {key for row in due if not row.was_told for key in row.snapshots}
     disconnects = {key for row in due for key in row.disconnects}
-    if EVERYBODY in snapshots or len(snapshots) > MOST_NAMED:
-        fanout.make_good(presence)
+    if EVERYBODY in snapshots or len(snapshots) > MAX_NAMED:
+        fanout.refresh_all(presence)
     elif snapshots:
         fanout.refresh(presence, snapshots)
     if disconnects:
         fanout.disconnect(presence, disconnects)
-    # A gateway that registers anew sends fresh snapshots by itself. But a message to
-    # close sockets reaches only gateways that have shown themselves.
+    # A gateway that registers again sends fresh snapshots by itself. But a message that
+    # closes sockets only reaches gateways that have registered.
     again = [row.id for row in due if row.disconnects and not is_settled]
     with session_factory(database)() as session:
-        pending_announcements.settle(session, {row.id for row in due} - set(again))
+        pending_announcements.remove(session, {row.id for row in due} - set(again))
         if again:
             pending_announcements.mark_told(session, again)
         session.commit()
     if due:
-        log.info("%d changes of the graph were told late", len(due))
+        log.info("%d changes of the graph were announced late", len(due))

@@ -1,9 +1,9 @@
-"""The task that tells gateways of transitions.
+"""The task that broadcasts transitions: from the outbox to the gateways' streams.
 
-`drain_transitions` empties the outbox. It is asked for by the process whose script call
-found nobody draining, and by beat as a safety net. One drainer works at a time in each
-shard; it stays after the outbox is empty, so that hardly a change waits for a task of
-its own (see `tasks.drainer_policy`).
+A process requests `drain_transitions` when its script call made a transition and no
+drainer was active. Beat runs it as a safety net. Each shard has one drainer at a time.
+It stays after the outbox is empty, so that hardly any change waits for a task of its
+own (see `tasks.drainer_policy`).
 """
 
 from __future__ import annotations
@@ -22,83 +22,84 @@ from models import fanout
 from models.events import NewerVersion, Transition
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
-from models.sql.db import KeptReader, is_away, what_it_says
+from models.sql.db import PersistentReader, error_text, is_unavailable
 from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
-from tasks.drainer_policy import worker
+from tasks.drainer_policy import worker_state
 
 log = logging.getLogger(__name__)
 
 BATCH = 500
 """Transitions of one fan-out."""
 LINGER_MS = 1000
-"""How long a drainer waits for more before it stops."""
+"""Milliseconds that a drainer waits for more before it leaves."""
 STAY_MS = 200
-"""How long one that stays waits before it looks whether its worker is to stop."""
-LOOK_EVERY = 5.0
-"""Seconds between two looks at whether shards are back that were away."""
-HELD_BACK = "the outbox waits for a newer worker, and nobody hears of changes: %s"
+"""Milliseconds that a drainer which stays waits before it checks whether its worker is
+shutting down."""
+CHECK_EVERY = 5.0
+"""Seconds between two checks whether shards that were away are back."""
+HELD_BACK = "changes are not broadcast: the outbox needs a newer worker: %s"
 UNREADABLE = (
-    "%d entries of the outbox cannot be read, all get a fresh snapshot instead; "
+    "%d entries of the outbox cannot be read, so all users get a fresh snapshot; "
     "the first is %s: %s"
 )
-NOT_ASKED_FOR = "no drain was asked for, the broker is away: %s"
-NOT_LEFT = "the drainer's lease runs out by itself: %s"
+DRAIN_NOT_REQUESTED = "no drain was requested, the broker is away: %s"
+LEASE_NOT_GIVEN_UP = "the drainer's lease will expire by itself: %s"
 NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
 def drain_transitions(shard: int = 0) -> None:
-    """Broadcast what is in the outbox of `shard`, and what comes while at it."""
+    """Broadcast what is in the outbox of `shard`, and what is added meanwhile."""
     try:
         while drain(resources.presence(), shard):
-            # Where the broker is away nobody else would come: we go on.
-            if kick(shard) or worker.stops:
+            # If the broker is away, no other drainer will come, so this one goes on.
+            if request_drain(shard) or worker_state.is_stopping:
                 return
     except PresenceUnavailable as error:
         log.warning(NOT_BROADCAST, error)
     except SQLAlchemyError as error:
-        if not is_away(error):
+        if not is_unavailable(error):
             raise
-        log.warning(NOT_BROADCAST, what_it_says(error))
+        log.warning(NOT_BROADCAST, error_text(error))
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:
     """Drain the outbox of `shard` until it stays empty. Returns whether there may be
     more to do.
 
-    An entry is acknowledged only after it was published: a drainer that dies in between
-    leaves it to the next one, and the repeat is harmless since the newest timestamp
-    wins.
+    An entry is acknowledged only after it was published. If a drainer dies in between,
+    the next one publishes the entry again. That is harmless, because the newest
+    timestamp wins.
     """
-    with closing(KeptReader(resources.database())) as database:
+    with closing(PersistentReader(resources.database())) as database:
         return _drain(presence, shard, database)
 
 
-def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
+def _drain(presence: Presence, shard: int, database: PersistentReader) -> bool:
     token = secrets.token_hex(8)
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
-    stays = worker.keeps_drainers(shards)
-    patience = STAY_MS if stays else LINGER_MS // shards
-    wait_ms = 0  # a first look: where another drains, or nothing is there, it is over
+    stays = worker_state.keeps_drainers(shards)
+    # The first call does not wait: it ends if another drainer is active.
+    wait_ms, later_wait_ms = 0, STAY_MS if stays else LINGER_MS // shards
     now = time.monotonic()
-    ends, look_at = now + worker.turn(shards), now
+    ends_at, check_at = now + worker_state.turn(shards), now
     published: list[OutboxEntry] = []
     while (entries := outbox.drain(token, published, BATCH, wait_ms)) is not None:
-        published, wait_ms = [], patience
+        published, wait_ms = [], later_wait_ms
         try:
-            if now >= look_at:
-                look_at = now + LOOK_EVERY
-                _make_good(presence, outbox)
+            if now >= check_at:
+                check_at = now + CHECK_EVERY
+                _refresh_after_miss(presence, outbox)
             if entries:
                 ours = list(takewhile(_is_ours, entries))
                 if not ours:
                     log.warning(HELD_BACK, entries[0].transition)
                     _leave(outbox, token, published)
                     return False
-                if not _tell(presence, shard, database, ours):
-                    look_at = now
+                if not _publish(presence, shard, database, ours):
+                    check_at = now
                 published = ours
             elif not stays and outbox.leave(token):
                 return False
@@ -106,18 +107,23 @@ def _drain(presence: Presence, shard: int, database: KeptReader) -> bool:
             _leave(outbox, token, published)
             raise
         now = time.monotonic()
-        if now >= ends or worker.stops:
+        if now >= ends_at or worker_state.is_stopping:
             _leave(outbox, token, published)
             return True
     return False
 
 
-def _tell(
-    presence: Presence, shard: int, database: KeptReader, entries: list[OutboxEntry]
+def _publish(
+    presence: Presence,
+    shard: int,
+    database: PersistentReader,
+    entries: list[OutboxEntry],
 ) -> bool:
-    """Tell of the `entries` whoever can be told. Another shard that is away is
-    remembered, and does not hold up the others. False: an entry could not be read, so
-    nobody was told of that one, and all are owed a fresh snapshot."""
+    """Publish `entries` to all gateways that can be reached. If another shard is away,
+    that is recorded in the outbox, and the others do not wait for it.
+
+    False: an entry could not be read and was published to nobody. That is recorded too.
+    """
     transitions = []
     unreadable = []
     for entry in entries:
@@ -130,46 +136,47 @@ def _tell(
         raise away[shard]
     outbox = presence.shards[shard].outbox
     if away:
-        outbox.owe(away)
+        outbox.record_missed(away)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.transition)
-        outbox.owe([shard])
+        outbox.record_missed([shard])
     return not unreadable
 
 
 def _is_ours(entry: OutboxEntry) -> bool:
-    """Whether this version knows what to do with `entry`: broadcast it, or pass over
-    what nobody can read. One of a newer version is left to a newer worker."""
+    """Whether this version can handle `entry`: broadcast it, or skip what no version
+    can read. An entry of a newer version is left to a newer worker."""
     return not isinstance(entry.transition, NewerVersion)
 
 
-def _make_good(presence: Presence, outbox: Outbox) -> None:
-    """If some were not told what the outbox no longer has, give all a fresh snapshot:
-    shards were away that are back now, or entries were lost."""
-    if not outbox.is_owing():
+def _refresh_after_miss(presence: Presence, outbox: Outbox) -> None:
+    """If users have missed transitions that have left the outbox, send fresh snapshots
+    to all: shards were away and are back, or entries were lost."""
+    if not outbox.has_missed():
         return
     try:
-        fanout.make_good(presence)
+        fanout.refresh_all(presence)
     except PresenceUnavailable as error:
-        log.debug("some are still owed news: %s", error)
+        log.debug("fresh snapshots wait until all shards answer: %s", error)
     else:
-        outbox.settle()
-        log.warning("transitions were lost or not told to all: all get fresh snapshots")
+        outbox.clear_missed()
+        log.warning("transitions were lost or missed: all users get fresh snapshots")
 
 
 def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:
     try:
         outbox.leave(token, published, unfinished=True)
     except PresenceUnavailable as error:
-        log.warning(NOT_LEFT, error)
+        log.warning(LEASE_NOT_GIVEN_UP, error)
 
 
-def kick(shard: int = 0) -> bool:
-    """Ask for a drain of `shard`. False where the broker is away: beat asks again."""
+def request_drain(shard: int = 0) -> bool:
+    """Send a task that drains `shard`. False: the broker is away; beat sends one
+    later."""
     try:
         drain_transitions.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
     except BrokerError as error:
-        log.warning(NOT_ASKED_FOR, error)
+        log.warning(DRAIN_NOT_REQUESTED, error)
         return False
     return True

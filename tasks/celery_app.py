@@ -1,40 +1,31 @@
-"""The Celery application, configured from Settings on first use.
+"""The Celery application, configured from the settings on first use.
 
-`celery -A tasks.celery_app worker` and `... beat` read the environment; the web
-process, which only sends tasks, hands its settings to `configure`. Nothing connects at
+`celery -A tasks.celery_app worker` and `... beat` read the environment. The web
+process, which only sends tasks, passes its settings to `configure`. Nothing connects at
 import.
 """
 
 from __future__ import annotations
 
-import os
 from typing import Any
 
 from celery import Celery
-from celery.signals import (
-    after_setup_logger,
-    worker_init,
-    worker_process_init,
-    worker_shutting_down,
-)
 from kombu.transport.redis import Channel, Transport
 from redis.exceptions import ResponseError
 
 import redis_url
 from config import Settings, settings_or_exit
-from models.garbage import collect_less
-from models.presence.redis.pool import PrimaryOnly, SecureConnection
-from tasks.drainer_policy import worker
+from models.presence.redis.client import PrimaryConnection, SecurePrimaryConnection
 
 QUEUE = "greendot"
 TASK_EXPIRES = 60
-"""Seconds after which a task that no worker took is worthless: beat has sent others.
-A worker judges that by its own host's clock: it must not be so short that hosts whose
-clocks differ by some seconds never do anything."""
+"""Seconds after which a waiting task is dropped, since beat has sent others. A worker
+compares it with its own host's clock, so it must be longer than the difference between
+the clocks of two hosts."""
 
 NICENESS = 5
-"""By how much what is no gateway gives way to others on its machine. A worker keeps a
-quarter of a core for which a gateway competes, and needs a tenth."""
+"""The niceness of processes that are not gateways. A gateway on the same machine goes
+first: without it a worker takes a quarter of a core, and needs a tenth."""
 
 _configured: list[Settings] = []
 
@@ -46,7 +37,7 @@ def configure(settings: Settings) -> None:
 
 
 def current_settings() -> Settings:
-    """The settings of this process; a wrong one ends it with one line."""
+    """The settings of this process. A wrong one ends the process with one line."""
     if not _configured:
         _configured.append(settings_or_exit())
     return _configured[0]
@@ -65,7 +56,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         if scheme in redis_url.SENTINEL:
             sentinels = _through_sentinels(broker, tls)
     return {
-        # Not broker_url: Celery prefers CELERY_BROKER_URL to that, as it stands there.
+        # Not broker_url: Celery would use CELERY_BROKER_URL itself instead of that.
         "broker_read_url": broker_url,
         "broker_write_url": broker_url,
         "broker_use_ssl": tls or None,
@@ -76,32 +67,37 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "socket_connect_timeout": 2,
             "socket_timeout": 5,
             "socket_keepalive": True,
-            # Also how soon a worker notices that its line is dead: after one to two of
-            # these. With kombu's 25 it hears nothing for a minute, nor does anybody.
+            # A worker notices a dead connection after one to two of these intervals.
+            # With kombu's 25 s nothing would be broadcast for a minute.
             "health_check_interval": 5,
-            # No copy of a message that is under way: see `do_restore` below.
+            # No copy of an unacknowledged message: see `do_restore` below.
             "ack_emulation": False,
             **sentinels,
         },
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
-        # Tasks are few and carry batches: a second one must not wait behind a first.
+        # Tasks are few and carry batches, so none must wait behind another one.
         "worker_prefetch_multiplier": 1,
-        # Not in the Procfile, whose word would win over CELERY_WORKER_CONCURRENCY.
+        # An option in the Procfile would override CELERY_WORKER_CONCURRENCY.
         "worker_concurrency": 2,
-        "worker_consumer": "tasks.broker_retry:Consumer",
-        # Of no effect without late acknowledgement; unset, Celery warns of it.
+        "worker_consumer": "tasks.worker:Consumer",
+        # It has no effect without late acknowledgement. If unset, Celery warns.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
-        # It needs channels, to which a user of Redis 7 has no right by default.
+        # It needs pub/sub channels, to which a Redis 7 user has no right by default.
         "worker_enable_remote_control": False,
-        "imports": ("tasks.announcements", "tasks.broadcast", "tasks.expiry"),
+        "imports": (
+            "tasks.announcements",
+            "tasks.broadcast",
+            "tasks.expiry",
+            "tasks.worker",
+        ),
         "timezone": "UTC",
-        # Intervals only: there is nothing that beat would have to remember in a file.
+        # Beat knows intervals only, so it needs no file to remember anything in.
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": max(0.1, sweep / 2),
-        # While no worker is there they pile up for TASK_EXPIRES, and no longer.
-        # One of each kind per shard: a shard that is away holds up no other.
+        # Without a worker, tasks pile up for TASK_EXPIRES and no longer. There is one
+        # of each kind per shard, so that a shard that is away does not delay another.
         "beat_schedule": {
             f"{task.rpartition('.')[2]}-{shard}": {
                 "task": task,
@@ -138,46 +134,19 @@ def _through_sentinels(
     return {"master_name": broker.group, "sentinel_kwargs": options}
 
 
-# A task's message holds nothing that would be lost with it: the outbox keeps what is to
-# be done until it is done, and beat sends the next one. So nothing is given back to the
-# broker, and a worker survives the loss of it: with unacknowledged messages at hand,
-# kombu 5.7 ends on "'NoneType' object has no attribute 'hostname'" (seen when Redis was
-# killed under a worker with late acknowledgement).
+# Unacknowledged messages are not put back into the queue. Nothing is lost with one: the
+# outbox keeps the work until it is done, and beat sends the next task. With messages to
+# put back, kombu 5.7 fails when it loses the broker: "'NoneType' object has no
+# attribute 'hostname'" (seen when Redis was killed under a worker with late
+# acknowledgement).
 Channel.do_restore = False
 
-# An error reply of the broker is an outage like a lost connection: it is full, has no
-# replicas, takes our rights away, was a primary. For kombu it is the end of a worker.
+# An error reply of the broker is an outage like a lost connection: it is out of memory,
+# has too few replicas, denies a right, or has become a replica. kombu ends the worker.
 Transport.connection_errors += (ResponseError,)
-# And who was a primary is not asked again: the address leads to another one now.
-Channel.connection_class = PrimaryOnly
-Channel.connection_class_ssl = SecureConnection
+# Leave a server that has become a replica: the address leads to another one now.
+Channel.connection_class = PrimaryConnection
+Channel.connection_class_ssl = SecurePrimaryConnection
 
 celery = Celery("greendot")
 celery.add_defaults(lambda: _celery_settings(current_settings()))
-
-
-@after_setup_logger.connect
-def _set_up_logging(**_: object) -> None:
-    # Here, not above: what it imports is the worker's and beat's, not for the gateway.
-    from tasks.broker_retry import quieten  # noqa: PLC0415
-
-    quieten()
-
-
-@worker_process_init.connect
-def _prepare_process(**_: object) -> None:
-    collect_less()
-    # A gateway on this machine goes first: who is being told of a change is not to wait
-    # while we tidy up after it.
-    os.nice(NICENESS)
-
-
-@worker_init.connect
-def _count_processes(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
-    # Before the fork, so that all processes know it.
-    worker.processes = sender.concurrency if isinstance(sender.concurrency, int) else 1
-
-
-@worker_shutting_down.connect
-def _end_tenures(**_: object) -> None:
-    worker.stop()

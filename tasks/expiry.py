@@ -1,7 +1,7 @@
-"""The sweep: beat has it expire what is due. Its cost follows what is due.
+"""The sweep: beat runs it, and it makes users offline whose deadline has passed.
 
-Running it twice, or ten times at once, changes nothing: the script that makes a user
-offline checks the deadline itself.
+Its cost follows the number of users who are due. Running it twice, or ten times at
+once, changes nothing: the script that makes a user offline checks the deadline itself.
 """
 
 from __future__ import annotations
@@ -11,40 +11,41 @@ import logging
 from config import Settings
 from models.presence import PresenceUnavailable, Shard
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.rules import Breaker
+from models.presence.rules import MassExpiryGuard
 from models.presence.store import Caller, ExpireReply
 from tasks import broadcast, resources
 from tasks.celery_app import celery, current_settings
 
 log = logging.getLogger(__name__)
 
-NOT_EXPIRED = "nothing was expired, the next sweep will do it: %s"
-MOST_PER_SWEEP = 100_000
-"""Users that one sweep expires, so that it ends well before its next run is late."""
+NOT_EXPIRED = "no user was expired, the next sweep will do it: %s"
+MAX_PER_SWEEP = 100_000
+"""Users that one sweep expires. It must end well before the next one is late."""
 GAP_SWEEPS = 2
-"""Sweep intervals without a sweep that are a gap: Redis or the sweeps stood still."""
+"""After this many sweep intervals without a sweep, there is a gap: Redis or the sweeps
+stood still."""
 
 
 @celery.task(name="tasks.expiry.expire_due")
 def expire_due(shard: int = 0) -> None:
-    """Release what dead gateways held in `shard`, then expire every user of it who is
-    due."""
+    """Release the users of dead gateways in `shard`, then expire every user of the
+    shard who is due."""
     try:
-        must_kick = sweep(resources.presence().shards[shard], current_settings())
+        needs_drain = sweep(resources.presence().shards[shard], current_settings())
     except PresenceUnavailable as error:
         log.warning(NOT_EXPIRED, error)
         return
-    if must_kick:
-        broadcast.kick(shard)
+    if needs_drain:
+        broadcast.request_drain(shard)
 
 
-def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
-    """Do one sweep of `shard`, unless it has to hold. Returns whether the caller has
-    to kick the fan-out."""
+def sweep(shard: Shard, settings: Settings, limit: int = MAX_PER_SWEEP) -> bool:
+    """Sweep `shard` once, unless the guard holds the sweep. Returns whether the caller
+    must request a drain."""
     caller = _caller(shard, settings)
     if caller is None:
         return False
-    must_kick = False
+    needs_drain = False
     expired = 0
     failed: set[str] = set()
     due = shard.store.due()
@@ -54,17 +55,19 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
         except PresenceUnavailable:
             raise
         except Exception:
-            # Whatever it is, other gateways and other users do not wait for it.
-            log.exception("gateway %s is dead and was not reaped", gateway_id)
+            # Whatever the error is, other gateways and users must not wait for it.
+            log.exception("dead gateway %s was not removed", gateway_id)
             continue
-        must_kick |= reply.must_kick
+        needs_drain |= reply.needs_drain
         expired += len(reply.transitions)
-    while expired < most and (user_ids := set(due.user_ids) - failed):
+    while expired < limit and (user_ids := set(due.user_ids) - failed):
         reply = shard.store.expire(user_ids, caller)
-        must_kick |= reply.must_kick
+        needs_drain |= reply.needs_drain
         expired += len(reply.transitions)
         if reply.is_refused:
-            log.warning("Redis stood still, or this sweep is slow: the next goes on")
+            log.warning(
+                "Redis stood still, or this sweep was slow: the next one continues"
+            )
             break
         failed |= reply.failed
         due = shard.store.due(SCRIPT_BATCH + len(failed))
@@ -72,12 +75,12 @@ def sweep(shard: Shard, settings: Settings, most: int = MOST_PER_SWEEP) -> bool:
         log.info("%d users expired", expired)
     if adopted := shard.store.adopt():
         log.warning(
-            "%d online users had no deadline, which a damaged state explains: they go "
+            "%d online users had no deadline, so the state was damaged; they go "
             "offline in %.1f s unless a heartbeat comes",
             adopted,
             settings.online_ttl,
         )
-    return must_kick
+    return needs_drain
 
 
 def _reap(shard: Shard, gateway_id: str, caller: Caller) -> ExpireReply:
@@ -87,9 +90,9 @@ def _reap(shard: Shard, gateway_id: str, caller: Caller) -> ExpireReply:
 
 
 def _caller(shard: Shard, settings: Settings) -> Caller | None:
-    """As what this sweep may expire users: its survey counts for as long as sweeps may
-    be apart. None: it has to hold."""
-    breaker = Breaker(
+    """The caller as which this sweep may expire users. Its survey is valid for as long
+    as two sweeps may be apart. None: the guard holds the sweep."""
+    guard = MassExpiryGuard(
         share=settings.breaker_share,
         count=settings.breaker_count,
         hold=int(settings.breaker_hold * 1000),
@@ -97,12 +100,12 @@ def _caller(shard: Shard, settings: Settings) -> Caller | None:
     )
     gap = int(GAP_SWEEPS * settings.sweep_interval * 1000)
     survey, overdue = shard.store.survey(gap)
-    holds = breaker.holds(survey)
+    holds = guard.holds(survey)
     if holds and not survey.held_since:
         shard.store.hold_sweeps(survey.now)
         log.warning(
-            "%d of %d users seem to be gone at once, and %d of %d gateways: nobody is "
-            "expired for %.1f s, so that those who live can show it",
+            "%d of %d users and %d of %d gateways seem to be gone at once: nobody "
+            "is expired for %.1f s, so that live ones can send a heartbeat",
             survey.affected,
             survey.online,
             survey.overdue_gateways,
@@ -112,7 +115,7 @@ def _caller(shard: Shard, settings: Settings) -> Caller | None:
     elif survey.held_since and not holds:
         shard.store.hold_sweeps(0)
         log.warning(
-            "sweeps go on: %d of %d users are gone, and gateways %s",
+            "sweeps continue: %d of %d users are gone, and these gateways: %s",
             survey.affected,
             survey.online,
             ", ".join(overdue) or "none",

@@ -1,6 +1,6 @@
-"""What a worker process holds for its life: the presence state and the database.
+"""The presence state and the database of a worker process, for its whole life.
 
-Made on first use, which is after the fork: connections must not be shared by processes.
+They are made on first use, after the fork: processes must not share connections.
 """
 
 from __future__ import annotations

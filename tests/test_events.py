@@ -23,7 +23,7 @@ from models.events import (
 from models.identifiers import joined_ids
 
 user_ids = st.text("abcXYZ019_.:@|+-", min_size=1, max_size=128)
-timestamps = st.integers(0, events.MOST_TIMESTAMP - 1)
+timestamps = st.integers(0, events.MAX_TIMESTAMP - 1)
 statuses = st.sampled_from(["online", "offline"])
 transitions = st.builds(Transition, user_ids, statuses, timestamps)
 deliveries = st.lists(

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import orjson
 
 from models.presence import Presence
-from models.sql.db import KeptReader
+from models.sql.db import PersistentReader
 from models.sql.statements import Reader
 
 MOST_AT_ONCE = 20
@@ -55,7 +55,7 @@ class Hydration:
     """The status maps of those who are `related` in one way."""
 
     def __init__(
-        self, presence: Presence, database: KeptReader, related: Related
+        self, presence: Presence, database: PersistentReader, related: Related
     ) -> None:
         self._presence = presence
         self._database = database

@@ -14,7 +14,7 @@ from flask import Blueprint, Flask, Response, current_app, jsonify
 
 from app.gateway.loops import Outage
 from app.services import services
-from models.sql.db import check_writes, what_it_says
+from models.sql.db import check_writes, error_text
 
 blueprint = Blueprint("health", __name__)
 
@@ -59,7 +59,7 @@ class Check:
         try:
             self._ask()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
-            return what_it_says(error) or type(error).__name__
+            return error_text(error) or type(error).__name__
         return None
 
 

@@ -17,8 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from app.services import services
-from models.presence import PresenceUnavailable
-from models.presence.overview import Overview, Overviews
+from models.presence import Overview, Presence, PresenceUnavailable
 
 log = logging.getLogger(__name__)
 
@@ -33,18 +32,18 @@ def metrics() -> Response:
     """All figures, as text. 200 also while Redis is away."""
     current = services()
     state = CollectorRegistry()
-    state.register(State(_overview(current.presence.overviews)))
+    state.register(State(_overview(current.presence)))
     body = generate_latest(state) + generate_latest(current.gateway.figures.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 
-def _overview(overviews: Overviews) -> Overview | None:
+def _overview(presence: Presence) -> Overview | None:
     """None where Redis is away. Who waits for a Redis that stands still is a greenlet
     that nobody waits for: it ends by the client's own timeouts."""
 
     def read() -> Overview | None:
         try:
-            return overviews.read()
+            return presence.overview()
         except PresenceUnavailable as error:
             log.warning("no state for /metrics: %s", error)
             return None

@@ -17,7 +17,7 @@ from app.gateway.context import LaneContext
 from app.websocket.connection import Connection
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
-from models.presence.store import Caller, Departure
+from models.presence.store import Caller, ClosedConnection
 
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
@@ -99,7 +99,7 @@ class Departures:
         reply = self._store.release_and_expire(
             self._caller(), departures, list(at_once)
         )
-        if reply.must_kick:
+        if reply.needs_drain:
             self._context.kick()
         if reply.is_refused:
             self._context.trust.lost()
@@ -135,7 +135,7 @@ class Departures:
             except BaseException:
                 self._look_again(due)
                 raise
-            if reply.must_kick:
+            if reply.needs_drain:
                 self._context.kick()
             if reply.is_refused:
                 self._context.trust.lost()
@@ -153,8 +153,8 @@ class Departures:
         least = 0.0 if self._context.trust.is_given() else LOOK_AGAIN
         return max(least, self._lapsing[0][0] - time.monotonic())
 
-    def _departure(self, ended: _Ended, now: float) -> Departure:
-        return Departure(
+    def _departure(self, ended: _Ended, now: float) -> ClosedConnection:
+        return ClosedConnection(
             ended.user_id,
             ended.connection_id,
             grace_ms=int(ended.grace * 1000),

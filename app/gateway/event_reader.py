@@ -39,7 +39,7 @@ class Listener:
         Raises:
             PresenceUnavailable: Redis is away; reading goes on where it was.
         """
-        inbox = self._context.presence.mail.read(
+        inbox = self._context.presence.gateway_streams.read(
             self._context.gateway_id, self._last_id, BLOCKING_READ_MS
         )
         self._compare(inbox.gone)

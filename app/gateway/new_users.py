@@ -15,7 +15,7 @@ from sqlalchemy import Engine
 
 from app.gateway.loops import Outage
 from models.presence.batches import batches
-from models.sql.db import is_away, session_factory, what_it_says
+from models.sql.db import error_text, is_unavailable, session_factory
 from models.sql.user import ensure_users
 
 PATIENCE = 1.0
@@ -52,10 +52,10 @@ class Newcomers:
                 ensure_users(session, user_ids)
                 session.commit()
         except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
-            if is_away(error) or len(user_ids) == 1:
-                self._outage.failed(what_it_says(error))
+            if is_unavailable(error) or len(user_ids) == 1:
+                self._outage.failed(error_text(error))
                 self._keep(user_ids)
-                return not is_away(error)
+                return not is_unavailable(error)
             for user_id in user_ids:
                 self._attempt([user_id])
         return True

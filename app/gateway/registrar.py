@@ -10,7 +10,7 @@ from app.gateway.disconnects import Departures
 from app.websocket.connection import Connection
 from models.events import CloseCode
 from models.presence.rules import age_ms
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 
 
 class Registrar:
@@ -37,7 +37,7 @@ class Registrar:
             for connection in connections:
                 if context.hub.get(connection.connection_id) is None:
                     self._departures.add(connection)
-        if reply.must_kick:
+        if reply.needs_drain:
             context.kick()
         for connection in connections:
             if connection.connection_id in reply.refused:
@@ -46,11 +46,11 @@ class Registrar:
             elif connection.connection_id in reply.failed:
                 connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
 
-    def signs(self, connections: Sequence[Connection]) -> list[SignOfLife]:
+    def signs(self, connections: Sequence[Connection]) -> list[LiveConnection]:
         """The last signs of life of `connections`, as old as they are now."""
         now, ttl = time.monotonic(), self._context.settings.online_ttl
         return [
-            SignOfLife(
+            LiveConnection(
                 connection.user_id,
                 connection.connection_id,
                 age_ms(connection.last_heartbeat, now, ttl),

@@ -101,4 +101,4 @@ class Lane:
         own, so that a slow broker delays no socket."""
         self._kicked.wait()
         self._kicked.clear()
-        broadcast.kick(self._context.shard.number)
+        broadcast.request_drain(self._context.shard.number)

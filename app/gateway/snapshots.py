@@ -30,7 +30,7 @@ from models import events
 from models.presence import PresenceUnavailable
 from models.presence.batches import batches
 from models.sql.audience import relevant_users
-from models.sql.db import is_away, what_it_says
+from models.sql.db import error_text, is_unavailable
 from models.sql.user import unknown_users
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Snapshots:
                 gevent.sleep(0)
             self._complete()
         except (PresenceUnavailable, SQLAlchemyError) as error:
-            self._outage.failed(what_it_says(error))
+            self._outage.failed(error_text(error))
             self._owed = {**owed, **self._owed}
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
@@ -111,7 +111,7 @@ class Snapshots:
         except PresenceUnavailable:
             raise
         except Exception as error:
-            if is_away(error):
+            if is_unavailable(error):
                 raise
             if len(batch) > 1:
                 for connection in batch:

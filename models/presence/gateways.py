@@ -1,72 +1,69 @@
-"""The gateway processes as one shard knows them: which are alive, and whom they hold.
+"""The gateway processes of one shard: which are alive, and which users they hold.
 
-Every gateway is known in every shard, with its users of that shard. Whom it holds is
-asked of all shards at once, so `models.presence.presence` does that.
+Every shard knows every gateway, with the gateway's users of that shard. Questions about
+the users of all shards are in `models.presence.gateway_streams`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, cast
 
-from redis.exceptions import ResponseError
-
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.batches import SCRIPT_BATCH, batches, run_in_batches
 from models.presence.keys import Keys
-from models.presence.redis.backend import Link
-from models.presence.redis.roundtrip import ask
-from models.presence.redis.scripts import Scripts, in_one
-from models.presence.store import SignOfLife
-from models.presence.tolerance import tolerant
+from models.presence.redis.backend import Backend
+from models.presence.redis.commands import Command, json_argument, run_script
+from models.presence.store import LiveConnection
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
-    """`lapsed`: the gateway was unknown or overdue, or Redis has lost what it knew; it
-    has to register everything anew. `gone`: the connections that Redis does not know.
-    `deadline`: the gateway's new one, for the next call. `now`: Redis's time. In ms."""
+    """The result of `heartbeat`. Times are ms of Redis's clock."""
 
     lapsed: bool
-    gone: list[SignOfLife]
+    """The gateway was unknown or overdue, or Redis has lost state: the gateway must
+    register all its connections again."""
+    gone: list[LiveConnection]
+    """The connections that Redis does not know."""
     deadline: int
+    """The gateway's new deadline, for the next call."""
     now: int
 
 
 class GatewayStore:
     """The gateways of one shard. Methods raise `PresenceUnavailable` like the store's.
 
-    Times are seconds.
+    Arguments named `..._ttl` are seconds.
     """
 
     def __init__(
-        self, link: Link, keys: Keys, *, online_ttl: float, gateway_ttl: float
+        self, backend: Backend, keys: Keys, *, online_ttl: float, gateway_ttl: float
     ) -> None:
-        self._link = link
+        self._backend = backend
         self._keys = keys
-        self._scripts = Scripts(link)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._gateway_ttl_ms = int(gateway_ttl * 1000)
 
     def heartbeat(
         self,
         gateway_id: str,
-        signs: Sequence[SignOfLife] = (),
+        live: Sequence[LiveConnection] = (),
         last_deadline: int = 0,
     ) -> HeartbeatReply:
-        """Move the gateway's deadline and those of its connections in `signs`.
+        """Move forward the deadlines of the gateway and of its connections in `live`.
 
-        Where Redis does not know `last_deadline`, the one of the last reply, it has
-        come back empty or with an older state. That begins a new epoch, and the
-        gateway's users are forgotten until it registers them.
+        `last_deadline` is that of the last reply. If Redis does not know it, Redis came
+        back empty or with an older state. That starts a new epoch, and the gateway's
+        users are deleted until it registers them again.
 
-        One script call for up to `SCRIPT_BATCH` connections. Revives nothing.
+        One script call per `SCRIPT_BATCH` connections. Revives no connection that Redis
+        does not know.
         """
         keys = self._keys
         lapsed = False
-        gone: list[SignOfLife] = []
+        gone: list[LiveConnection] = []
 
-        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
+        def commands_for(batch: list[LiveConnection]) -> list[Command]:
             nonlocal last_deadline
             names = [
                 keys.online_users,
@@ -75,46 +72,46 @@ class GatewayStore:
                 keys.gateway_users(gateway_id),
                 keys.epoch,
             ]
-            for sign in batch:
-                names += (
-                    keys.user_status(sign.user_id),
-                    keys.user_connections(sign.user_id),
-                )
-            told = (
-                [sign.user_id for sign in batch],
-                [sign.connection_id for sign in batch],
-                [sign.age_ms for sign in batch],
-            )
+            user_ids: list[str] = []
+            connection_ids: list[str] = []
+            ages: list[int] = []
+            for one in batch:
+                names.append(keys.user_status(one.user_id))
+                names.append(keys.user_connections(one.user_id))
+                user_ids.append(one.user_id)
+                connection_ids.append(one.connection_id)
+                ages.append(one.age_ms)
             args = (
                 self._online_ttl_ms,
                 gateway_id,
                 self._gateway_ttl_ms,
                 last_deadline,
-                in_one(told),
+                json_argument((user_ids, connection_ids, ages)),
             )
-            try:
-                reply = self._scripts.run("heartbeat", names, args)
-            except ResponseError:
-                last_deadline = 0  # it was moved, we do not know to when
-                raise
-            last_deadline = int(reply[1])
-            return reply
+            last_deadline = 0  # unknown until the reply: a refused script has moved it
+            return [run_script("heartbeat", names, args)]
 
-        for batch, reply, _ in tolerant(list(batches(signs)) or [[]], run):
-            if reply is None:
-                continue  # somebody has damaged the state of that user
+        for batch, replies, _ in run_in_batches(
+            self._backend, keys.shard, list(batches(live)) or [[]], commands_for
+        ):
+            if replies is None:
+                continue  # another program has damaged the state of that user
+            has_lapsed, deadline, *missing = replies[0]
+            last_deadline = int(deadline)
+            lapsed |= bool(has_lapsed)
+            gone += [batch[index] for index in sorted(set(missing))]
+        if not last_deadline:  # the last batch was refused
+            (reply,) = self._backend.run(keys.shard, commands_for([]))
+            last_deadline = int(reply[1])
             lapsed |= bool(reply[0])
-            gone += [batch[index] for index in sorted(set(reply[2:]))]
-        if not last_deadline:  # the last one was such a user
-            lapsed |= bool(run([])[0])
         now = last_deadline - self._gateway_ttl_ms
         return HeartbeatReply(lapsed, gone, last_deadline, now)
 
     def reap(self, gateway_id: str) -> list[str]:
-        """Take away the connections of a dead gateway, and the gateway.
+        """Remove a dead gateway and its connections.
 
-        Returns the users it held; call `expire` for them. Does nothing to a gateway
-        that lives, and stops where it comes back to life: it then registers anew.
+        Returns the users that it held; call `expire` for them. Does nothing to a live
+        gateway, and stops if the gateway comes back: it then registers again.
         """
         keys = self._keys
         shared = [
@@ -125,25 +122,23 @@ class GatewayStore:
         ]
         reaped: list[str] = []
         while True:
-            found = self._link.call(
-                lambda redis: redis.srandmember(
-                    keys.gateway_users(gateway_id), SCRIPT_BATCH
-                )
-            )
-            batch = cast("list[str]", found)
+            pick = ("SRANDMEMBER", keys.gateway_users(gateway_id), SCRIPT_BATCH)
+            ((*batch,),) = self._backend.run(keys.shard, [pick])
             names = shared + [keys.user_connections(user_id) for user_id in batch]
-            if not self._scripts.run("reap", names, [gateway_id, *batch]):
+            reap = run_script("reap", names, [gateway_id, *batch])
+            (is_dead,) = self._backend.run(keys.shard, [reap])
+            if not is_dead:
                 return reaped
             reaped += batch
             if not batch:
                 return reaped
 
     def forget(self, gateway_id: str) -> None:
-        """A gateway that has released everything leaves."""
+        """Remove a gateway that has released all its connections."""
         keys = self._keys
         commands = [
             ("ZREM", keys.gateways, gateway_id),
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
         ]
-        self._link.call(lambda redis: ask(redis, commands))
+        self._backend.run(keys.shard, commands)

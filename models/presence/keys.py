@@ -1,8 +1,7 @@
-"""Every key name of the presence state, and no other place makes one.
+"""Every key name of the presence state. No other module makes one.
 
-`Keys` takes an optional prefix. With a prefix such as `{p7}:` all keys of a shard fall
-into one Redis Cluster slot; with the default, the empty one, the names are exactly
-those that clients of the data know.
+With a prefix such as `{p7}:` all keys of a shard are in one Redis Cluster slot. With
+the default, the empty prefix, the names are the public ones of docs/ARCHITECTURE.md.
 """
 
 from __future__ import annotations
@@ -12,7 +11,8 @@ from zlib import crc32
 
 
 def shard_prefixes(shards: int) -> tuple[str, ...]:
-    """The key prefix of each shard. One shard has none: its names are public."""
+    """The key prefix of each shard. A single shard has none, so its names are the
+    public ones."""
     if shards == 1:
         return ("",)
     return tuple(f"{{p{number}}}:" for number in range(shards))
@@ -24,7 +24,7 @@ def shard_number(name: str, shards: int) -> int:
 
 
 def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
-    """`names` by shard; shards to which none belongs are left out."""
+    """`names` by shard. Shards without names are left out."""
     if shards == 1:
         together = list(names)
         return {0: together} if together else {}
@@ -37,30 +37,31 @@ def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
 class Keys:
     """The key names of one shard."""
 
-    def __init__(self, prefix: str = "") -> None:
+    def __init__(self, prefix: str = "", shard: int = 0) -> None:
         self.prefix = prefix
+        self.shard = shard
         self.online_users = f"{prefix}online_users"
         """Set: ids of all users who are online now."""
         self.deadlines = f"{prefix}online_users:deadlines"
         """Sorted set: user id -> latest deadline of its connections (ms)."""
         self.transitions = f"{prefix}presence:transitions"
-        """Stream, the outbox: every transition that is not yet broadcast."""
+        """Stream, the outbox: every transition that is not broadcast yet."""
         self.drainer = f"{prefix}presence:transitions:drainer"
-        """String: who drains the outbox, or that a drain has been requested."""
+        """String: the token of the drainer, or `requested` while a drain is awaited."""
         self.taken = f"{prefix}presence:transitions:taken"
-        """String: how many entries drainers took from the outbox as it is now."""
-        self.owed = f"{prefix}presence:owed"
-        """Set: shards that did not answer while transitions of this one were told; this
-        one where transitions were lost."""
+        """String: how many entries drainers have taken from the present outbox."""
+        self.missed = f"{prefix}presence:owed"
+        """Set: numbers of shards whose users and gateways missed transitions of this
+        shard. The shard's own number says that everybody missed some."""
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"
-        """Hash: when sweeps ran, since when without a gap, since when they hold, how
-        many times they have begun to, and how far `adopt` has looked."""
+        """Hash: when the last sweep ran, since when there was no gap, since when sweeps
+        hold, how many holds there were, and how far `adopt` has got."""
         self.epoch = f"{prefix}presence:epoch"
-        """String: when it was last noticed that Redis had lost what it knew (ms)."""
+        """String: when a loss of state in Redis was last noticed (ms)."""
         self.probe = f"{prefix}presence:probe"
-        """String: nothing. Set to find out whether the server takes writes."""
+        """String: set to find out whether the server accepts writes."""
 
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms)."""
@@ -71,13 +72,13 @@ class Keys:
         return f"{self.prefix}user:{user_id}:connections"
 
     def gateway_users(self, gateway_id: str) -> str:
-        """Set: users with a connection on that gateway process."""
+        """Set: users with a connection to that gateway process."""
         return f"{self.prefix}gateway:{gateway_id}:users"
 
     def gateway_events(self, gateway_id: str) -> str:
-        """Stream: batches addressed to that gateway process."""
+        """Stream: messages for that gateway process."""
         return f"{self.prefix}gateway:{gateway_id}:events"
 
     def ticket(self, ticket: str) -> str:
-        """String: whom a WebSocket ticket was issued to; expires by itself."""
+        """String: the token that a WebSocket ticket stands for; expires by itself."""
         return f"{self.prefix}ws_ticket:{ticket}"

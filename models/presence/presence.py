@@ -1,68 +1,122 @@
-"""All of the presence state: its shards, and what is asked of many of them at once.
+"""The presence state: its shards, and questions to many shards at once.
 
-A user, a gateway and a ticket belong to one shard each, by a hash of their name. What a
-shard does for its own users is in `models.presence.shard`; here is what crosses shards.
-Each of these calls is one round trip, whatever the number of shards.
+Each user, gateway and ticket belongs to one shard, by a hash of its name. The parts of
+a shard work with that shard only. `Presence` asks all shards that a call needs in one
+round trip.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import chain, compress
 from queue import LifoQueue
-from typing import Any, Self
+from typing import Self
 
 from config import Settings
-from models.events import MOST_TIMESTAMP, UserStatus
+from models.events import MAX_TIMESTAMP, UserStatus
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
-from models.presence.gateway_streams import Mail
+from models.presence.gateway_streams import GatewayStreams
+from models.presence.gateways import GatewayStore
 from models.presence.keys import Keys, shard_number, shard_prefixes
-from models.presence.overview import Overviews
-from models.presence.redis import scripts
-from models.presence.redis.backend import Link, Servers
-from models.presence.redis.client import Queue, open_servers
-from models.presence.redis.roundtrip import Command
+from models.presence.outbox import Outbox
+from models.presence.redis.backend import Backend
+from models.presence.redis.client import Queue, open_backend
+from models.presence.redis.commands import Command, run_script
 from models.presence.rules import has_settled
-from models.presence.shard import Shard
+from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 
 PROBE_TTL_MS = 10_000
-"""How long the key that is written to see whether a server takes writes stays."""
-_MOST_DIGITS = len(str(MOST_TIMESTAMP))
+"""Milliseconds that the key lives which tests whether a server accepts writes."""
+_MAX_DIGITS = len(str(MAX_TIMESTAMP))
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A shard and its parts. Each shard is complete: it has its own outbox, its own
+    drainer and its own sweeps, and knows every gateway."""
+
+    number: int
+    store: PresenceStore
+    outbox: Outbox
+    gateways: GatewayStore
+
+    @classmethod
+    def open(cls, settings: Settings, backend: Backend, keys: Keys) -> Self:
+        """Make the parts from the settings."""
+        return cls(
+            number=keys.shard,
+            store=PresenceStore(
+                backend,
+                keys,
+                online_ttl=settings.online_ttl,
+                offline_ttl=settings.offline_ttl,
+                max_connections_per_user=settings.max_connections_per_user,
+            ),
+            outbox=Outbox(backend, keys),
+            gateways=GatewayStore(
+                backend,
+                keys,
+                online_ttl=settings.online_ttl,
+                gateway_ttl=settings.gateway_ttl,
+            ),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """The state of all shards that answer, in a few numbers."""
+
+    online: int
+    gateways: int
+    """Of the shard that knows most: every gateway is in each of them."""
+    overdue_gateways: int
+    """Those of `gateways` whose deadline has passed and which no sweep has removed."""
+    outbox: int
+    """Transitions that wait to be broadcast."""
+    sweeps_held: int
+    """Shards in which the mass expiry guard holds the sweeps now."""
+    sweep_holds: int
+    """How many times sweeps have begun to hold since the state began."""
+    last_sweep_age: int | None
+    """Milliseconds since the last sweep of the shard that was swept longest ago; None
+    if a shard was never swept."""
+    epoch: int
+    """When a loss of state in Redis was last noticed (ms); 0 for never."""
+    shards_away: int
+    """Shards that did not answer, and are not counted."""
 
 
 class Presence:
-    """The shards, the mail to gateways, the tickets and the overview. Connects on first
-    use.
+    """The shards, the gateways' streams and the tickets. Connects on first use.
 
-    Methods raise `PresenceUnavailable` where a shard that they need does not answer,
-    and may then be repeated.
+    Methods raise `PresenceUnavailable` if a shard that they need does not answer, and
+    may then be repeated.
     """
 
     def __init__(
-        self, settings: Settings, prefixes: Sequence[str], servers: Servers
+        self, settings: Settings, prefixes: Sequence[str], backend: Backend
     ) -> None:
-        self._servers = servers
+        self._backend = backend
         self._settles_in = int(
             1000 * max(settings.gateway_ttl, 2 * settings.sweep_interval)
         )
-        self._keys = tuple(map(Keys, prefixes))
-        self.shards = tuple(
-            Shard.open(settings, Link(servers, number), keys)
-            for number, keys in enumerate(self._keys)
+        self._keys = tuple(
+            Keys(prefix, number) for number, prefix in enumerate(prefixes)
         )
-        self.mail = Mail(servers, self._keys)
-        self.tickets = Tickets(servers, self._keys)
-        self.overviews = Overviews(servers, self._keys)
+        self.shards = tuple(Shard.open(settings, backend, keys) for keys in self._keys)
+        self.gateway_streams = GatewayStreams(backend, self._keys)
+        self.tickets = Tickets(backend, self._keys)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
-        """The state where the settings say that it is. Whoever waits for a free
+        """The state at the place that the settings name. A call that needs a free
         connection waits in a queue of `queue_class`."""
         prefixes = shard_prefixes(settings.shards)
-        servers = open_servers(settings, prefixes, queue_class)
-        return cls(settings, prefixes, servers)
+        return cls(settings, prefixes, open_backend(settings, prefixes, queue_class))
 
     def shard_of(self, user_id: str) -> Shard:
         """The shard to which `user_id` belongs."""
@@ -71,8 +125,8 @@ class Presence:
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order.
 
-        After Redis had lost what it knew, no `updated_at` is older than the moment at
-        which that was noticed: it beats what was announced before.
+        After a loss of state in Redis, no `updated_at` is older than the moment when
+        the loss was noticed. So it is newer than anything announced before.
         """
         asked = list(user_ids)
         found, _, away = self._read(asked)
@@ -84,11 +138,10 @@ class Presence:
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, UserStatus], int]:
         """The statuses of those of `user_ids` whose shards answer, and when they were
-        read: the earliest time of any of those shards' clocks (ms; 0 where nobody was
-        asked for).
+        read: the earliest time of these shards' clocks (ms), or 0 without `user_ids`.
 
         Raises:
-            PresenceUnavailable: no shard at all answers.
+            PresenceUnavailable: no shard answered.
         """
         found, read_at, away = self._read(user_ids)
         if len(away) == len(self.shards):
@@ -104,14 +157,12 @@ class Presence:
             keys = self._keys[shard]
             shared = [keys.online_users, keys.epoch]
             commands[shard] = [
-                scripts.words(
-                    "statuses", [*shared, *map(keys.user_status, batch)], batch
-                )
+                run_script("statuses", [*shared, *map(keys.user_status, batch)], batch)
                 for batch in lists
             ]
         if not commands:
             return {}, 0, {}
-        answers = self._servers.gather(commands, scripts=["statuses"])
+        answers = self._backend.gather(commands)
         found: dict[str, UserStatus] = {}
         times = []
         for shard, replies in answers.replies.items():
@@ -121,7 +172,7 @@ class Presence:
                     _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
                 ):
                     found[status.user_id] = status
-        return found, min(times, default=0), answers.away
+        return found, min(times, default=0), answers.errors
 
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""
@@ -134,8 +185,8 @@ class Presence:
     def online_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[set[str], dict[str, PresenceUnavailable]]:
-        """Those of `user_ids` who are online, and those of whom it is unknown since
-        their shard does not answer, each with the reason."""
+        """Those of `user_ids` who are online, and those whose shard did not answer,
+        each with the reason."""
         lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not lists:
             return set(), {}
@@ -145,32 +196,32 @@ class Presence:
             ]
             for shard, mine in lists.items()
         }
-        answers = self._servers.gather(commands)
+        answers = self._backend.gather(commands)
         online: set[str] = set()
         for shard, replies in answers.replies.items():
             for batch, reply in zip(lists[shard], replies, strict=True):
                 online.update(compress(batch, reply))
         unknown = {
             user_id: error
-            for shard, error in answers.away.items()
+            for shard, error in answers.errors.items()
             for user_id in chain.from_iterable(lists[shard])
         }
         return online, unknown
 
     def is_settled(self) -> bool:
-        """Whether every gateway that lives has had the time to show itself since Redis
-        came back, or lost what it knew. Before, a message to all may miss some.
+        """Whether every live gateway has had time to register since Redis came back or
+        lost state. Until then, a message to all gateways may miss some.
 
         Raises:
-            PresenceUnavailable: a shard does not answer.
+            PresenceUnavailable: a shard did not answer.
         """
         commands: dict[int, list[Command]] = {
-            shard: [
+            keys.shard: [
                 ("TIME",),
                 ("HMGET", keys.sweeps, "last", "no_gap_since"),
                 ("GET", keys.epoch),
             ]
-            for shard, keys in enumerate(self._keys)
+            for keys in self._keys
         }
         return all(
             has_settled(
@@ -181,42 +232,75 @@ class Presence:
                 self._settles_in,
             )
             for (seconds, _), (last, no_gap_since), epoch in (
-                self._servers.gather(commands).whole().values()
+                self._backend.gather(commands).all().values()
             )
         )
 
     def evicting_policies(self) -> set[str]:
-        """The `maxmemory-policy` of each server that may delete keys of ours where its
-        memory is full: all but `noeviction`. A server without a bound on its memory is
-        left out.
+        """The `maxmemory-policy` of each server that may delete our keys when its
+        memory is full: every policy but `noeviction`. A server without a memory limit
+        is left out.
 
         Raises:
-            PresenceUnavailable: a server does not answer, or the rights to ask are
-                missing.
+            PresenceUnavailable: a server did not answer, or denies the right to ask.
         """
         policies = set()
-        for shard in self.shards:
-            memory: Any = self._servers.call(
-                shard.number, lambda redis: redis.info("memory")
-            )
-            if memory.get("maxmemory"):
-                policies.add(str(memory.get("maxmemory_policy", "noeviction")))
+        for keys in self._keys:
+            (text,) = self._backend.run(keys.shard, [("INFO", "memory")])
+            memory = _fields(text)
+            if memory.get("maxmemory", "0") != "0":
+                policies.add(memory.get("maxmemory_policy", "noeviction"))
         return policies - {"noeviction"}
 
-    def check_writes(self) -> None:
-        """Return if Redis takes writes: with many shards, if one of them does. The
-        others' users would gain nothing if this process were taken for dead.
+    def overview(self) -> Overview:
+        """The state in a few numbers, read in one round trip. Changes nothing.
 
         Raises:
-            PresenceUnavailable: none does.
+            PresenceUnavailable: no shard answered.
+        """
+        commands: dict[int, list[Command]] = {}
+        for one in self._keys:
+            keys = [one.online_users, one.gateways, one.transitions, one.sweeps]
+            commands[one.shard] = [run_script("overview", [*keys, one.epoch])]
+        answers = self._backend.gather(commands)
+        if not answers.replies:
+            answers.all()
+        shards = [list(map(int, reply)) for (reply,) in answers.replies.values()]
+        now, online, gateways, overdue, outbox, held, holds, last, epoch = zip(
+            *shards, strict=True
+        )
+        ages = [at - swept for at, swept in zip(now, last, strict=True)]
+        return Overview(
+            online=sum(online),
+            gateways=max(gateways),
+            overdue_gateways=max(overdue),
+            outbox=sum(outbox),
+            sweeps_held=sum(map(bool, held)),
+            sweep_holds=sum(holds),
+            last_sweep_age=max(ages) if all(last) else None,
+            epoch=max(epoch),
+            shards_away=len(answers.errors),
+        )
+
+    def check_writes(self) -> None:
+        """Return if Redis accepts writes. With many shards one is enough: declaring
+        this process dead would not help the users of the others.
+
+        Raises:
+            PresenceUnavailable: no shard accepts writes.
         """
         commands: dict[int, list[Command]] = {
-            shard.number: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
-            for shard, keys in zip(self.shards, self._keys, strict=True)
+            keys.shard: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
+            for keys in self._keys
         }
-        answers = self._servers.gather(commands)
+        answers = self._backend.gather(commands)
         if not answers.replies:
-            answers.whole()
+            answers.all()
+
+
+def _fields(info: str) -> Mapping[str, str]:
+    """The fields of a reply to INFO."""
+    return dict(re.findall(r"^(\w+):(.*?)\r?$", info, re.MULTILINE))
 
 
 def _user_status(
@@ -226,7 +310,8 @@ def _user_status(
 
 
 def _time(text: str | None) -> int | None:
-    """Milliseconds, or None where nothing is known: anybody may have written there."""
-    if text is None or not text.isdecimal() or len(text) > _MOST_DIGITS:
+    """Milliseconds, or None if `text` is not a time: another program may have written
+    it."""
+    if text is None or not text.isdecimal() or len(text) > _MAX_DIGITS:
         return None
     return int(text)

@@ -1,9 +1,9 @@
-"""Who is online: one typed method per atomic operation on the presence state.
+"""Which users are online: one typed method per atomic operation of a shard.
 
-Contract of the state: a user is online while some connection's deadline lies ahead.
-`connect` and the gateways' heartbeats move deadlines on, `release` moves them to the
-end of the grace, `expire` makes offline whose deadlines have passed. Connection keys
-expire by themselves; the online set is cleaned by `expire` alone.
+A user is online while the deadline of some connection lies ahead. `connect` and the
+gateways' heartbeats move deadlines forward. `release` sets a deadline to the end of the
+grace. `expire` makes users offline whose deadlines have passed. Redis deletes
+connection keys by itself; only `expire` removes a user from the online set.
 """
 
 from __future__ import annotations
@@ -12,29 +12,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import redis
-
 from models.events import Transition
 from models.presence.batches import (
     ADOPT_BATCH,
     CONNECT_BATCH,
     SCRIPT_BATCH,
     batches,
+    run_in_batches,
 )
+from models.presence.errors import CommandRefused
 from models.presence.keys import Keys
-from models.presence.redis.backend import Link
-from models.presence.redis.roundtrip import ask
-from models.presence.redis.scripts import Call, Scripts, in_one
+from models.presence.redis.backend import Backend
+from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.rules import Survey
-from models.presence.tolerance import tolerant
 
 _REFUSED = -1
 _OVERTAKEN = -2
 
 
 @dataclass(frozen=True, slots=True)
-class SignOfLife:
-    """A connection was opened or its heartbeat came, `age_ms` milliseconds ago."""
+class LiveConnection:
+    """A connection that was opened or sent a heartbeat `age_ms` milliseconds ago."""
 
     user_id: str
     connection_id: str
@@ -42,8 +40,9 @@ class SignOfLife:
 
 
 @dataclass(frozen=True, slots=True)
-class Departure:
-    """A connection ended `age_ms` ago and still counts for `grace_ms` from then."""
+class ClosedConnection:
+    """A connection that ended `age_ms` ago and counts as live until `grace_ms` after
+    its end."""
 
     user_id: str
     connection_id: str
@@ -53,21 +52,23 @@ class Departure:
 
 @dataclass(frozen=True, slots=True)
 class ConnectReply:
-    """`transitions`: users who became online. `refused`: connection ids over the limit
-    of their user. `must_kick`: the caller has to start a drain of the outbox. `failed`:
-    connection ids that Redis cannot take; somebody has damaged the state of their
-    user."""
+    """The result of `connect`."""
 
     transitions: list[Transition]
+    """Users who became online."""
     refused: set[str]
-    must_kick: bool
+    """Connection ids over the limit of their user."""
+    needs_drain: bool
+    """The caller must request a drain of the outbox."""
     failed: set[str] = field(default_factory=set)
+    """Connection ids that Redis refused: another program has damaged the state of their
+    user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The gateway that calls, and its deadline as it was last told (ms). Or a sweep: no
-    gateway, and the time (ms) up to which its survey counts. 0: no time."""
+    """The gateway that calls, and the deadline that Redis last gave it (ms). A sweep
+    gives no gateway, and the time until which its survey is valid (ms; 0: no limit)."""
 
     gateway_id: str
     deadline: int
@@ -79,56 +80,63 @@ SWEEP = Caller("", 0)
 
 @dataclass(frozen=True, slots=True)
 class ExpireReply:
-    """`transitions`: users who became offline. `must_kick`: as in `ConnectReply`.
-    `is_refused`: Redis does not know the caller's deadline, or it has passed. So Redis
-    has lost what it knew, or stood still with the call on the way: it may lack what
-    others have to tell. `is_overtaken`: a heartbeat of the caller came in between; its
-    answer tells whether Redis stood still, so ask again after it. With both, some users
-    may not have been looked at. `failed`: users whose state somebody has damaged."""
+    """The result of `expire`. If it is refused or overtaken, some users were not
+    checked."""
 
     transitions: list[Transition]
-    must_kick: bool
+    """Users who became offline."""
+    needs_drain: bool
+    """The caller must request a drain of the outbox."""
     is_refused: bool = False
+    """Redis does not know the caller's deadline, or it has passed. Redis has lost
+    state, or stood still while the call was on its way, so it may lack live connections
+    of other gateways."""
     is_overtaken: bool = False
+    """A heartbeat of the caller arrived first. Its reply tells whether Redis stood
+    still: call again after it."""
     failed: set[str] = field(default_factory=set)
+    """Users whose state another program has damaged."""
 
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What a sweep has to do: users whose deadline has passed, dead gateways."""
+    """What a sweep has to do: users whose deadline has passed, and dead gateways."""
 
     user_ids: list[str]
     gateway_ids: list[str]
 
 
 class PresenceStore:
-    """The presence state of one shard. Times are seconds.
+    """The presence state of one shard. Arguments named `..._ttl` are seconds.
 
-    Every method raises `PresenceUnavailable` where Redis does not answer, and may then
-    be repeated.
+    Every method raises `PresenceUnavailable` if Redis does not answer, and may then be
+    repeated.
     """
 
     def __init__(
         self,
-        link: Link,
+        backend: Backend,
         keys: Keys,
         *,
         online_ttl: float,
         offline_ttl: float,
         max_connections_per_user: int,
     ) -> None:
-        self._link = link
+        self._backend = backend
         self._keys = keys
-        self._scripts = Scripts(link)
         self._online_ttl_ms = int(online_ttl * 1000)
         self._offline_ttl_ms = int(offline_ttl * 1000)
         self._max_connections = max_connections_per_user
 
-    def connect(self, gateway_id: str, signs: Sequence[SignOfLife]) -> ConnectReply:
-        """Make connections of `gateway_id` live, new ones or such that Redis has lost.
+    def connect(
+        self, gateway_id: str, opened: Sequence[LiveConnection]
+    ) -> ConnectReply:
+        """Make connections of `gateway_id` live: new ones, and ones that Redis has
+        lost.
 
         Changes: deadlines, the gateway's users, status, online set, outbox. A user who
-        was not online becomes online, which is one transition.
+        was not online becomes online, which is one transition. Connection keys expire
+        some TTLs after the last heartbeat.
         """
         keys = self._keys
         shared = [
@@ -141,108 +149,124 @@ class PresenceStore:
         transitions: list[Transition] = []
         refused: set[str] = set()
         failed: set[str] = set()
-        must_kick = False
+        needs_drain = False
 
-        def run(batch: list[SignOfLife]) -> Any:  # noqa: ANN401 - a reply
-            told: list[str | int] = []
-            for sign in batch:
-                told += (sign.user_id, sign.connection_id, sign.age_ms)
-            args = (self._online_ttl_ms, self._max_connections, in_one(told))
-            return self._scripts.run("connect", shared + self._of_users(batch), args)
+        def commands_for(batch: list[LiveConnection]) -> list[Command]:
+            values: list[str | int] = []
+            for one in batch:
+                values += (one.user_id, one.connection_id, one.age_ms)
+            args = (self._online_ttl_ms, self._max_connections, json_argument(values))
+            return [run_script("connect", shared + self._user_keys(batch), args)]
 
-        for batch, reply, is_second in tolerant(batches(signs, CONNECT_BATCH), run):
-            must_kick |= is_second  # the first run may have made transitions
-            if reply is None:
-                failed.update(sign.connection_id for sign in batch)
+        for batch, replies, is_second in run_in_batches(
+            self._backend, keys.shard, batches(opened, CONNECT_BATCH), commands_for
+        ):
+            needs_drain |= is_second  # the first run may have made transitions
+            if replies is None:
+                failed.update(one.connection_id for one in batch)
                 continue
-            must_kick |= bool(reply[0])
-            for sign, timestamp in zip(batch, reply[1:], strict=True):
+            (reply,) = replies
+            needs_drain |= bool(reply[0])
+            for one, timestamp in zip(batch, reply[1:], strict=True):
                 if timestamp == "-1":
-                    refused.add(sign.connection_id)
+                    refused.add(one.connection_id)
                 elif timestamp != "0":
                     transitions.append(
-                        Transition(sign.user_id, "online", int(timestamp))
+                        Transition(one.user_id, "online", int(timestamp))
                     )
-        return ConnectReply(transitions, refused, must_kick, failed)
+        return ConnectReply(transitions, refused, needs_drain, failed)
 
-    def release(self, gateway_id: str, departures: Sequence[Departure]) -> int:
-        """Take connections of `gateway_id` away; each still counts for its grace.
+    def release(self, gateway_id: str, closed: Sequence[ClosedConnection]) -> int:
+        """Remove connections of `gateway_id`; each counts as live until its grace ends.
 
         Changes: deadlines, the gateway's users. Makes nobody offline: call `expire` for
-        the users once the grace is over. Returns how many connections were there.
+        the users when the grace is over. Returns how many connections Redis knew.
         """
-        released = tolerant(
-            batches(departures),
-            lambda batch: int(self._scripts.run(*self._release(gateway_id, batch))),
+        released = run_in_batches(
+            self._backend,
+            self._keys.shard,
+            batches(closed),
+            lambda batch: [self._release(gateway_id, batch)],
         )
-        return sum(count or 0 for _, count, _ in released)
+        return sum(replies[0] for _, replies, _ in released if replies is not None)
 
     def release_and_expire(
-        self, caller: Caller, departures: Sequence[Departure], user_ids: Sequence[str]
+        self,
+        caller: Caller,
+        closed: Sequence[ClosedConnection],
+        user_ids: Sequence[str],
     ) -> ExpireReply:
-        """`release`, and then `expire` for `user_ids`, in one round trip: for who left
-        without grace. At most `SCRIPT_BATCH` of each."""
-        calls = [
-            self._release(caller.gateway_id, departures),
+        """`release`, then `expire` for `user_ids`, in one round trip: for users who
+        left without grace. At most `SCRIPT_BATCH` of each."""
+        commands = [
+            self._release(caller.gateway_id, closed),
             self._expire(caller, user_ids),
         ]
         try:
-            _, reply = self._scripts.run_many(calls)
-        except redis.ResponseError:
-            # One of them holds up the others: those come one by one.
-            self.release(caller.gateway_id, departures)
-            return replace(self.expire(user_ids, caller), must_kick=True)
+            _, reply = self._backend.run(self._keys.shard, commands)
+        except CommandRefused:
+            # An item made its script fail. The calls below retry one by one.
+            self.release(caller.gateway_id, closed)
+            return replace(self.expire(user_ids, caller), needs_drain=True)
         return _expire_reply(user_ids, reply)
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
-        """Make those of `user_ids` offline whose latest deadline has passed, unless
-        Redis has lost what it told the `caller`, or the caller's deadline has passed.
+        """Make those of `user_ids` offline whose latest deadline has passed. Refused if
+        Redis has lost the deadline that it gave the `caller`, or if that has passed.
 
-        Changes: status, online set, deadlines, outbox; deletes their connections. Does
-        nothing to a user who is live or already offline.
+        Changes: status (which then has the offline TTL), online set, deadlines, outbox;
+        deletes the users' connections. Does nothing to a user who is live or already
+        offline.
         """
         transitions: list[Transition] = []
         failed: set[str] = set()
-        must_kick = False
+        needs_drain = False
 
-        def run(batch: list[str]) -> ExpireReply:
-            return _expire_reply(batch, self._scripts.run(*self._expire(caller, batch)))
-
-        for batch, reply, is_second in tolerant(batches(user_ids), run):
-            must_kick |= is_second  # the first run may have made transitions
-            if reply is None:
+        for batch, replies, is_second in run_in_batches(
+            self._backend,
+            self._keys.shard,
+            batches(user_ids),
+            lambda batch: [self._expire(caller, batch)],
+        ):
+            needs_drain |= is_second  # the first run may have made transitions
+            if replies is None:
                 failed.update(batch)
                 continue
+            reply = _expire_reply(batch, replies[0])
             if reply.is_refused:
-                return ExpireReply(transitions, must_kick, is_refused=True)
+                return ExpireReply(transitions, needs_drain, is_refused=True)
             if reply.is_overtaken:
-                return ExpireReply(transitions, must_kick, is_overtaken=True)
-            must_kick |= reply.must_kick
+                return ExpireReply(transitions, needs_drain, is_overtaken=True)
+            needs_drain |= reply.needs_drain
             transitions += reply.transitions
-        return ExpireReply(transitions, must_kick, failed=failed)
+        return ExpireReply(transitions, needs_drain, failed=failed)
 
-    def due(self, most: int = SCRIPT_BATCH) -> Due:
-        """At most `most` users whose deadline has passed, longest ago first, and the
-        dead gateways. Changes nothing; costs O(log n) and what it returns."""
+    def due(self, limit: int = SCRIPT_BATCH) -> Due:
+        """At most `limit` users whose deadline has passed, longest ago first, and the
+        dead gateways. Changes nothing. Costs O(log n) plus the size of the result."""
         keys = [self._keys.deadlines, self._keys.gateways]
-        user_ids, gateway_ids = self._scripts.run("due", keys, [most])
+        ((user_ids, gateway_ids),) = self._backend.run(
+            self._keys.shard, [run_script("due", keys, [limit])]
+        )
         return Due(user_ids, gateway_ids)
 
-    def adopt(self, most: int = ADOPT_BATCH) -> int:
-        """Give users who are in the online set and have no deadline one, a TTL from
-        now. Returns how many got one.
+    def adopt(self, limit: int = ADOPT_BATCH) -> int:
+        """Give online users without a deadline one, a TTL from now. Returns how many
+        got one.
 
-        Such users are left by somebody who deleted the deadlines; without one no sweep
-        would ever see them. Looks at about `most` users, and only where the online set
-        is larger than that of the deadlines.
+        Another program has deleted their deadlines, and without one no sweep finds
+        them. Checks about `limit` users, and only if the online set is larger than the
+        set of deadlines.
         """
         keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
-        return int(self._scripts.run("adopt", keys, [self._online_ttl_ms, most]))
+        command = run_script("adopt", keys, [self._online_ttl_ms, limit])
+        (adopted,) = self._backend.run(self._keys.shard, [command])
+        return int(adopted)
 
     def survey(self, max_gap_ms: int) -> tuple[Survey, list[str]]:
-        """What a sweep has to know before it expires anybody, and the ids of overdue
-        gateways. Records that a sweep has run; more than `max_gap_ms` after the last
-        one is a gap."""
+        """What a sweep must know before it expires anybody, and the ids of overdue
+        gateways. Records that a sweep has run. If the last one was more than
+        `max_gap_ms` ago, there was a gap."""
         keys = self._keys
         shared = [
             keys.deadlines,
@@ -251,16 +275,19 @@ class PresenceStore:
             keys.sweeps,
             keys.epoch,
         ]
-        reply = self._scripts.run("survey", shared, [max_gap_ms])
-        *numbers, overdue = reply
+        command = run_script("survey", shared, [max_gap_ms])
+        ((*numbers, overdue),) = self._backend.run(keys.shard, [command])
         now, no_gap_since, held_since, due, online, gateways, epoch = map(int, numbers)
 
-        def users(gateway_ids: list[str]) -> int:
-            held = [("SCARD", keys.gateway_users(gateway)) for gateway in gateway_ids]
-            return sum(self._link.call(lambda redis: ask(redis, held)))
-
-        counts = tolerant([overdue] if overdue else [], users)
-        affected = due + sum(count or 0 for _, count, _ in counts)
+        counts = run_in_batches(
+            self._backend,
+            keys.shard,
+            [overdue] if overdue else [],
+            lambda ids: [
+                ("SCARD", keys.gateway_users(gateway_id)) for gateway_id in ids
+            ],
+        )
+        affected = due + sum(sum(replies or ()) for _, replies, _ in counts)
         survey = Survey(
             now,
             no_gap_since,
@@ -274,29 +301,25 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Sweeps hold from `since` (ms), which is counted; 0: no longer."""
+        """Record that sweeps hold since `since` (ms), and count it. 0 ends the hold."""
         sweeps = self._keys.sweeps
-
-        def hold(client: redis.Redis) -> None:
-            with client.pipeline(transaction=True) as pipe:
-                pipe.hset(sweeps, "held_since", str(since))
-                pipe.hincrby(sweeps, "holds", 1)
-                pipe.execute()
-
+        commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:
-            self._link.call(hold)
-        else:
-            self._link.call(lambda client: client.hdel(sweeps, "held_since"))
+            commands = [
+                ("HSET", sweeps, "held_since", since),
+                ("HINCRBY", sweeps, "holds", 1),
+            ]
+        self._backend.run(self._keys.shard, commands)
 
-    def _release(self, gateway_id: str, departures: Sequence[Departure]) -> Call:
+    def _release(self, gateway_id: str, closed: Sequence[ClosedConnection]) -> Command:
         keys = [self._keys.deadlines, self._keys.gateway_users(gateway_id)]
-        told: list[str | int] = []
-        for gone in departures:
-            told += (gone.user_id, gone.connection_id, gone.age_ms, gone.grace_ms)
-        args = (gateway_id, self._online_ttl_ms, in_one(told))
-        return "release", keys + self._of_users(departures), args
+        values: list[str | int] = []
+        for one in closed:
+            values += (one.user_id, one.connection_id, one.age_ms, one.grace_ms)
+        args = (gateway_id, self._online_ttl_ms, json_argument(values))
+        return run_script("release", keys + self._user_keys(closed), args)
 
-    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Call:
+    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
         keys = self._keys
         names = [
             keys.online_users,
@@ -309,29 +332,31 @@ class PresenceStore:
             names += (keys.user_status(user_id), keys.user_connections(user_id))
         args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
         args += (caller.gateway_id, caller.deadline)
-        return "expire", names, args + list(user_ids)
+        return run_script("expire", names, args + list(user_ids))
 
-    def _of_users(self, batch: Sequence[SignOfLife] | Sequence[Departure]) -> list[str]:
+    def _user_keys(
+        self, batch: Sequence[LiveConnection] | Sequence[ClosedConnection]
+    ) -> list[str]:
         keys = self._keys
         return [
             key
-            for item in batch
+            for one in batch
             for key in (
-                keys.user_status(item.user_id),
-                keys.user_connections(item.user_id),
+                keys.user_status(one.user_id),
+                keys.user_connections(one.user_id),
             )
         ]
 
 
 def _expire_reply(user_ids: Sequence[str], reply: list[Any]) -> ExpireReply:
-    must_kick, *timestamps = reply
-    if must_kick == _REFUSED:
-        return ExpireReply([], must_kick=False, is_refused=True)
-    if must_kick == _OVERTAKEN:
-        return ExpireReply([], must_kick=False, is_overtaken=True)
+    needs_drain, *timestamps = reply
+    if needs_drain == _REFUSED:
+        return ExpireReply([], needs_drain=False, is_refused=True)
+    if needs_drain == _OVERTAKEN:
+        return ExpireReply([], needs_drain=False, is_overtaken=True)
     transitions = [
         Transition(user_id, "offline", int(timestamp))
         for user_id, timestamp in zip(user_ids, timestamps, strict=True)
         if timestamp != "0"
     ]
-    return ExpireReply(transitions, bool(must_kick))
+    return ExpireReply(transitions, bool(needs_drain))

@@ -1,7 +1,7 @@
-"""WebSocket tickets: a one-time password for `/ws?ticket=...`, good for 30 seconds.
+"""WebSocket tickets: one-time passwords for `/ws?ticket=...`, valid for 30 seconds.
 
-Browsers cannot set headers on a WebSocket, and a token in a URL ends up in logs; a
-ticket that is spent on first use does no harm there.
+Browsers cannot set headers on a WebSocket, and a token in a URL ends up in logs. A
+ticket in a log is harmless, because it works only once.
 """
 
 from __future__ import annotations
@@ -11,32 +11,32 @@ from collections.abc import Sequence
 from typing import cast
 
 from models.presence.keys import Keys, shard_number
-from models.presence.redis.backend import Servers
+from models.presence.redis.backend import Backend
 
 TICKET_TTL = 30
-"""Seconds for which a ticket is good."""
+"""Seconds that a ticket is valid."""
 
 
 class Tickets:
-    """Issues and takes tickets, of which each has its shard. Raises
-    `PresenceUnavailable` like the store."""
+    """Issues and redeems tickets. Each ticket belongs to a shard. Methods raise
+    `PresenceUnavailable` like the store's."""
 
-    def __init__(self, servers: Servers, keys: Sequence[Keys]) -> None:
-        self._servers = servers
+    def __init__(self, backend: Backend, keys: Sequence[Keys]) -> None:
+        self._backend = backend
         self._keys = keys
 
     def issue(self, token: str) -> str:
-        """A new ticket that stands for `token`."""
+        """A new ticket for `token`."""
         ticket = secrets.token_urlsafe(24)
         shard, key = self._place(ticket)
-        self._servers.call(shard, lambda redis: redis.set(key, token, ex=TICKET_TTL))
+        self._backend.run(shard, [("SET", key, token, "EX", TICKET_TTL)])
         return ticket
 
     def take(self, ticket: str) -> str | None:
-        """The token that `ticket` stood for, once; None where it is unknown, spent or
-        too old."""
+        """The token of `ticket`, which is used up by this. None if it is unknown, used
+        or expired."""
         shard, key = self._place(ticket)
-        token = self._servers.call(shard, lambda redis: redis.getdel(key))
+        (token,) = self._backend.run(shard, [("GETDEL", key)])
         return cast("str | None", token)
 
     def _place(self, ticket: str) -> tuple[int, str]:

@@ -1,2 +1,2 @@
-"""The host application's graph in SQL: users, friendships, conversations, and who is
-relevant to whom. Knows nothing of Redis."""
+"""The host application's graph in SQL: users, friendships, conversations, and which
+users are relevant to each other. Imports no Redis."""

@@ -1,12 +1,11 @@
-"""Who is relevant to whom: the reading side of the graph.
+"""Audiences: which users are relevant to each other. This module only reads.
 
-Two users are relevant to each other when they are accepted friends or share a
-conversation, unless the pair is blocked. Nobody is relevant to oneself. This is the
-whole definition; `_RELEVANT` says it in SQL, and `test_audience.py` checks it
-against a plain Python version.
+Two users are relevant to each other if they are accepted friends or share a
+conversation, unless the pair is blocked. No user is relevant to itself. `_RELEVANT` is
+this definition in SQL, and `test_audience.py` checks it against plain Python.
 
-`relevant_users` is the hot path: once per batch of transitions. So what is asked here
-is sent as text that was written once (`models.sql.statements`).
+`audiences` runs once per batch of transitions, so these statements are sent as text
+that was compiled once (`models.sql.statements`).
 """
 
 from __future__ import annotations
@@ -43,45 +42,43 @@ from models.sql.statements import Reader, Statement
 
 
 def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-    """The audience of each of `user_ids`, by one statement for any number of them.
-
-    Every asked id is a key, unknown users with an empty set.
-    """
+    """The audience of each of `user_ids`, by one statement for any number of them. Each
+    id is a key of the result; unknown users have an empty set."""
     return _RELEVANT.read(reader, user_ids)
 
 
 def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
-    """As `relevant_users`, but each audience is one text, as the database gives it (see
-    `joined_ids`): one who is a friend and shares a conversation is in it twice.
+    """As `relevant_users`, but each audience is one text, as the database returns it
+    (see `joined_ids`). A friend who also shares a conversation is in it twice.
 
-    What only passes through need not be taken apart.
+    The fan-out passes this text on without splitting it.
     """
     return _RELEVANT.read_joined(reader, user_ids)
 
 
-def taken_apart(joined: Mapping[str, str]) -> dict[str, set[str]]:
-    """What `audiences` gives, as `relevant_users` gives it."""
+def split_audiences(joined: Mapping[str, str]) -> dict[str, set[str]]:
+    """Turn the result of `audiences` into that of `relevant_users`."""
     return {user_id: set(ids_in(others)) for user_id, others in joined.items()}
 
 
 def friends_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-    """The accepted friends of each of `user_ids`, as `relevant_users` gives them."""
+    """The accepted friends of each of `user_ids`, in the form of `relevant_users`."""
     return _FRIENDS.read(reader, user_ids)
 
 
 def partners_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-    """Everybody who shares a conversation with each of `user_ids`, without blocked
-    pairs, as `relevant_users` gives them."""
+    """The users who share a conversation with each of `user_ids`, without blocked
+    pairs, in the form of `relevant_users`."""
     return _PARTNERS.read(reader, user_ids)
 
 
 def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
-    """All participants of the conversation; None if there is no such conversation.
+    """All participants of the conversation, or None if it does not exist.
 
-    No viewer is asked for, so blocked pairs are in it: what a participant may see is
-    this set cut with the `partners_of` that participant.
+    Blocked pairs are included, since there is no viewer here. A participant may see the
+    intersection of this set and its own `partners_of`.
     """
-    # One row for the conversation at least, with no participant if it is empty.
+    # An empty conversation gives one row without a participant.
     rows = _PARTICIPANTS.rows(reader, {"conversation_id": conversation_id})
     if not rows:
         return None
@@ -91,7 +88,7 @@ def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
 def relevant_pairs(
     session: Session, pairs: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Those of `pairs` (each with the smaller id first) who are relevant now."""
+    """Those of `pairs` (each with the smaller id first) that are relevant now."""
     if not pairs:
         return set()
     rows = session.execute(_RELEVANT_PAIRS, {"pairs": list(pairs)})
@@ -100,14 +97,14 @@ def relevant_pairs(
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
-    """Who is related to users in one way: to one, or to a list of them. A list of one
-    would take the database twice as long."""
+    """The users related to one user, and to many. A list with one id would take the
+    database twice as long as `to_one`."""
 
     to_one: Statement
     to_many: Statement
 
     def read(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
-        return taken_apart(self.read_joined(reader, user_ids))
+        return split_audiences(self.read_joined(reader, user_ids))
 
     def read_joined(self, reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
         related = dict.fromkeys(user_ids, "")
@@ -127,15 +124,16 @@ class _Relation:
 def _in_one_text(
     user: ColumnElement[str], others: FunctionElement[str]
 ) -> Select[str, str]:
-    """(user, all others in one text). A row for each pair would take a third of the
-    worker's time: the database joins texts many times faster than rows travel."""
+    """Rows (user, all others as one text). A row per pair would take a third of the
+    worker's time: the database joins texts much faster than it sends rows."""
     return select(user, others).group_by(user)
 
 
 def _friends(
     asked_a: ColumnElement[bool], asked_b: ColumnElement[bool]
 ) -> list[Select[str, str]]:
-    """(user, friends) for the asked users, one select for each side of the pair."""
+    """Rows (user, friends) for the asked users: one SELECT for each side of the
+    pair."""
     a, b, status = (
         friendship_table.c.user_a,
         friendship_table.c.user_b,
@@ -152,7 +150,7 @@ _them = participant_table.alias("them")
 
 
 def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
-    """(user, partners) for the asked users."""
+    """Rows (user, partners) for the asked users."""
     me, them = _me.c.user_id, _them.c.user_id
     return (
         _in_one_text(me, joined_once(them))
@@ -162,7 +160,7 @@ def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
 
 
 def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
-    """The pair is blocked, stored in this order: one look into the index."""
+    """The pair is stored in this order and blocked: one index lookup."""
     return _friendship(a, b, BLOCKED)
 
 

@@ -1,4 +1,4 @@
-"""Conversations and who takes part in them."""
+"""Conversations and their participants."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from models.sql.user import User
 
 TITLE_LENGTH = 200
 
-# Everybody in a conversation sees everybody else in it: the cost of a conversation is
-# the square of its size. A thousand is half a million pairs.
+# All participants see each other, so the cost of a conversation is the square of its
+# size. A thousand participants are half a million pairs.
 MAX_PARTICIPANTS = 1000
 
 
 class Conversation(Base):
-    """A conversation, under the id that the host application gave."""
+    """A conversation, with the id that the host application has given it."""
 
     __tablename__ = "conversations"
 
@@ -25,7 +25,7 @@ class Conversation(Base):
 
 
 class Participant(Base):
-    """A user's place in a conversation."""
+    """A user in a conversation."""
 
     __tablename__ = "participants"
 
@@ -36,7 +36,7 @@ class Participant(Base):
         Identifier, ForeignKey(User.id, ondelete="CASCADE"), primary_key=True
     )
 
-    # The primary key finds who is in a conversation, this index a user's conversations.
+    # The primary key finds the participants, this index finds a user's conversations.
     __table_args__ = (
         Index(None, "user_id", "conversation_id"),
         {"sqlite_with_rowid": False},

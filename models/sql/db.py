@@ -1,9 +1,7 @@
-"""The SQL database: engine, sessions and what all tables share.
+"""The SQL database: engine, sessions, errors, and what all tables share.
 
-Everything works on PostgreSQL and on SQLite. The two places where their SQL differs for
-us are here: the engine's options and `upsert`. `models.sql.sql_arrays` adds a third.
-
-What an error of the database means is decided here too, by its code: `is_away`.
+Everything works on PostgreSQL and on SQLite. Their SQL differs for us in three places:
+the engine's options and `upsert`, which are here, and `models.sql.sql_arrays`.
 """
 
 from __future__ import annotations
@@ -21,7 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.orm import DeclarativeBase, Session, sessionmaker
 
 from models.identifiers import USER_ID_LENGTH
-from models.sql.sqlite import InThread, PatientConnection
+from models.sql.sqlite import RetryingConnection, RunInThread
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -33,18 +31,18 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 POOL_SIZE = 5
-"""Connections of one process, at most: small hosted plans allow 20 in all, and a
-request holds one only while it queries."""
+"""Maximum of connections per process. Small hosted plans allow 20 in all. A request
+holds one only during a query."""
 WRITERS = 2
-"""Of these the ones on which a gateway writes: a write may wait for a lock for seconds,
-and the reads of everybody else must not wait behind it."""
+"""Connections of these that a gateway writes with. A write may wait for a lock for
+seconds, and reads must not wait behind it."""
 SQLITE_OVERFLOW = 10
-"""More connections than that, for a while: those to a file cost nobody anything."""
+"""Temporary connections beyond POOL_SIZE. Connections to a file are cheap."""
 POOL_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 
 ROWS_PER_CALL = 10_000
-"""Rows of one `executemany`: about a second's work for the database."""
+"""Rows of one `executemany`, which takes the database about a second."""
 
 _WITHOUT_TRANSACTIONS: dict[str, Any] = {
     "isolation_level": "AUTOCOMMIT",
@@ -54,24 +52,24 @@ _ISOLATION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
 """Each database's own default."""
 
 NO_TABLES = "the database has no tables yet: run python -m alembic upgrade head"
-# PostgreSQL, Appendix A: error codes. Two characters are a whole class.
+# PostgreSQL, Appendix A: error codes. Two characters stand for a class.
 _UNDEFINED_TABLE = "42P01"
 _READ_ONLY = "25006"
-# Of a prepared statement whose table has been altered since; a new connection has none.
+# A prepared statement whose table was altered since. A new connection has none.
 _NOT_SUPPORTED = "0A000"
 _AWAY_STATES = (
     "08",  # the connection has failed
     _NOT_SUPPORTED,
-    _READ_ONLY,  # a standby, or writes are switched off
-    "40",  # a deadlock, or transactions in each other's way
-    "42501",  # a right was taken away
+    _READ_ONLY,  # a standby, or writes are disabled
+    "40",  # a deadlock, or conflicting transactions
+    "42501",  # a right is missing
     "53",  # out of disk, memory or connections
-    "55",  # a lock is not free; the object is not in the right state
-    "57",  # cancelled, shut down, starting up
-    "58",  # an error of the system below it
+    "55",  # a lock is not free, or the object is in another state
+    "57",  # cancelled, shutting down or starting
+    "58",  # an error of the operating system
 )
-# Such a connection stays as it is when the database is well again. One that was made
-# while the database took no writes never takes any.
+# A connection with such an error stays broken when the database works again. One that
+# was made while the database accepted no writes never accepts any.
 _DROPPING_STATES = ("08", _NOT_SUPPORTED, _READ_ONLY, "57P")
 # SQLite, Result Codes: the last eight bits.
 _DROPPING_CODES = {
@@ -91,16 +89,17 @@ _AWAY_CODES = _DROPPING_CODES | {
     sqlite3.SQLITE_SCHEMA,
 }
 
-# Ids are ASCII and compared byte by byte, as Python does it. PostgreSQL's default
-# collation would order them by the host's language: slower, another order than
-# Python's `a < b`, and an index that a new libc can silently break.
+# Ids are ASCII and compared byte by byte, as in Python. PostgreSQL's default collation
+# follows the host's language. It is slower, its order is not that of Python's `a < b`,
+# and a new libc can silently break its indexes.
 Identifier = String(USER_ID_LENGTH).with_variant(
     String(USER_ID_LENGTH, collation="C"), "postgresql"
 )
 
 
 class Base(DeclarativeBase):
-    """Base of all tables. Constraints get names, so migrations can address them."""
+    """Base of all tables. Constraints get names, so that migrations can refer to
+    them."""
 
     metadata = MetaData(
         naming_convention={
@@ -118,17 +117,17 @@ def make_engine(
     *,
     size: int = POOL_SIZE,
     may_be_slow: bool = False,
-    in_thread: InThread | None = None,
+    in_thread: RunInThread | None = None,
 ) -> Engine:
-    """Make an engine of at most `size` connections; connects only when first used.
+    """Make an engine with at most `size` connections. Connects on first use.
 
-    Its connections know no transactions: most of what we do is one reading statement,
-    and BEGIN and ROLLBACK would be a round trip each. Writes go through sessions.
+    Its connections use no transactions: most work is one SELECT, and BEGIN and ROLLBACK
+    would be a round trip each. Writes go through sessions, which use transactions.
 
     `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
-    `Settings.database_url` does. The folder of a SQLite file is made. PostgreSQL has to
-    answer within seconds, unless it `may_be_slow`, as it may be in a migration.
-    `in_thread` is where SQLite does what would keep a gateway waiting.
+    `Settings.database_url` does. The folder of a SQLite file is created. PostgreSQL
+    must answer within seconds, unless `may_be_slow`, for example in a migration. SQLite
+    runs slow calls by `in_thread`, so that they do not block a gateway.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -140,19 +139,19 @@ def make_engine(
         engine = create_engine(
             parsed,
             connect_args=connect_args,
-            pool_pre_ping=True,  # a restarted database costs nobody an error
+            pool_pre_ping=True,  # no error after the database was restarted
             pool_size=size,
             max_overflow=0,
             pool_timeout=POOL_TIMEOUT_SECONDS,
             **_WITHOUT_TRANSACTIONS,
         )
         if not may_be_slow:
-            event.listen(engine, "do_connect", _connect_impatiently)
-    event.listen(engine, "handle_error", _drop_what_stays_bad)
+            event.listen(engine, "do_connect", _connect_with_timeout)
+    event.listen(engine, "handle_error", _drop_broken)
     return engine
 
 
-def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
+def _sqlite_engine(url: URL, size: int, in_thread: RunInThread | None) -> Engine:
     options: dict[str, Any] = {}
     if url.database and url.database != ":memory:":
         Path(url.database).parent.mkdir(parents=True, exist_ok=True)
@@ -164,8 +163,8 @@ def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
     engine = create_engine(
         url,
         connect_args={
-            "factory": PatientConnection,
-            "timeout": 0,  # it waits by itself
+            "factory": RetryingConnection,
+            "timeout": 0,  # the class waits by itself
             "check_same_thread": False,
         },
         **options,
@@ -173,7 +172,7 @@ def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
     )
 
     def prepare(connection: DBAPIConnection, _: ConnectionPoolEntry) -> None:
-        assert isinstance(connection, PatientConnection)  # noqa: S101 - see above
+        assert isinstance(connection, RetryingConnection)  # noqa: S101 - see above
         connection.prepare(in_thread)
 
     event.listen(engine, "connect", prepare)
@@ -181,27 +180,28 @@ def _sqlite_engine(url: URL, size: int, in_thread: InThread | None) -> Engine:
 
 
 def transactional(engine: Engine) -> Engine:
-    """`engine`, on the same connections, with transactions."""
+    """`engine` with transactions, on the same connections."""
     level = _ISOLATION_LEVELS[engine.dialect.name]
     return engine.execution_options(isolation_level=level)
 
 
 def session_factory(engine: Engine) -> sessionmaker[Session]:
-    """Sessions on `engine`. The caller commits; leaving the session rolls back."""
+    """Sessions on `engine`. The caller commits. Leaving a session rolls back."""
     return sessionmaker(transactional(engine), expire_on_commit=False)
 
 
 def lacks_tables(error: DBAPIError) -> bool:
-    """Whether `error` says that no migration has been run on this database."""
+    """Whether `error` says that the database was never migrated."""
     state = getattr(error.orig, "sqlstate", None)
     return state == _UNDEFINED_TABLE or "no such table" in str(error.orig)
 
 
-def is_away(error: Exception) -> bool:
-    """Whether `error` says that the database cannot serve now: it is away, takes no
-    writes, or somebody is in the way. Trying again later may help."""
+def is_unavailable(error: Exception) -> bool:
+    """Whether `error` says that the database cannot serve now: it is unreachable,
+    accepts no writes, or another transaction is in conflict. A later attempt may
+    succeed."""
     if isinstance(error, PoolTimeout):
-        return True  # those before us wait for the database with every connection
+        return True  # other callers hold all connections and wait for the database
     if not isinstance(error, DBAPIError) or lacks_tables(error):
         return False
     if error.connection_invalidated:
@@ -211,46 +211,46 @@ def is_away(error: Exception) -> bool:
         return state.startswith(_AWAY_STATES)
     if code is not None:
         return code in _AWAY_CODES
-    return isinstance(error, OperationalError)  # it could not be asked at all
+    return isinstance(error, OperationalError)  # there was no connection
 
 
-def what_it_says(error: Exception) -> str:
-    """The database's own words, in one line, or what to do where it was never
-    migrated."""
+def error_text(error: Exception) -> str:
+    """The database's message as one line. If the database was never migrated, what to
+    do."""
     said: object = error
     if isinstance(error, PoolTimeout):
-        said = "all connections of this process wait for it"
+        said = "all connections of this process wait for the database"
     elif isinstance(error, DBAPIError):
         said = NO_TABLES if lacks_tables(error) else error.orig
     return " ".join(str(said).split())
 
 
 def _codes(error: BaseException | None) -> tuple[str | None, int | None]:
-    """The SQLSTATE of an error of PostgreSQL, the code of one of SQLite."""
+    """The SQLSTATE of a PostgreSQL error, and the code of a SQLite error."""
     code = getattr(error, "sqlite_errorcode", None)
     return getattr(error, "sqlstate", None), None if code is None else code & 0xFF
 
 
-def _drop_what_stays_bad(context: ExceptionContext) -> None:
-    """The pool closes connections that the library does not know to be of no use, and
-    those of the same age."""
+def _drop_broken(context: ExceptionContext) -> None:
+    """Have the pool close a broken connection that SQLAlchemy does not recognise, and
+    those that are as old."""
     state, code = _codes(context.original_exception)
     if code in _DROPPING_CODES or (state or "").startswith(_DROPPING_STATES):
         context.is_disconnect = True
 
 
 def check_writes(sessions: sessionmaker[Session]) -> None:
-    """Return if the database takes writes. No row is changed.
+    """Return if the database accepts writes. Changes no row.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it does not, or lacks our tables.
+        sqlalchemy.exc.SQLAlchemyError: it does not, or our tables are missing.
     """
     with sessions() as session:
         if session.get_bind().dialect.name == "postgresql":
-            # It needs the right to write, and a server that lets us.
+            # This needs the right to write, and a server that accepts writes.
             session.execute(text("UPDATE users SET display_name = '' WHERE false"))
             return
-        # A full disk is noticed only where something is written: one page, here.
+        # Only a real write notices a full disk. This writes one page.
         session.execute(text("BEGIN IMMEDIATE"))
         session.execute(text("SELECT 1 FROM users LIMIT 1"))
         version = session.scalar(text("PRAGMA user_version")) or 0
@@ -258,10 +258,10 @@ def check_writes(sessions: sessionmaker[Session]) -> None:
         session.commit()
 
 
-class KeptReader:
-    """A connection for reading that is kept from one read to the next: taking one from
-    the pool and giving it back takes longer than a small query. For one at a time, who
-    comes meanwhile waits; close it at the end. Connects on first use."""
+class PersistentReader:
+    """A connection that is kept between reads, because taking one from the pool takes
+    longer than a small query. One caller reads at a time; others wait. Connects on
+    first use. Close it at the end."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -269,8 +269,8 @@ class KeptReader:
         self._reading = threading.Lock()
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """What `work` gives, called with the connection. Where that has died since it
-        was used last, `work` is called again with a new one.
+        """The result of `work`, which is called with the connection. If that has died
+        since its last use, `work` is called again with a new one.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database is away.
@@ -292,20 +292,20 @@ class KeptReader:
             self.close()
             raise
         except BaseException:
-            # Stopped in the midst of an answer, maybe: it must not be the next one's.
+            # An unread answer would be taken for the answer to the next query.
             kept.invalidate()
             self.close()
             raise
 
     def close(self) -> None:
-        """Give the connection back."""
+        """Give the connection back to the pool."""
         kept, self._kept = self._kept, None
         if kept is not None:
             kept.close()
 
 
 def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
-    """An INSERT into `table` that can take an ON CONFLICT clause."""
+    """An INSERT into `table` to which an ON CONFLICT clause can be added."""
     if session.get_bind().dialect.name == "postgresql":
         return postgresql.insert(table)
     return sqlite.insert(table)
@@ -314,25 +314,25 @@ def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
 def execute_many(
     session: Session, statement: Insert, rows: Sequence[dict[str, Any]]
 ) -> None:
-    """Execute `statement` for each of `rows`, in as many calls as it takes for none of
-    them to last long: PostgreSQL's answer is waited for within seconds."""
+    """Execute `statement` for each of `rows`, at most ROWS_PER_CALL in a call: an
+    answer of PostgreSQL may only take seconds."""
     for start in range(0, len(rows), ROWS_PER_CALL):
         session.execute(statement, rows[start : start + ROWS_PER_CALL])
 
 
 def table_of(model: type[Base]) -> Table:
-    """The table behind `model`, for statements that build no ORM objects."""
+    """The table of `model`, for statements that make no ORM objects."""
     table: Any = model.__table__
     return table  # type: ignore[no-any-return]
 
 
-def _connect_impatiently(
+def _connect_with_timeout(
     _dialect: Dialect,
     _record: ConnectionPoolEntry,
     args: list[Any],
     kwargs: dict[str, Any],
 ) -> DBAPIConnection:
-    # Here, since who runs on SQLite need not have it.
+    # Imported here, because psycopg is not needed with SQLite.
     from models.sql.postgresql import connect  # noqa: PLC0415
 
     connection: Any = connect(*args, **kwargs)

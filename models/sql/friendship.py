@@ -1,4 +1,4 @@
-"""Friendships: one row per pair of users, whoever asked first."""
+"""Friendships: one row per pair of users, in either direction."""
 
 from __future__ import annotations
 
@@ -20,21 +20,21 @@ from models.sql.user import User
 
 
 class FriendshipStatus(StrEnum):
-    """How two users stand to each other."""
+    """The state of a friendship."""
 
     PENDING = "pending"
-    """Asked, not answered: no presence is shown for it."""
+    """Requested and not answered: they do not see each other's presence."""
     ACCEPTED = "accepted"
     """Friends: they see each other's presence."""
     BLOCKED = "blocked"
-    """They never see each other, even where they share a conversation."""
+    """They never see each other, even if they share a conversation."""
 
     @classmethod
     def parse(cls, value: object) -> FriendshipStatus:
-        """The status of that name.
+        """The status with the name `value`.
 
         Raises:
-            ValueError: there is none; the message says which there are.
+            ValueError: there is none. The message names the valid ones.
         """
         for status in cls:
             if status.value == value:
@@ -43,8 +43,8 @@ class FriendshipStatus(StrEnum):
         raise ValueError(message)
 
 
-# Literals, not bind values: the planner picks the partial index only if it sees the
-# status when it plans.
+# Literals, not bind values: the planner uses the partial index only if it knows the
+# status.
 ACCEPTED: ColumnElement[str] = literal_column(f"'{FriendshipStatus.ACCEPTED}'")
 BLOCKED: ColumnElement[str] = literal_column(f"'{FriendshipStatus.BLOCKED}'")
 
@@ -71,10 +71,11 @@ class Friendship(Base):
         )
     )
 
-    # Both directions are answered from an index alone. From `user_a` by the primary
-    # key, which holds the status too (INCLUDE there, the whole row in SQLite's table
-    # without rowid); from `user_b` by the second index. Blocked pairs are few, and the
-    # audience looks one up for each conversation partner: a small index of their own.
+    # Both directions need an index only. `user_a` uses the primary key, which also has
+    # the status (by INCLUDE on PostgreSQL; on SQLite the table has no rowid, so the key
+    # has the whole row). `user_b` uses the second index. The audience looks up a
+    # blocked pair for each conversation partner; there are few, so they have a small
+    # index.
     __table_args__ = (
         PrimaryKeyConstraint("user_a", "user_b", postgresql_include=["status"]),
         CheckConstraint("user_a < user_b", name="canonical_order"),
@@ -94,7 +95,7 @@ friendship_table = table_of(Friendship)
 
 
 def canonical(one: str, other: str) -> tuple[str, str]:
-    """The pair as it is stored, smaller id first.
+    """The pair in the order in which it is stored: smaller id first.
 
     Raises:
         ValueError: both are the same user.

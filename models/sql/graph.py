@@ -1,12 +1,11 @@
-"""Every write to the host application's graph, and what it changed for presence.
+"""Every write to the host application's graph, and the relations that it changed.
 
-A function here brings the database to the state the host names: repeating it changes
-nothing. It returns a `GraphChange`, the pairs who became or ceased to be relevant to
-each other, which `app.announce` tells to whoever is online.
-The caller commits, and announces after the commit; on an error it rolls back, and
-nothing has happened.
+Each function brings the database to the state that the host names, so repeating it
+changes nothing. It returns a `GraphChange`: the pairs that became relevant to each
+other or ceased to be. `app.announce` sends these to the users who are online. The
+caller commits, then announces. On an error it rolls back, and nothing has changed.
 
-    UnknownUser          a friendship or conversation names users who do not exist
+    UnknownUser          a friendship or conversation names users that do not exist
     TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
     TooManyPairs         the conversations of one call change more than MAX_PAIRS
 """
@@ -35,28 +34,28 @@ from models.sql.graph_rows import (
 )
 from models.sql.user import put_users
 
-# Each costs a look-up before and after, and memory for the answer.
+# Each pair costs a lookup before and after the write, and memory for the result.
 MAX_PAIRS = 1_000_000
 PAIRS_PER_STATEMENT = 20_000
-DENSE = 8  # pairs per user from which on audiences are cheaper than look-ups
+DENSE = 8  # from this number of pairs per user, audiences are cheaper than lookups
 
 Pair = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
 class GraphChange:
-    """Unordered pairs (smaller id first) whose relevance a write changed."""
+    """The pairs (smaller id first) whose relevance a write changed."""
 
     gained: frozenset[Pair] = frozenset()
-    """Who sees each other now and did not before."""
+    """Pairs that see each other now and did not before."""
     lost: frozenset[Pair] = frozenset()
-    """Who saw each other before and does not now."""
+    """Pairs that saw each other before and do not now."""
 
     def __bool__(self) -> bool:
         return bool(self.gained or self.lost)
 
     def then(self, later: GraphChange) -> GraphChange:
-        """This change and a later one as one: what cancels out is gone."""
+        """This change and a later one as one change, without what cancels out."""
         return GraphChange(
             (self.gained - later.lost) | (later.gained - self.lost),
             (self.lost - later.gained) | (later.lost - self.gained),
@@ -65,7 +64,7 @@ class GraphChange:
 
 @dataclass(frozen=True, slots=True)
 class ConversationRecord:
-    """A conversation as the host names it, with all who take part."""
+    """A conversation with all its participants, as the host names it."""
 
     id: str
     title: str = ""
@@ -73,7 +72,7 @@ class ConversationRecord:
 
 
 class UnknownUser(ValueError):
-    """Users are named who do not exist."""
+    """The call names users that do not exist."""
 
     def __init__(self, user_ids: Iterable[str]) -> None:
         self.user_ids = tuple(sorted(user_ids))
@@ -83,21 +82,21 @@ class UnknownUser(ValueError):
 
 
 class TooManyParticipants(ValueError):
-    """A conversation is too large for everybody in it to see everybody."""
+    """A conversation has more than MAX_PARTICIPANTS participants."""
 
 
 class TooManyPairs(ValueError):
-    """The conversations of one call change more pairs than it can compute."""
+    """The conversations of one call change more than MAX_PAIRS pairs."""
 
 
 def put_user(session: Session, user_id: str, display_name: str) -> GraphChange:
-    """Create or rename the user: no relation changes."""
+    """Create or rename the user. No relation changes."""
     put_users(session, {user_id: display_name})
     return GraphChange()
 
 
 def delete_user(session: Session, user_id: str) -> GraphChange:
-    """Delete the user with all friendships and places in conversations."""
+    """Delete the user, who also leaves all friendships and conversations."""
     lock_users(session, {user_id})
     others = relevant_users(session, [user_id])[user_id]
     models.sql.user.delete_user(session, user_id)
@@ -117,9 +116,9 @@ def put_friendship(
 
 
 def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
-    """Delete the friendship, whatever its status; none there is no error.
+    """Delete the friendship, whatever its status is. A missing one is no error.
 
-    Deleting a blocked one shows them to each other again if they share a conversation.
+    After a blocked one is deleted, users who share a conversation see each other again.
     """
     a, b = canonical(one, other)
     lock_users(session, {a, b})
@@ -135,7 +134,7 @@ def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
 def put_conversation(
     session: Session, conversation_id: str, title: str, members: Iterable[str]
 ) -> GraphChange:
-    """Create or replace the conversation: afterwards exactly `members` take part.
+    """Create or replace the conversation. Its participants are exactly `members`.
 
     Raises:
         UnknownUser: a member does not exist.
@@ -146,7 +145,7 @@ def put_conversation(
 
 
 def delete_conversation(session: Session, conversation_id: str) -> GraphChange:
-    """Delete the conversation; an unknown one is no error."""
+    """Delete the conversation. An unknown one is no error."""
     members = lock_conversations(session, [conversation_id])[conversation_id]
     lock_users(session, members)
     pairs = set(combinations(sorted(members), 2))
@@ -164,9 +163,10 @@ def load_bulk(
     conversations: Iterable[ConversationRecord] = (),
 ) -> GraphChange:
     """Create or replace any number of users (id -> display name), friendships and
-    conversations at once; of several entries for the same thing the last one holds.
+    conversations. Of several entries for the same thing the last one counts.
 
-    Users of the same call count as known. Ten thousand rows take about a second.
+    Friendships and conversations may name users of the same call. Ten thousand rows
+    take about a second.
 
     Raises:
         UnknownUser, TooManyParticipants, TooManyPairs: see above.
@@ -178,8 +178,8 @@ def load_bulk(
     new = {key: record.participants for key, record in records.items()}
     _check_size(new)
 
-    # Locks are taken in one order everywhere, conversations before users and each kind
-    # by id, so that two writers wait for each other and never crosswise.
+    # All writers take locks in the same order, so that they cannot deadlock:
+    # conversations before users, each kind by id.
     take_write_lock(session)
     put_conversation_rows(
         session, {key: record.title for key, record in records.items()}
@@ -213,11 +213,11 @@ def _change(before: set[Pair], after: set[Pair]) -> GraphChange:
 
 
 def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
-    """Those of `pairs` who are relevant now.
+    """Those of `pairs` that are relevant now.
 
-    Where few users make many pairs, as in a conversation, their audiences are read
-    instead, which costs less per pair. Else the pairs are looked up, in slices that
-    keep one parameter's size in bounds.
+    If few users make many pairs, as in a conversation, their audiences are read, which
+    costs less per pair. Otherwise the pairs are looked up, PAIRS_PER_STATEMENT at a
+    time.
     """
     firsts = {one for one, _ in pairs}
     if len(pairs) > DENSE * len(firsts):
@@ -233,9 +233,10 @@ def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
 def _pairs_affected(
     old: Collection[str], new: Collection[str]
 ) -> Iterable[tuple[str, str]]:
-    """The pairs that a conversation's new participants can make or end.
+    """The pairs that a new set of participants can make or end.
 
-    Only those of somebody who came or left: one more in a thousand costs a thousand.
+    Each of them has a user who came or left. So adding one user to a thousand costs a
+    thousand pairs.
     """
     for moved in set(old) ^ set(new):
         together = new if moved in new else old
@@ -248,7 +249,7 @@ def _check_size(members: Mapping[str, Collection[str]]) -> None:
     for key, who in members.items():
         if len(who) > MAX_PARTICIPANTS:
             message = (
-                f"conversation {key} has {len(who)} participants: it takes at most "
-                f"{MAX_PARTICIPANTS}, since everybody in it sees everybody else"
+                f"conversation {key} has {len(who)} participants; {MAX_PARTICIPANTS} "
+                f"are allowed, because all of them see each other"
             )
             raise TooManyParticipants(message)

@@ -1,7 +1,7 @@
-"""The locks and row writes that `models.sql.graph` is made of.
+"""The locks and row writes of `models.sql.graph`.
 
-Many rows go in one `executemany`, in the order of their keys: two writers of the same
-rows wait for each other and never crosswise.
+Many rows go into one `executemany`, in the order of their keys, so that two writers of
+the same rows cannot deadlock.
 """
 
 from __future__ import annotations
@@ -19,20 +19,22 @@ from models.sql.user import user_table
 
 
 def take_write_lock(session: Session) -> None:
-    """On SQLite, become the one writer now, before anything is read.
+    """On SQLite, become the only writer now, before any read.
 
-    A transaction that reads first and writes later fails at once if somebody else wrote
-    in between, whatever the busy timeout. This changes no row. PostgreSQL locks rows.
+    A transaction that reads first and writes later fails at once if another one wrote
+    in between, whatever the busy timeout is. This changes no row. PostgreSQL locks
+    rows, so there it does nothing.
     """
     if session.get_bind().dialect.name == "sqlite":
         session.execute(update(user_table).where(false()).values(display_name=""))
 
 
 def lock_users(session: Session, user_ids: Iterable[str]) -> set[str]:
-    """Lock those of the users who exist until the commit, and return their ids.
+    """Lock those of the users that exist until the commit, and return their ids.
 
-    So what is computed before and after a write belongs to that write alone. It is the
-    weaker lock (NO KEY), which foreign keys elsewhere do not wait for.
+    So the difference between a read before and after a write comes from that write
+    alone. It is the weaker lock (NO KEY UPDATE), which foreign key checks do not wait
+    for.
     """
     take_write_lock(session)
     statement = (
@@ -47,7 +49,8 @@ def lock_users(session: Session, user_ids: Iterable[str]) -> set[str]:
 def lock_conversations(
     session: Session, conversation_ids: Iterable[str]
 ) -> dict[str, set[str]]:
-    """Lock the conversations until the commit; every id asked -> its participants."""
+    """Lock the conversations until the commit. Returns id -> participants for each
+    id."""
     take_write_lock(session)
     members: dict[str, set[str]] = {key: set() for key in conversation_ids}
     asked = {"ids": list(members)}
@@ -68,7 +71,7 @@ def lock_conversations(
 
 
 def put_conversation_rows(session: Session, titles: Mapping[str, str]) -> None:
-    """Create the conversations or set their titles: id -> title."""
+    """Create conversations or set their titles: id -> title."""
     insert = upsert(session, conversation_table)
     statement = insert.on_conflict_do_update(
         index_elements=["id"], set_={"title": insert.excluded.title}
@@ -80,7 +83,7 @@ def put_conversation_rows(session: Session, titles: Mapping[str, str]) -> None:
 def put_friendship_rows(
     session: Session, statuses: Mapping[tuple[str, str], FriendshipStatus]
 ) -> None:
-    """Create the friendships (pairs in canonical order) or set their status."""
+    """Create friendships (pairs in canonical order) or set their status."""
     insert = upsert(session, friendship_table)
     statement = insert.on_conflict_do_update(
         index_elements=["user_a", "user_b"], set_={"status": insert.excluded.status}
@@ -93,7 +96,7 @@ def put_friendship_rows(
 
 
 def add_participants(session: Session, added: Mapping[str, Collection[str]]) -> None:
-    """Let users into conversations: conversation id -> user ids."""
+    """Add users to conversations: conversation id -> user ids."""
     rows = [
         {"conversation_id": key, "user_id": user_id}
         for key in sorted(added)
@@ -106,7 +109,7 @@ def add_participants(session: Session, added: Mapping[str, Collection[str]]) -> 
 def remove_participants(
     session: Session, conversation_id: str, user_ids: Collection[str]
 ) -> None:
-    """Take the users out of the conversation."""
+    """Remove the users from the conversation."""
     if not user_ids:
         return
     session.execute(

@@ -1,17 +1,16 @@
-"""A graph from CSV files: what an operator has before the host is connected.
+"""Imports a graph from CSV files, for example before the host is connected.
 
-A folder holds any of these, the last two together, each with a header line; columns in
-any order, further ones are ignored:
+A folder has any of these files; the last two only together. Each has a header line,
+with columns in any order. Other columns are ignored.
 
     users.csv          id, display_name (optional)
     friendships.csv    user_a, user_b, status (optional: accepted)
     conversations.csv  id, title (optional)
     participants.csv   conversation_id, user_id
 
-What is named is created or replaced, as `models.sql.graph.load_bulk` does it; a
-conversation in conversations.csv has afterwards exactly the participants that
-participants.csv gives it. Where no name or title is given, one that is there stays; a
-new user is called by the id.
+Everything in the files is created or replaced, as `models.sql.graph.load_bulk` does it.
+A conversation gets exactly the participants in participants.csv. Without a name or
+title the stored one stays, and the name of a new user is its id.
 """
 
 from __future__ import annotations
@@ -44,19 +43,19 @@ from models.sql.user import DISPLAY_NAME_LENGTH, user_table
 
 FILES = ("users.csv", "friendships.csv", "conversations.csv", "participants.csv")
 TOGETHER = ("conversations.csv", "participants.csv")
-"""A conversation is replaced as a whole: without the other file it would lose all."""
+"""A conversation is replaced as a whole. Without the second file it would be empty."""
 ROWS_PER_CALL = 50_000
 
 Value = TypeVar("Value")
 
 
 class ImportFailed(ValueError):
-    """A file cannot be loaded; the message names the file and the line."""
+    """A file cannot be loaded. The message names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Imported:
-    """What was in the files, and what it changed."""
+    """The number of rows in the files, and the relations that changed."""
 
     users: int
     friendships: int
@@ -66,11 +65,11 @@ class Imported:
 
 
 def import_csv(session: Session, folder: Path) -> Imported:
-    """Load the files in `folder`, all or nothing. The caller commits.
+    """Load the files in `folder`, all or none of them. The caller commits.
 
     Raises:
-        ImportFailed: there is none of the files, or one of them is wrong. Nothing is
-            loaded if the caller rolls back.
+        ImportFailed: there are no files, or one of them is wrong. The caller must roll
+            back.
     """
     if not any((folder / name).is_file() for name in FILES):
         message = f"{folder} has none of {', '.join(FILES)}"
@@ -83,7 +82,7 @@ def import_csv(session: Session, folder: Path) -> Imported:
 
 
 class _Import:
-    """The files of one folder, read and checked before anything is written."""
+    """The files of one folder. All are read and checked before the first write."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -97,7 +96,7 @@ class _Import:
         self._read_conversations()
 
     def load(self, session: Session) -> Imported:
-        """Write everything, in slices that one `load_bulk` takes."""
+        """Write everything, in slices that are small enough for `load_bulk`."""
         for named, column in (
             (self.users, user_table.c.display_name),
             (self.titles, conversation_table.c.title),
@@ -189,7 +188,7 @@ class _Import:
         if not path.is_file():
             return
         try:
-            # With or without the mark that spreadsheets put before UTF-8.
+            # With or without the byte order mark that spreadsheets write.
             with path.open(encoding="utf-8-sig", newline="") as file:
                 reader = csv.DictReader(file, strict=True)
                 header = reader.fieldnames or []
@@ -207,7 +206,7 @@ class _Import:
 
 
 def _keep_names(session: Session, named: dict[str, str], column: Column[str]) -> None:
-    """Give those of `named` (id -> name) that have no name the one in `column`."""
+    """Give the entries of `named` (id -> name) without a name the stored one."""
     table = column.table
     known = select(table.c.id, column).where(among(table.c.id, text_list("ids")))
     nameless = [key for key, name in named.items() if not name]
@@ -217,7 +216,7 @@ def _keep_names(session: Session, named: dict[str, str], column: Column[str]) ->
 
 
 class _Row:
-    """One line of a file; every failure names its place and column."""
+    """One line of a file. Each error names the line and the column."""
 
     def __init__(self, place: str, values: dict[str, str | None]) -> None:
         self.place = place

@@ -1,9 +1,9 @@
-"""Changes of the graph of which nobody may have been told yet.
+"""Changes of the graph that are not announced yet.
 
-A row is written in the transaction of the change, so it stands exactly if the change
-does. The process that made the change deletes it when all who are online were told.
-What is left over, because Redis was away or that process died, is told by
-`tasks.announcements`.
+A row is written in the transaction of the change, so either both exist or neither. The
+process that made the change announces it to the users who are online, and then deletes
+the row. If Redis was away, or that process died, the row is left, and
+`tasks.announcements` announces the change.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from models.sql.db import Base, table_of
 from models.sql.sql_arrays import among, text_list
 from models.sql.statements import Reader
 
-MOST_NAMED = 1_000
-"""Users whom one row names. A change that concerns more of them concerns EVERYBODY."""
-MOST_READ = 1_000
-"""Rows that are read at a time."""
+MAX_NAMED = 1_000
+"""Users that one row names. A change of more users is stored for EVERYBODY."""
+MAX_READ = 1_000
+"""Rows of one read."""
 
 
 class PendingAnnouncement(Base):
-    """One change. Ids are in one text, as `joined_ids` makes it."""
+    """One change. Several ids are one text, as `joined_ids` makes it."""
 
     __tablename__ = "pending_announcements"
 
@@ -38,9 +38,9 @@ class PendingAnnouncement(Base):
     snapshots: Mapped[str] = mapped_column(Text)
     """Users who gained or lost a relation, or EVERYBODY."""
     disconnects: Mapped[str] = mapped_column(Text)
-    """Users whose sockets are to be closed."""
+    """Users whose sockets must be closed."""
     was_told: Mapped[bool] = mapped_column(server_default=false())
-    """It was told, but maybe not to every gateway."""
+    """It was announced, but maybe not to every gateway."""
     created_at: Mapped[datetime] = mapped_column(
         DateTime(timezone=True), server_default=func.now()
     )
@@ -51,7 +51,7 @@ announcement_table = table_of(PendingAnnouncement)
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """One row. `age` is in seconds of the database's clock."""
+    """One row. `age` is in seconds, by the database's clock."""
 
     id: str
     snapshots: tuple[str, ...]
@@ -60,13 +60,13 @@ class Pending:
     age: float
 
 
-def note(
+def record(
     session: Session, snapshots: Collection[str], disconnects: Collection[str] = ()
 ) -> str:
-    """Note that `snapshots` have to get fresh ones, and that the sockets of
-    `disconnects` have to be closed. Returns the id of the row. The caller commits."""
+    """Record that the users `snapshots` need fresh snapshots, and that the sockets of
+    `disconnects` must be closed. Returns the id of the row. The caller commits."""
     key = uuid4().hex
-    named = sorted(snapshots) if len(snapshots) <= MOST_NAMED else [EVERYBODY]
+    named = sorted(snapshots) if len(snapshots) <= MAX_NAMED else [EVERYBODY]
     row = {
         "id": key,
         "snapshots": joined_ids(named),
@@ -82,7 +82,7 @@ def pending(reader: Reader) -> list[Pending]:
     columns = (table.id, table.snapshots, table.disconnects, table.was_told)
     age = (table.created_at, func.now())
     rows = reader.execute(
-        select(*columns, *age).order_by(table.created_at).limit(MOST_READ)
+        select(*columns, *age).order_by(table.created_at).limit(MAX_READ)
     )
     return [
         Pending(
@@ -96,14 +96,14 @@ def pending(reader: Reader) -> list[Pending]:
     ]
 
 
-def settle(session: Session, keys: Iterable[str]) -> None:
-    """Delete the rows: everybody was told. The caller commits."""
+def remove(session: Session, keys: Iterable[str]) -> None:
+    """Delete the rows, whose changes were announced. The caller commits."""
     rows = among(announcement_table.c.id, text_list("ids"))
     session.execute(delete(announcement_table).where(rows), {"ids": sorted(keys)})
 
 
 def mark_told(session: Session, keys: Sequence[str]) -> None:
-    """Remember that the rows were told, but maybe not to every gateway. The caller
+    """Record that the rows were announced, but maybe not to every gateway. The caller
     commits."""
     rows = among(announcement_table.c.id, text_list("ids"))
     statement = update_rows(announcement_table).where(rows).values(was_told=True)

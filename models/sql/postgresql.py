@@ -1,9 +1,8 @@
-"""A connection to PostgreSQL that does not wait for ever.
+"""A connection to PostgreSQL with a time limit for each answer.
 
-A line that is dead without anybody having said so (a host that is gone, a firewall that
-forgot) keeps a query waiting until TCP gives up, which takes a quarter of an hour. All
-that while its process would hold a connection of the pool, and a drainer of the outbox
-its turn.
+If a host disappears, or a firewall forgets a connection, a query waits until TCP gives
+up, which takes a quarter of an hour. During that time the process would occupy a
+connection of the pool, and a drainer would keep its lease.
 """
 
 from __future__ import annotations
@@ -14,19 +13,20 @@ import psycopg
 from psycopg.abc import RV, PQGen
 
 ANSWER_TIMEOUT_SECONDS = 10.0
-"""How long one answer may take. Ours take milliseconds, a bulk call's a second."""
+"""How long one answer may take. A usual one takes milliseconds, a bulk call a
+second."""
 RUNS_BEFORE_PREPARING = 5
-"""As psycopg has it. A prepared audience query takes a half to a fifth of the time."""
+"""psycopg's default. A prepared audience query takes a half to a fifth of the time."""
 
 
-def connect(*args: Any, **kwargs: Any) -> ImpatientConnection:  # noqa: ANN401
-    """A new connection. Statements are prepared on it where that is safe.
+def connect(*args: Any, **kwargs: Any) -> TimeoutConnection:  # noqa: ANN401
+    """A new connection. It prepares statements if that is safe.
 
-    Behind a pooler (PgBouncer and its like) each transaction may be another server's,
-    which does not know what the one before has prepared. A pooler gives its clients
-    process numbers of its own, so it can be told from a server.
+    Behind a pooler such as PgBouncer each transaction may use another server
+    connection, which does not know the statements that were prepared before. A pooler
+    tells its clients process ids of its own, so they differ from what the server says.
     """
-    connection = ImpatientConnection.connect(*args, **kwargs)
+    connection = TimeoutConnection.connect(*args, **kwargs)
     try:
         connection.autocommit = True
         row = connection.execute("SELECT pg_backend_pid()").fetchone()
@@ -39,18 +39,18 @@ def connect(*args: Any, **kwargs: Any) -> ImpatientConnection:  # noqa: ANN401
     return connection
 
 
-class ImpatientConnection(psycopg.Connection[Any]):
-    """A connection that closes itself where an answer takes too long.
+class TimeoutConnection(psycopg.Connection[Any]):
+    """A connection that closes itself if an answer takes too long.
 
     Raises:
-        psycopg.OperationalError: in place of the answer; SQLAlchemy then drops this
-            connection, and with it those of the pool that are as old.
+        psycopg.OperationalError: there was no answer in time. SQLAlchemy then drops
+            this connection, and those of the pool that are as old.
     """
 
     def wait(
         self, gen: PQGen[RV], interval: float = 0.1, timeout: float | None = None
     ) -> RV:
-        """Wait for an answer; psycopg calls this for each."""
+        """Wait for an answer. psycopg calls this for each one."""
         if timeout is not None:
             return super().wait(gen, interval, timeout)
         try:

@@ -1,9 +1,9 @@
-"""Lists of any length as one bind parameter.
+"""SQL arrays: lists of any length as one bind parameter.
 
-`IN (?, ?, ...)` is another statement text for every number of values: no plan is
+`IN (?, ?, ...)` has another statement text for each number of values. So no plan is
 reused, and SQLite stops at 32,766 values. These constructs pass the whole list as one
-value, an array on PostgreSQL and JSON text on SQLite, so a statement for one user and
-for ten thousand is the same text, compiled and prepared once.
+value: an array on PostgreSQL, JSON text on SQLite. The statement for one user and for
+ten thousand users is the same text, compiled and prepared once.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ from models.identifiers import SEPARATOR
 
 
 class TextList(TypeDecorator[list[str]]):
-    """A list of texts as a bind value; no column has this type."""
+    """A list of texts as a bind value. No column has this type."""
 
     impl = Text
     cache_ok = True
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        """PostgreSQL has arrays, SQLite reads JSON."""
+        """An array on PostgreSQL, JSON text on SQLite."""
         if dialect.name == "postgresql":
             return dialect.type_descriptor(ARRAY(String()))
         return dialect.type_descriptor(Text())
@@ -38,13 +38,13 @@ class TextList(TypeDecorator[list[str]]):
     def process_bind_param(
         self, value: Iterable[str] | None, dialect: Dialect
     ) -> list[str] | str:
-        """The list as the driver takes it."""
+        """The list in the form that the driver takes."""
         values = list(value or ())
         return values if dialect.name == "postgresql" else json.dumps(values)
 
 
 class PairList(TypeDecorator[list[tuple[str, str]]]):
-    """A list of pairs of texts as a bind value: JSON on both databases."""
+    """A list of pairs of texts as a bind value: JSON text on both databases."""
 
     impl = Text
     cache_ok = True
@@ -58,7 +58,7 @@ class PairList(TypeDecorator[list[tuple[str, str]]]):
 
 
 class among(FunctionElement[bool]):  # noqa: N801  reads like the SQL it stands for
-    """`among(column, values)`: the column's value is one of the list's."""
+    """`among(column, values)`: the column's value is in the list."""
 
     type = Boolean()
     inherit_cache = True
@@ -67,26 +67,23 @@ class among(FunctionElement[bool]):  # noqa: N801  reads like the SQL it stands 
         super().__init__(column, values)
 
     def self_group(self, against: OperatorType | None = None) -> Self:
-        """A comparison needs no `= 1` after it.
-
-        SQLAlchemy would add that on SQLite, where a boolean function is a number, and
-        SQLite would then scan the table instead of using the index.
-        """
+        """Keep SQLAlchemy from adding `= 1` on SQLite, where a boolean function is a
+        number. SQLite would then scan the table instead of using the index."""
         del against
         return self
 
 
 class each_pair(FunctionElement[Any]):  # noqa: N801
-    """`each_pair(pairs)`: one row per pair; use it as `.table_valued("value")`."""
+    """`each_pair(pairs)`: one row per pair. Use it as `.table_valued("value")`."""
 
     inherit_cache = True
 
 
 class joined(FunctionElement[str]):  # noqa: N801
-    """`joined(column)`: the column's texts of a group in one, `SEPARATOR` in between.
+    """`joined(column)`: the texts of a group as one text, with `SEPARATOR` in between.
 
-    SQLAlchemy's `aggregate_strings` writes the separator into the statement anew each
-    time, by a regular expression, which takes longer than a small query.
+    SQLAlchemy's `aggregate_strings` puts the separator into the statement at each
+    execution, by a regular expression. That takes longer than a small query.
     """
 
     type = String()
@@ -94,7 +91,7 @@ class joined(FunctionElement[str]):  # noqa: N801
 
 
 class joined_once(FunctionElement[str]):  # noqa: N801
-    """As `joined`, each text once."""
+    """As `joined`, but each text once."""
 
     type = String()
     inherit_cache = True
@@ -148,7 +145,7 @@ def _joined_once_sqlite(
     compiler: SQLCompiler,
     **kw: Any,  # noqa: ANN401
 ) -> str:
-    # With DISTINCT it takes no separator but its own, which is SEPARATOR.
+    # With DISTINCT it allows only its default separator, which is SEPARATOR.
     return f"group_concat(DISTINCT {compiler.process(element.clauses, **kw)})"
 
 

@@ -1,13 +1,14 @@
-"""A connection to SQLite that never makes its whole process wait.
+"""A connection to SQLite that never blocks its whole process.
 
 SQLite waits in C: for a lock, for the disk, and for the end of a large query. A gateway
-is one thread, so meanwhile it would answer no heartbeat. Here the wait for a lock is a
-retry with a sleep in between, which under gevent lets the others run. What may take
-long is handed to a thread, if the process has given a way to do that.
+is one thread, so it would answer no heartbeat meanwhile. Here a statement that finds
+the database locked is tried again after a sleep, and gevent runs other greenlets during
+the sleep. A call that may take long runs in a thread, if the process has given a way to
+do that.
 
-Small reads stay where they are. A thread would share the interpreter with the gateway:
-under load each row would cost it milliseconds. So a read may take `AT_ONCE` seconds;
-a longer one is stopped, and begins again in a thread.
+Small reads do not run in a thread. A thread shares the interpreter with the gateway,
+and under load each row would take milliseconds. So a read may take `READ_LIMIT`
+seconds. A longer one is stopped and starts again in a thread.
 """
 
 from __future__ import annotations
@@ -21,21 +22,21 @@ from typing import Any, TypeVar
 
 T = TypeVar("T")
 
-InThread = Callable[[Callable[[], Any]], Any]
-"""Calls a function in a thread, and gives what it gives. Does not return before the
-function has ended, not even if the caller is stopped."""
+RunInThread = Callable[[Callable[[], Any]], Any]
+"""Calls a function in a thread and returns its result. It returns only after the
+function has ended, even if the caller is killed."""
 
-BUSY_PATIENCE = 4.0
-"""Seconds that a statement waits for a lock: a caller's own patience may be 10."""
+BUSY_TIMEOUT = 4.0
+"""Seconds that a statement waits for a lock. Callers wait 10 s at most."""
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
-"""Seconds between two attempts to get a lock; each delay is twice the one before."""
-AT_ONCE = 0.02
-"""Seconds that a read may keep everybody else in a gateway waiting."""
-LOOK_EVERY = 5_000
-"""Steps of SQLite's machine between two looks at the time: a tenth of a millisecond."""
+"""Seconds between two attempts to get a lock: each delay is twice the one before."""
+READ_LIMIT = 0.02
+"""Seconds that a read may block the other greenlets of a gateway."""
+CHECK_EVERY = 5_000
+"""Steps of SQLite's virtual machine between two checks of the time: some 0.1 ms."""
 
 _READS = ("SELECT", "PRAGMA")
-"""What may be stopped and done again: a write that is stopped ends its transaction."""
+"""Statements that may be stopped and repeated. A stopped write ends its transaction."""
 _PREPARATION = (
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
     "PRAGMA synchronous = NORMAL",  # safe with WAL, and much faster
@@ -44,21 +45,21 @@ _PREPARATION = (
 _FILE = "SELECT file FROM pragma_database_list WHERE name = 'main'"
 
 
-class PatientConnection(sqlite3.Connection):
-    """A connection to a file; its cursors read all rows at once.
+class RetryingConnection(sqlite3.Connection):
+    """A connection to a database file. Its cursors read all rows at once.
 
     Raises:
-        sqlite3.OperationalError: the lock was not free for `BUSY_PATIENCE` seconds, or
-            another file has taken the place of the one that is open here.
+        sqlite3.OperationalError: the lock was not free for `BUSY_TIMEOUT` seconds, or
+            the open file was moved or replaced.
     """
 
     _path = ""
     _file: tuple[int, int] | None = None
-    _in_thread: InThread | None = None
+    _in_thread: RunInThread | None = None
     _stop_at = math.inf
 
-    def prepare(self, in_thread: InThread | None) -> None:
-        """Make the connection, which is new, ready for use."""
+    def prepare(self, in_thread: RunInThread | None) -> None:
+        """Prepare a new connection for use."""
         self._in_thread = in_thread
         (self._path,) = sqlite3.Connection.execute(self, _FILE).fetchone()
         self._file = _identity(self._path)
@@ -70,8 +71,8 @@ class PatientConnection(sqlite3.Connection):
             sqlite3.Connection.execute(self, statement).close()
 
     def cursor(self, factory: Any = None) -> Any:  # noqa: ANN401 - as the library has it
-        """A cursor whose statements wait as this connection does."""
-        return super().cursor(factory or PatientCursor)
+        """A cursor whose statements are retried by this connection."""
+        return super().cursor(factory or RetryingCursor)
 
     def commit(self) -> None:
         """As the library's."""
@@ -84,12 +85,12 @@ class PatientConnection(sqlite3.Connection):
             self.perform(super().rollback)
 
     def perform(self, call: Callable[[], T], *, is_read: bool = False) -> T:
-        """What `call` gives, tried again while somebody else holds the lock."""
+        """The result of `call`, which is tried again while the database is locked."""
         self._check_file()
-        delay, ends = FIRST_DELAY, time.monotonic() + BUSY_PATIENCE
+        delay, ends = FIRST_DELAY, time.monotonic() + BUSY_TIMEOUT
         while True:
             try:
-                return self._read(call) if is_read else self._apart(call)
+                return self._read(call) if is_read else self._call_in_thread(call)
             except sqlite3.OperationalError as error:
                 if not _is_busy(error) or time.monotonic() + delay > ends:
                     raise
@@ -99,7 +100,7 @@ class PatientConnection(sqlite3.Connection):
     def _read(self, call: Callable[[], T]) -> T:
         if self._in_thread is None:
             return call()
-        self._stop_at = time.monotonic() + AT_ONCE
+        self._stop_at = time.monotonic() + READ_LIMIT
         try:
             return call()
         except sqlite3.OperationalError as error:
@@ -107,13 +108,13 @@ class PatientConnection(sqlite3.Connection):
                 raise
         finally:
             self._stop_at = math.inf
-        self.set_progress_handler(None, LOOK_EVERY)
+        self.set_progress_handler(None, CHECK_EVERY)
         try:
-            return self._apart(call)
+            return self._call_in_thread(call)
         finally:
             self._watch()
 
-    def _apart(self, call: Callable[[], T]) -> T:
+    def _call_in_thread(self, call: Callable[[], T]) -> T:
         if self._in_thread is None:
             return call()
         result: T = self._in_thread(call)
@@ -121,27 +122,27 @@ class PatientConnection(sqlite3.Connection):
 
     def _watch(self) -> None:
         if self._in_thread is not None:
-            self.set_progress_handler(self._is_long, LOOK_EVERY)
+            self.set_progress_handler(self._is_long, CHECK_EVERY)
 
     def _is_long(self) -> bool:
         return time.monotonic() > self._stop_at
 
     def _check_file(self) -> None:
-        """SQLite would go on with a file that has no name any more, and what is written
-        there is lost."""
+        """Raise if the file was moved or replaced. SQLite would continue to write into
+        the old file, and those writes would be lost."""
         if self._path and _identity(self._path) != self._file:
             error = sqlite3.OperationalError("the database file was moved or replaced")
             error.sqlite_errorcode = sqlite3.SQLITE_READONLY_DBMOVED
             raise error
 
 
-class PatientCursor(sqlite3.Cursor):
-    """Statements as `PatientConnection.perform` does them."""
+class RetryingCursor(sqlite3.Cursor):
+    """A cursor whose statements go through `RetryingConnection.perform`."""
 
     _rows: Iterator[Any] = iter(())
 
-    def execute(self, sql: str, parameters: Any = (), /) -> PatientCursor:  # noqa: ANN401
-        """As the library's, but all rows are read."""
+    def execute(self, sql: str, parameters: Any = (), /) -> RetryingCursor:  # noqa: ANN401
+        """As the library's, but it reads all rows."""
 
         def execute() -> list[Any]:
             sqlite3.Cursor.execute(self, sql, parameters)
@@ -151,9 +152,9 @@ class PatientCursor(sqlite3.Cursor):
         self._rows = iter(self._performed(execute, is_read=is_read))
         return self
 
-    def executemany(self, sql: str, parameters: Any, /) -> PatientCursor:  # noqa: ANN401
+    def executemany(self, sql: str, parameters: Any, /) -> RetryingCursor:  # noqa: ANN401
         """As the library's."""
-        rows = list(parameters)  # it may be tried again
+        rows = list(parameters)  # the call may be repeated
         self._performed(lambda: sqlite3.Cursor.executemany(self, sql, rows))
         return self
 
@@ -170,7 +171,7 @@ class PatientCursor(sqlite3.Cursor):
         """As the library's."""
         return list(self._rows)
 
-    def __iter__(self) -> PatientCursor:
+    def __iter__(self) -> RetryingCursor:
         return self
 
     def __next__(self) -> Any:  # noqa: ANN401
@@ -178,21 +179,21 @@ class PatientCursor(sqlite3.Cursor):
 
     def _performed(self, call: Callable[[], T], *, is_read: bool = False) -> T:
         connection = self.connection
-        assert isinstance(connection, PatientConnection)  # noqa: S101 - it made us
+        assert isinstance(connection, RetryingConnection)  # noqa: S101 - it made us
         return connection.perform(call, is_read=is_read)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
-    """Which file has the name `path` now; None where none has."""
+    """The device and inode of the file `path`, or None if there is no such file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - each statement asks
+        found = os.stat(path)  # noqa: PTH116 - fast, for each statement
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
-    """Whether trying again may help: somebody else holds the lock. A transaction that
-    began with a read, and was overtaken by another writer, stays behind it."""
+    """Whether another attempt may help, because another connection holds the lock. It
+    does not help a transaction that began with a read and was overtaken by a writer."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_BUSY and code != sqlite3.SQLITE_BUSY_SNAPSHOT

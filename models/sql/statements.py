@@ -1,8 +1,10 @@
-"""Reading statements that are sent as they are.
+"""SELECT statements whose text is sent directly to the database driver.
 
-SQLAlchemy writes a statement once for each kind of database. From then on its text goes
-straight to the driver: what the library does around each execution takes several times
-as long as a small query, and a change waits for one on its way to its audience.
+SQLAlchemy compiles a statement once per kind of database. Later calls skip the library:
+its work around each execution takes several times as long as a small query, and each
+status change waits for such a query. If the driver raises an error, SQLAlchemy executes
+the statement again, so errors and dropped connections are the library's own.
+`tests/sql/test_statements.py` compares the rows with the library's.
 """
 
 from __future__ import annotations
@@ -15,14 +17,14 @@ from sqlalchemy import CompoundSelect, Connection, Dialect, Select
 from sqlalchemy.orm import Session
 
 Reader = Session | Connection
-"""What can be read with: within a transaction or without one."""
+"""What executes a read: a session (in a transaction) or a connection (without one)."""
 Row = Sequence[Any]
 
 
 @dataclass(frozen=True, slots=True)
 class _Text:
-    """A statement as one kind of driver takes it. `names` are those of its parameters
-    in their order; None where they go by name."""
+    """A statement in the form of one driver. `names` are the parameters in their order,
+    or None if the driver takes them by name."""
 
     text: str
     names: tuple[str, ...] | None
@@ -40,7 +42,7 @@ class _Text:
 
 
 class Statement:
-    """One SELECT with bind parameters, all of which get a value at each call."""
+    """One SELECT with bind parameters. Each call gives all of them a value."""
 
     def __init__(
         self, select: Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
@@ -49,20 +51,20 @@ class Statement:
         self._texts: dict[str, _Text] = {}
 
     def rows(self, reader: Reader, values: Mapping[str, object]) -> Sequence[Row]:
-        """All rows.
+        """All rows of the result.
 
         Raises:
             sqlalchemy.exc.SQLAlchemyError: the database did not answer, or refused.
         """
-        if isinstance(reader, Session):  # it may have something to write first
+        if isinstance(reader, Session):  # it may have to flush writes first
             return reader.execute(self.select, values).all()
         dialect = reader.dialect
         known = self._texts.get(dialect.name) or self._write(dialect)
         try:
             return send(reader, known.text, known.parameters(values))
         except known.errors:
-            # Once more, by the library, which says what is wrong in its own errors, and
-            # drops a connection that has died.
+            # Again by the library: it raises its own errors and drops a dead
+            # connection.
             return reader.execute(self.select, values).all()
 
     def _write(self, dialect: Dialect) -> _Text:
@@ -88,7 +90,7 @@ class Statement:
 
 
 def send(connection: Connection, text: str, parameters: Any) -> Sequence[Row]:  # noqa: ANN401
-    """The rows that the driver gives for `text`."""
+    """The rows that the driver returns for `text`."""
     cursor = connection.connection.cursor()
     try:
         cursor.execute(text, parameters)

@@ -1,4 +1,4 @@
-"""The users of the host application, as far as presence needs to know them."""
+"""The users of the host application, as far as presence needs them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DISPLAY_NAME_LENGTH = 200
 
 
 class User(Base):
-    """A user, under the id that the host application gave."""
+    """A user, with the id that the host application has given it."""
 
     __tablename__ = "users"
 
@@ -41,12 +41,11 @@ def unknown_users(reader: Reader, user_ids: Iterable[str]) -> set[str]:
 
 
 def ensure_users(session: Session, user_ids: Iterable[str]) -> None:
-    """Insert those of the users who are unknown, each named by the id; otherwise
-    nothing changes.
+    """Insert the users that are not stored yet, with the id as display name.
 
-    Safe when two processes meet the same new user at once. The caller commits.
+    Two processes may insert the same user at the same time. The caller commits.
     """
-    # A plain read first, so that known users (nearly all) take no write lock.
+    # Read first, so that stored users (nearly all of them) need no write lock.
     insert = upsert(session, user_table).on_conflict_do_nothing()
     unknown = sorted(unknown_users(session, user_ids))
     rows = [{"id": user_id, "display_name": user_id} for user_id in unknown]
@@ -54,22 +53,20 @@ def ensure_users(session: Session, user_ids: Iterable[str]) -> None:
 
 
 def put_users(session: Session, names: dict[str, str]) -> None:
-    """Create the users or rename existing ones: id -> display name. The caller
-    commits."""
+    """Create or rename users: id -> display name. The caller commits."""
     insert = upsert(session, user_table)
     statement = insert.on_conflict_do_update(
         index_elements=["id"], set_={"display_name": insert.excluded.display_name}
     )
-    # In id order: two calls that name the same users wait for each other, and never
-    # crosswise.
+    # In order of the ids, so that two calls with the same users cannot deadlock.
     rows = [{"id": key, "display_name": names[key]} for key in sorted(names)]
     execute_many(session, statement, rows)
 
 
 def delete_user(session: Session, user_id: str) -> None:
-    """Delete the user with all relations; an unknown user is no error.
+    """Delete the user. The database also deletes friendships and participants. An
+    unknown user is no error. The caller commits.
 
-    The database cascades to friendships and participants. Use `delete_user` of
-    `models.sql.graph` to learn whose relations ended. The caller commits.
+    `delete_user` of `models.sql.graph` also returns the relations that ended.
     """
     session.execute(delete(user_table).where(user_table.c.id == user_id))

@@ -16,7 +16,7 @@ from app.services import EXTENSION, Services
 from config import Settings
 from models.events import GatewayMessage
 from models.identifiers import ids_in
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from models.sql.conversation import conversation_table
 from models.sql.friendship import friendship_table
 from models.sql.user import user_table
@@ -393,13 +393,16 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
     gateway = f"test:{uuid4().hex}"
     services.presence.shards[0].gateways.heartbeat(gateway)
     services.presence.shards[0].store.connect(
-        gateway, [SignOfLife(ann, f"{gateway}:1"), SignOfLife(bob, f"{gateway}:2")]
+        gateway,
+        [LiveConnection(ann, f"{gateway}:1"), LiveConnection(bob, f"{gateway}:2")],
     )
     after = "0-0"
 
     def told() -> list[GatewayMessage]:
         nonlocal after
-        read = services.presence.mail.read(gateway, after, wait_ms=1).messages
+        read = services.presence.gateway_streams.read(
+            gateway, after, wait_ms=1
+        ).messages
         after = read[-1][0] if read else after
         return [message for _, message in read]
 

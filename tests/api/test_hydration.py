@@ -22,10 +22,10 @@ from app.api.coalescing import Hydration
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
-from models.presence.redis.backend import Answers, OneServer
-from models.presence.store import SignOfLife
+from models.presence.redis.backend import Gathered, SingleServer
+from models.presence.store import LiveConnection
 from models.sql.audience import friends_of
-from models.sql.db import KeptReader
+from models.sql.db import PersistentReader
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -55,7 +55,9 @@ class Callers:
     """Callers of one hydration, of whose reads the test holds the first at its end."""
 
     def __init__(self, presence: Presence, database: Engine) -> None:
-        self.hydration = Hydration(presence, KeptReader(database), self._friends_of)
+        self.hydration = Hydration(
+            presence, PersistentReader(database), self._friends_of
+        )
         self.hydration._join = self._join
         self._joined = 0
         self._counting = threading.Lock()
@@ -210,19 +212,17 @@ class ServerForEachShard:
     """Servers of which each holds one shard."""
 
     def __init__(self, *clients: redis.Redis) -> None:
-        self._servers = [OneServer(client) for client in clients]
+        self._servers = [SingleServer(client) for client in clients]
 
-    def call(self, shard, command):
-        return self._servers[shard].call(shard, command)
+    def run(self, shard, commands, *, raw=False):
+        return self._servers[shard].run(shard, commands, raw=raw)
 
-    def gather(
-        self, commands: Mapping[int, Sequence[object]], scripts: Sequence[str] = ()
-    ) -> Answers:
-        together = Answers({}, {})
+    def gather(self, commands: Mapping[int, Sequence[object]]) -> Gathered:
+        together = Gathered({}, {})
         for shard, mine in commands.items():
-            answers = self._servers[shard].gather({shard: mine}, scripts)
+            answers = self._servers[shard].gather({shard: mine})
             together.replies.update(answers.replies)
-            together.away.update(answers.away)
+            together.errors.update(answers.errors)
         return together
 
 
@@ -241,7 +241,7 @@ def test_a_shard_that_is_away_is_an_error_for_its_users_friends_only(
         [f"{{{prefix}{number}}}:" for number in range(2)],
         ServerForEachShard(clients[0], clients[1]),
     )
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     presence.shard_of("ann").store.connect(GATEWAY, [sign])
     with closing(Callers(presence, database)) as callers:
         callers.hold("zoe")

@@ -15,7 +15,11 @@ PAGE = Page("docs/ARCHITECTURE.md")
 
 def keys_of_the_code() -> set[str]:
     keys = Keys()
-    found = {key for name, key in vars(keys).items() if name != "prefix"}
+    found = {
+        key
+        for name, key in vars(keys).items()
+        if isinstance(key, str) and name != "prefix"
+    }
     for name, member in vars(Keys).items():
         if not name.startswith("_") and callable(member):
             found.add(member(keys, "{id}"))

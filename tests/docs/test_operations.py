@@ -12,7 +12,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from config import Settings
 from models.presence import Presence
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.clients import Client
 from tests.clusters import ClusterOfServers, WithRights
 from tests.docs.pages import Page, code
@@ -130,12 +130,12 @@ def seldom_done(presence: Presence) -> None:
     for shard in presence.shards:
         shard.store.hold_sweeps(1)
         shard.store.hold_sweeps(0)
-        shard.outbox.owe([0])
-        assert shard.outbox.is_owing()
-        shard.outbox.settle()
+        shard.outbox.record_missed([0])
+        assert shard.outbox.has_missed()
+        shard.outbox.clear_missed()
         shard.outbox.length()
-        shard.gateways.heartbeat("g:1", [SignOfLife("dan", "g:1:1")], 1)
-        shard.store.connect("g:1", [SignOfLife("dan", "g:1:1")])
+        shard.gateways.heartbeat("g:1", [LiveConnection("dan", "g:1:1")], 1)
+        shard.store.connect("g:1", [LiveConnection("dan", "g:1:1")])
         shard.gateways.forget("g:1")
-    presence.overviews.read()
+    presence.overview()
     presence.check_writes()

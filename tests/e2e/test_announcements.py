@@ -88,7 +88,7 @@ def test_what_a_process_died_over_before_it_told_is_told(system: System):
         engine = make_engine(system.environ["DATABASE_URL"])
         with session_factory(engine)() as session:
             delete_friendship(session, "d-ann", "d-bob")
-            pending_announcements.note(session, {"d-ann", "d-bob"})
+            pending_announcements.record(session, {"d-ann", "d-bob"})
             session.commit()
         engine.dispose()
         expect_friends(ann)

@@ -85,8 +85,12 @@ def test_a_cluster_that_loses_a_node_and_gets_it_back_empty(system_on):
     system = system_on(store=store, PRESENCE_SHARDS=str(SHARDS))
     presence = presence_of(system)
     # What a gateway is told lies on one node: we can spare one that is neither's.
-    wait_until(lambda: len(presence.mail.gateway_ids()) == len(system.web_ports))
-    homes = {shard_number(one, SHARDS) for one in presence.mail.gateway_ids()}
+    wait_until(
+        lambda: len(presence.gateway_streams.gateway_ids()) == len(system.web_ports)
+    )
+    homes = {
+        shard_number(one, SHARDS) for one in presence.gateway_streams.gateway_ids()
+    }
     needed = [store.holder(f"{{p{home}}}:") for home in homes]
     dead = next(node for node in store.nodes if node not in needed)
     lost, *_ = (s for s in range(SHARDS) if store.holder(f"{{p{s}}}:") is dead)
@@ -138,7 +142,7 @@ def test_more_gateways_than_are_told_of_every_change(system_on):
     gateways = FEW_GATEWAYS + 2
     system = system_on(webs=1, WEB_CONCURRENCY=str(gateways))
     presence = presence_of(system)
-    wait_until(lambda: len(presence.mail.gateway_ids()) == gateways, 20)
+    wait_until(lambda: len(presence.gateway_streams.gateway_ids()) == gateways, 20)
     ann, *others = users = [f"u{number}" for number in range(9)]
     system.befriend(ann, *others)
     with Client(system, "nobody").opened() as nobody:
@@ -146,7 +150,9 @@ def test_more_gateways_than_are_told_of_every_change(system_on):
         with Client(system, ann).opened() as first:
             first.send("leave")
         clients = [Client(system, user).opened() for user in others]
-        assert len(presence.mail.holders(users)) > 1, "all are at one gateway"
+        assert len(presence.gateway_streams.holders(users)) > 1, (
+            "all are at one gateway"
+        )
         with Client(system, ann).opened() as of_ann:
             for client in clients:
                 client.expect_change(ann, "online")

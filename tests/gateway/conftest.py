@@ -13,7 +13,7 @@ from app.gateway.gateway import Gateway
 from app.gateway.new_users import Newcomers
 from config import Settings
 from models.presence import Presence
-from models.presence.redis.backend import OneServer
+from models.presence.redis.backend import SingleServer
 from models.presence.redis.client import connect
 from tests.databases import friends_in
 from tests.gateway.client import AFTER, BEFORE
@@ -46,7 +46,7 @@ def settings(engine: Engine, valkey_url: str) -> Settings:
 @pytest.fixture
 def presence(settings: Settings) -> Presence:
     prefix = f"{{a{secrets.token_hex(4)}}}:"
-    return Presence(settings, [prefix], OneServer(connect(settings)))
+    return Presence(settings, [prefix], SingleServer(connect(settings)))
 
 
 @pytest.fixture

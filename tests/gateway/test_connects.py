@@ -12,7 +12,7 @@ from app.gateway.new_users import Newcomers
 from models.events import Delivery, Transition
 from models.fanout import fan_out
 from models.presence import PresenceUnavailable
-from models.presence.store import ConnectReply, SignOfLife
+from models.presence.store import ConnectReply, LiveConnection
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -43,12 +43,14 @@ def test_who_comes_online_around_the_registration_is_not_missed(
 
     def comes_online(user_id: str) -> None:
         """At another gateway, and the fan-out tells it, all at once."""
-        reply = register("web.2:bb", [SignOfLife(user_id, f"web.2:bb:{user_id}")])
+        reply = register("web.2:bb", [LiveConnection(user_id, f"web.2:bb:{user_id}")])
         assert len(reply.transitions) == 1
         with engine.connect() as reader:
             fan_out(presence, reader, reply.transitions)
 
-    def registered_amid_news(gateway_id: str, signs: list[SignOfLife]) -> ConnectReply:
+    def registered_amid_news(
+        gateway_id: str, signs: list[LiveConnection]
+    ) -> ConnectReply:
         comes_online(BEFORE)
         reply = register(gateway_id, signs)
         comes_online(AFTER)

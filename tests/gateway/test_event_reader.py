@@ -29,7 +29,9 @@ def test_a_server_whose_clock_is_behind_takes_the_place_of_ours(
         gateway._listener._last_id = f"{now + 60_000}-3"  # its clock was ahead
         gateway._begin_anew(home.number, now)
         news = Delivery(Transition(BEFORE, "online", now + 1), "ann")
-        presence.mail.publish({gateway.id: GatewayMessage(transitions=(news,))})
+        presence.gateway_streams.publish(
+            {gateway.id: GatewayMessage(transitions=(news,))}
+        )
         gateway._listener.step()
         assert [data["user_id"] for _, data in ann.messages()] == [BEFORE]
 
@@ -53,7 +55,7 @@ def stream(settings, presence, gateway):
 
 def tell(presence, gateway, user_id, timestamp):
     news = Delivery(Transition(user_id, "online", timestamp), "ann")
-    presence.mail.publish({gateway.id: GatewayMessage(transitions=(news,))})
+    presence.gateway_streams.publish({gateway.id: GatewayMessage(transitions=(news,))})
 
 
 def listen(gateway):

@@ -14,7 +14,7 @@ import redis
 from app.gateway.gateway import Gateway
 from app.gateway.heartbeats import STOOD_STILL
 from app.gateway.new_users import Newcomers
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.gateway.client import BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -75,10 +75,12 @@ def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
         assert ann.statuses()[BEFORE] == "offline"
         with closing(redis.Redis.from_url(settings.redis_url)) as client:
             client.delete(keys.user_connections("ann"))
-        store.connect("other:1", [SignOfLife(BEFORE, "other:1:1")])
-        assert presence.mail.holders(["ann", BEFORE]) == {"other:1": {BEFORE}}
+        store.connect("other:1", [LiveConnection(BEFORE, "other:1:1")])
+        assert presence.gateway_streams.holders(["ann", BEFORE]) == {
+            "other:1": {BEFORE}
+        }
         gateway.heartbeat(ann.connection)
         lane._heartbeats.flush()
-        assert presence.mail.holders(["ann"]) == {gateway.id: {"ann"}}
+        assert presence.gateway_streams.holders(["ann"]) == {gateway.id: {"ann"}}
         gevent.with_timeout(3, gateway._snapshots.step)
         assert ann.statuses()[BEFORE] == "online"

@@ -12,7 +12,7 @@ from sqlalchemy import func, select, text
 
 from models.events import Delivery, Transition
 from models.presence import PresenceUnavailable
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from models.sql import graph
 from models.sql.db import session_factory
 from models.sql.user import unknown_users, user_table
@@ -102,10 +102,10 @@ def test_who_was_deleted_while_connected_stays_deleted(gateway, engine, ann):
 def status_of(presence, user_id, status):
     """Make `user_id` so, and the transition that says it."""
     store = presence.shards[0].store
-    sign = SignOfLife(user_id, "other:1:1")
+    sign = LiveConnection(user_id, "other:1:1")
     if status == "online":
         return store.connect("other:1", [sign]).transitions[0]
-    store.release("other:1", [Departure(user_id, "other:1:1", grace_ms=0)])
+    store.release("other:1", [ClosedConnection(user_id, "other:1:1", grace_ms=0)])
     return store.expire([user_id]).transitions[0]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from models.events import Transition
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 
 TTL = 60_000
 OFFLINE_TTL = 600_000
@@ -70,7 +70,7 @@ class Model:
 
     # Calls
 
-    def connect(self, gateway: str, signs: list[SignOfLife]) -> set[str]:
+    def connect(self, gateway: str, signs: list[LiveConnection]) -> set[str]:
         """The connections that are refused."""
         refused = set()
         for sign in signs:
@@ -92,8 +92,8 @@ class Model:
         return refused
 
     def heartbeat(
-        self, gateway: str, signs: list[SignOfLife], last_deadline: int
-    ) -> tuple[bool, list[SignOfLife]]:
+        self, gateway: str, signs: list[LiveConnection], last_deadline: int
+    ) -> tuple[bool, list[LiveConnection]]:
         """Whether the gateway had lapsed, and the connections that are gone."""
         deadline = self.gateways.get(gateway, 0)
         lapsed = deadline <= self.now or last_deadline not in {0, deadline}
@@ -111,7 +111,7 @@ class Model:
                 gone.append(sign)
         return lapsed, gone
 
-    def release(self, gateway: str, departures: list[Departure]) -> int:
+    def release(self, gateway: str, departures: list[ClosedConnection]) -> int:
         """How many connections were there."""
         count = 0
         for gone in departures:
@@ -164,7 +164,7 @@ class Model:
 
     # The outbox and its drainer
 
-    def must_kick(self) -> bool:
+    def needs_drain(self) -> bool:
         """Whether the present call has to ask for a drain."""
         if not self.made or self._holder() is not None:
             return False
@@ -187,7 +187,7 @@ class Model:
     def _holder(self) -> str | None:
         return None if self.drainer is None else self.drainer[0]
 
-    def _renew(self, sign: SignOfLife) -> None:
+    def _renew(self, sign: LiveConnection) -> None:
         leases = self.leases.setdefault(sign.user_id, {})
         end = self.now - sign.age_ms + TTL
         leases[sign.connection_id] = max(end, leases.get(sign.connection_id, 0))

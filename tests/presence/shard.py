@@ -13,8 +13,13 @@ from models.events import Transition
 from models.presence import Keys, Presence
 from models.presence.gateways import GatewayStore
 from models.presence.outbox import Outbox, OutboxEntry
-from models.presence.redis.backend import OneServer
-from models.presence.store import ConnectReply, Departure, PresenceStore, SignOfLife
+from models.presence.redis.backend import SingleServer
+from models.presence.store import (
+    ClosedConnection,
+    ConnectReply,
+    LiveConnection,
+    PresenceStore,
+)
 
 TTL_MS = 60_000
 OFFLINE_TTL_MS = 86_400_000
@@ -46,7 +51,7 @@ class Shard:
             service_key=None,
             **settings,
         )
-        state = Presence(values, [keys.prefix], OneServer(client))
+        state = Presence(values, [keys.prefix], SingleServer(client))
         return cls(client, keys, state)
 
     @property
@@ -66,7 +71,7 @@ class Shard:
     def connect(
         self, user: str, number: int = 1, gateway: str = GATEWAY, age_ms: int = 0
     ) -> ConnectReply:
-        sign = SignOfLife(user, f"{gateway}:{number}", age_ms)
+        sign = LiveConnection(user, f"{gateway}:{number}", age_ms)
         return self.store.connect(gateway, [sign])
 
     def release(
@@ -77,7 +82,7 @@ class Shard:
         grace_ms: int = 0,
         age_ms: int = 0,
     ) -> int:
-        gone = Departure(user, f"{gateway}:{number}", grace_ms, age_ms)
+        gone = ClosedConnection(user, f"{gateway}:{number}", grace_ms, age_ms)
         return self.store.release(gateway, [gone])
 
     def expire(self, *users: str) -> list[Transition]:
@@ -87,7 +92,7 @@ class Shard:
         self, user: str, number: int = 1, gateway: str = GATEWAY, age_ms: int = 0
     ) -> bool:
         """Whether the connection was found."""
-        sign = SignOfLife(user, f"{gateway}:{number}", age_ms)
+        sign = LiveConnection(user, f"{gateway}:{number}", age_ms)
         return not self.gateways.heartbeat(gateway, [sign]).gone
 
     # What is in Redis

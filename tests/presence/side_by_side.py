@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from models.events import Transition
 from models.presence.gateways import HeartbeatReply
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tests.presence.model import GATEWAY_TTL, MOST, OFFLINE_TTL, TTL, Model
 from tests.presence.picture import USERS, Picture
 from tests.presence.shard import Shard
@@ -63,7 +63,7 @@ class SideBySide(RuleBasedStateMachine):
     def flush(self, name: str, age: int = 0) -> None:
         """As app/gateway/heartbeats.py does it."""
         gateway = self.gateway(name)
-        signs = [SignOfLife(u, c, age) for c, u in self.sockets[name].items()]
+        signs = [LiveConnection(u, c, age) for c, u in self.sockets[name].items()]
         reply = self.heartbeat(gateway, signs, self.last_deadlines[name])
         self.last_deadlines[name] = reply.deadline
         anew = signs if reply.lapsed else reply.gone
@@ -74,13 +74,13 @@ class SideBySide(RuleBasedStateMachine):
 
     def signs(
         self, gateway: str, calls: list[tuple[str, int, int]]
-    ) -> list[SignOfLife]:
+    ) -> list[LiveConnection]:
         return [
-            SignOfLife(user, self.connection(gateway, user, device), age)
+            LiveConnection(user, self.connection(gateway, user, device), age)
             for user, device, age in calls
         ]
 
-    def connect(self, gateway: str, signs: list[SignOfLife]) -> None:
+    def connect(self, gateway: str, signs: list[LiveConnection]) -> None:
         refused = self.model.connect(gateway, signs)
         reply = self.store.connect(gateway, signs)
         assert reply.refused == refused
@@ -88,10 +88,10 @@ class SideBySide(RuleBasedStateMachine):
         for connections in self.sockets.values():
             for connection in refused & set(connections):
                 del connections[connection]  # closed with 4429
-        self.finish(reply.must_kick)
+        self.finish(reply.needs_drain)
 
     def heartbeat(
-        self, gateway: str, signs: list[SignOfLife], last_deadline: int = 0
+        self, gateway: str, signs: list[LiveConnection], last_deadline: int = 0
     ) -> HeartbeatReply:
         expected = self.model.heartbeat(gateway, signs, last_deadline)
         reply = self.gateways.heartbeat(gateway, signs, last_deadline)
@@ -99,13 +99,13 @@ class SideBySide(RuleBasedStateMachine):
         assert reply.deadline == self.model.gateways[gateway]
         return reply
 
-    def release(self, gateway: str, departures: list[Departure]) -> None:
+    def release(self, gateway: str, departures: list[ClosedConnection]) -> None:
         expected = self.model.release(gateway, departures)
         assert self.store.release(gateway, departures) == expected
 
-    def finish(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
+    def finish(self, needs_drain: bool) -> None:  # noqa: FBT001 - a reply's field
         """Exactly one outbox entry per transition."""
-        assert must_kick == self.model.must_kick()
+        assert needs_drain == self.model.needs_drain()
         entries = self.client.xrange(self.shard.keys.transitions, f"({self.drained}")
         made = [
             Transition(data["user_id"], data["status"], int(data["timestamp"]))
@@ -177,7 +177,7 @@ class SideBySide(RuleBasedStateMachine):
             for lease in now.leases[user]:
                 if not lease.endswith(":released"):
                     expected.setdefault(lease.rpartition(":")[0], set()).add(user)
-        assert self.shard.presence.mail.holders(USERS) == expected
+        assert self.shard.presence.gateway_streams.holders(USERS) == expected
 
     def check_status(self, now: Picture, user: str) -> None:
         """The hash agrees with the set, lives as long as a lease, and no longer than

@@ -22,7 +22,7 @@ from functools import cache
 import pytest
 import redis
 
-from models.presence.redis import scripts
+from models.presence.redis import commands
 
 NOW = "simulated:now"
 TTLS = "simulated:ttls"
@@ -109,7 +109,7 @@ class SimulatedTime:
 @contextmanager
 def installed() -> Iterator[None]:
     """Every script call of this process takes the simulated time."""
-    real = scripts.source
+    real = commands.source
 
     @cache
     def source(name: str) -> str:
@@ -117,7 +117,7 @@ def installed() -> Iterator[None]:
         return (flags or "") + PRELUDE + text
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scripts, "source", source)
-        scripts._digest.cache_clear()
+        patch.setattr(commands, "source", source)
+        commands._digest.cache_clear()
         yield
-    scripts._digest.cache_clear()
+    commands._digest.cache_clear()

@@ -6,7 +6,7 @@ import pytest
 
 from config import Settings
 from models.events import Delivery, GatewayMessage, Transition
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS
 
@@ -39,7 +39,7 @@ def damage(request, shard):
 
 
 def signs():
-    return [SignOfLife(user, f"{GATEWAY}:{user}") for user in USERS]
+    return [LiveConnection(user, f"{GATEWAY}:{user}") for user in USERS]
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_others_connect(shard, damage):
     damage()
     reply = shard.store.connect(GATEWAY, signs())
     assert reply.failed == {f"{GATEWAY}:bad"}
-    assert reply.must_kick
+    assert reply.needs_drain
     assert all(map(shard.is_online, GOOD))
     assert {one.user_id for one in shard.transitions()} >= set(GOOD)
 
@@ -78,9 +78,9 @@ def test_others_and_the_gateway_beat(shard, damage, online):
 def test_others_leave(shard, damage, online):
     del online
     damage()
-    departures = [Departure(user, f"{GATEWAY}:{user}", 0) for user in USERS]
+    departures = [ClosedConnection(user, f"{GATEWAY}:{user}", 0) for user in USERS]
     shard.store.release(GATEWAY, departures)
-    assert shard.store.expire(USERS).must_kick
+    assert shard.store.expire(USERS).needs_drain
     gone = {one.user_id for one in shard.transitions() if one.status == "offline"}
     assert gone >= set(GOOD)
     assert not any(map(shard.is_online, GOOD))
@@ -113,18 +113,18 @@ def test_where_the_others_are_is_found(shard, online):
     name = shard.keys.user_connections("bad")
     shard.client.delete(name)
     shard.client.set(name, "something else")
-    assert shard.presence.mail.holders(USERS) == {GATEWAY: set(GOOD)}
+    assert shard.presence.gateway_streams.holders(USERS) == {GATEWAY: set(GOOD)}
 
 
 def test_other_gateways_are_told_and_that_one_too(shard):
-    mail = shard.presence.mail
+    streams = shard.presence.gateway_streams
     for gateway in (GATEWAY, OTHER):
         shard.gateways.heartbeat(gateway)
     shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
     news = Delivery(Transition("ann", "online", 1), "cid")
-    assert mail.publish_to_all([news]) == {}
-    mail.publish({OTHER: GatewayMessage(snapshots=("cid",))})
+    assert streams.publish_to_all([news]) == {}
+    streams.publish({OTHER: GatewayMessage(snapshots=("cid",))})
     shard.client.set(shard.keys.gateway_events(GATEWAY), "something else")
-    assert mail.publish_to_all([news]) == {}
+    assert streams.publish_to_all([news]) == {}
     for gateway, count in ((GATEWAY, 1), (OTHER, 3)):
-        assert len(mail.read(gateway, "0-0", 1).messages) == count
+        assert len(streams.read(gateway, "0-0", 1).messages) == count

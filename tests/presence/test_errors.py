@@ -12,9 +12,10 @@ from redis.exceptions import ResponseError
 
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
-from models.presence.errors import translated
-from models.presence.redis.roundtrip import ask
-from models.presence.store import SignOfLife
+from models.presence.errors import CommandRefused
+from models.presence.redis.errors import translated
+from models.presence.redis.roundtrip import roundtrip
+from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY
 from tests.servers import RedisServer, is_required, server_command
 from tests.system import wait_until
@@ -33,14 +34,14 @@ from tests.system import wait_until
     ],
 )
 def test_these_do(reply):
-    with pytest.raises(PresenceUnavailable, match=reply[:10]), translated:
-        raise ResponseError(reply)
+    with pytest.raises(PresenceUnavailable, match=reply[:10]):
+        raise translated(ResponseError(reply))
 
 
 @pytest.mark.parametrize("reply", ["WRONGTYPE Operation", "ERR the key is BUSY"])
 def test_these_are_our_own_mistakes(reply):
-    with pytest.raises(ResponseError), translated:
-        raise ResponseError(reply)
+    with pytest.raises(CommandRefused, match=reply):
+        raise translated(ResponseError(reply))
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])
@@ -143,8 +144,8 @@ def dead_primary(client: redis.Redis, server: RedisServer) -> Iterator[None]:
 )
 def test_a_server_that_answers_and_cannot_serve(server, presence, away, why):
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")])
-    sign = SignOfLife(why, f"{GATEWAY}:2")
+    store.connect(GATEWAY, [LiveConnection("ann", f"{GATEWAY}:1")])
+    sign = LiveConnection(why, f"{GATEWAY}:2")
     with server.client() as client, contextmanager(away)(client, server):
         wait_until(lambda: fails(store.connect, GATEWAY, [sign]) is not None)
         assert why in fails(store.connect, GATEWAY, [sign])
@@ -164,7 +165,7 @@ def fails(call: Callable[..., object], *arguments: object) -> str | None:
 @pytest.mark.integration
 def test_who_waits_at_a_server_that_becomes_a_replica_asks_elsewhere(server, presence):
     """And nobody else goes on at its other connections."""
-    pool = presence._servers._redis.connection_pool
+    pool = presence._backend._client.connection_pool
     one, other = pool.get_connection(), pool.get_connection()
     free = pool.get_connection()
     pool.release(free)
@@ -179,5 +180,5 @@ def test_who_waits_at_a_server_that_becomes_a_replica_asks_elsewhere(server, pre
         pool.release(one)
         pool.release(other)
         assert not other.is_connected
-    assert ask(presence._servers._redis, [("PING",)]) == ["PONG"]
+    assert roundtrip(presence._backend._client, [("PING",)]) == ["PONG"]
     assert all(c._sock is not sock for c, sock in sockets.items())

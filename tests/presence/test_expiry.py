@@ -7,7 +7,7 @@ import time
 import pytest
 
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.store import Caller, Departure, SignOfLife
+from models.presence.store import Caller, ClosedConnection, LiveConnection
 from tests.presence.shard import GATEWAY, GRACE_MS, OFFLINE_TTL_MS, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ def test_expire_before_the_deadline_changes_nothing(shard):
     before = shard.hash("ann")
     reply = shard.store.expire(["ann"])
     assert reply.transitions == []
-    assert not reply.must_kick
+    assert not reply.needs_drain
     assert shard.is_online("ann")
     assert shard.hash("ann") == before
     assert len(shard.connections("ann")) == 1
@@ -112,9 +112,11 @@ def test_silence_leaves_the_last_sign_of_life_as_last_seen(shard):
 def test_more_users_than_one_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 3)]
     store = shard.store
-    store.connect(GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users])
+    store.connect(
+        GATEWAY, [LiveConnection(user, f"{GATEWAY}:{user}") for user in users]
+    )
     stay = set(users[::2])
-    gone = [Departure(user, f"{GATEWAY}:{user}", 0) for user in users[1::2]]
+    gone = [ClosedConnection(user, f"{GATEWAY}:{user}", 0) for user in users[1::2]]
     assert store.release(GATEWAY, gone) == len(gone)
     assert [entry.user_id for entry in store.expire(users).transitions] == users[1::2]
     assert shard.client.smembers(shard.keys.online_users) == stay
@@ -181,7 +183,7 @@ def test_who_left_is_offline_with_one_call(shard):
     shard.connect("bob", 2, gateway=OTHER)
     shard.connect("cid", 1)
     departures = [
-        Departure(user_id, f"{GATEWAY}:1", grace_ms)
+        ClosedConnection(user_id, f"{GATEWAY}:1", grace_ms)
         for user_id, grace_ms in (("ann", 0), ("bob", 0), ("cid", GRACE_MS))
     ]
     store = shard.store
@@ -202,7 +204,7 @@ def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
     shard.connect("ann")
     told = shard.gateways.heartbeat(GATEWAY).deadline
     shard.client.zadd(shard.keys.gateways, {GATEWAY: told - 1})
-    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    left = [ClosedConnection("ann", f"{GATEWAY}:1", 0)]
     caller = Caller(GATEWAY, told)
     for reply in (
         shard.store.release_and_expire(caller, left, ["ann"]),
@@ -210,7 +212,7 @@ def test_who_has_lost_what_it_told_the_caller_expires_nobody(shard):
     ):
         assert reply.is_refused
         assert reply.transitions == []
-        assert not reply.must_kick
+        assert not reply.needs_drain
     shard.client.zrem(shard.keys.gateways, GATEWAY)
     assert shard.store.expire(["ann"], caller).is_refused
     assert shard.is_online("ann")
@@ -250,7 +252,7 @@ def test_a_call_that_waited_for_a_redis_that_stood_still_expires_nobody(shard):
     shard.connect("ann", 1)
     shard.connect("ann", 2, gateway=OTHER)
     caller = Caller(GATEWAY, shard.gateways.heartbeat(GATEWAY).deadline)
-    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    left = [ClosedConnection("ann", f"{GATEWAY}:1", 0)]
     shard.let_pass(TTL_MS + 1, "ann")
     shard.client.zadd(shard.keys.gateways, {GATEWAY: shard.now()})
     waited = Caller(GATEWAY, 1)
@@ -341,8 +343,10 @@ def test_whole_batch_of_one_user(shard):
     store = shard.store
     many = Shard.open(shard.client, shard.keys.prefix, max_connections_per_user=1000)
     ids = [f"{GATEWAY}:{number}" for number in range(SCRIPT_BATCH + 100)]
-    many.store.connect(GATEWAY, [SignOfLife("ann", one) for one in ids])
-    assert store.release(GATEWAY, [Departure("ann", one, 0) for one in ids]) == len(ids)
+    many.store.connect(GATEWAY, [LiveConnection("ann", one) for one in ids])
+    assert store.release(
+        GATEWAY, [ClosedConnection("ann", one, 0) for one in ids]
+    ) == len(ids)
     assert not shard.holds("ann")
     assert len(shard.expire("ann")) == 1
 
@@ -356,7 +360,7 @@ def test_due_lists_who_has_passed_longest_ago_first(shard):
     shard.let_pass(TTL_MS + 100, "old")
     shard.let_pass(TTL_MS + 900, "older")
     assert shard.store.due().user_ids == ["older", "old"]
-    assert shard.store.due(most=1).user_ids == ["older"]
+    assert shard.store.due(limit=1).user_ids == ["older"]
     shard.expire("older", "old")
     assert shard.store.due().user_ids == []
 
@@ -378,7 +382,7 @@ def test_a_user_without_a_deadline_gets_one(shard):
         shard.connect(user)
     shard.client.delete(shard.keys.deadlines)
     adopted = 0
-    while found := shard.store.adopt(most=100):
+    while found := shard.store.adopt(limit=100):
         adopted += found
     assert adopted == len(users)
     left = shard.deadline("u0") - shard.now()

@@ -5,13 +5,12 @@ from __future__ import annotations
 import time
 
 import pytest
-import redis
 
 from models.events import Delivery, GatewayMessage, Transition, UnreadableMessage
-from models.presence import PresenceUnavailable
+from models.presence import CommandRefused, PresenceUnavailable
 from models.presence.batches import SCRIPT_BATCH
-from models.presence.gateway_streams import STREAM_MOST, STREAM_TTL_MS, Inbox
-from models.presence.store import SignOfLife
+from models.presence.gateway_streams import MAX_STREAM_LENGTH, STREAM_TTL_MS, StreamRead
+from models.presence.store import LiveConnection
 from tests.presence.shard import (
     GATEWAY,
     GATEWAY_TTL_MS,
@@ -146,14 +145,14 @@ def test_sets_of_one_size_that_hold_other_users_are_noticed(shard, number):
         shard.connect(user, number)
     shard.client.srem(keys.online_users, "ann")
     shard.client.zrem(keys.deadlines, "bob")
-    signs = [SignOfLife(user, f"{GATEWAY}:{number}") for user in ("ann", "bob")]
+    signs = [LiveConnection(user, f"{GATEWAY}:{number}") for user in ("ann", "bob")]
     assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
     shard.store.connect(GATEWAY, signs)
     assert not shard.gateways.heartbeat(GATEWAY, signs).gone
 
 
 def test_both_sets_deleted_are_rebuilt(shard):
-    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(SCRIPT_BATCH + 3)]
+    signs = [LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(SCRIPT_BATCH + 3)]
     shard.store.connect(GATEWAY, signs)
     shard.client.delete(shard.keys.online_users, shard.keys.deadlines)
     assert shard.gateways.heartbeat(GATEWAY, signs).gone == signs
@@ -166,7 +165,7 @@ def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
     """Else nobody would know whom it held, should it die."""
     shard.heartbeat("ann")
     shard.connect("ann")
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     deadline = shard.gateways.heartbeat(GATEWAY, [sign]).deadline
     shard.client.delete(shard.keys.gateway_users(GATEWAY))
     reply = shard.gateways.heartbeat(GATEWAY, [sign], deadline)
@@ -178,7 +177,7 @@ def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
 
 def test_two_devices_in_one_heartbeat_are_both_found(shard):
     """The second deadline moves nothing, and is no loss."""
-    signs = [SignOfLife("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]
+    signs = [LiveConnection("ann", f"{GATEWAY}:{n}", age_ms=10 * n) for n in range(3)]
     shard.store.connect(GATEWAY, signs)
     assert not shard.gateways.heartbeat(GATEWAY, signs).gone
     shard.client.zrem(shard.keys.deadlines, "ann")
@@ -215,7 +214,9 @@ def test_status_of_who_is_registered_anew_lives_as_long_as_the_other_device(shar
 
 
 def test_gone_are_named_over_several_batches(shard):
-    signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)]
+    signs = [
+        LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(2 * SCRIPT_BATCH + 9)
+    ]
     shard.store.connect(GATEWAY, signs[::2])
     reply = shard.gateways.heartbeat(GATEWAY, signs)
     assert reply.lapsed
@@ -242,7 +243,9 @@ def test_a_dead_gateway_is_reaped_with_its_connections_only(shard):
     shard.connect("bob")
     shard.connect("bob", gateway=OTHER)
     shard.connect("cid", gateway=OTHER)
-    shard.presence.mail.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.presence.gateway_streams.publish(
+        {GATEWAY: GatewayMessage(snapshots=("ann",))}
+    )
     shard.kill_gateway(GATEWAY)
     assert sorted(shard.gateways.reap(GATEWAY)) == ["ann", "bob"]
     assert [entry.user_id for entry in shard.expire("ann", "bob", "cid")] == ["ann"]
@@ -280,7 +283,7 @@ def test_reaping_twice_or_an_unknown_gateway(shard):
 def test_reaping_more_than_one_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 9)]
     shard.store.connect(
-        GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
+        GATEWAY, [LiveConnection(user, f"{GATEWAY}:{user}") for user in users]
     )
     shard.kill_gateway(GATEWAY)
     assert sorted(shard.gateways.reap(GATEWAY)) == sorted(users)
@@ -293,7 +296,7 @@ def test_a_gateway_that_comes_back_registers_anew(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
     shard.gateways.reap(GATEWAY)
-    reply = shard.gateways.heartbeat(GATEWAY, [SignOfLife("ann", f"{GATEWAY}:1")])
+    reply = shard.gateways.heartbeat(GATEWAY, [LiveConnection("ann", f"{GATEWAY}:1")])
     assert reply.lapsed
     assert [sign.user_id for sign in reply.gone] == ["ann"]
     assert shard.connect("ann").transitions == []  # nobody expired it in between
@@ -314,7 +317,9 @@ def test_users_who_went_offline_before_are_reaped_without_a_trace(shard):
 def test_forget_leaves_nothing(shard):
     shard.connect("ann")
     shard.heartbeat("ann")
-    shard.presence.mail.publish({GATEWAY: GatewayMessage(snapshots=("ann",))})
+    shard.presence.gateway_streams.publish(
+        {GATEWAY: GatewayMessage(snapshots=("ann",))}
+    )
     shard.release("ann")
     shard.expire("ann")
     shard.gateways.forget(GATEWAY)
@@ -325,28 +330,28 @@ def test_forget_leaves_nothing(shard):
 
 
 def test_holders(shard):
-    mail = shard.presence.mail
-    assert mail.holders(["ann"]) == {}
+    streams = shard.presence.gateway_streams
+    assert streams.holders(["ann"]) == {}
     shard.connect("ann")
     shard.connect("ann", 2)
     shard.connect("ann", gateway=OTHER)
     shard.connect("bob", gateway=OTHER)
     asked = {"ann", "bob", "cid"}
-    assert mail.holders(asked) == {GATEWAY: {"ann"}, OTHER: {"ann", "bob"}}
-    assert mail.holders(iter(["cid"])) == {}
-    assert mail.holders([]) == {}
+    assert streams.holders(asked) == {GATEWAY: {"ann"}, OTHER: {"ann", "bob"}}
+    assert streams.holders(iter(["cid"])) == {}
+    assert streams.holders([]) == {}
 
 
 def test_holders_counts_gateways_that_are_merely_stalled(shard):
     shard.connect("ann")
     shard.kill_gateway(GATEWAY)
-    assert shard.presence.mail.holders(["ann"]) == {GATEWAY: {"ann"}}
+    assert shard.presence.gateway_streams.holders(["ann"]) == {GATEWAY: {"ann"}}
     shard.gateways.reap(GATEWAY)
-    assert shard.presence.mail.holders(["ann"]) == {}
+    assert shard.presence.gateway_streams.holders(["ann"]) == {}
 
 
 def test_a_grace_is_held_by_nobody(shard):
-    holders = shard.presence.mail.holders
+    holders = shard.presence.gateway_streams.holders
     shard.connect("ann")
     shard.connect("ann", gateway=OTHER)
     shard.release("ann", grace_ms=GRACE_MS)
@@ -361,7 +366,7 @@ def test_a_connection_that_names_no_gateway_is_passed_over(shard):
     shard.connect("ann")
     for user in ("ann", "bob"):
         shard.client.zadd(shard.keys.user_connections(user), {"foreign": 1})
-    assert shard.presence.mail.holders(["bob", "ann"]) == {GATEWAY: {"ann"}}
+    assert shard.presence.gateway_streams.holders(["bob", "ann"]) == {GATEWAY: {"ann"}}
 
 
 def test_holders_of_more_than_one_batch(shard):
@@ -370,7 +375,7 @@ def test_holders_of_more_than_one_batch(shard):
         shard.connect(user)
     for user in users[-1], users[0]:
         shard.connect(user, gateway=OTHER)
-    assert shard.presence.mail.holders(users) == {
+    assert shard.presence.gateway_streams.holders(users) == {
         GATEWAY: set(users[::3]),
         OTHER: {users[0], users[-1]},
     }
@@ -381,25 +386,29 @@ def message(user: str) -> GatewayMessage:
 
 
 def test_messages_are_read_in_order_from_the_last_id(shard):
-    mail = shard.presence.mail
-    mail.publish({})
+    streams = shard.presence.gateway_streams
+    streams.publish({})
     assert shard.all_keys() == set()
-    mail.publish({GATEWAY: message("a"), OTHER: message("b")})
-    mail.publish({GATEWAY: message("c")})
-    assert len(mail.read(GATEWAY, "0-0", 10, most=1).messages) == 1
-    ((first_id, first), (second_id, second)) = mail.read(GATEWAY, "0-0", 10).messages
+    streams.publish({GATEWAY: message("a"), OTHER: message("b")})
+    streams.publish({GATEWAY: message("c")})
+    assert len(streams.read(GATEWAY, "0-0", 10, limit=1).messages) == 1
+    ((first_id, first), (second_id, second)) = streams.read(GATEWAY, "0-0", 10).messages
     assert (first, second) == (message("a"), message("c"))
-    assert mail.read(GATEWAY, first_id, 10) == Inbox([(second_id, second)], gone=1)
-    assert mail.read(GATEWAY, second_id, 10) == Inbox([], gone=2)
-    assert [data for _, data in mail.read(OTHER, "0-0", 10).messages] == [message("b")]
+    assert streams.read(GATEWAY, first_id, 10) == StreamRead(
+        [(second_id, second)], gone=1
+    )
+    assert streams.read(GATEWAY, second_id, 10) == StreamRead([], gone=2)
+    assert [data for _, data in streams.read(OTHER, "0-0", 10).messages] == [
+        message("b")
+    ]
 
 
 def test_what_was_read_is_deleted(shard):
-    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
+    streams, stream = shard.presence.gateway_streams, shard.keys.gateway_events(GATEWAY)
     for user in ("a", "b", "c"):
-        mail.publish({GATEWAY: message(user)})
-    (_, (second_id, _), _) = mail.read(GATEWAY, "0-0", 10).messages
-    mail.read(GATEWAY, second_id, 10)
+        streams.publish({GATEWAY: message(user)})
+    (_, (second_id, _), _) = streams.read(GATEWAY, "0-0", 10).messages
+    streams.read(GATEWAY, second_id, 10)
     assert shard.client.xlen(stream) == 1
 
 
@@ -407,12 +416,12 @@ def test_only_an_added_message_puts_off_the_end_of_a_stream(client):
     """Where Redis takes no message, a stream that nobody reads has to expire."""
     shard = Shard.open(client)
     stream = shard.keys.gateway_events(GATEWAY)
-    shard.presence.mail.publish({GATEWAY: message("a")})
+    shard.presence.gateway_streams.publish({GATEWAY: message("a")})
     assert STREAM_TTL_MS - 5000 < client.pttl(stream) <= STREAM_TTL_MS
     client.pexpire(stream, 60_000)
     client.execute_command("XSETID", stream, f"{2**64 - 1}-{2**64 - 1}")
-    with pytest.raises(redis.ResponseError):
-        shard.presence.mail.publish({GATEWAY: message("b")})
+    with pytest.raises(CommandRefused):
+        shard.presence.gateway_streams.publish({GATEWAY: message("b")})
     assert client.pttl(stream) <= 60_000
     shard.remove()
 
@@ -426,9 +435,11 @@ def test_a_full_redis_still_passes_on_what_frees_its_memory(client):
         with pytest.raises(PresenceUnavailable):
             shard.connect("bob")
         (entry,) = shard.outbox.drain("me")
-        shard.presence.mail.publish({GATEWAY: message("ann")})
-        ((entry_id, _),) = shard.presence.mail.read(GATEWAY, "0-0", 10).messages
-        assert shard.presence.mail.read(GATEWAY, entry_id, 1).gone == 1
+        shard.presence.gateway_streams.publish({GATEWAY: message("ann")})
+        ((entry_id, _),) = shard.presence.gateway_streams.read(
+            GATEWAY, "0-0", 10
+        ).messages
+        assert shard.presence.gateway_streams.read(GATEWAY, entry_id, 1).gone == 1
         assert shard.outbox.leave("me", [entry])
     finally:
         client.config_set("maxmemory", 0)
@@ -453,47 +464,53 @@ def test_a_full_redis_still_passes_on_what_frees_its_memory(client):
 )
 def test_a_message_that_cannot_be_read_is_one_of_many(shard, fields):
     """Old workers send messages that we do read, as `m`."""
-    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
-    mail.publish({GATEWAY: message("a")})
+    streams, stream = shard.presence.gateway_streams, shard.keys.gateway_events(GATEWAY)
+    streams.publish({GATEWAY: message("a")})
     shard.client.xadd(stream, fields)
     shard.client.xadd(stream, {"m": message("b").encode()})
     shard.client.xadd(stream, {"m": '[[["c","online",1,["b"]]],[],[],[]]'})
-    first, bad, *others = (data for _, data in mail.read(GATEWAY, "0-0", 10).messages)
+    first, bad, *others = (
+        data for _, data in streams.read(GATEWAY, "0-0", 10).messages
+    )
     assert isinstance(bad, UnreadableMessage)
     assert [first, *others] == [message("a"), message("b"), message("c")]
 
 
 def test_a_gateway_of_the_time_before_versions_is_named_once(shard, caplog):
-    mail, new = shard.presence.mail, f"{GATEWAY}-v1"
+    streams, new = shard.presence.gateway_streams, f"{GATEWAY}-v1"
     for _ in range(2):
-        mail.publish({OTHER: message("a"), new: message("b")})
+        streams.publish({OTHER: message("a"), new: message("b")})
     (line,) = caplog.messages
     assert OTHER in line
 
 
 def test_a_stream_that_is_none_is_replaced(shard):
-    mail, stream = shard.presence.mail, shard.keys.gateway_events(GATEWAY)
-    for act in (lambda: None, lambda: mail.read(GATEWAY, "0-0", 1)):
+    streams, stream = shard.presence.gateway_streams, shard.keys.gateway_events(GATEWAY)
+    for act in (lambda: None, lambda: streams.read(GATEWAY, "0-0", 1)):
         shard.client.set(stream, "somebody else's")
         act()
-        mail.publish({GATEWAY: message("a")})
-        ((_, found),) = mail.read(GATEWAY, "0-0", 10).messages
+        streams.publish({GATEWAY: message("a")})
+        ((_, found),) = streams.read(GATEWAY, "0-0", 10).messages
         assert found == message("a")
         shard.client.delete(stream)
 
 
 def test_reading_waits_no_longer_than_asked(shard):
     started = time.monotonic()
-    assert shard.presence.mail.read(GATEWAY, "0-0", 60) == Inbox([], gone=0)
+    assert shard.presence.gateway_streams.read(GATEWAY, "0-0", 60) == StreamRead(
+        [], gone=0
+    )
     assert 0.05 <= time.monotonic() - started < 2
 
 
 def test_streams_are_trimmed_and_expire(shard):
     stream = shard.keys.gateway_events(GATEWAY)
     with shard.client.pipeline(transaction=False) as pipe:
-        for _ in range(STREAM_MOST + 500):
+        for _ in range(MAX_STREAM_LENGTH + 500):
             pipe.xadd(stream, {"m": ""})
         pipe.execute()
-    shard.presence.mail.publish({GATEWAY: message("a")})
-    assert shard.client.xlen(stream) <= STREAM_MOST + 100  # trimmed by whole nodes
+    shard.presence.gateway_streams.publish({GATEWAY: message("a")})
+    assert (
+        shard.client.xlen(stream) <= MAX_STREAM_LENGTH + 100
+    )  # trimmed by whole nodes
     assert STREAM_TTL_MS - 5000 < shard.client.pttl(stream) <= STREAM_TTL_MS

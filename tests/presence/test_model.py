@@ -25,7 +25,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from models.presence.store import Departure, Due, SignOfLife
+from models.presence.store import ClosedConnection, Due, LiveConnection
 from tests.presence.model import GATEWAY_TTL, KEPT, OFFLINE_TTL, TTL, Model
 from tests.presence.picture import USERS
 from tests.presence.side_by_side import NAMES, SideBySide
@@ -78,14 +78,14 @@ class PresenceMachine(SideBySide):
         gateway = self.gateway(name)
         connection = self.connection(gateway, user, device)
         self.sockets[name][connection] = user
-        self.connect(gateway, [SignOfLife(user, connection)])
+        self.connect(gateway, [LiveConnection(user, connection)])
 
     @rule(name=names, user=users, device=devices, grace=graces, age=ages)
     def a_socket_ends(self, name, user, device, grace, age):
         gateway = self.gateway(name)
         connection = self.connection(gateway, user, device)
         self.sockets[name].pop(connection, None)
-        self.release(gateway, [Departure(user, connection, grace, age)])
+        self.release(gateway, [ClosedConnection(user, connection, grace, age)])
 
     @rule(name=names, age=ages)
     def a_gateway_flushes_its_heartbeats(self, name, age):
@@ -127,7 +127,9 @@ class PresenceMachine(SideBySide):
         self.release(
             gateway,
             [
-                Departure(user, self.connection(gateway, user, device), grace, age)
+                ClosedConnection(
+                    user, self.connection(gateway, user, device), grace, age
+                )
                 for user, device, grace, age in calls
             ],
         )
@@ -137,7 +139,7 @@ class PresenceMachine(SideBySide):
         self.model.expire(who)
         reply = self.store.expire(who)
         assert reply.transitions == self.model.made
-        self.finish(reply.must_kick)
+        self.finish(reply.needs_drain)
 
     @rule(name=names, past=pasts)
     def reap(self, name, past):
@@ -148,12 +150,12 @@ class PresenceMachine(SideBySide):
     @rule()
     def sweep(self):
         self.model.sweep()
-        store, must_kick = self.store, False
+        store, needs_drain = self.store, False
         for gateway in store.due().gateway_ids:
             self.gateways.reap(gateway)
-        while user_ids := store.due(most=2).user_ids:
-            must_kick |= store.expire(user_ids).must_kick
-        self.finish(must_kick)
+        while user_ids := store.due(limit=2).user_ids:
+            needs_drain |= store.expire(user_ids).needs_drain
+        self.finish(needs_drain)
         self.state_in_redis_is_right()
         for user in set(USERS) - self.lost:
             is_live = self.picture.deadlines.get(user, 0) > self.time.now

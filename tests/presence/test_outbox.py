@@ -18,9 +18,9 @@ pytestmark = pytest.mark.integration
 
 def flip(shard: Shard, user: str = "ann") -> bool:
     """Online and offline again; whether either call asked for a drain."""
-    kicks = [shard.connect(user).must_kick]
+    kicks = [shard.connect(user).needs_drain]
     shard.release(user)
-    kicks.append(shard.store.expire([user]).must_kick)
+    kicks.append(shard.store.expire([user]).needs_drain)
     return any(kicks)
 
 
@@ -28,8 +28,8 @@ def flip(shard: Shard, user: str = "ann") -> bool:
 
 
 def test_one_kick_until_somebody_drains(shard):
-    assert shard.connect("ann").must_kick
-    assert not shard.connect("bob").must_kick
+    assert shard.connect("ann").needs_drain
+    assert not shard.connect("bob").needs_drain
     assert not flip(shard, "cid")
 
 
@@ -39,28 +39,28 @@ def test_a_request_that_nobody_heard_is_repeated_after_two_seconds(shard):
     assert 1500 < ttl <= 2000
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
-    assert shard.connect("bob").must_kick
+    assert shard.connect("bob").needs_drain
 
 
 def test_expire_asks_for_a_drain_too(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
     shard.release("ann")
-    assert shard.store.expire(["ann"]).must_kick
+    assert shard.store.expire(["ann"]).needs_drain
 
 
 def test_no_transition_no_kick(shard):
     shard.connect("ann")
     shard.client.delete(shard.keys.drainer)
-    assert not shard.connect("ann").must_kick
-    assert not shard.store.expire(["ann"]).must_kick
+    assert not shard.connect("ann").needs_drain
+    assert not shard.store.expire(["ann"]).needs_drain
     assert not shard.client.exists(shard.keys.drainer)
 
 
 def test_no_kick_while_a_drainer_works(shard):
     shard.connect("ann")
     assert shard.outbox.drain("me") is not None
-    assert not shard.connect("bob").must_kick
+    assert not shard.connect("bob").needs_drain
 
 
 # Who may drain
@@ -94,7 +94,7 @@ def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
     shard.connect("ann")
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
-    assert shard.connect("bob").must_kick
+    assert shard.connect("bob").needs_drain
     assert len(outbox.drain("next")) == 2
 
 
@@ -131,7 +131,7 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert [entry.transition for entry in first] == shard.transitions()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
     assert outbox.drain("me") == first
-    assert outbox.drain("me", most=1) == first[:1]
+    assert outbox.drain("me", limit=1) == first[:1]
     assert outbox.drain("me", first[:1]) == first[1:]
     assert not outbox.leave("me")
     assert outbox.leave("me", first)
@@ -144,7 +144,7 @@ def test_entries_stay_until_they_are_acknowledged(shard):
 def test_it_takes_the_oldest_first_and_no_more_than_asked(shard, wait_ms):
     for number in range(5):
         shard.connect(f"u{number}")
-    entries = shard.outbox.drain("me", most=3, wait_ms=wait_ms)
+    entries = shard.outbox.drain("me", limit=3, wait_ms=wait_ms)
     assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
@@ -194,8 +194,8 @@ class Drainers:
         for thread in self._threads:
             thread.start()
 
-    def kick(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
-        if must_kick:
+    def kick(self, needs_drain: bool) -> None:  # noqa: FBT001 - a reply's field
+        if needs_drain:
             self._kicks.release()
 
     def finish(self) -> None:
@@ -226,9 +226,9 @@ def test_no_lost_wakeup_between_a_writer_and_a_leaving_drainer(shard, redis_serv
         client = redis.Redis.from_url(redis_server.url, decode_responses=True)
         own = Shard.open(client, shard.keys.prefix)
         for _ in range(60):
-            drainers.kick(own.connect(user).must_kick)
+            drainers.kick(own.connect(user).needs_drain)
             own.release(user)
-            drainers.kick(own.store.expire([user]).must_kick)
+            drainers.kick(own.store.expire([user]).needs_drain)
         client.close()
 
     users = ("u0", "u1", "u2")
@@ -313,11 +313,11 @@ def drain_all(shard: Shard) -> None:
 def test_nothing_is_owed_while_drainers_take_what_is_there(shard):
     outbox = shard.outbox
     for _ in range(2):
-        assert not outbox.is_owing()
+        assert not outbox.has_missed()
         flip(shard)
-        assert not outbox.is_owing()
+        assert not outbox.has_missed()
         drain_all(shard)
-    assert not outbox.is_owing()
+    assert not outbox.has_missed()
 
 
 @pytest.mark.parametrize("deleted", [["transitions"], ["transitions", "taken"]])
@@ -325,13 +325,13 @@ def test_a_deleted_outbox_is_noticed_once(shard, deleted):
     outbox = shard.outbox
     flip(shard)
     drain_all(shard)
-    assert not outbox.is_owing()
+    assert not outbox.has_missed()
     shard.connect("bob")
     shard.client.delete(*(getattr(shard.keys, name) for name in deleted))
     shard.connect("cid")
-    assert outbox.is_owing()
-    outbox.settle()
-    assert not outbox.is_owing()
+    assert outbox.has_missed()
+    outbox.clear_missed()
+    assert not outbox.has_missed()
     assert [one.transition.user_id for one in outbox.drain("me")] == ["cid"]
 
 
@@ -339,23 +339,23 @@ def test_a_deleted_number_of_those_taken_is_set_again(shard):
     flip(shard)
     drain_all(shard)
     shard.client.delete(shard.keys.taken)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
     assert shard.client.get(shard.keys.taken) == "2"
 
 
 def test_what_a_drainer_of_the_time_before_took_is_not_lost(shard):
     """It deletes entries and does not count them."""
     flip(shard)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
     for entry in shard.outbox.drain("me"):
         shard.client.xdel(shard.keys.transitions, entry.entry_id)
-    assert not shard.outbox.is_owing()
+    assert not shard.outbox.has_missed()
 
 
 def test_an_outbox_that_was_cut_is_noticed(shard, monkeypatch):
-    monkeypatch.setattr(models.presence.outbox, "MOST_ENTRIES", 5)
-    assert not shard.outbox.is_owing()
+    monkeypatch.setattr(models.presence.outbox, "MAX_ENTRIES", 5)
+    assert not shard.outbox.has_missed()
     for number in range(7):
         shard.connect(f"u{number}")
     shard.client.xtrim(shard.keys.transitions, maxlen=5, approximate=False)
-    assert shard.outbox.is_owing()
+    assert shard.outbox.has_missed()

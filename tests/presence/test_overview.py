@@ -5,10 +5,9 @@ from __future__ import annotations
 import pytest
 
 from config import Settings
-from models.presence import Presence
-from models.presence.overview import Overview
-from models.presence.redis.backend import OneServer
-from models.presence.store import SignOfLife
+from models.presence import Overview, Presence
+from models.presence.redis.backend import SingleServer
+from models.presence.store import LiveConnection
 from tasks.expiry import sweep
 from tests.presence.shard import GATEWAY, OTHER, Shard
 
@@ -27,7 +26,7 @@ def settings(hold: float) -> Settings:
 
 
 def overview(shard: Shard) -> Overview:
-    return shard.presence.overviews.read()
+    return shard.presence.overview()
 
 
 def test_an_empty_redis_has_an_overview(shard):
@@ -61,15 +60,15 @@ def test_the_overview_counts_who_is_online_what_waits_and_gateways(shard):
 
 def test_several_shards_are_counted_together(shard, client):
     prefixes = [f"{shard.keys.prefix}{number}" for number in range(3)]
-    whole = Presence(settings(60), prefixes, OneServer(client))
+    whole = Presence(settings(60), prefixes, SingleServer(client))
     for number, one in enumerate(whole.shards):
         one.gateways.heartbeat(GATEWAY)  # a gateway is known in every shard
         one.gateways.heartbeat(OTHER)
-        signs = [SignOfLife(f"u{n}", f"{GATEWAY}:{n}") for n in range(number + 1)]
+        signs = [LiveConnection(f"u{n}", f"{GATEWAY}:{n}") for n in range(number + 1)]
         one.store.connect(GATEWAY, signs)
     client.zadd(f"{prefixes[2]}gateways", {OTHER: 1})  # overdue in one of them
     whole.shards[1].store.hold_sweeps(1)
-    assert whole.overviews.read() == Overview(
+    assert whole.overview() == Overview(
         online=6,
         gateways=2,
         overdue_gateways=1,
@@ -83,9 +82,9 @@ def test_several_shards_are_counted_together(shard, client):
     # Until the last of them was swept there is no age of the last sweep.
     for one in whole.shards[:2]:
         one.store.survey(10_000)
-    assert whole.overviews.read().last_sweep_age is None
+    assert whole.overview().last_sweep_age is None
     whole.shards[2].store.survey(10_000)
-    assert whole.overviews.read().last_sweep_age >= 0
+    assert whole.overview().last_sweep_age >= 0
 
 
 def test_the_overview_tells_of_every_hold_of_the_sweeps(shard):

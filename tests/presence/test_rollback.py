@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY, OTHER
 
 pytestmark = pytest.mark.integration
@@ -97,7 +97,9 @@ def test_a_lost_answer_may_have_been_a_lapse(shard):
 
 def test_the_batches_of_one_heartbeat_follow_each_other(shard):
     gateways = shard.gateways
-    signs = [SignOfLife(f"u{number}", f"{GATEWAY}:{number}") for number in range(1200)]
+    signs = [
+        LiveConnection(f"u{number}", f"{GATEWAY}:{number}") for number in range(1200)
+    ]
     shard.store.connect(GATEWAY, signs)
     first = gateways.heartbeat(GATEWAY, signs)
     second = gateways.heartbeat(GATEWAY, signs, first.deadline)

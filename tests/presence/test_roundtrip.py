@@ -8,11 +8,15 @@ from contextlib import contextmanager
 
 import pytest
 import redis
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.connection import PythonRespSerializer
 from redis.exceptions import ResponseError
 
 from config import Settings
 from models.presence.redis.client import connect
-from models.presence.redis.roundtrip import ask, reading
+from models.presence.redis.commands import read_stream
+from models.presence.redis.roundtrip import packed, roundtrip
 from tests.presence.shard import Shard
 from tests.servers import RedisServer
 
@@ -42,21 +46,21 @@ def line(redis_server: RedisServer) -> Iterator[redis.Redis]:
 
 
 def test_an_error_among_the_replies_leaves_none_unread(line: redis.Redis) -> None:
-    (number,) = ask(line, [("CLIENT", "ID")])
+    (number,) = roundtrip(line, [("CLIENT", "ID")])
     with pytest.raises(ResponseError, match="wrong number of arguments"):
-        ask(line, [("ECHO", "before"), ("ECHO",), ("ECHO", "after")])
+        roundtrip(line, [("ECHO", "before"), ("ECHO",), ("ECHO", "after")])
     # On the same connection: an error is an answer.
-    assert ask(line, [("CLIENT", "ID"), NUMBER]) == [number, 0]
+    assert roundtrip(line, [("CLIENT", "ID"), NUMBER]) == [number, 0]
 
 
 def test_nothing_asked_is_nothing_sent(line: redis.Redis) -> None:
-    assert ask(line, []) == []
+    assert roundtrip(line, []) == []
 
 
 def test_a_dead_connection_is_replaced(line: redis.Redis, client: redis.Redis) -> None:
-    (number,) = ask(line, [("CLIENT", "ID")])
+    (number,) = roundtrip(line, [("CLIENT", "ID")])
     client.client_kill_filter(_id=str(number))
-    (other,) = ask(line, [("CLIENT", "ID")])
+    (other,) = roundtrip(line, [("CLIENT", "ID")])
     assert other != number
 
 
@@ -65,8 +69,53 @@ def test_who_is_interrupted_leaves_no_reply_to_the_next(
 ) -> None:
     stream = shard.keys.transitions
     with pytest.raises(Interrupted), interrupted_after(0.2):
-        ask(line, [reading(stream, "0", most=10, wait_ms=2000)])
-    assert ask(line, [("XADD", stream, "1-1", "field", "value"), NUMBER]) == ["1-1", 0]
+        roundtrip(line, [read_stream(stream, "0", limit=10, wait_ms=2000)])
+    assert roundtrip(line, [("XADD", stream, "1-1", "field", "value"), NUMBER]) == [
+        "1-1",
+        0,
+    ]
+
+
+# Beside the library: what is sent and what comes back are the same
+
+
+NAMES = st.text("ABCXYZ", min_size=1)
+WORDS = st.one_of(st.text(), st.binary(), st.integers())
+REPLIES = st.recursive(
+    st.one_of(st.text(max_size=9), st.integers(-(2**53), 2**53), st.booleans()),
+    lambda inner: st.lists(inner, max_size=4),
+    max_leaves=9,
+)
+
+
+@given(st.lists(st.tuples(NAMES, WORDS, WORDS), max_size=5))
+def test_commands_are_packed_as_the_library_packs_them(commands):
+    library = redis.Connection()
+    python = PythonRespSerializer(2**20, library.encoder.encode)
+    assert b"".join(packed(commands)) == b"".join(library.pack_commands(commands))
+    assert b"".join(packed(commands)) == b"".join(
+        piece for words in commands for piece in python.pack(*words)
+    )
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=50)
+@given(st.lists(REPLIES, min_size=1, max_size=4), st.booleans())
+def test_replies_are_parsed_as_the_library_parses_them(line, values, raw):
+    commands = [("EVAL", f"return {lua(value)}", 0) for value in values]
+    options = {"NEVER_DECODE": True} if raw else {}
+    found = roundtrip(line, commands, raw=raw)
+    assert found == [line.execute_command(*words, **options) for words in commands]
+
+
+def lua(value: object) -> str:
+    """The value as a Lua expression."""
+    if isinstance(value, list):
+        return "{" + ",".join(map(lua, value)) + "}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int):
+        return str(value)
+    return '"' + "".join(f"\\{byte:03d}" for byte in str(value).encode()) + '"'
 
 
 @contextmanager

@@ -11,8 +11,8 @@ import redis
 from models.events import GatewayMessage, Transition
 from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
-from models.presence.redis import scripts
-from models.presence.store import Caller, Departure, SignOfLife
+from models.presence.redis import commands
+from models.presence.store import Caller, ClosedConnection, LiveConnection
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, free_port, server_command
 
@@ -36,7 +36,7 @@ def whole_life(shard: Shard) -> None:
     shard.release("bob", 1, grace_ms=GRACE_MS)
     shard.release("bob", 2)
     store.release_and_expire(
-        Caller(OTHER, 0), [Departure("cid", f"{OTHER}:9", 0)], ["cid"]
+        Caller(OTHER, 0), [ClosedConnection("cid", f"{OTHER}:9", 0)], ["cid"]
     )
     store.due()
     store.expire(["ann", "bob", "cid"])
@@ -47,20 +47,20 @@ def whole_life(shard: Shard) -> None:
     store.survey(10_000)
     store.hold_sweeps(1)
     store.hold_sweeps(0)
-    shard.presence.overviews.read()
+    shard.presence.overview()
     gateways.heartbeat(OTHER, last_deadline=shard.now() + 10**9)  # a new epoch
     gateways.reap(GATEWAY)
-    presence, mail = shard.presence, shard.presence.mail
+    presence, streams = shard.presence, shard.presence.gateway_streams
     presence.statuses(["ann", "bob", "cid"])
     presence.online(["ann", "bob", "cid"])
     presence.check_writes()
-    mail.holders(["ann", "bob"])
-    mail.gateway_ids()
-    mail.publish({OTHER: GatewayMessage(snapshots=("ann",))})
-    mail.read(OTHER, "0-0", 1)
+    streams.holders(["ann", "bob"])
+    streams.gateway_ids()
+    streams.publish({OTHER: GatewayMessage(snapshots=("ann",))})
+    streams.read(OTHER, "0-0", 1)
     outbox = shard.outbox
     outbox.drain("token")
-    outbox.leave("token", outbox.drain("token", most=1))
+    outbox.leave("token", outbox.drain("token", limit=1))
     outbox.drain("token", outbox.drain("token", wait_ms=1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
@@ -92,7 +92,7 @@ def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
 def test_there_is_one_clock():
     text = (LUA / "clock.lua").read_text("utf-8")
     assert text.count("redis.call('TIME')") == 1
-    assert all(text in scripts.source(name) for name in SCRIPTS)
+    assert all(text in commands.source(name) for name in SCRIPTS)
 
 
 # What they touch
@@ -175,7 +175,7 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
     found = shard.presence.statuses(users)
     assert [status.user_id for status in found if status.online] == ["u1100"]
     shard.client.script_flush()
-    left = [Departure("u1100", f"{GATEWAY}:1", 0)]
+    left = [ClosedConnection("u1100", f"{GATEWAY}:1", 0)]
     assert shard.store.release_and_expire(
         Caller(GATEWAY, 0), left, ["u1100"]
     ).transitions
@@ -187,8 +187,8 @@ def test_a_pipeline_of_script_calls_survives_it_too(shard):
 def operations(shard: Shard) -> dict[str, object]:
     store, gateways = shard.store, shard.gateways
     outbox, tickets = shard.outbox, shard.presence.tickets
-    presence, mail = shard.presence, shard.presence.mail
-    sign = SignOfLife("ann", f"{GATEWAY}:1")
+    presence, streams = shard.presence, shard.presence.gateway_streams
+    sign = LiveConnection("ann", f"{GATEWAY}:1")
     entry = OutboxEntry("1-1", Transition("ann", "online", 1))
     return {
         "connect": lambda: store.connect(GATEWAY, [sign]),
@@ -196,16 +196,16 @@ def operations(shard: Shard) -> dict[str, object]:
         "expire": lambda: store.expire(["ann"]),
         "due": store.due,
         "survey": lambda: store.survey(1),
-        "overview": shard.presence.overviews.read,
+        "overview": shard.presence.overview,
         "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: presence.statuses(["ann"]),
         "online": lambda: presence.online(["ann"]),
         "check_writes": presence.check_writes,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
-        "holders": lambda: mail.holders(["ann"]),
-        "gateway_ids": mail.gateway_ids,
-        "publish": lambda: mail.publish({GATEWAY: GatewayMessage()}),
-        "read": lambda: mail.read(GATEWAY, "0-0", 1),
+        "holders": lambda: streams.holders(["ann"]),
+        "gateway_ids": streams.gateway_ids,
+        "publish": lambda: streams.publish({GATEWAY: GatewayMessage()}),
+        "read": lambda: streams.read(GATEWAY, "0-0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
         "drain": lambda: outbox.drain("t", [entry]),

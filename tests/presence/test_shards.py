@@ -15,7 +15,7 @@ from models.identifiers import joined_ids
 from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
-from models.presence.store import Departure, SignOfLife
+from models.presence.store import ClosedConnection, LiveConnection
 from tests.clusters import ClusterOfServers, SlotMove
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
@@ -83,7 +83,7 @@ def presence(request: pytest.FixtureRequest) -> Presence:
             here = [
                 user for user in users if (user in at(GATEWAY)) == (gateway == GATEWAY)
             ]
-            signs = [SignOfLife(user, f"{gateway}:{user}") for user in here]
+            signs = [LiveConnection(user, f"{gateway}:{user}") for user in here]
             assert len(shard.store.connect(gateway, signs).transitions) == len(here)
     return presence
 
@@ -99,15 +99,15 @@ def test_what_crosses_shards(presence):
     assert [one.online for one in presence.statuses(asked)] == [True] * 1200 + [False]
     assert list(presence.online(asked)) == asked
     assert not presence.online(asked)["nobody"]
-    mail = presence.mail
+    streams = presence.gateway_streams
     for _ in range(2):  # the second time the gateways are known
-        assert mail.holders(asked) == {GATEWAY: at(GATEWAY), OTHER: at(OTHER)}
-    assert mail.holders(["u0"]) == {GATEWAY: {"u0"}}
-    assert mail.gateway_ids() == {GATEWAY, OTHER}
+        assert streams.holders(asked) == {GATEWAY: at(GATEWAY), OTHER: at(OTHER)}
+    assert streams.holders(["u0"]) == {GATEWAY: {"u0"}}
+    assert streams.gateway_ids() == {GATEWAY, OTHER}
     told = {one: GatewayMessage(snapshots=(one,)) for one in (GATEWAY, OTHER)}
-    mail.publish(told)
+    streams.publish(told)
     for gateway, message in told.items():
-        ((_, found),) = mail.read(gateway, "0-0", 10).messages
+        ((_, found),) = streams.read(gateway, "0-0", 10).messages
         assert found == message
     ticket = presence.tickets.issue("a token")
     assert presence.tickets.take(ticket) == "a token"
@@ -117,7 +117,7 @@ def test_what_crosses_shards(presence):
 @pytest.mark.integration
 def test_every_shard_lives_by_itself(presence):
     shard = presence.shard_of("u0")
-    gone = Departure("u0", f"{GATEWAY}:u0", 0)
+    gone = ClosedConnection("u0", f"{GATEWAY}:u0", 0)
     shard.store.release(GATEWAY, [gone])
     (transition,) = shard.store.expire(["u0"]).transitions
     assert transition.user_id == "u0"
@@ -126,12 +126,12 @@ def test_every_shard_lives_by_itself(presence):
         for number, users in sorted(split(USERS, SHARDS).items())
     ]
     assert presence.online(["u0", "u1"]) == {"u0": False, "u1": True}
-    shard.outbox.owe([1, 2])
-    shard.outbox.owe([2])
-    assert shard.outbox.is_owing()
-    assert not presence.shards[shard.number - 1].outbox.is_owing()
-    shard.outbox.settle()
-    assert not shard.outbox.is_owing()
+    shard.outbox.record_missed([1, 2])
+    shard.outbox.record_missed([2])
+    assert shard.outbox.has_missed()
+    assert not presence.shards[shard.number - 1].outbox.has_missed()
+    shard.outbox.clear_missed()
+    assert not shard.outbox.has_missed()
 
 
 @pytest.mark.integration
@@ -147,14 +147,16 @@ def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
         for _ in range(20):  # would take a hundred seconds if each waited for it
             found, _ = presence.statuses_where_possible(USERS)
             assert found.keys() == there
-        held, missing = presence.mail.holders_where_possible(USERS)
+        held, missing = presence.gateway_streams.holders_where_possible(USERS)
         assert missing.keys() == away
         assert set().union(*held.values()) == there
         news = Delivery(Transition("u0", "online", 1), joined_ids(USERS))
-        assert presence.mail.publish_to_all([news]).keys() == away
+        assert presence.gateway_streams.publish_to_all([news]).keys() == away
         for gateway in (GATEWAY, OTHER):
             if shard_number(gateway, SHARDS) not in away:
-                ((_, found),) = presence.mail.read(gateway, "0-0", 10).messages
+                ((_, found),) = presence.gateway_streams.read(
+                    gateway, "0-0", 10
+                ).messages
                 assert found == GatewayMessage(transitions=(news,))
         with pytest.raises(PresenceUnavailable):
             presence.statuses(USERS)
@@ -174,7 +176,7 @@ def test_a_slot_that_moved_is_found(presence, cluster):
     try:
         assert all(one.online for one in presence.statuses(here))
         assert len(presence.shards[0].store.expire(here).transitions) == 0
-        assert presence.mail.holders(here)
+        assert presence.gateway_streams.holders(here)
     finally:
         cluster.move_slot_of(key, target, source)
 
@@ -201,13 +203,15 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
             move.keys()
             # One key is there, and the map says that it is not.
             assert all(presence.online(USERS).values())
-            shard.outbox.owe([3])
-            presence.mail.publish({gateway: GatewayMessage(snapshots=("u0",))})
-            assert presence.mail.read(gateway, "0-0", 10).messages
+            shard.outbox.record_missed([3])
+            presence.gateway_streams.publish(
+                {gateway: GatewayMessage(snapshots=("u0",))}
+            )
+            assert presence.gateway_streams.read(gateway, "0-0", 10).messages
             tickets = [presence.tickets.issue("a token") for _ in range(2 * SHARDS)]
             assert {presence.tickets.take(ticket) for ticket in tickets} == {"a token"}
             # Of many some do not exist, so they may not have come yet.
-            sign = SignOfLife("new", f"{GATEWAY}:new")
+            sign = LiveConnection("new", f"{GATEWAY}:new")
             with ThreadPoolExecutor(3) as threads:
                 connected = threads.submit(shard.store.connect, GATEWAY, [sign])
                 drained = threads.submit(shard.outbox.drain, "token")

@@ -7,7 +7,7 @@ import redis
 
 from models.events import UserStatus
 from models.presence.batches import SCRIPT_BATCH, batches
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS, Shard
 
 pytestmark = pytest.mark.integration
@@ -21,7 +21,7 @@ def test_first_connection_makes_online(shard):
     (transition,) = reply.transitions
     assert (transition.user_id, transition.status) == ("ann", "online")
     assert before <= transition.timestamp <= after
-    assert reply.must_kick
+    assert reply.needs_drain
     assert not reply.refused
     assert shard.is_online("ann")
     assert shard.transitions() == [transition]
@@ -62,7 +62,7 @@ def test_second_device_is_no_transition(shard):
     first = shard.connect("ann", 1)
     second = shard.connect("ann", 2, gateway=OTHER)
     assert second.transitions == []
-    assert not second.must_kick
+    assert not second.needs_drain
     assert shard.transitions() == first.transitions
     assert set(shard.connections("ann")) == {f"{GATEWAY}:1", f"{OTHER}:2"}
     assert shard.holds("ann", GATEWAY)
@@ -78,7 +78,7 @@ def test_connect_may_be_repeated(shard):
 
 
 def test_transitions_of_one_batch_come_in_its_order(shard):
-    signs = [SignOfLife(f"u{number}", f"{GATEWAY}:{number}") for number in range(5)]
+    signs = [LiveConnection(f"u{number}", f"{GATEWAY}:{number}") for number in range(5)]
     reply = shard.store.connect(GATEWAY, [*signs, signs[0]])
     assert [transition.user_id for transition in reply.transitions] == [
         "u0",
@@ -92,10 +92,10 @@ def test_transitions_of_one_batch_come_in_its_order(shard):
 
 def test_more_than_one_script_batch(shard):
     users = [f"u{number}" for number in range(2 * SCRIPT_BATCH + 7)]
-    signs = [SignOfLife(user, f"{GATEWAY}:{user}") for user in users]
+    signs = [LiveConnection(user, f"{GATEWAY}:{user}") for user in users]
     reply = shard.store.connect(GATEWAY, signs)
     assert [transition.user_id for transition in reply.transitions] == users
-    assert reply.must_kick
+    assert reply.needs_drain
     assert shard.client.scard(shard.keys.online_users) == len(users)
     assert shard.client.scard(shard.keys.gateway_users(GATEWAY)) == len(users)
     assert shard.transitions() == reply.transitions
@@ -104,7 +104,7 @@ def test_more_than_one_script_batch(shard):
 def test_nothing_to_connect(shard):
     reply = shard.store.connect(GATEWAY, [])
     assert reply.transitions == []
-    assert not reply.must_kick
+    assert not reply.needs_drain
     assert shard.all_keys() == set()
 
 
@@ -190,7 +190,7 @@ def test_a_refused_connection_makes_nobody_online(client):
     shard = Shard.open(client, max_connections_per_user=0)
     reply = shard.connect("ann")
     assert reply.refused == {f"{GATEWAY}:1"}
-    assert not reply.must_kick
+    assert not reply.needs_drain
     assert shard.all_keys() == set()
 
 
@@ -281,7 +281,7 @@ def test_reading_any_number_of_users(shard, count):
     users = [f"u{number}" for number in range(count)]
     online = users[::3]
     shard.store.connect(
-        GATEWAY, [SignOfLife(user, f"{GATEWAY}:{user}") for user in online]
+        GATEWAY, [LiveConnection(user, f"{GATEWAY}:{user}") for user in online]
     )
     found = shard.presence.statuses(iter(users))
     assert [status.user_id for status in found] == users

@@ -12,7 +12,7 @@ from sqlalchemy import inspect, select, text
 from sqlalchemy.exc import IntegrityError
 
 from config import PROJECT_ROOT
-from models.sql.db import Base, KeptReader, make_engine, session_factory
+from models.sql.db import Base, PersistentReader, make_engine, session_factory
 from models.sql.user import put_users, user_table
 from tests.databases import alembic_config
 
@@ -51,7 +51,7 @@ def test_ids_grow_while_the_application_runs(empty_database_url):
     config = alembic_config(empty_database_url)
     command.upgrade(config, "0001")
     engine = make_engine(empty_database_url)
-    reader = KeptReader(engine)
+    reader = PersistentReader(engine)
     prepared = select(user_table.c.id)
     with session_factory(engine)() as session:
         put_users(session, {"ann": "Ann"})

@@ -16,9 +16,9 @@ from sqlalchemy.exc import OperationalError
 from app.threads import in_thread
 from models.sql import sqlite
 from models.sql.db import (
-    KeptReader,
+    PersistentReader,
     check_writes,
-    is_away,
+    is_unavailable,
     make_engine,
     session_factory,
 )
@@ -129,12 +129,12 @@ def test_a_lock_that_becomes_free_is_waited_for(engine, file, monkeypatch):
 
 
 def test_a_lock_that_does_not_is_an_error_that_says_later(engine, file, monkeypatch):
-    monkeypatch.setattr(sqlite, "BUSY_PATIENCE", 0.05)
+    monkeypatch.setattr(sqlite, "BUSY_TIMEOUT", 0.05)
     with closing(sqlite3.connect(file, isolation_level=None)) as writer:
         writer.execute("BEGIN IMMEDIATE")
         with pytest.raises(OperationalError, match="locked") as caught:
             put_ann(engine)
-        assert is_away(caught.value)
+        assert is_unavailable(caught.value)
         with pytest.raises(OperationalError, match="locked"):
             check_writes(session_factory(engine))
     put_ann(engine)
@@ -143,7 +143,7 @@ def test_a_lock_that_does_not_is_an_error_that_says_later(engine, file, monkeypa
 
 def test_a_file_that_was_replaced_is_not_written_to_any_more(engine, file, tmp_path):
     put_ann(engine)
-    reader = KeptReader(engine)
+    reader = PersistentReader(engine)
     assert reader.read(lambda one: unknown_users(one, ["ann"])) == set()
     copy = tmp_path / "copy.db"
     command.upgrade(alembic_config(f"sqlite:///{copy}"), "head")

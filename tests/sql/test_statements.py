@@ -11,7 +11,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
 from models.sql import audience, graph
-from models.sql.db import KeptReader, make_engine
+from models.sql.db import PersistentReader, make_engine
 from models.sql.friendship import Friendship, FriendshipStatus
 from models.sql.graph import ConversationRecord
 from models.sql.statements import Statement
@@ -66,7 +66,7 @@ def test_what_the_database_refuses_is_an_error_of_the_library(engine, session):
 
 @pytest.mark.usefixtures("people")
 def test_a_kept_connection_is_one_and_is_given_back(engine: Engine):
-    with closing(KeptReader(engine)) as reader:
+    with closing(PersistentReader(engine)) as reader:
         used = [reader.read(lambda connection: connection) for _ in range(2)]
         assert used[0] is used[1]
         assert engine.pool.checkedout() == 1
@@ -80,7 +80,7 @@ def test_a_database_that_was_restarted_costs_nobody_an_error():
     number = Statement(select(func.pg_backend_pid()))
     with empty_postgresql() as url:
         engine = make_engine(url)
-        with closing(KeptReader(engine)) as reader:
+        with closing(PersistentReader(engine)) as reader:
             ((killed,),) = reader.read(lambda it: number.rows(it, {}))
             with engine.connect() as other:
                 other.execute(text(f"SELECT pg_terminate_backend({killed})"))
@@ -98,7 +98,7 @@ def test_an_error_of_the_work_is_not_tried_again(engine: Engine):
         calls.append(connection)
         connection.execute(text("SELECT nonsense"))
 
-    with closing(KeptReader(engine)) as reader:
+    with closing(PersistentReader(engine)) as reader:
         reader.read(lambda connection: connection.execute(text("SELECT 1")))
         with pytest.raises(DBAPIError, match="nonsense"):
             reader.read(work)
@@ -118,7 +118,7 @@ def test_what_was_stopped_in_the_midst_leaves_its_answer_to_nobody(engine: Engin
             raise SystemExit
         return audience.friends_of(connection, ["ann"])
 
-    with closing(KeptReader(engine)) as reader:
+    with closing(PersistentReader(engine)) as reader:
         with pytest.raises(SystemExit):
             reader.read(work)
         assert reader.read(work) == {"ann": {"bob"}}

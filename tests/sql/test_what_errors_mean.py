@@ -9,7 +9,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from models.sql.db import is_away, make_engine
+from models.sql.db import is_unavailable, make_engine
 from tests.databases import empty_postgresql
 
 pytestmark = pytest.mark.integration
@@ -48,7 +48,7 @@ def test_postgresql(postgresql, state, away, dropped):
     with postgresql.connect() as connection:
         with pytest.raises(DBAPIError) as caught:
             connection.execute(text(fail))
-        assert is_away(caught.value) is away
+        assert is_unavailable(caught.value) is away
         assert connection.invalidated is dropped
 
 
@@ -59,7 +59,7 @@ def test_a_session_that_is_read_only_is_dropped(postgresql):
     insert = text("INSERT INTO things VALUES (1)")
     with postgresql.connect() as connection, pytest.raises(DBAPIError) as caught:
         connection.execute(insert)
-    assert is_away(caught.value)
+    assert is_unavailable(caught.value)
     with postgresql.connect() as connection:
         connection.execute(insert)
 
@@ -79,8 +79,8 @@ def test_a_session_that_is_read_only_is_dropped(postgresql):
 def test_sqlite(code, away):
     error = sqlite3.OperationalError("of this code")
     error.sqlite_errorcode = code
-    assert is_away(OperationalError("SELECT 1", {}, error)) is away
+    assert is_unavailable(OperationalError("SELECT 1", {}, error)) is away
 
 
 def test_a_pool_without_a_free_connection():
-    assert is_away(PoolTimeout("no connection was free"))
+    assert is_unavailable(PoolTimeout("no connection was free"))

@@ -14,7 +14,7 @@ from models.events import EVERYBODY
 from models.presence.rules import has_settled
 from models.sql import pending_announcements
 from models.sql.db import session_factory
-from models.sql.pending_announcements import MOST_NAMED
+from models.sql.pending_announcements import MAX_NAMED
 from tasks.announcements import announce
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER, Shard
@@ -47,13 +47,13 @@ def sweeps_ran(shard: Shard) -> None:
 
 def note(engine: Engine, *args) -> None:
     with session_factory(engine)() as session:
-        pending_announcements.note(session, *args)
+        pending_announcements.record(session, *args)
         session.commit()
 
 
 def told(shard: Shard, gateway: str) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Whose snapshots and whose sockets that gateway was told of."""
-    messages = shard.presence.mail.read(gateway, "0-0", 10).messages
+    messages = shard.presence.gateway_streams.read(gateway, "0-0", 10).messages
     return [(message.snapshots, message.disconnects) for _, message in messages]
 
 
@@ -95,7 +95,7 @@ def test_sockets_are_closed_at_once_and_again_when_all_gateways_are_back(shard, 
 
 
 def test_a_change_that_concerns_very_many_concerns_everybody(shard, engine):
-    note(engine, {f"user-{number}" for number in range(MOST_NAMED + 1)})
+    note(engine, {f"user-{number}" for number in range(MAX_NAMED + 1)})
     announce(shard.presence, engine, older_than=0)
     for gateway in (GATEWAY, OTHER):
         assert told(shard, gateway) == [((EVERYBODY,), ())]

@@ -15,10 +15,10 @@ from sqlalchemy.exc import OperationalError
 from models.events import EVERYBODY
 from models.identifiers import ids_in
 from models.presence import Presence
-from models.presence.store import SignOfLife
+from models.presence.store import LiveConnection
 from models.sql.db import make_engine
 from tasks import broadcast, resources
-from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, Worker
+from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, WorkerState
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -55,7 +55,7 @@ def told(presence: Presence) -> set[tuple[str, str]]:
     """Who was told of whom, as the gateway reads it."""
     return {
         (recipient, delivery.transition.user_id)
-        for _, message in presence.mail.read(GATEWAY, "0-0", 1).messages
+        for _, message in presence.gateway_streams.read(GATEWAY, "0-0", 1).messages
         for delivery in message.transitions
         for recipient in ids_in(delivery.recipients)
     }
@@ -77,8 +77,8 @@ def test_what_could_not_be_published_stays_in_the_outbox(presence, engine, monke
 def test_a_drainer_stays_where_there_are_processes_to_spare(
     presence, engine, monkeypatch
 ):
-    worker = Worker(processes=2)
-    monkeypatch.setattr(broadcast, "worker", worker)
+    worker = WorkerState(processes=2)
+    monkeypatch.setattr(broadcast, "worker_state", worker)
     monkeypatch.setattr(resources, "database", lambda: engine)
     with ThreadPoolExecutor() as threads:
         drained = threads.submit(broadcast.drain, presence)
@@ -86,8 +86,8 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
         # Nobody is to ask for a drain, not even after a time without changes.
         time.sleep(1.5 * broadcast.LINGER_MS / 1000)
         store = presence.shards[0].store
-        reply = store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
-        assert not reply.must_kick
+        reply = store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
+        assert not reply.needs_drain
         wait_until(lambda: presence.shards[0].outbox.length() == 0)
         assert not drained.done()
         worker.stop()
@@ -96,9 +96,9 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
 
 
 def test_turns_follow_the_processes_and_the_shards():
-    assert Worker(processes=2).turn(1) == RESIDENT_TURN
-    assert Worker(processes=3).turn(3) == SHORT_TURN / 3
-    assert Worker().turn(1) == SHORT_TURN
+    assert WorkerState(processes=2).turn(1) == RESIDENT_TURN
+    assert WorkerState(processes=3).turn(3) == SHORT_TURN / 3
+    assert WorkerState().turn(1) == SHORT_TURN
 
 
 class Ended(BaseException):
@@ -109,14 +109,16 @@ def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
     presence, engine, monkeypatch
 ):
     monkeypatch.setattr(resources, "database", lambda: engine)
-    publish = presence.mail.publish_where_possible
+    publish = presence.gateway_streams.publish_where_possible
 
     def publish_and_end(messages):
         publish(messages)
         raise Ended
 
     with monkeypatch.context() as patch:
-        patch.setattr(presence.mail, "publish_where_possible", publish_and_end)
+        patch.setattr(
+            presence.gateway_streams, "publish_where_possible", publish_and_end
+        )
         with pytest.raises(Ended):
             broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 2
@@ -127,7 +129,7 @@ def test_a_drainer_that_ends_after_publishing_leaves_its_entries_to_the_next(
 
 def told_to_look(presence: Presence) -> int:
     """How many times the gateway was told to give everybody a fresh snapshot."""
-    inbox = presence.mail.read(GATEWAY, "0-0", 1)
+    inbox = presence.gateway_streams.read(GATEWAY, "0-0", 1)
     return sum(EVERYBODY in message.snapshots for _, message in inbox.messages)
 
 
@@ -137,7 +139,7 @@ def test_an_entry_that_cannot_be_read_stops_nothing(
     monkeypatch.setattr(resources, "database", lambda: engine)
     client.xadd(presence._keys[0].transitions, {"user_id": "u3", "state": "away"})
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
     broadcast.drain(presence)
     assert presence.shards[0].outbox.length() == 0
     assert told(presence) == {("ann", "bob"), ("bob", "ann")}
@@ -167,7 +169,7 @@ def test_a_deleted_outbox_is_made_good_by_snapshots(
     broadcast.drain(presence)
     assert told_to_look(presence) == 0
     store = presence.shards[0].store
-    store.connect(GATEWAY, [SignOfLife("cid", f"{GATEWAY}:cid")])
+    store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
     client.delete(presence._keys[0].transitions)
     broadcast.drain(presence)
     assert told_to_look(presence) == 1

@@ -44,7 +44,7 @@ def named(presence: Presence, gateway: str) -> list[tuple[str, set[str]]]:
     """Of whom `gateway` was told, and who is to hear it."""
     return [
         (delivery.transition.user_id, set(ids_in(delivery.recipients)))
-        for _, message in presence.mail.read(gateway, "0-0", 10).messages
+        for _, message in presence.gateway_streams.read(gateway, "0-0", 10).messages
         for delivery in message.transitions
     ]
 
@@ -83,7 +83,7 @@ def test_of_many_gateways_those_are_told_that_hold_somebody(shard, engine):
 
 
 def test_of_a_large_audience_only_who_is_held_is_named(shard, engine, monkeypatch):
-    monkeypatch.setattr(gateway_streams, "MOST_UNASKED", 1)
+    monkeypatch.setattr(gateway_streams, "MAX_IDS_TO_ALL", 1)
     tell(shard, engine)
     assert named(shard.presence, GATEWAY) == [("ann", {"bob"})]
     assert named(shard.presence, OTHER) == []

@@ -45,7 +45,7 @@ def test_it_has_as_many_processes_as_it_is_told_or_two(given, processes):
 def test_its_processes_give_way_to_a_gateway_on_their_machine():
     script = (
         "import os; from celery.signals import worker_process_init as begins\n"
-        "import tasks.celery_app; before = os.nice(0)\n"
+        "import tasks.worker; before = os.nice(0)\n"
         "begins.send(None); print(os.nice(0) - before)"
     )
     said = subprocess.run(

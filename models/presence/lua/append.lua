@@ -1,7 +1,7 @@
--- Purpose: append a message to a gateway's stream. Only a message that was added moves
---          the stream's expiry, so a stream that nobody reads frees its memory.
+-- Purpose: append a message to a gateway's stream. Only an added message extends the TTL,
+--          so a stream that nobody reads is deleted in the end.
 -- KEYS:    1 event stream of a gateway
--- ARGV:    1 most messages, 2 TTL (ms), 3 name of the field, 4 message
+-- ARGV:    1 maximum of messages, 2 TTL (ms), 3 name of the field, 4 message
 -- Returns: id of the message
 
 local function add()
@@ -10,7 +10,7 @@ end
 
 local id = add()
 if type(id) == 'table' and id.err and id.err:find('WRONGTYPE') then
-  redis.call('DEL', KEYS[1]) -- somebody else's; its gateway notices, as of any loss
+  redis.call('DEL', KEYS[1]) -- another program's value; the gateway notices the loss
   id = add()
 end
 if type(id) == 'table' and id.err then return id end

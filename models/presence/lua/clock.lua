@@ -1,6 +1,5 @@
--- Purpose: what every script begins with: the one clock, how a time is written, how a
---          connection that has ended, and has its grace, is told from one that is open,
---          and how long connections are kept. Loaded in front of each of them.
+-- Purpose: the beginning of every script: the one clock, the text form of a time, open
+--          and released connections, and the TTL of a user's connections.
 
 local time = redis.call('TIME')
 local now = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -15,9 +14,10 @@ local function is_open(connection)
   return connection:sub(-#RELEASED) ~= RELEASED
 end
 
--- Connections expire by themselves, should nobody ever take them away. Heartbeats put that
--- off in one TTL of four, each user in his own: a live connection has one in any TTL, so
--- five at most lie between two of those. To do it each time took 6 % of a heartbeat.
+-- The connections of a user expire by themselves if no script removes them. Heartbeats
+-- extend that TTL in one of four online TTLs, by turns for different users. A connection
+-- sends a heartbeat in each online TTL, so at most five pass between two extensions.
+-- An extension at each heartbeat took 6 % of its time.
 local TURNS, KEPT_TTLS = 4, 6
 
 local function keep(connections, ttl)

@@ -1,17 +1,17 @@
--- Purpose: make connections live; a user who was not online becomes online, which is
---          a transition. Also re-registers connections that Redis has lost.
+-- Purpose: make connections live. A user who was not online becomes online, which is a
+--          transition. Also registers connections again that Redis has lost.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 users of this gateway,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 most connections of a user, 3 JSON array,
---          per connection: user id, connection id, age of its last sign of life (ms)
--- Returns: {kick, per connection: timestamp of the transition, '0' for none,
---          '-1' for a connection refused because the user has too many}
+-- ARGV:    1 online TTL (ms), 2 maximum of connections per user, 3 JSON array,
+--          per connection: user id, connection id, age of its last heartbeat (ms)
+-- Returns: {1 if the caller must request a drain, per connection: timestamp of the
+--          transition, '0' for none, '-1' if refused because the user has too many}
 
 local call = redis.call
 local ttl, most = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
--- A page that is reloaded comes within the grace of its old connection: that is not open.
+-- A reloaded page connects within the grace of its old connection, which is not open.
 local function open(connections)
   local count = 0
   for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do
@@ -20,14 +20,14 @@ local function open(connections)
   return count
 end
 
-local signs = cjson.decode(ARGV[3])
-for i = 0, #signs / 3 - 1 do
-  local user, connection, age = signs[1 + i * 3], signs[2 + i * 3], signs[3 + i * 3]
+local opened = cjson.decode(ARGV[3])
+for i = 0, #opened / 3 - 1 do
+  local user, connection, age = opened[1 + i * 3], opened[2 + i * 3], opened[3 + i * 3]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known, held = false, call('ZCARD', connections)
   if held > 0 then
     known = call('ZSCORE', connections, connection)
-    -- What lapsed must not count against the limit, nor pile up.
+    -- Expired connections must not count against the limit, nor pile up.
     held = held - call('ZREMRANGEBYSCORE', connections, '-inf', '(' .. ms(now))
   end
   if not known and held >= most and open(connections) >= most then
@@ -39,22 +39,22 @@ for i = 0, #signs / 3 - 1 do
     local is_latest = call('ZADD', KEYS[2], 'GT', 'CH', deadline, user) == 1
     call('SADD', KEYS[5], user)
     if call('SADD', KEYS[1], user) == 1 then
-      -- Another device may have a later deadline: the status lives up to that.
+      -- Another device may have a later deadline: the status lives until then.
       local latest = is_latest and deadline or call('ZSCORE', KEYS[2], user)
       reply[#reply + 1] = transition(user, 'online', status, now - age, latest - now)
     else
-      -- Still announced as online: the status is refreshed, nobody need hear of it.
+      -- The user is announced as online already: only the status is refreshed.
       if call('HSETNX', status, 'updated_at', now) == 1 then
         call('HSET', status, 'status', 'online')
         call('PEXPIRE', status, ttl - age)
       end
       call('HSET', status, 'last_seen', now - age)
-      -- Never shorter: another device may have given a later sign of life.
+      -- Never shorten the TTL: another device may have sent a later heartbeat.
       call('PEXPIRE', status, ttl - age, 'GT')
       reply[#reply + 1] = '0'
     end
   end
 end
 
-reply[1] = must_kick()
+reply[1] = needs_drain()
 return reply

@@ -1,10 +1,10 @@
--- Purpose: acknowledge what was published, become the one who drains the outbox or stay
---          it, and look what there is. One step: what one drainer does not get, another
---          may.
--- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers took from the outbox
--- ARGV:    1 the caller's token, 2 lease (ms), 3 most entries, 0 to look at none,
---          then per entry that was published: its id
--- Returns: the oldest entries, each {id, {field, value, ...}}; -1 where another drains
+-- Purpose: acknowledge published entries, take or renew the drainer's lease, and read the
+--          oldest entries. One step, so that two drainers never get the same entries.
+-- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers have taken
+-- ARGV:    1 the caller's token, 2 lease (ms), 3 maximum of entries, 0 to read none,
+--          then per published entry: its id
+-- Returns: the oldest entries, each {id, {field, value, ...}}; -1 if there is another
+--          drainer
 
 if ARGV[4] then redis.call('INCRBY', KEYS[3], redis.call('XDEL', KEYS[1], unpack(ARGV, 4))) end
 

@@ -1,7 +1,7 @@
--- Purpose: find what a sweep has to do, at a cost that follows what is due, never the
---          number of users who are online. Changes nothing.
+-- Purpose: find what a sweep has to do. The cost follows what is due, and not the number
+--          of online users. Changes nothing.
 -- KEYS:    1 deadlines, 2 gateways
--- ARGV:    1 most users
+-- ARGV:    1 maximum of users
 -- Returns: {{user ids whose deadline has passed}, {ids of dead gateways}}
 
 return {

@@ -1,25 +1,25 @@
--- Purpose: make users offline whose latest deadline has passed. There is no other road
---          to offline, so a late call can never put a user offline who came back.
+-- Purpose: make users offline whose latest deadline has passed. No other script makes a
+--          user offline, so a late call cannot hide a user who came back.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
---          a sweep, 4 the gateway's deadline as it was last told, or the time up to which
---          the sweep's survey counts, 0 for none, then per user: user id
--- Returns: {kick, per user: timestamp of the transition, '0' for none}; {-1} where that
---          time has passed, or Redis does not know that deadline: it has lost what it
---          knew, or stood still with this call on the way, so it may lack what others
---          have to tell; {-2} where the gateway's deadline has moved on since: whether
---          Redis stood still in between is in the answer to that heartbeat
+--          a sweep, 4 the deadline that it was last given, or the time until which the
+--          sweep's survey is valid, 0 for none, then per user: user id
+-- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
+--          '0' for none}. {-1} if that time has passed, or Redis does not know that
+--          deadline: Redis has lost state, or stood still while this call was on its way,
+--          so it may lack live connections of other gateways. {-2} if a heartbeat of the
+--          gateway arrived first: its reply tells whether Redis stood still
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
 
-local ends = tonumber(ARGV[4])
-if ends > 0 and ends <= now then return {-1} end
-if ends > 0 and ARGV[3] ~= '' then
+local valid_until = tonumber(ARGV[4])
+if valid_until > 0 and valid_until <= now then return {-1} end
+if valid_until > 0 and ARGV[3] ~= '' then
   local known = tonumber(redis.call('ZSCORE', KEYS[5], ARGV[3]) or 0)
-  if known < ends then return {-1} end
-  if known > ends then return {-2} end
+  if known < valid_until then return {-1} end
+  if known > valid_until then return {-2} end
 end
 
 for i = 0, #ARGV - 5 do
@@ -31,8 +31,8 @@ for i = 0, #ARGV - 5 do
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
   else
-    -- One of the three tells that the user was announced as online: somebody else may have
-    -- deleted the others.
+    -- Any of the three says that the user was announced as online: another program may
+    -- have deleted the others.
     local found = redis.call('ZREM', KEYS[2], user) + redis.call('DEL', connections)
     if redis.call('SREM', KEYS[1], user) + found > 0 then
       local last_seen = redis.call('HGET', status, 'last_seen')
@@ -42,5 +42,5 @@ for i = 0, #ARGV - 5 do
   end
 end
 
-reply[1] = must_kick()
+reply[1] = needs_drain()
 return reply

@@ -1,27 +1,27 @@
--- Purpose: move the deadlines of a gateway process and of its connections that gave a
---          sign of life. Revives nothing: what is not there is answered as gone.
+-- Purpose: move forward the deadlines of a gateway process and of its connections that
+--          sent a heartbeat. Revives nothing: an unknown connection is answered as gone.
 -- KEYS:    1 online_users, 2 deadlines, 3 gateways, 4 users of this gateway, 5 epoch,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms), 4 its deadline as it was
---          last told, 0 for none, 5 JSON: {user ids, connection ids, ages of the heartbeats
---          (ms)}, one of each for every connection
+-- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms), 4 the deadline that it was
+--          last given, 0 for none, 5 JSON: {user ids, connection ids, ages of the
+--          heartbeats (ms)}, one of each per connection
 -- Returns: {lapsed, the gateway's new deadline (ms), numbers of the connections that are
---          gone, from 0, maybe twice}; lapsed is 1 where this gateway is unknown or
---          overdue, its deadline is not the one it was told, or its users were deleted:
---          it has to register all connections again
+--          gone, from 0, maybe twice}; lapsed is 1 if this gateway is unknown or overdue,
+--          its deadline is not the one it was given, or its users were deleted: it must
+--          register all connections again
 
 local call, ttl = redis.call, tonumber(ARGV[1])
 
 local deadline = tonumber(call('ZSCORE', KEYS[3], ARGV[2]) or 0)
-local last_told = tonumber(ARGV[4])
-if deadline < last_told then
-  -- Redis came back empty, or with an older state. Clients may know of changes that it
-  -- does not: what it says now has to count as newer than all of them.
+local last_deadline = tonumber(ARGV[4])
+if deadline < last_deadline then
+  -- Redis came back empty or with an older state. Clients may have seen changes that it
+  -- has lost, so all that it says from now on must be newer than these.
   call('SET', KEYS[5], ms(now))
   call('DEL', KEYS[4])
 end
--- A later one than told: that answer was lost, and a lapse may have been in it.
-local lapsed = deadline <= now or (last_told > 0 and deadline ~= last_told)
+-- A later deadline than given: that reply was lost, and it may have said lapsed.
+local lapsed = deadline <= now or (last_deadline > 0 and deadline ~= last_deadline)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
 
@@ -32,27 +32,27 @@ local moves, size, turn = {}, 0, math.floor(now / ttl)
 for i, user in ipairs(users) do
   local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
   local connection, beat = connection_ids[i], now - ages[i]
-  -- What this moves is there. What it does not may be there, and later already.
+  -- A connection that this moves exists. Another may exist with a later deadline.
   if online[i] == 1
     and (call('ZADD', connections, 'XX', 'GT', 'CH', beat + ttl, connection) == 1
       or call('ZSCORE', connections, connection)) then
     moves[size + 1], moves[size + 2], size = beat + ttl, user, size + 2
     if (user:byte(-1) + turn) % TURNS == 0 then keep(connections, ttl) end
-    -- 1: the hash had expired while its user is still announced as online.
+    -- 1: the hash had expired, but the user is still announced as online.
     if call('HSET', status, 'last_seen', beat) == 1 then
       call('HSET', status, 'status', 'online', 'updated_at', now)
       call('PEXPIRE', status, ttl - ages[i])
     end
-    -- Never shorter: another device may have given a later sign of life.
+    -- Never shorten the TTL: another device may have sent a later heartbeat.
     call('PEXPIRE', status, ttl - ages[i], 'GT')
   else
     reply[#reply + 1] = i - 1
   end
 end
 
-if size > 0 and call('EXISTS', KEYS[4]) == 0 then reply[1] = 1 end -- somebody deleted it
+if size > 0 and call('EXISTS', KEYS[4]) == 0 then reply[1] = 1 end -- it was deleted
 if size > 0 and call('ZADD', KEYS[2], 'XX', 'GT', 'CH', unpack(moves)) < size / 2 then
-  -- Some do not move: each is looked up.
+  -- Some were not moved: look each of them up.
   for i, user in ipairs(users) do
     if not call('ZSCORE', KEYS[2], user) then reply[#reply + 1] = i - 1 end
   end

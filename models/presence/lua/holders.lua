@@ -1,6 +1,5 @@
--- Purpose: which gateways hold users, by the connections that Redis knows. Its cost
---          follows the users who are asked for, whatever the number of gateways.
---          Changes nothing.
+-- Purpose: which gateways hold the users, by the connections that Redis knows. The cost
+--          follows the number of users, not of gateways. Changes nothing.
 -- KEYS:    per user: connections
 -- ARGV:    none
 -- Returns: {id of a gateway, {number of the first user it holds, second, ...}, ...},
@@ -9,7 +8,7 @@
 local held, reply = {}, {}
 
 for i, connections in ipairs(KEYS) do
-  -- Of another type it is somebody else's: that user is not found, the others are.
+  -- Another program's value under this key: only this user is not found.
   local found = redis.pcall('ZRANGE', connections, 0, -1)
   if found.err then
     if not found.err:find('WRONGTYPE') then return found end

@@ -1,8 +1,8 @@
--- Purpose: the state of the shard in a few numbers. Changes nothing.
+-- Purpose: the state of a shard in a few numbers. Changes nothing.
 -- KEYS:    1 online_users, 2 gateways, 3 outbox, 4 sweeps, 5 epoch
 -- ARGV:    none
 -- Returns: {now, users online, gateways, overdue gateways, transitions in the outbox,
---          since when sweeps hold or '0', how many times they began to,
+--          since when sweeps hold or '0', how many holds there were,
 --          when the last sweep ran or '0', epoch or '0'}
 
 return {

@@ -1,9 +1,9 @@
--- Purpose: take away the connections of a gateway process that is dead; beat's sweep
---          then expires the users who have none left. Does nothing to a live gateway.
+-- Purpose: remove connections of a dead gateway process. The sweep then expires the users
+--          who have none left. Does nothing to a live gateway.
 -- KEYS:    1 gateways, 2 users of the gateway, 3 its event stream, 4 deadlines,
 --          then per user: connections
 -- ARGV:    1 gateway id, then per user: user id
--- Returns: 1 where the gateway is dead, 0 where it lives
+-- Returns: 1 if the gateway is dead, 0 if it is alive
 
 local here = ARGV[1] .. ':'
 
@@ -13,7 +13,7 @@ if deadline > now then return 0 end
 for i = 2, #ARGV do
   local user, connections = ARGV[i], KEYS[3 + i]
   for _, connection in ipairs(redis.call('ZRANGE', connections, 0, -1)) do
-    -- What was released with grace keeps its grace: its client may be on the way.
+    -- A released connection keeps its grace: its client may be reconnecting.
     if connection:sub(1, #here) == here and is_open(connection) then
       redis.call('ZREM', connections, connection)
     end

@@ -1,10 +1,10 @@
--- Purpose: take connections away, with grace: their user's deadline becomes the latest
---          of what is left, and the grace counts as a connection that nobody can renew.
---          Makes nobody offline; that is expire's alone.
+-- Purpose: remove connections, with grace. The user's deadline becomes the latest of the
+--          connections that are left. The grace counts as a connection that no heartbeat
+--          can renew. Makes nobody offline; only expire does.
 -- KEYS:    1 deadlines, 2 users of this gateway, then per connection: status, connections
 -- ARGV:    1 gateway id, 2 online TTL (ms), 3 JSON array,
 --          per connection: user id, connection id, age of its end (ms), grace (ms)
--- Returns: number of connections that were there
+-- Returns: number of connections that existed
 
 local here = ARGV[1] .. ':'
 local ttl = tonumber(ARGV[2])
@@ -19,24 +19,24 @@ local function is_held_here(connections)
   return false
 end
 
-local departures = cjson.decode(ARGV[3])
-for i = 0, #departures / 4 - 1 do
-  local user, connection = departures[1 + i * 4], departures[2 + i * 4]
-  local ended, grace = now - departures[3 + i * 4], departures[4 + i * 4]
+local closed = cjson.decode(ARGV[3])
+for i = 0, #closed / 4 - 1 do
+  local user, connection = closed[1 + i * 4], closed[2 + i * 4]
+  local ended, grace = now - closed[3 + i * 4], closed[4 + i * 4]
   local status, connections = KEYS[3 + i * 2], KEYS[4 + i * 2]
   if redis.call('ZREM', connections, connection) == 1 then
     released = released + 1
     if grace > 0 then
-      -- Under another name, so that a heartbeat still under way cannot prolong it.
+      -- Under another name, so that a heartbeat on its way cannot prolong it.
       redis.call('ZADD', connections, ms(ended + grace), connection .. RELEASED)
-      -- Taking the last member away has deleted the key and its TTL.
+      -- Removing the last member has deleted the key and its TTL.
       keep(connections, ttl)
     end
     local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
     redis.call('ZADD', KEYS[1], last[2] or ms(now), user)
     if redis.call('EXISTS', status) == 1 then
       redis.call('HSET', status, 'last_seen', ms(ended))
-      -- It was alive until then. Expire reads this when the grace is over.
+      -- The user was there until then. expire reads this when the grace is over.
       redis.call('PEXPIRE', status, ms(ended + ttl - now), 'GT')
     end
   end

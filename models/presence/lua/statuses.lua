@@ -1,13 +1,13 @@
--- Purpose: read the status of many users in one call. Changes nothing.
+-- Purpose: read the statuses of many users in one call. Changes nothing.
 -- KEYS:    1 online_users, 2 epoch, then per user: status
 -- ARGV:    per user: user id
--- Returns: {now, per user: 1 if online else 0, updated_at, at least the epoch, or false,
+-- Returns: {now, per user: 1 if online else 0, updated_at (at least the epoch) or false,
 --          last_seen or false}
 
 local epoch = redis.call('GET', KEYS[2])
 local reply = {ms(now)}
 for i, user in ipairs(ARGV) do
-  -- Of another type it is somebody else's: that user's times are unknown, no other's.
+  -- Another program's value under this key: only this user's times are unknown.
   local times = redis.pcall('HMGET', KEYS[2 + i], 'updated_at', 'last_seen')
   if times.err then
     if not times.err:find('WRONGTYPE') then return times end

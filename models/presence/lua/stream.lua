@@ -1,5 +1,5 @@
--- Purpose: how many entries have left a stream, whatever took them. Loaded, after the
---          clock, in front of the scripts that look whether some were lost.
+-- Purpose: how many entries have left a stream, for whatever reason. Loaded after clock.lua
+--          in front of the scripts that check for lost entries.
 -- Source:  `entries-added` of XINFO STREAM, in Redis since 7.0
 
 local function gone_from(stream)

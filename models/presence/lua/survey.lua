@@ -1,9 +1,9 @@
--- Purpose: what a sweep has to know before it expires anybody, and the record of when
---          sweeps have run: a gap in it says that Redis or the sweeps stood still.
+-- Purpose: what a sweep must know before it expires anybody. Also records when sweeps ran:
+--          a gap means that Redis or the sweeps stood still.
 -- KEYS:    1 deadlines, 2 gateways, 3 online_users, 4 sweeps, 5 epoch
--- ARGV:    1 longest time between two sweeps that is no gap (ms)
+-- ARGV:    1 longest time between two sweeps that is not a gap (ms)
 -- Returns: {now, since when there was no gap, since when sweeps hold or '0',
---          users due, users online, gateways, epoch or '0', {ids of overdue gateways}}
+--          users due, online users, gateways, epoch or '0', {ids of overdue gateways}}
 
 local last = tonumber(redis.call('HGET', KEYS[4], 'last'))
 if not last or now - last > tonumber(ARGV[1]) or now < last then

@@ -1,9 +1,9 @@
--- Purpose: delete what a gateway has read from its stream, and tell how much has left the
---          stream since it began. A gateway that has read more or less than that has lost
---          messages: the stream was deleted, evicted or cut.
+-- Purpose: delete what a gateway has read from its stream, and count the messages that have
+--          left the stream since it began. If the gateway has read more or fewer than
+--          that, it has lost messages: the stream was deleted, evicted or cut.
 -- KEYS:    1 event stream of a gateway
--- ARGV:    1 smallest id that it has not read
--- Returns: number of messages that were added and are not there any more
+-- ARGV:    1 smallest id that the gateway has not read
+-- Returns: number of messages that have left the stream
 
 local kind = redis.call('TYPE', KEYS[1]).ok
 if kind == 'none' then return 0 end

@@ -1,75 +1,308 @@
-"""The way from a shard to the server that holds it, and from all shards to all servers.
+"""The Redis servers behind the shards: one server (Sentinel included), or a cluster.
 
-Everything of one shard lies on one server, so a shard's own parts work with a plain
-client. What concerns many shards is gathered: one round trip, whatever their number.
+All keys of a shard are on one server. `run` is one round trip to it. `gather` asks many
+shards in the time of one round trip. Errors of redis-py end here: callers see those of
+`models.presence.errors`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+import logging
+import threading
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import redis
+from redis.cluster import ClusterNode, RedisCluster
+from redis.crc import key_slot
+from redis.exceptions import (
+    AskError,
+    ClusterError,
+    ConnectionError,  # noqa: A004 - the library's name for it
+    MovedError,
+    NoScriptError,
+    ReadOnlyError,
+    RedisClusterException,
+    RedisError,
+    ResponseError,
+    TimeoutError,  # noqa: A004 - the same
+    TryAgainError,
+)
 
-from models.presence.errors import PresenceUnavailable, translated
-from models.presence.redis.roundtrip import Command
-from models.presence.redis.scripts import pipelined
+from models.presence.errors import PresenceUnavailable
+from models.presence.redis.commands import Command
+from models.presence.redis.errors import translated
+from models.presence.redis.roundtrip import packed, read_replies, roundtrip
 
-T = TypeVar("T")
+log = logging.getLogger(__name__)
+
+SLOW = 1.0
+"""Seconds after which an unanswered node is not tried a second time."""
+REST = 3.0
+"""`gather` leaves a slow node out for this many times the time it was waited for."""
+
+# The node is gone, or another node holds the slot now.
+_LOST = (
+    ClusterError,
+    ConnectionError,
+    MovedError,
+    ReadOnlyError,
+    RedisClusterException,
+    TimeoutError,
+)
 
 
 @dataclass(frozen=True, slots=True)
-class Answers:
-    """What `gather` brought: the replies by shard, and why others did not answer."""
+class Gathered:
+    """The result of `gather`, by shard: replies, or the reason why there are none."""
 
     replies: dict[int, list[Any]]
-    away: dict[int, PresenceUnavailable] = field(default_factory=dict)
+    errors: dict[int, PresenceUnavailable] = field(default_factory=dict)
 
-    def whole(self) -> dict[int, list[Any]]:
-        """The replies of all shards that were asked.
+    def all(self) -> dict[int, list[Any]]:
+        """The replies of all shards.
 
         Raises:
-            PresenceUnavailable: one of them did not answer.
+            PresenceUnavailable: a shard did not answer.
         """
-        for error in self.away.values():
+        for error in self.errors.values():
             raise error
         return self.replies
 
 
-class Servers(Protocol):
-    """All servers of the presence state."""
+class Backend(Protocol):
+    """All servers of the presence state. Commands may be sent twice, so they must be
+    ones that may be repeated."""
 
-    def call(self, shard: int, command: Callable[[redis.Redis], T]) -> T:
-        """What `command` gives, called with a client of the server of `shard`. It may
-        be called twice, so it has to be one that may be repeated.
+    def run(
+        self, shard: int, commands: Sequence[Command], *, raw: bool = False
+    ) -> list[Any]:
+        """Send `commands` to the server of `shard` in one round trip, which is not one
+        atomic step. Returns their replies; text is decoded, unless `raw`.
 
         Raises:
-            PresenceUnavailable: that server did not answer.
+            PresenceUnavailable: the server did not answer, or cannot serve now.
+            CommandRefused: the first other error among the replies.
         """
 
-    def gather(
-        self, commands: Mapping[int, Sequence[Command]], scripts: Collection[str] = ()
-    ) -> Answers:
-        """Send the `commands` of each shard, in one round trip, not in one step.
-        `scripts` are the names of those that they run, if they do. They may be
-        repeated."""
+    def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
+        """`run` for many shards at the same time.
+
+        Raises:
+            CommandRefused: as `run` does.
+        """
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
-    """The way to the server of one shard."""
+class SingleServer:
+    """One server, or the present primary behind sentinels, holds all shards."""
 
-    servers: Servers
-    shard: int
+    def __init__(self, client: redis.Redis) -> None:
+        self._client = client
 
-    def call(self, command: Callable[[redis.Redis], T]) -> T:
-        """As `Servers.call`."""
-        return self.servers.call(self.shard, command)
+    def run(
+        self, _shard: int, commands: Sequence[Command], *, raw: bool = False
+    ) -> list[Any]:
+        """As `Backend.run`."""
+        try:
+            return roundtrip(self._client, commands, raw=raw)
+        except RedisError as error:
+            raise translated(error) from error
+
+    def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
+        """As `Backend.gather`."""
+        try:
+            together = list(chain.from_iterable(commands.values()))
+            replies = roundtrip(self._client, together)
+        except RedisError as error:
+            return Gathered({}, dict.fromkeys(commands, _unavailable(error)))
+        return Gathered(_by_shard(commands, replies))
 
 
-def dealt(
+class Cluster:
+    """A Redis Cluster. Each shard is in one slot, so on one node.
+
+    redis-py's cluster client is used for the map of slots only. Its pipelines take no
+    scripts, and when one node is away, its retries delay the other nodes.
+    """
+
+    def __init__(
+        self,
+        hosts: Sequence[tuple[str, int]],
+        prefixes: Iterable[str],
+        options: Mapping[str, Any],
+        *,
+        tls: bool,
+    ) -> None:
+        self._hosts = hosts
+        self._slots = [key_slot(prefix.encode()) for prefix in prefixes]
+        self._options = options
+        # The library takes another pool class for its nodes only if it gets a URL.
+        (host, port), scheme = hosts[0], "rediss" if tls else "redis"
+        self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._map: RedisCluster | None = None
+        self._map_read_at = 0.0
+        self._lock = threading.Lock()
+        self._rests_until: dict[int, float] = {}
+
+    def run(
+        self, shard: int, commands: Sequence[Command], *, raw: bool = False
+    ) -> list[Any]:
+        """As `Backend.run`. If the node is gone or has lost the slot, read the map
+        again and send the commands to the node that holds the slot now."""
+        began = time.monotonic()
+        try:
+            try:
+                return roundtrip(self._client_of(shard), commands, raw=raw)
+            except TimeoutError:
+                self._refresh(shard, began)
+                raise  # the caller has waited long enough
+            except _LOST:
+                self._refresh(shard, began)
+                return roundtrip(self._client_of(shard), commands, raw=raw)
+        except RedisError as error:
+            raise translated(error) from error
+
+    def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
+        """As `Backend.gather`: one round trip to all nodes at the same time. A node
+        that did not answer in time is left out for a while, so that it does not delay
+        every call."""
+        began = time.monotonic()
+        asked = {
+            shard: mine
+            for shard, mine in commands.items()
+            if self._rests_until.get(shard, 0.0) <= began
+        }
+        result = Gathered({}, {shard: _resting() for shard in commands.keys() - asked})
+        failed = self._gather_once(asked, result)
+        waited = time.monotonic() - began
+        if failed:
+            self._refresh(next(iter(failed)), began)
+        if failed and waited < SLOW:
+            again = {shard: asked[shard] for shard in failed}
+            failed = self._gather_once(again, result)
+        for shard, error in failed.items():
+            result.errors[shard] = error
+            if waited >= SLOW:
+                self._rests_until[shard] = time.monotonic() + REST * waited
+        return result
+
+    def _gather_once(
+        self, commands: Mapping[int, Sequence[Command]], result: Gathered
+    ) -> dict[int, PresenceUnavailable]:
+        """Add the replies to `result`, and return the shards that did not answer."""
+        found, failed = self._exchange(commands)
+        for shard, replies in found.items():
+            try:
+                result.replies[shard] = self._settled(shard, commands[shard], replies)
+            except PresenceUnavailable as error:
+                failed[shard] = error
+        return failed
+
+    def _exchange(
+        self, commands: Mapping[int, Sequence[Command]]
+    ) -> tuple[dict[int, list[Any]], dict[int, PresenceUnavailable]]:
+        """Send everything to all nodes, then read all replies. Error replies are in
+        their place."""
+        found: dict[int, list[Any]] = {}
+        failed: dict[int, PresenceUnavailable] = {}
+        nodes: dict[redis.Redis, dict[int, Sequence[Command]]] = {}
+        for shard, mine in commands.items():
+            try:
+                nodes.setdefault(self._client_of(shard), {})[shard] = mine
+            except RedisError as error:
+                failed[shard] = _unavailable(error)
+        unread: dict[redis.Redis, Any] = {}
+        try:
+            # All callers go through the nodes in the same order: no two of them wait
+            # for each other's connections.
+            for client in sorted(nodes, key=_address):
+                try:
+                    unread[client] = client.connection_pool.get_connection()
+                    together = list(chain.from_iterable(nodes[client].values()))
+                    unread[client].send_packed_command(packed(together))
+                except RedisError as error:
+                    failed |= dict.fromkeys(nodes[client], _unavailable(error))
+                    _give_up(client, unread)
+            for client in list(unread):
+                mine_here = nodes[client]
+                try:
+                    replies = read_replies(
+                        unread[client], sum(map(len, mine_here.values()))
+                    )
+                except RedisError as error:
+                    failed |= dict.fromkeys(mine_here, _unavailable(error))
+                    _give_up(client, unread)
+                else:
+                    found |= _by_shard(mine_here, replies)
+                    client.connection_pool.release(unread.pop(client))
+        finally:
+            for client in list(unread):  # an exception has ended the loop
+                _give_up(client, unread)
+        return found, failed
+
+    def _settled(
+        self, shard: int, commands: Sequence[Command], replies: list[Any]
+    ) -> list[Any]:
+        """The `replies` of `shard`. The commands are sent again if the slot is moving,
+        or if the node lacks a script."""
+        error = next((one for one in replies if isinstance(one, ResponseError)), None)
+        if error is None:
+            return replies
+        is_moved = isinstance(error, MovedError)
+        if not is_moved and isinstance(error, AskError | NoScriptError | TryAgainError):
+            return self.run(shard, commands)
+        raise translated(error) from error
+
+    def _client_of(self, shard: int) -> redis.Redis:
+        """A client of the node that holds `shard`.
+
+        Raises:
+            redis.exceptions.RedisClusterException: no node answers, or none holds it.
+        """
+        known = self._map or self._read_map()
+        node = known.nodes_manager.get_node_from_slot(self._slots[shard])
+        client: redis.Redis = known.get_redis_connection(node)
+        return client
+
+    def _read_map(self) -> RedisCluster:
+        with self._lock:
+            if self._map is None:
+                others = [ClusterNode(*host) for host in self._hosts[1:]]  # type: ignore[no-untyped-call]
+                self._map = RedisCluster(
+                    url=self._url,
+                    startup_nodes=others,
+                    require_full_coverage=False,
+                    **self._options,
+                )
+                self._map_read_at = time.monotonic()
+            return self._map
+
+    def _refresh(self, shard: int, since: float) -> None:
+        """Read the map of slots again, because the node of `shard` did not answer or
+        has lost the slot. Do nothing if that was done after `since` (monotonic
+        seconds)."""
+        with self._lock:
+            if self._map is None or self._map_read_at > since:
+                return
+            nodes = self._map.nodes_manager
+            try:
+                failed = nodes.get_node_from_slot(self._slots[shard]).name
+                nodes.initialize(
+                    disconnect_startup_nodes_pools=False,
+                    last_failed_node_name=failed,  # asked last, since it may hang
+                )
+            except RedisError as error:
+                log.debug("the map of the cluster cannot be read: %s", error)
+                # No known node answers. They may have new addresses, so the next call
+                # starts with the hosts of the settings.
+                self._map = None
+            self._map_read_at = time.monotonic()
+
+
+def _by_shard(
     commands: Mapping[int, Sequence[Command]], replies: Sequence[Any]
 ) -> dict[int, list[Any]]:
     """`replies`, which are in the order of `commands`, by shard."""
@@ -77,25 +310,31 @@ def dealt(
     return {shard: [next(rest) for _ in mine] for shard, mine in commands.items()}
 
 
-class OneServer:
-    """One Redis, or the one that is primary now: all shards are there."""
+def _give_up(client: redis.Redis, connections: dict[redis.Redis, Any]) -> None:
+    """Give the connection back to its pool, closed, since it has unread replies."""
+    connection = connections.pop(client, None)
+    if connection is not None:
+        connection.disconnect()
+        client.connection_pool.release(connection)
 
-    def __init__(self, client: redis.Redis) -> None:
-        self._redis = client
 
-    def call(self, _shard: int, command: Callable[[redis.Redis], T]) -> T:
-        """As `Servers.call`."""
-        with translated:
-            return command(self._redis)
+def _unavailable(error: RedisError) -> PresenceUnavailable:
+    """Our error for one that ended an exchange with a server.
 
-    def gather(
-        self, commands: Mapping[int, Sequence[Command]], scripts: Collection[str] = ()
-    ) -> Answers:
-        """As `Servers.gather`."""
-        together = list(chain.from_iterable(commands.values()))
-        try:
-            with translated:
-                replies = pipelined(self._redis, together, scripts)
-        except PresenceUnavailable as error:
-            return Answers({}, dict.fromkeys(commands, error))
-        return Answers(dealt(commands, replies))
+    Raises:
+        PresenceError: `error` does not mean that the server is unavailable.
+    """
+    ours = translated(error)
+    if isinstance(ours, PresenceUnavailable):
+        return ours
+    raise ours from error
+
+
+def _address(client: redis.Redis) -> tuple[str, int]:
+    options = client.get_connection_kwargs()
+    return str(options["host"]), int(options["port"])
+
+
+def _resting() -> PresenceUnavailable:
+    message = "Redis is not available: a node did not answer just now"
+    return PresenceUnavailable(message)

@@ -1,27 +1,52 @@
-"""Makes the Redis clients of one process, with bounded connections and patience."""
+"""Connections to Redis, their pools, and the backend, all made from the settings.
+
+The pool is redis-py's `BlockingConnectionPool`, with its queue. Three parts are ours:
+
+- The pool hands a connected connection out, and takes it back, without the library's
+  metrics and its decorator for old arguments. These take 20 us, and a whole round trip
+  on one machine takes 60. Anything else goes through the library's own methods. There
+  is one queue, so a caller that waits cannot miss a connection that is given back.
+- `can_read`, which the pool calls before each command to find data that must not be
+  there. The library polls the socket. Under gevent a poll costs watchers and turns of
+  the event loop, a third of a whole command. Ours asks the kernel for the number of
+  waiting bytes (FIONREAD). It does not see replies in the parser's buffer, of which
+  `roundtrip` leaves none. Nor does it see that the server has closed the connection:
+  the command then fails and is sent again on a new one.
+- A connection closes when its server says that it is no longer the primary. The library
+  does the same behind sentinels only.
+
+`tests/presence/test_pool.py` compares them with the library's.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import queue
+import termios
+from collections.abc import Callable
 from typing import Any
 
 import redis
 from redis.backoff import NoBackoff
+from redis.exceptions import (
+    ConnectionError,  # noqa: A004 - the library's name for it
+    ResponseError,
+    TimeoutError,  # noqa: A004 - the same
+)
 from redis.retry import Retry
 from redis.sentinel import Sentinel, SentinelConnectionPool
 
 import redis_url
 from config import Settings
-from models.presence.redis.backend import OneServer, Servers
-from models.presence.redis.cluster import Cluster, ClusterServers
-from models.presence.redis.pool import Connection, KeepingPool, SecureConnection
+from models.presence.redis.backend import Backend, Cluster, SingleServer
+from models.presence.redis.errors import is_demotion, reply_text
 
 CONNECT_TIMEOUT = 2.0
-"""Seconds that a connection attempt may take."""
+"""Seconds that an attempt to connect may take."""
 ANSWER_TIMEOUT = 5.0
-"""Seconds that an answer may take; longer than any blocking read that we make."""
+"""Seconds that a reply may take. Longer than any blocking read of ours."""
 BLOCKING_READ_MS = 2000
-"""Milliseconds that a blocking read waits, at most."""
+"""Milliseconds that a blocking read waits at most."""
 
 _TIMEOUTS: dict[str, Any] = {
     "socket_connect_timeout": CONNECT_TIMEOUT,
@@ -29,91 +54,174 @@ _TIMEOUTS: dict[str, Any] = {
     "socket_keepalive": True,
 }
 
-
 Queue = type[Any]
-"""A class of queues, last in first out, in which free connections are kept."""
+"""A last-in-first-out queue class, in which the pool keeps its connections."""
 
 
-def open_servers(
-    settings: Settings, prefixes: tuple[str, ...], queue_class: Queue
-) -> Servers:
-    """The servers of the shards with these key prefixes. Connects on first use."""
-    if redis_url.scheme_of(settings.redis_url) in redis_url.CLUSTER:
-        return ClusterServers(_cluster(settings, queue_class), prefixes)
-    return OneServer(connect(settings, queue_class))
+class PrimaryConnection(redis.Connection):
+    """A connection that closes when its server is no longer the primary.
 
-
-def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.Redis:
-    """A client whose pool waits for a free connection instead of raising, and holds at
-    most `settings.redis_max_connections`. Connects on first use.
-
-    Replies are text. A command is tried once more on a stale connection, then fails
-    with the library's error; the store translates it.
+    The caller sees a lost connection and connects again. Behind a proxy or a DNS name
+    that leads to the new primary. Celery's connections are of this class too.
     """
-    kwargs = {**_pool(settings, queue_class), "retry": Retry(NoBackoff(), 1)}
-    if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
-        return redis.Redis(connection_pool=_behind_sentinels(settings, kwargs))
-    url = redis_url.RedisUrl.parse(settings.redis_url)
-    ((host, port),) = url.hosts
-    pool = KeepingPool(
-        host=host,
-        port=port,
-        username=url.username,
-        password=url.password,
-        db=url.db,
-        connection_class=SecureConnection if url.tls else Connection,
-        **kwargs,
-        **url.tls_arguments(verify=settings.redis_tls_verify),
-    )
-    return redis.Redis(connection_pool=pool)
+
+    on_demotion: Callable[[], None] | None = None
+    """Called when the server is no longer the primary."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
+        # Do not send the library's name to the server: that needs a right of its own.
+        options.setdefault("driver_info", None)
+        super().__init__(*args, **options)  # type: ignore[no-untyped-call]
+
+    def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
+        """As the library's.
+
+        Raises:
+            redis.exceptions.ConnectionError: the server is no longer the primary.
+        """
+        try:
+            return super().read_response(*args, **kwargs)
+        except ResponseError as error:
+            if not is_demotion(error):
+                raise
+            self.disconnect()  # type: ignore[no-untyped-call]
+            if self.on_demotion is not None:
+                self.on_demotion()
+            raise ConnectionError(reply_text(error)) from error
+
+
+class SecurePrimaryConnection(PrimaryConnection, redis.SSLConnection):
+    """The same with TLS. TLS holds bytes back that the kernel does not count, so this
+    one keeps the library's `can_read`."""
+
+
+class FastConnection(PrimaryConnection):
+    """The same without TLS, with a cheap `can_read`. See the top of this module."""
+
+    def can_read(self, timeout: float = 0) -> bool:
+        """Whether data has come that no command asked for."""
+        sock = self._sock  # the library has no public name for it
+        if sock is not None and timeout == 0:
+            waiting = fcntl.ioctl(sock.fileno(), termios.FIONREAD, bytes(4))
+            if not any(waiting):
+                return False
+        return bool(super().can_read(timeout))
+
+
+class PrimaryPool(redis.BlockingConnectionPool):
+    """A blocking pool that replaces all its connections when one of them finds that its
+    server is no longer the primary. See the top of this module."""
+
+    def get_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
+        """As the library's."""
+        self._checkpid()
+        try:
+            connection = self.pool.get(timeout=self.timeout)
+        except queue.Empty:
+            message = "No connection available."
+            raise ConnectionError(message) from None
+        is_ready = False
+        try:
+            if connection is not None and connection.is_connected:
+                is_ready = not connection.can_read()
+        except (ConnectionError, TimeoutError, OSError):
+            pass  # the library makes a new one
+        finally:
+            if not is_ready:
+                self.pool.put_nowait(connection)
+        if is_ready:
+            return connection
+        return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
+
+    def release(self, connection: Any) -> None:  # noqa: ANN401
+        """As the library's."""
+        self._checkpid()
+        if connection.should_reconnect() or not self.owns_connection(connection):
+            super().release(connection)  # type: ignore[no-untyped-call]
+        else:
+            self.pool.put_nowait(connection)
+
+    def make_connection(self) -> Any:  # noqa: ANN401
+        """As the library's."""
+        connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
+        connection.on_demotion = self.replace_all
+        return connection
+
+    def replace_all(self) -> None:
+        """Close the free connections now, and the others when they are given back. A
+        blocking read ends first, within `BLOCKING_READ_MS`."""
+        for connection in self._connections:
+            connection.mark_for_reconnect()
+        self.disconnect(inuse_connections=False)
 
 
 class _BlockingSentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to whom the sentinels call primary; waits as a blocking pool does."""
+    """Connections to the server that the sentinels call primary, in a blocking pool."""
 
 
-def _behind_sentinels(
-    settings: Settings, kwargs: dict[str, Any]
-) -> redis.ConnectionPool:
+def open_backend(
+    settings: Settings, prefixes: tuple[str, ...], queue_class: Queue
+) -> Backend:
+    """The servers of the shards with these key prefixes. Connects on first use."""
+    if redis_url.scheme_of(settings.redis_url) not in redis_url.CLUSTER:
+        return SingleServer(connect(settings, queue_class))
     url = redis_url.RedisUrl.parse(settings.redis_url)
+    options = {
+        **_pool_options(settings, queue_class),
+        "connection_pool_class": PrimaryPool,
+        "username": url.username,
+        "password": url.password,
+        **url.tls_arguments(verify=settings.redis_tls_verify),
+    }
+    if not url.tls:  # with TLS the library insists on its own class
+        options["connection_class"] = FastConnection
+    return Cluster(tuple(url.hosts), prefixes, options, tls=url.tls)
+
+
+def connect(settings: Settings, queue_class: Queue = queue.LifoQueue) -> redis.Redis:
+    """A client whose pool holds at most `settings.redis_max_connections` and makes
+    callers wait for a free one. Connects on first use.
+
+    Replies are text. A command that finds its connection lost is sent once more.
+    """
+    options = {**_pool_options(settings, queue_class), "retry": Retry(NoBackoff(), 1)}
+    url = redis_url.RedisUrl.parse(settings.redis_url)
+    options |= {"username": url.username, "password": url.password, "db": url.db}
     tls = url.tls_arguments(verify=settings.redis_tls_verify)
-    if tls:
-        tls["ssl"] = True
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    pool: redis.ConnectionPool
+    if redis_url.scheme_of(settings.redis_url) in redis_url.SENTINEL:
+        if tls:
+            tls["ssl"] = True
+        pool = _BlockingSentinelPool(  # type: ignore[no-untyped-call]
+            url.group, _sentinels(url, tls), **options, **tls
+        )
+    else:
+        ((host, port),) = url.hosts
+        pool = PrimaryPool(  # type: ignore[no-untyped-call]
+            host=host,
+            port=port,
+            connection_class=SecurePrimaryConnection if url.tls else FastConnection,
+            **options,
+            **tls,
+        )
+    return redis.Redis(connection_pool=pool)
+
+
+def _sentinels(url: redis_url.RedisUrl, tls: dict[str, Any]) -> Sentinel:
+    return Sentinel(  # type: ignore[no-untyped-call]
         url.hosts,
         sentinel_kwargs={
             **_TIMEOUTS,
             **tls,
             "username": url.sentinel_username,
             "password": url.sentinel_password,
-            # One that is away is passed over at once: the next one knows as well.
+            # No second attempt: the next sentinel knows the primary too.
             "retry": Retry(NoBackoff(), 0),
         },
     )
-    pool: redis.ConnectionPool = _BlockingSentinelPool(  # type: ignore[no-untyped-call]
-        url.group,
-        sentinel,
-        username=url.username,
-        password=url.password,
-        db=url.db,
-        **kwargs,
-        **tls,
-    )
-    return pool
 
 
-def _cluster(settings: Settings, queue_class: Queue) -> Cluster:
-    url = redis_url.RedisUrl.parse(settings.redis_url)
-    kwargs = {
-        **_pool(settings, queue_class),
-        "username": url.username,
-        "password": url.password,
-        **url.tls_arguments(verify=settings.redis_tls_verify),
-    }
-    return Cluster(url.hosts, kwargs, tls=url.tls)
-
-
-def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
+def _pool_options(settings: Settings, queue_class: Queue) -> dict[str, Any]:
     return {
         **_TIMEOUTS,
         "queue_class": queue_class,
@@ -121,6 +229,5 @@ def _pool(settings: Settings, queue_class: Queue) -> dict[str, Any]:
         "timeout": ANSWER_TIMEOUT,
         "health_check_interval": 30,
         "decode_responses": True,
-        # It does not say of which library it is: that takes a right of its own.
-        "driver_info": None,
+        "driver_info": None,  # see PrimaryConnection
     }

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tasks import broadcast, expiry
-from tasks.broker_retry import OUTAGES, OutageFilter
+from tasks.worker import OUTAGES, OutageFilter
 
 
 @pytest.fixture
@@ -47,7 +47,9 @@ def test_all_processes_and_both_tasks_together_say_it_once():
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 1
     assert not passes(outages, expiry.NOT_EXPIRED)
-    assert passes(outages, broadcast.NOT_ASKED_FOR), "the broker is something else"
+    assert passes(outages, broadcast.DRAIN_NOT_REQUESTED), (
+        "the broker is something else"
+    )
 
 
 @pytest.mark.usefixtures("clock")
