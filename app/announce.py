@@ -16,7 +16,7 @@ from collections.abc import Collection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable

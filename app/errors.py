@@ -17,7 +17,7 @@ from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
 from models.presence import PresenceUnavailable
 from models.sql.db import NO_TABLES, is_away, lacks_tables, what_it_says

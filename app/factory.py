@@ -14,18 +14,15 @@ from gevent.queue import LifoQueue
 from werkzeug.routing import MapAdapter
 
 from app import cli, errors, origins
-from app.api import admin, health, metrics, presence
-from app.api.coalescing import Hydration
+from app.api import admin, health, metrics, offload, presence, websocket
 from app.demo import routes as demo_routes
 from app.gateway.gateway import Gateway
-from app.gateway.new_users import Newcomers
+from app.new_users import NewUsers
 from app.services import EXTENSION, Services
 from app.threads import in_thread
-from app.websocket import route
 from config import Settings
 from models.presence import Presence
-from models.sql.audience import friends_of, partners_of
-from models.sql.db import POOL_SIZE, WRITERS, KeptReader, make_engine, session_factory
+from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
 from tasks import celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -49,7 +46,7 @@ class Greendot(Flask):
         """As Flask has it, for any protocol: `Handshake` looks at the headers."""
         adapter = super().create_url_adapter(request)
         if adapter is not None and request is not None:
-            adapter.websocket = request.path == route.PATH
+            adapter.websocket = request.path == websocket.PATH
         return adapter
 
 
@@ -69,8 +66,8 @@ class CompactJSON(DefaultJSONProvider):
 
 
 def create_app(settings: Settings) -> Flask:
-    """The Flask application. Nothing connects yet: `app.server.gunicorn_config` starts the
-    gateway in each worker process."""
+    """The Flask application. Nothing connects yet: `app.server.gunicorn_config` starts
+    the gateway in each worker process."""
     app = Greendot(__name__)
     app.json = CompactJSON(app)
     app.session_interface = NoSessions()
@@ -84,25 +81,23 @@ def create_app(settings: Settings) -> Flask:
         settings.database_url, size=POOL_SIZE - WRITERS, in_thread=in_thread
     )
     writers = make_engine(settings.database_url, size=WRITERS, in_thread=in_thread)
-    newcomers = Newcomers(writers)
-    reader = KeptReader(database)
+    new_users = NewUsers(writers)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sessions=session_factory(writers),
         database=database,
         presence=state,
-        gateway=Gateway(settings, state, database, newcomers),
-        newcomers=newcomers,
-        friends=Hydration(state, reader, friends_of),
-        partners=Hydration(state, reader, partners_of),
+        gateway=Gateway(settings, state, database, new_users),
+        new_users=new_users,
     )
 
     errors.register(app)
     health.register(app)
     app.register_blueprint(metrics.blueprint)
-    app.register_blueprint(presence.blueprint)
+    presence.register(app)
     app.register_blueprint(admin.blueprint)
-    route.register(app)
+    offload.register(app, create_app)
+    websocket.register(app)
     origins.register(app, settings.allowed_origins)
     demo_routes.register(app)
     cli.register(app)

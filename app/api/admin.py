@@ -17,8 +17,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.announce import commit_and_announce, disconnect_user
 from app.api import admin_input
-from app.api.large import is_large_bulk, is_large_conversation
-from app.api.offload import is_apart, serve_apart
+from app.api.offload import (
+    is_large_bulk,
+    is_large_conversation,
+    is_offloaded,
+    serve_offloaded,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -48,7 +52,7 @@ def _guard() -> Response | None:
     # Of a body without a length werkzeug reads up to the bound, and no further.
     if len(request.get_data()) >= request.max_content_length:
         raise RequestEntityTooLarge
-    return serve_apart() if not is_apart() and _is_large() else None
+    return serve_offloaded() if not is_offloaded() and _is_large() else None
 
 
 def _is_large() -> bool:

@@ -51,7 +51,7 @@ class _Read:
         self.is_over = threading.Event()
 
 
-class Hydration:
+class CoalescedReads:
     """The status maps of those who are `related` in one way."""
 
     def __init__(
@@ -66,7 +66,7 @@ class Hydration:
         self._gathering = threading.Lock()
         self._reading = threading.Lock()
 
-    def hydrate(self, user_id: str) -> StatusMap:
+    def status_map(self, user_id: str) -> StatusMap:
         """Who is related to `user_id`, and which of them are online.
 
         Raises:
@@ -104,7 +104,7 @@ class Hydration:
             with self._reading:
                 self._gather(read)
                 self._close(read)
-                read.found = self._failed_since(read) or self._read(read.user_ids)
+                read.found = self._failed_since(read) or self._read_now(read.user_ids)
         except Exception as error:  # noqa: BLE001 - each of them raises it
             read.found = dict.fromkeys(read.user_ids, error)
             self._fail(error)
@@ -136,7 +136,7 @@ class Hydration:
             if self._next is read:
                 self._next = None
 
-    def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
+    def _read_now(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
         related = self._database.read(lambda reader: self._related(reader, user_ids))
         everybody = set().union(*related.values())
         online, unknown = self._presence.online_where_possible(everybody)

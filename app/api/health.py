@@ -12,7 +12,7 @@ from collections.abc import Callable
 import gevent
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.services import services
 from models.sql.db import check_writes, what_it_says
 

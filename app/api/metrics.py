@@ -34,7 +34,7 @@ def metrics() -> Response:
     current = services()
     state = CollectorRegistry()
     state.register(State(_overview(current.presence.overviews)))
-    body = generate_latest(state) + generate_latest(current.gateway.figures.collected())
+    body = generate_latest(state) + generate_latest(current.gateway.metrics.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 

@@ -2,32 +2,52 @@
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
 
-from app.api.coalescing import Hydration
+from app.api.coalescing import CoalescedReads
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
 from app.services import services
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
-from models.sql.audience import participants_of, relevant_users
+from models.sql.audience import (
+    friends_of,
+    participants_of,
+    partners_of,
+    relevant_users,
+)
+from models.sql.db import KeptReader
 from models.sql.user import unknown_users
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
 
+EXTENSION = "greendot-status-maps"
+
 Answer = dict[str, dict[str, object]]
+
+
+def register(app: Flask) -> None:
+    """Serve these routes."""
+    with app.app_context():
+        current = services()
+    reader = KeptReader(current.database)
+    app.extensions[EXTENSION] = {
+        "friends": CoalescedReads(current.presence, reader, friends_of),
+        "partners": CoalescedReads(current.presence, reader, partners_of),
+    }
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/friends/online-status")
 def friends_online_status() -> Response:
     """Which of the caller's friends are online."""
-    return _hydrated(services().friends)
+    return _status_map("friends")
 
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Response:
     """Which of those who share a conversation with the caller are online."""
-    return _hydrated(services().partners)
+    return _status_map("partners")
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
@@ -79,16 +99,17 @@ def ws_ticket() -> Answer:
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 
-def _hydrated(hydration: Hydration) -> Response:
+def _status_map(related: str) -> Response:
     user_id = require_user()
-    statuses = hydration.hydrate(user_id)
+    reads: CoalescedReads = current_app.extensions[EXTENSION][related]
+    statuses = reads.status_map(user_id)
     if statuses.is_empty:
-        # A token is enough to be a user: the host application vouches for its users.
-        # Who has relations is known, which spares most calls the question.
+        # A token is enough to be a user: the host application vouches for its users. A
+        # user with relations is in the database, so most calls need no query for this.
         with services().database.connect() as reader:
-            strangers = unknown_users(reader, [user_id])
-        if strangers:
-            services().newcomers.store(strangers)
+            unknown = unknown_users(reader, [user_id])
+        if unknown:
+            services().new_users.store(unknown)
     return Response(statuses.body, mimetype="application/json")
 
 

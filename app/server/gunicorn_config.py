@@ -83,12 +83,12 @@ def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no typ
     gateway.start()
     collect_less()
 
-    def drain_when_told() -> None:
+    def shut_down_when_told() -> None:
         while worker.alive:
             gevent.sleep(WATCH_EVERY)
-        gateway.drain()
+        gateway.shut_down()
 
-    gevent.spawn(drain_when_told)
+    gevent.spawn(shut_down_when_told)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401

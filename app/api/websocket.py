@@ -1,4 +1,8 @@
-"""The one WebSocket route: authenticate, open, serve, close."""
+"""`GET /ws`, the WebSocket route: shake hands, authenticate, serve, close.
+
+The client is authenticated after the handshake, so that a refusal can have a close
+code: a browser shows a page nothing of a handshake that was refused.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ import flask_sock
 from flask import Flask, request
 
 from app import origins
-from app.auth import ForeignOrigin, Identity, socket_identity
+from app.auth import ForeignOrigin, socket_identity
 from app.errors import ApiError
 from app.server.capacity import Capacity
 from app.services import Services, services
@@ -40,60 +44,51 @@ def register(app: Flask) -> None:
             raise ApiError(503, "gateway_full", FULL)
         counts.sockets += 1
         try:
-            accepted = handshake.accept()
-            # Before the ticket is looked at: it is good once, and the client may need
-            # it elsewhere.
+            sock, first = handshake.accept()
+            counts.handshakes += 1
+            # Before the ticket is read: it is good once, and the client may need it for
+            # another gateway.
             if counts.sockets > capacity.sockets:
-                _refuse(current, accepted, CloseCode.TOO_SLOW, FULL)
+                _refuse(current, sock, first, CloseCode.TOO_SLOW, FULL)
             else:
-                _serve(current, accepted)
+                _serve(current, sock, first)
         finally:
             counts.sockets -= 1
 
 
-def _serve(current: Services, accepted: tuple[socket.socket, bytes]) -> None:
+def _serve(current: Services, sock: socket.socket, first: bytes) -> None:
     try:
         identity = socket_identity(current)
     except ForeignOrigin as error:
         origins.refused.note(request.headers["Origin"])
-        _refuse(current, accepted, CloseCode.FORBIDDEN, error.message)
+        code, reason = CloseCode.FORBIDDEN, error.message
     except ApiError as error:
-        _refuse(current, accepted, CloseCode.NOT_AUTHENTICATED, error.message)
+        code, reason = CloseCode.NOT_AUTHENTICATED, error.message
     except PresenceUnavailable:
-        _refuse(current, accepted, CloseCode.TOO_SLOW, "presence_unavailable")
+        code, reason = CloseCode.TOO_SLOW, "presence_unavailable"
     except Exception:
         log.exception("a WebSocket could not be opened")
-        _refuse(current, accepted, CloseCode.INTERNAL_ERROR, "internal error")
+        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
     else:
-        current.gateway.serve(_connection(current, accepted, identity))
+        gateway = current.gateway
+        gateway.serve(
+            gateway.new_connection(sock, identity.user_id, identity.expires_at, first)
+        )
+        return
+    _refuse(current, sock, first, code, reason)
 
 
 def _refuse(
-    current: Services,
-    accepted: tuple[socket.socket, bytes],
-    code: CloseCode,
-    reason: str,
+    current: Services, sock: socket.socket, first: bytes, code: CloseCode, reason: str
 ) -> None:
-    """Close with a code: a browser shows a page nothing of a refused handshake."""
-    connection = _connection(current, accepted, Identity("", None))
-    connection.close(code, reason)
-    connection.run()
-
-
-def _connection(
-    current: Services, accepted: tuple[socket.socket, bytes], identity: Identity
-) -> Connection:
     settings = current.settings
-    sock, first = accepted
-    current.gateway.counts.handshakes += 1
-    return Connection(
+    connection = Connection(
         sock,
-        current.gateway,
-        connection_id=current.gateway.new_connection_id(),
-        user_id=identity.user_id,
-        expires_at=identity.expires_at,
+        current.gateway.counts,
         max_frame_bytes=settings.max_frame_bytes,
         max_queued_bytes=settings.max_queued_bytes,
         frames_per_second=settings.max_frames_per_second,
         first=first,
     )
+    connection.close(code, reason)
+    connection.run()
