@@ -33,7 +33,7 @@ class NewUsers:
         self._sessions = session_factory(database)
         self._left: set[str] = set()
         self._retries = False
-        self._outage = Outage("new users are not stored yet")
+        self._outage = Outage("new users cannot be stored yet, it is tried again")
 
     def store(self, user_ids: Collection[str]) -> None:
         """Store those of `user_ids` that the database does not know. Waits at most

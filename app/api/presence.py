@@ -1,4 +1,4 @@
-"""The status of the caller's friends and conversation partners, and tickets for /ws."""
+"""Statuses of the caller's friends and conversation partners, and tickets for /ws."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ def friends_online_status() -> Response:
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Response:
-    """Which of those who share a conversation with the caller are online."""
+    """Which of the caller's conversation partners are online."""
     return _status_map("partners")
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
 def conversation_online_status(conversation_id: str) -> Answer:
-    """Which of a conversation's participants are online, the caller included. Whom the
-    caller has blocked, or who has blocked him, is left out."""
+    """Which participants of a conversation are online, the caller included. Users in a
+    blocked pair with the caller are left out."""
     user_id = require_user()
     with services().database.connect() as reader:
         participants = participants_of(reader, _identifier(conversation_id))
@@ -92,7 +92,7 @@ def user_status(user_id: str) -> Answer:
 
 @blueprint.post("/ws-ticket")
 def ws_ticket() -> Answer:
-    """A ticket with which the caller may open one WebSocket within 30 seconds."""
+    """A ticket that opens one WebSocket of the caller, within 30 seconds."""
     token = require_token()
     read_token(services().settings, token)
     ticket = services().presence.tickets.issue(token)

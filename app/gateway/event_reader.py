@@ -60,7 +60,7 @@ class EventReader:
             self._read += 1
             if isinstance(message, UnreadableMessage):
                 log.warning(
-                    "message %s cannot be read, all get a fresh snapshot instead: %s",
+                    "message %s cannot be read, all clients get a fresh snapshot: %s",
                     entry_id,
                     message,
                 )
@@ -79,7 +79,8 @@ class EventReader:
         silent_ms = (time.monotonic() - self._heard_at) * 1000
         if has_lost_messages(self._read, gone, silent_ms, STREAM_TTL_MS):
             log.warning(
-                "the stream of gateway %s was deleted or cut: all get a fresh snapshot",
+                "the stream of gateway %s was deleted or cut: "
+                "all clients get a fresh snapshot",
                 self._gateway_id,
             )
             self._resend_all()

@@ -87,7 +87,9 @@ class Heartbeats:
             health.lost_state()
         health.answered(reply.deadline)
         if not reply.lapsed and self._is_set_back(reply.now, sent_at):
-            log.warning("the clock of Redis was set back: all get a fresh snapshot")
+            log.warning(
+                "the clock of Redis was set back: all clients get a fresh snapshot"
+            )
             self._on_clock_set_back(reply.now)
         self._must_register |= reply.lapsed
         if self._must_register:
@@ -124,7 +126,9 @@ class Heartbeats:
     def _register(self, connections: Iterable[ClientConnection]) -> None:
         live = [connection for connection in connections if not connection.is_closing]
         if live:
-            log.warning("registering %d connections anew", len(live))
+            log.warning(
+                "registering %d connections again, Redis had lost them", len(live)
+            )
             self._session.register(live)
             self._session.counts.registered_anew += len(live)
 

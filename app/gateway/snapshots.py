@@ -128,7 +128,11 @@ class Snapshots:
                 for connection in batch:
                     self._send_each([connection])
                 return
-            log.exception("no snapshot for %s, it is tried again", batch[0].user_id)
+            log.exception(
+                "the snapshot for %s could not be read, it is tried again in %.0f s",
+                batch[0].user_id,
+                RETRY_ALONE_AFTER,
+            )
             self._incomplete.pop(batch[0].connection_id, None)
             gevent.spawn_later(RETRY_ALONE_AFTER, self.request, batch)
 
