@@ -81,14 +81,6 @@ def _serve(current: Services, sock: socket.socket, first: bytes) -> None:
 def _refuse(
     current: Services, sock: socket.socket, first: bytes, code: CloseCode, reason: str
 ) -> None:
-    settings = current.settings
-    connection = Connection(
-        sock,
-        current.gateway.counts,
-        max_frame_bytes=settings.max_frame_bytes,
-        max_queued_bytes=settings.max_queued_bytes,
-        frames_per_second=settings.max_frames_per_second,
-        first=first,
-    )
+    connection = Connection(sock, current.settings, current.gateway.counts, first)
     connection.close(code, reason)
     connection.run()

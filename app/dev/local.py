@@ -232,9 +232,7 @@ def _kept_secrets(path: Path) -> dict[str, str]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return {name: str(kept[name]) for name in _SECRETS}
     except (ValueError, KeyError, TypeError):
-        message = (
-            f"{path} does not hold the secrets: delete it, and new ones are made"
-        )
+        message = f"{path} does not hold the secrets: delete it, and new ones are made"
         raise LocalError(message) from None
 
 

@@ -76,15 +76,7 @@ class ClientConnection(Connection):
         expires_at: float | None,
         first: bytes = b"",
     ) -> None:
-        settings = owner.settings
-        super().__init__(
-            sock,
-            owner.counts,
-            max_frame_bytes=settings.max_frame_bytes,
-            max_queued_bytes=settings.max_queued_bytes,
-            frames_per_second=settings.max_frames_per_second,
-            first=first,
-        )
+        super().__init__(sock, owner.settings, owner.counts, first)
         self.connection_id = connection_id
         self.user_id = user_id
         self.expires_at = expires_at

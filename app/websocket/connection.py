@@ -17,6 +17,7 @@ from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
 
 from app.websocket.frames import FrameReader, close_frame, pong_frame, text_frame
 from app.websocket.writer import SocketCounts, Writer
+from config import Settings
 from models.events import CloseCode
 
 BY_CLIENT = "client"
@@ -49,12 +50,11 @@ class Connection:
         "_counts",
         "_early",
         "_first",
-        "_frames_per_second",
-        "_max_frame_bytes",
         "_message_bytes",
         "_most_at_once",
         "_parts",
         "_reader",
+        "_settings",
         "_socket",
         "_writer",
     )
@@ -62,18 +62,14 @@ class Connection:
     def __init__(
         self,
         sock: socket.socket,
+        settings: Settings,
         counts: SocketCounts,
-        *,
-        max_frame_bytes: int,
-        max_queued_bytes: int,
-        frames_per_second: float,
         first: bytes = b"",
     ) -> None:
         self._socket = sock
+        self._settings = settings
         self._counts = counts
-        self._max_frame_bytes = max_frame_bytes
-        self._frames_per_second = frames_per_second
-        self._most_at_once = max(1.0, frames_per_second * BURST_SECONDS)
+        self._most_at_once = max(1.0, settings.max_frames_per_second * BURST_SECONDS)
         self._allowance = self._most_at_once
         self._counted_at = time.monotonic()
         self._parts: list[str | bytes | bytearray] = []
@@ -81,7 +77,7 @@ class Connection:
         self._early: list[bytes] | None = []
         self._first = first
         self._reader = FrameReader()
-        self._writer = Writer(sock, max_queued_bytes, counts)
+        self._writer = Writer(sock, settings.max_queued_bytes, counts)
         self._closing: CloseCode | None = None
 
     @property
@@ -193,7 +189,8 @@ class Connection:
         now = time.monotonic()
         self._allowance = min(
             self._most_at_once,
-            self._allowance + (now - self._counted_at) * self._frames_per_second,
+            self._allowance
+            + (now - self._counted_at) * self._settings.max_frames_per_second,
         )
         self._counted_at = now
         self._allowance -= 1
@@ -206,9 +203,8 @@ class Connection:
         for each piece in which a frame was read."""
         part = event.data
         self._message_bytes += len(part.encode() if isinstance(part, str) else part)
-        if self._message_bytes > self._max_frame_bytes:
-            limit = f"a frame has at most {self._max_frame_bytes} bytes"
-            self.close(CloseCode.TOO_BIG, limit)
+        if self._message_bytes > (most := self._settings.max_frame_bytes):
+            self.close(CloseCode.TOO_BIG, f"a frame has at most {most} bytes")
             return
         self._parts.append(part)
         if event.message_finished:

@@ -24,7 +24,7 @@ from app.websocket.connection import Connection
 from app.websocket.frames import _frame, text_frame
 from app.websocket.handshake import Handshake
 from app.websocket.writer import SocketCounts
-from config import PROJECT_ROOT
+from config import PROJECT_ROOT, Settings
 from tests.servers import free_port
 
 FINAL_BINARY = 0x82
@@ -34,18 +34,23 @@ PLENTY = 64 * 1024 * 1024
 """Bytes of a message, and of what may wait. Autobahn sends messages of 16 MB."""
 
 
+SETTINGS = Settings(
+    database_url="",
+    redis_url="",
+    broker_url="",
+    jwt_secret="",
+    service_key=None,
+    max_frame_bytes=PLENTY,
+    max_queued_bytes=PLENTY,
+    max_frames_per_second=1e9,
+)
+
+
 class Echo(Connection):
     """A connection that sends every message back."""
 
     def __init__(self, sock: socket.socket, first: bytes) -> None:
-        super().__init__(
-            sock,
-            SocketCounts(),
-            max_frame_bytes=PLENTY,
-            max_queued_bytes=PLENTY,
-            frames_per_second=1e9,
-            first=first,
-        )
+        super().__init__(sock, SETTINGS, SocketCounts(), first)
         self._early = None  # there is no welcome to wait for
 
     def on_message(self, message: str | bytes | bytearray) -> None:
