@@ -188,7 +188,7 @@ def _commit(
     write: Callable[[], GraphChange],
     disconnects: Collection[str] = (),
 ) -> None:
-    """Write, commit, then announce: nobody is told of a change that is rolled back."""
+    """Write, commit, then announce. A change that is rolled back is never announced."""
     with _refusals():
         change = write()
     commit_and_announce(session, change, disconnects)

@@ -153,7 +153,7 @@ def _status_map(
     others: set[str], online: set[str], unknown: Mapping[str, Exception]
 ) -> StatusMap | Exception:
     if unknown:
-        # An error only for users who are related to somebody in a shard that is down.
+        # The error is only for callers with a related user in a shard that is down.
         for other in unknown.keys() & others:
             return unknown[other]
     statuses = dict.fromkeys(others, False)

@@ -86,7 +86,7 @@ def _conversations(
     for key, title, member in rows.tuples():
         titles[key] = title
         others = members.setdefault(key, [])
-        if member in relevant:  # not the user itself, and nobody in a blocked pair
+        if member in relevant:  # neither the user itself nor a user in a blocked pair
             others.append(member)
     return [
         {"id": key, "title": titles[key] or key, "participants": sorted(members[key])}

@@ -147,7 +147,7 @@ class ClientConnection(Connection):
 
     def hold_events(self) -> None:
         """A snapshot is about to be read. Hold events until it is sent: they may be
-        about users whom the snapshot does not have yet."""
+        about users that the snapshot does not have yet."""
         if self._held is None:
             self._held = {}
 

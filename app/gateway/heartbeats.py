@@ -22,8 +22,8 @@ from models.presence.rules import is_expired, is_silent
 log = logging.getLogger(__name__)
 
 CLOCK_SLACK_MS = 100
-"""The clock of Redis counts as set back if it falls behind ours by more than this
-between two flushes (ms), beside a thousandth of the time between them."""
+"""Milliseconds by which the clock of Redis may fall behind ours between two flushes,
+plus a thousandth of the time between them. If it falls behind more, it was set back."""
 STOOD_STILL = 1.0
 """A sleep that takes this many seconds too long means that the process or its machine
 stood still. The heartbeats of that time wait in the sockets, and are read first."""

@@ -5,8 +5,8 @@ batches. `GatewayMetrics` publishes the numbers once a second, so counting costs
 sockets nothing that can be measured.
 
 A scrape reaches any one of the server's worker processes. So each process writes its
-numbers into a file of its own (the multiprocess mode of prometheus-client, which
-`app.server.gunicorn_config` sets up), and the process that is scraped adds them up.
+numbers into a file of its own, and the process that is scraped adds them up. This is
+the multiprocess mode of prometheus-client; `app.server.gunicorn_config` sets it up.
 """
 
 from __future__ import annotations
@@ -78,7 +78,9 @@ class GatewayMetrics:
             "greendot_queuing_connections",
             "Connections whose client reads more slowly than we write",
         )
-        self._queued_bytes = self._gauge("greendot_queued_bytes", "What waits for them")
+        self._queued_bytes = self._gauge(
+            "greendot_queued_bytes", "Bytes that wait for them"
+        )
         self._written = Counts()
         for code in (*map(str, map(int, CloseCode)), BY_CLIENT, LOST):
             self._closes.labels(code)  # a rate needs the 0 that came before the 1

@@ -1,11 +1,11 @@
-"""Sends `presence_snapshot`: to new connections, and where a client may be out of date.
+"""Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
 Snapshots that are requested at the same time are read together: one query, one round
 trip to Redis. A new connection is in the hub and in Redis before its snapshot is read,
 so each change is in the snapshot or comes as an event; the newest timestamp wins.
 
-One client's problem delays no other: a user who is new to the database is stored
-beside, and if a batch cannot be read, each snapshot in it is read alone.
+One client's problem delays no other. A user who is new to the database is stored in
+the background. If a batch cannot be read, each snapshot in it is read alone.
 """
 
 from __future__ import annotations
@@ -207,7 +207,7 @@ class Snapshots:
         """Read the snapshots of `user_ids`.
 
         Returns for each user the frame and its filter; the users whose frames are
-        incomplete because a shard is down; and those of the `new` users whom the
+        incomplete because a shard is down; and those of the `new` users that the
         database does not know.
         """
         unknown: set[str] = set()

@@ -5,10 +5,10 @@ client that sends no body, or requests pages and reads none of them, would hold 
 greenlet for as long as it likes. A few thousand such clients would take every
 connection. `Worker` bounds each read and each write, and sends an answer in one piece.
 
-While all connections are taken, gunicorn accepts nobody, so a health check would wait.
-`HttpConnections` therefore keeps a few free. When those are taken, it closes
-connections that have waited a while for a request, so a flood of idle connections
-keeps nobody out for long.
+While all connections are taken, gunicorn accepts no client, and a health check would
+wait. `HttpConnections` therefore keeps a few free. When those are taken, it closes
+connections that have waited a while for a request. So a flood of idle connections does
+not keep other clients out for long.
 """
 
 from __future__ import annotations

@@ -67,13 +67,13 @@ class Handshake:
         """Answer with 101. Returns the socket, and bytes that came after the request.
 
         Raises:
-            BadHandshake: the client has gone away.
+            BadHandshake: the client has disconnected.
         """
         sock, first = self._answer.take()
         try:
             send_whole(sock, _SWITCHING + self._accept + b"\r\n\r\n")
         except OSError as error:
-            message = "the client has gone away"
+            message = "the client has disconnected"
             raise BadHandshake(message) from error
         return sock, first
 
