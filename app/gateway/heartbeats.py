@@ -71,7 +71,7 @@ class Heartbeats:
         """
         session, health = self._session, self._session.health
         sent_at = time.monotonic()
-        pending, session.heartbeats = session.heartbeats, {}
+        pending, session.pending_heartbeats = session.pending_heartbeats, {}
         try:
             reply = session.shard.gateways.heartbeat(
                 session.gateway_id,
@@ -79,9 +79,9 @@ class Heartbeats:
                 health.deadline,
             )
         except BaseException:
-            for connection_id in pending.keys() - session.heartbeats.keys():
+            for connection_id in pending.keys() - session.pending_heartbeats.keys():
                 if session.hub.get(connection_id) is not None:
-                    session.heartbeats[connection_id] = pending[connection_id]
+                    session.pending_heartbeats[connection_id] = pending[connection_id]
             raise
         if reply.lapsed and health.deadline:  # the very first one is not a loss
             health.lost_state()

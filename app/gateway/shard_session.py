@@ -92,7 +92,7 @@ class ShardSession:
         self.health = RedisHealth(settings)
         self.live: dict[str, ClientConnection] = {}
         """All connections of the shard's users, by id."""
-        self.heartbeats: dict[str, ClientConnection] = {}
+        self.pending_heartbeats: dict[str, ClientConnection] = {}
         """The connections whose heartbeat the next flush reports."""
         self.opening: deque[ClientConnection] = deque()
         self.has_opening = Event()
@@ -113,7 +113,7 @@ class ShardSession:
     def heartbeat(self, connection: ClientConnection) -> None:
         """A heartbeat arrived. The next flush reports it."""
         self.counts.heartbeats += 1
-        self.heartbeats[connection.connection_id] = connection
+        self.pending_heartbeats[connection.connection_id] = connection
 
     def disconnect(self, connection: ClientConnection) -> None:
         """`connection` has ended or is being closed. Repeated calls do nothing."""
@@ -121,7 +121,7 @@ class ShardSession:
             return
         # Its heartbeat must not be reported any more.
         self.live.pop(connection.connection_id, None)
-        self.heartbeats.pop(connection.connection_id, None)
+        self.pending_heartbeats.pop(connection.connection_id, None)
         self._add_ended(connection)
 
     def _add_ended(self, connection: ClientConnection) -> None:
