@@ -82,7 +82,7 @@ class Settings:
     drain_window: float = 10.0
     """Time in which a stopping gateway closes its sockets (`PRESENCE_DRAIN_WINDOW`)."""
     breaker_share: float = 0.5
-    """Share of all online users that no sweep may expire at once without a hold
+    """A sweep that would expire this share of all online users holds first
     (`PRESENCE_BREAKER_SHARE`)."""
     breaker_count: int = 100
     """Fewer users than this are expired without a hold, unless a gateway seems dead

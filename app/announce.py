@@ -34,7 +34,7 @@ def commit_and_announce(
     and the sockets of `disconnects` are closed.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: nothing was committed and nothing is announced.
+        sqlalchemy.exc.SQLAlchemyError: the change was neither committed nor announced.
     """
     if not change and not disconnects:
         session.commit()

@@ -36,8 +36,8 @@ class NewUsers:
         self._outage = Outage("new users cannot be stored yet, it is tried again")
 
     def store(self, user_ids: Collection[str]) -> None:
-        """Store those of `user_ids` that the database does not know. Waits at most
-        MOST_WAIT seconds; the rest is done in the background. Never raises."""
+        """Store those of `user_ids` that the database does not know. Waits for
+        up to MOST_WAIT seconds; the rest is done in the background. Never raises."""
         if self._retries:  # another attempt would fail as well
             self._keep(user_ids)
         else:

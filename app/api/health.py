@@ -42,8 +42,8 @@ class Check:
             self._greenlet = gevent.spawn(self._reason)
 
     def reason(self) -> str | None:
-        """Why it is not ready; None if it is ready. Waits at most MOST_WAIT seconds
-        from the start of the check. A longer check ends by the client's own
+        """Why it is not ready; None if it is ready. Waits until MOST_WAIT seconds
+        after the start of the check. A longer check ends by the client's own
         time-outs."""
         assert self._greenlet is not None  # noqa: S101 - `begin` comes first
         self._greenlet.join(max(0.0, self._asked_at + MOST_WAIT - time.monotonic()))

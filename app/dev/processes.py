@@ -3,10 +3,11 @@
 Each command leads a process group of its own. So Ctrl-C reaches this process only, and
 it stops the commands in order, Redis last, and kills what is left of each group.
 
-honcho 2.0 was tried instead. When a command is killed while its own children hold its
-output, as those of gunicorn and Celery do, honcho never notices; when the terminal is
-closed (SIGHUP) it leaves every process behind; and on Ctrl-C it stops Redis together
-with the gateways, which then cannot report their last disconnects.
+honcho 2.0 was tried instead, and leaves processes behind. It does not notice that a
+command was killed while the command's children hold its output, as those of gunicorn
+and Celery do. When the terminal is closed (SIGHUP), it ends and its commands go on. On
+Ctrl-C it stops Redis together with the gateways, before they report their last
+disconnects.
 """
 
 from __future__ import annotations

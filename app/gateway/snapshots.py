@@ -1,8 +1,8 @@
 """Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
 Snapshots that are requested at the same time are read together: one query, one round
-trip to Redis. A new connection is in the hub and in Redis before its snapshot is read,
-so each change is in the snapshot or comes as an event; the newest timestamp wins.
+trip to Redis. A new connection is in the hub and in Redis before its snapshot is read.
+So each change is in the snapshot or comes as an event; the newest timestamp wins.
 
 One client's problem delays no other. A user who is new to the database is stored in
 the background. If a batch cannot be read, each snapshot in it is read alone.
@@ -206,8 +206,8 @@ class Snapshots:
     ) -> tuple[dict[str, tuple[bytes, SnapshotFilter]], set[str], set[str]]:
         """Read the snapshots of `user_ids`.
 
-        Returns for each user the frame and its filter; the users whose frames are
-        incomplete because a shard is down; and those of the `new` users that the
+        Returns three values: the frame and the filter of each user, the users whose
+        frames are incomplete because a shard is down, and the `new` users that the
         database does not know.
         """
         unknown: set[str] = set()

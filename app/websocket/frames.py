@@ -8,8 +8,8 @@ event.
 In: `FrameReader` stands in for wsproto. Nearly all that a client sends is a heartbeat:
 one small, complete text frame. Reading it here takes 1.6 us. wsproto reads every kind
 of frame, takes 9.5 us and holds 1.6 KB of memory per client. So wsproto is created for
-a client only when bytes arrive that are not a small, complete frame, and from then on
-it reads everything. tests/test_inbound.py compares both with Hypothesis.
+a client only when bytes arrive that are not a small, complete frame. From then on it
+reads everything. Both are compared by Hypothesis in tests/test_inbound.py.
 """
 
 from __future__ import annotations

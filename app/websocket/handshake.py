@@ -1,7 +1,7 @@
 """The opening handshake (RFC 6455, section 4.2), from what the web server has parsed.
 
-`Handshake` stands in for simple-websocket's `Server` under flask-sock, with as much of
-it as flask-sock uses. simple-websocket writes the request out again and has h11 parse
+`Handshake` stands in for the `Server` of simple-websocket under flask-sock, with as
+much of it as flask-sock uses. That class writes the request out again and has h11 parse
 it a second time; that is half the cost of a handshake. It also starts a reader thread
 that writes to the socket beside our writer. Left out on purpose: extensions and
 subprotocols. Stricter than wsproto: the key must be 16 bytes in base64, and a handshake
