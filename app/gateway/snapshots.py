@@ -206,9 +206,9 @@ class Snapshots:
     ) -> tuple[dict[str, tuple[bytes, SnapshotFilter]], set[str], set[str]]:
         """Read the snapshots of `user_ids`.
 
-        Returns three values: the frame and the filter of each user, the users whose
-        frames are incomplete because a shard is down, and the `new` users that the
-        database does not know.
+        Returns three values. The first has the frame and the filter of each user. The
+        second has the users whose frames are incomplete because a shard is down. The
+        third has the `new` users that the database does not know.
         """
         unknown: set[str] = set()
         with self._database.connect() as connection:
