@@ -1,8 +1,8 @@
 """Every setting of Greendot, read once from the environment and validated at start.
 
-The settings are one frozen dataclass, so that a process that has started holds only
-values that make sense together. A wrong value raises `SettingsError` with a line that
-names the variable and says what it takes. Times are seconds, and may be fractional.
+The settings are one frozen dataclass: a process that has started holds only values
+that fit together. A wrong value raises `SettingsError` with one line that names the
+variable and says what it takes. Times are seconds and may be fractional.
 """
 
 from __future__ import annotations
@@ -24,19 +24,19 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_ROOT / 'var' / 'greendot.db'}"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
-# A connection should survive two lost heartbeats: three of them fit into the TTL, where
-# nothing else is said. Zulip asserts that of its ping interval, Phoenix of its down
-# period. One at least it has to survive.
+# A connection should survive two lost heartbeats, so by default three fit into the TTL.
+# Zulip requires that of its ping interval, and Phoenix of its down period. A connection
+# must survive one lost heartbeat.
 HEARTBEATS_PER_TTL = 3
 LEAST_HEARTBEATS_PER_TTL = 2
 
 MOST_SHARDS = 256
-"""Each shard has loops of its own in every gateway, and tasks of its own."""
+"""Each shard has its own loops in every gateway, and its own tasks."""
 
 LEAST_SECONDS = 0.01
-"""Redis counts milliseconds, and a loop that waits less only spins."""
+"""Redis counts milliseconds, and a loop with a shorter wait only spins."""
 MOST_SECONDS = 1e9
-"""Some thirty years."""
+"""About thirty years."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
@@ -58,50 +58,50 @@ class Settings:
     database_url: str = field(repr=False)
     """SQLAlchemy URL, with the driver named (`DATABASE_URL`)."""
     redis_url: str = field(repr=False)
-    """Where the presence state lives (`REDIS_URL`)."""
+    """The Redis with the presence state (`REDIS_URL`)."""
     broker_url: str = field(repr=False)
-    """Where Celery's messages go (`CELERY_BROKER_URL`)."""
+    """The broker of Celery's messages (`CELERY_BROKER_URL`)."""
     jwt_secret: str = field(repr=False)
     """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, else `SECRET_KEY`)."""
     service_key: str | None = field(repr=False)
-    """Bearer key of the admin routes; None closes them (`PRESENCE_SERVICE_KEY`)."""
+    """Bearer key of the admin routes. None closes them (`PRESENCE_SERVICE_KEY`)."""
     allowed_origins: tuple[str, ...] = ()
-    """Foreign origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""
+    """Other origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""
     heartbeat_interval: float = 20.0
-    """How often a client sends `heartbeat` (`PRESENCE_HEARTBEAT_INTERVAL`)."""
+    """Time between two heartbeats of a client (`PRESENCE_HEARTBEAT_INTERVAL`)."""
     online_ttl: float = 60.0
     """Silence after which a connection is gone (`PRESENCE_ONLINE_TTL`)."""
     offline_ttl: float = 86400.0
-    """How long an offline user's status is kept (`PRESENCE_OFFLINE_TTL`)."""
+    """Time for which an offline user's status is kept (`PRESENCE_OFFLINE_TTL`)."""
     disconnect_grace: float = 3.0
-    """How long a closed connection still counts (`PRESENCE_DISCONNECT_GRACE`)."""
+    """Time for which a closed connection still counts (`PRESENCE_DISCONNECT_GRACE`)."""
     sweep_interval: float = 5.0
-    """How often beat expires what is due (`PRESENCE_SWEEP_INTERVAL`)."""
+    """Time between two sweeps, which expire users (`PRESENCE_SWEEP_INTERVAL`)."""
     gateway_ttl: float = 15.0
     """Silence after which a gateway process is dead (`PRESENCE_GATEWAY_TTL`)."""
     drain_window: float = 10.0
-    """Time over which a stopping gateway closes (`PRESENCE_DRAIN_WINDOW`)."""
+    """Time in which a stopping gateway closes its sockets (`PRESENCE_DRAIN_WINDOW`)."""
     breaker_share: float = 0.5
-    """Share of all online users whose expiry at once is suspicious
+    """A sweep that would expire this share of all online users holds first
     (`PRESENCE_BREAKER_SHARE`)."""
     breaker_count: int = 100
-    """Fewer users than that are not suspicious, unless a gateway seems to be dead
+    """Fewer users than this are expired without a hold, unless a gateway seems dead
     (`PRESENCE_BREAKER_COUNT`)."""
     breaker_hold: float = 5.0
-    """How long a suspicious sweep holds (`PRESENCE_BREAKER_HOLD`). In less than 2 s a
-    gateway may not have registered its users anew after an outage of Redis."""
+    """Time for which such a sweep holds (`PRESENCE_BREAKER_HOLD`). Below 2 s a gateway
+    may not have registered its users again after an outage of Redis."""
     max_connections_per_user: int = 100
-    """Sockets one user may have open (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
+    """Open connections of one user, at most (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
     max_frame_bytes: int = 4096
     """Largest frame a client may send (`PRESENCE_MAX_FRAME_BYTES`)."""
     max_queued_bytes: int = 262144
-    """What may wait for one slow socket (`PRESENCE_MAX_QUEUED_BYTES`)."""
+    """Bytes queued for one slow socket, at most (`PRESENCE_MAX_QUEUED_BYTES`)."""
     max_frames_per_second: float = 20.0
-    """Frames a client may send, sustained (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
+    """Frames a client may send per second (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
     shards: int = 1
-    """Parts into which the presence state is cut (`PRESENCE_SHARDS`)."""
+    """Number of shards of the presence state (`PRESENCE_SHARDS`)."""
     handshake_timeout: float = 10.0
-    """How long a client may take for a request, until it is a WebSocket
+    """Time that a client has for each step of an HTTP request or a handshake
     (`PRESENCE_HANDSHAKE_TIMEOUT`)."""
     redis_max_connections: int = 16
     """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
@@ -114,13 +114,12 @@ class Settings:
     worker_connections: int = 10000
     """Sockets of one gateway process, at most (`PRESENCE_WORKER_CONNECTIONS`)."""
     port: int = 8000
-    """Where the web process listens (`PORT`)."""
+    """The port of the web process (`PORT`)."""
 
     @property
     def flush_interval(self) -> float:
-        """Seconds between two flushes of a gateway's heartbeats: one, or less where
-        the TTL is so short that a second of delay would eat into it.
-        """
+        """Seconds between two flushes of a gateway's heartbeats: one, or less if the
+        TTL is so short that a delay of a second matters."""
         return min(1.0, self.online_ttl / 10, self.gateway_ttl / 10)
 
     @classmethod
@@ -128,7 +127,7 @@ class Settings:
         """Read the settings from `environ` (default: the process's environment).
 
         Raises:
-            SettingsError: a value is missing, malformed or at odds with another; the
+            SettingsError: a value is missing, malformed or contradicts another. The
                 message is one line that names the variable and what it takes.
         """
         env = _Reader(os.environ if environ is None else environ)
@@ -212,8 +211,8 @@ class Settings:
             and self.shards == 1
         ):
             message = (
-                "PRESENCE_SHARDS=1: a Redis Cluster takes 2 or more, best "
-                "some times as many as it has primaries: a shard lies on one of them"
+                "PRESENCE_SHARDS=1: a Redis Cluster takes 2 or more. Use several "
+                "shards per primary: a shard lies on one of them"
             )
             raise SettingsError(message)
 
@@ -221,8 +220,8 @@ class Settings:
 def settings_or_exit() -> Settings:
     """`Settings.from_env()` for an entry point: a wrong setting ends the process.
 
-    It ends with the one line on stderr, without a traceback, and with exit code 3: that
-    is how a gunicorn worker says that starting it again would not help.
+    It prints one line to stderr, without a traceback, and exits with code 3. From a
+    worker, this code tells gunicorn that another start would not help.
     """
     try:
         return Settings.from_env()
@@ -232,7 +231,7 @@ def settings_or_exit() -> Settings:
 
 
 class _Reader:
-    """Typed access to an environment; every failure names its variable."""
+    """Typed access to an environment. Every error names its variable."""
 
     def __init__(self, environ: Mapping[str, str]) -> None:
         self._environ = environ
@@ -307,7 +306,7 @@ class _Reader:
 
     @staticmethod
     def _check_amqp(urls: str) -> None:
-        """Each of the brokers, of which Celery takes the first that answers."""
+        """Check each broker in `urls`. Celery takes the first one that answers."""
         for url in urls.split(";"):
             scheme = redis_url.scheme_of(url)
             _, host, _, query = url_options.parts_of(url)
@@ -316,7 +315,7 @@ class _Reader:
                 if host:
                     url_options.host_and_port(host)
                 if scheme not in {"amqp", "amqps"}:
-                    raise ValueError  # noqa: TRY301 - all mistakes get the same line
+                    raise ValueError  # noqa: TRY301 - all mistakes get the same message
             except ValueError:
                 message = "takes a URL like amqp://user:password@host:5672/vhost"
                 raise ValueError(message) from None
@@ -329,7 +328,7 @@ class _Reader:
 
     @staticmethod
     def _has_port(url: str) -> bool:
-        """Whether host and port can be told, or are left to the default."""
+        """Whether the port of `url` is a number or missing."""
         try:
             _ = urlsplit(url).port
         except ValueError:
@@ -342,14 +341,14 @@ class _Reader:
         return tuple(self._origin(name, origin) for origin in origins if origin)
 
     def _origin(self, name: str, origin: str) -> str:
-        # A browser's word for a page, in whole: no path, no pattern, no user.
+        # An origin as a browser sends it: no path, no pattern, no user.
         found = _ORIGIN.fullmatch(origin.lower())
         if found is None or not self._has_port(origin):
             raise self._wrong(
                 name, "origins like https://chat.example.com, separated by commas"
             )
         scheme, host, port = found.groups()
-        # As browsers write it: they leave the scheme's own port out.
+        # Browsers leave the scheme's default port out.
         is_default = port == {"http": "80", "https": "443"}[scheme]
         return f"{scheme}://{host}" + ("" if is_default or not port else f":{port}")
 

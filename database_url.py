@@ -1,8 +1,8 @@
-"""The URL of the database, and what it says.
+"""The URL of the database.
 
-PostgreSQL takes the options of libpq, as far as they concern us, and several hosts in
-the form of libpq or in that of SQLAlchemy. SQLite takes a file and no options: what
-they would say is ours to decide.
+PostgreSQL takes those options of libpq that make sense here, and several hosts in the
+form of libpq or of SQLAlchemy. SQLite takes a file and no options: Greendot sets them
+itself.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SCHEMES = frozenset({"postgres", "postgresql", POSTGRESQL})
 _SHAPE = "takes a URL like postgres://user:password@host:5432/db"
 
 Place = tuple[str, int | None]
-"""A host, or a folder with a socket, and its port where the URL says it."""
+"""A host, or a folder with a socket, and its port if the URL has one."""
 
 
 def _root_certificates(value: str) -> str:
@@ -82,18 +82,18 @@ _OPTIONS: dict[str, Check] = {
     "user": text,
 }
 _OF_OTHERS: dict[str, Check] = {
-    # Prisma's. A pooler is noticed by itself, and this is the schema that we use.
+    # Prisma's. Greendot notices a pooler by itself, and uses this schema.
     "pgbouncer": one_of("true", "false"),
     "schema": _schema,
 }
-"""Options of other libraries that ask for what is so anyway."""
+"""Options of other libraries that are accepted and need no action."""
 
 
 def normalised(url: str) -> str:
-    """`url` as SQLAlchemy takes it, with the driver named.
+    """`url` in SQLAlchemy's form, with the driver's name.
 
     Raises:
-        ValueError: it cannot be used; the message says what is taken.
+        ValueError: it cannot be used. The message says what is taken.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme.lower() == "sqlite":
@@ -105,7 +105,7 @@ def normalised(url: str) -> str:
 
 
 def hosts_of(url: str) -> tuple[tuple[str, int], ...]:
-    """The hosts in a normalised `url` that can be connected to: none for a file, or a
+    """The hosts in a normalised `url`, with their ports. None for a file or for a
     socket in the file system."""
     parsed = make_url(url)
     if parsed.host:
@@ -133,7 +133,7 @@ def _sqlite(rest: str) -> str:
         message = "takes a file for SQLite, which all processes share: sqlite:///FILE"
         raise ValueError(message)
     file = Path(name).absolute()
-    # What is missing of its folders is made.
+    # Missing folders are created.
     folder = next((one for one in file.parents if one.exists()), file)
     if file.is_dir() or not (folder.is_dir() and os.access(folder, os.W_OK)):
         message = "takes a file for SQLite, in a folder that can be written to"
@@ -143,7 +143,7 @@ def _sqlite(rest: str) -> str:
 
 def _postgresql(url: str) -> str:
     credentials, hosts, path, query = parts_of(url)
-    # SQLAlchemy repeats the option for several hosts, where libpq has commas.
+    # For several hosts SQLAlchemy repeats the option; libpq separates them by commas.
     parts = query.split("&")
     repeated = [part for part in parts if part.startswith("host=")]
     kept = [part for part in parts if not part.startswith("host=")]
@@ -179,12 +179,13 @@ def _postgresql(url: str) -> str:
 
 
 def _places(hosts: str, named: str, ports: str) -> list[Place]:
-    """All hosts with their ports: `hosts` before the path, those `named` as an option.
+    """All hosts with their ports: `hosts` come from before the path, `named` from the
+    option.
 
     Raises:
-        ValueError: one of them is none, or there are more or less ports than hosts.
+        ValueError: a host is malformed, or the numbers of ports and hosts differ.
     """
-    # One that is left out is the default port.
+    # A missing port is the default port.
     listed = ports.split(",") if ports else []
     numbers = [port_number(one) if one else None for one in listed]
     texts = unquote(hosts or named).split(",") if hosts or named else []
@@ -200,6 +201,6 @@ def _place(one: str) -> Place:
     if one.startswith("/"):  # a folder with a socket
         folder, colon, port = one.partition(":")
         return folder, port_number(port) if colon else None
-    # As an option an address of IPv6 has no brackets.
+    # In the option an IPv6 address has no brackets.
     is_address = one.count(":") > 1 and not one.startswith("[")
     return host_and_port(f"[{one}]" if is_address else one)

@@ -1,13 +1,13 @@
-"""The URLs of Redis, and what they say.
+"""The URLs of Redis.
 
     redis://[user:password@]host[:6379][/db]                    one server
     redis+sentinel://[user:password@]host[:26379][,host...]/NAME[/db]
-                     sentinels, which tell who is primary of the group NAME now
+                     sentinels, which know the current primary of the group NAME
     redis+cluster://[user:password@]host[:6379][,host...]
-                     some nodes of a cluster, which tell the others
+                     some nodes of a cluster, which know the others
 
-With `rediss` in place of `redis` all lines are encrypted. Then the options of TLS may
-follow, which hold for every host: `?ssl_ca_certs=FILE`, and the like.
+With `rediss` instead of `redis`, all connections are encrypted. TLS options may follow,
+such as `?ssl_ca_certs=FILE`. They apply to every host.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _FALSE = frozenset({"false", "no", "0"})
 
 
 def _verification(value: str) -> str:
-    """As redis-py writes it, or as Celery does: CERT_NONE."""
+    """A value as redis-py writes it (none) or as Celery does (CERT_NONE)."""
     word = value.lower().removeprefix("cert_")
     if word not in _VERIFY:
         message = "none, optional or required"
@@ -60,17 +60,17 @@ _TLS: dict[str, Check] = {
     "ssl_keyfile": file,
     "ssl_password": text,
 }
-"""The options of TLS, by the names that redis-py and Celery share."""
+"""The TLS options, by the names that redis-py and Celery share."""
 
 
 def scheme_of(url: str) -> str:
-    """The scheme of `url`, "" where it has none."""
+    """The scheme of `url`; "" if it has none."""
     return url.partition("://")[0].lower() if "://" in url else ""
 
 
 @dataclass(frozen=True, slots=True)
 class RedisUrl:
-    """What a URL of Redis says."""
+    """A parsed URL of Redis."""
 
     scheme: str
     hosts: tuple[tuple[str, int], ...]
@@ -78,17 +78,17 @@ class RedisUrl:
     password: str | None = field(default=None, repr=False)
     db: int = 0
     group: str = ""
-    """The name under which the sentinels know the primary."""
+    """The sentinels' name for the primary and its replicas."""
     sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
     tls_options: tuple[tuple[str, str], ...] = field(default=(), repr=False)
 
     @classmethod
     def parse(cls, url: str) -> RedisUrl:
-        """Read `url`, whose scheme is one of those above.
+        """Parse `url`, which has one of the schemes above.
 
         Raises:
-            ValueError: it cannot be used; the message says what is taken.
+            ValueError: it cannot be used. The message says what is taken.
         """
         scheme = scheme_of(url)
         credentials, hosts, path, query = parts_of(url)
@@ -123,12 +123,12 @@ class RedisUrl:
 
     @property
     def tls(self) -> bool:
-        """Whether the lines are to be encrypted."""
+        """Whether connections are encrypted."""
         return self.scheme.startswith("rediss")
 
     def tls_arguments(self, *, verify: bool) -> dict[str, Any]:
-        """What redis-py and Celery take for TLS; nothing without it. `verify` says
-        whether certificates are checked where the URL does not say it."""
+        """The keyword arguments of redis-py and Celery for TLS; empty without TLS.
+        `verify` says whether certificates are checked if the URL does not say so."""
         if not self.tls:
             return {}
         said: dict[str, Any] = dict(self.tls_options)
@@ -141,7 +141,7 @@ class RedisUrl:
         }
 
     def for_celery(self) -> str:
-        """One server, or the sentinels, as Celery wants to have them."""
+        """The URL of the server or of the sentinels, in Celery's form."""
         credentials = ""
         if self.username or self.password:
             credentials = f"{_quoted(self.username)}:{_quoted(self.password)}@"
@@ -150,7 +150,7 @@ class RedisUrl:
         return ";".join(f"{scheme}://{credentials}{one}/{self.db}" for one in places)
 
     def _check_tls(self) -> None:
-        """Look whether the files of TLS can be used."""
+        """Check that the TLS files can be used."""
         said = dict(self.tls_options)
         if "ssl_keyfile" in said and "ssl_certfile" not in said:
             message = "takes ssl_keyfile only together with ssl_certfile"
@@ -158,7 +158,7 @@ class RedisUrl:
         context = ssl.create_default_context()
         try:
             if "ssl_certfile" in said:
-                # A password that is lacking must not be asked for at a terminal.
+                # An empty password: OpenSSL must not ask for one at the terminal.
                 context.load_cert_chain(
                     said["ssl_certfile"],
                     said.get("ssl_keyfile"),
@@ -172,7 +172,7 @@ class RedisUrl:
 
 
 def _table(scheme: str) -> dict[str, Check]:
-    """The options that mean something with this scheme."""
+    """The options that `scheme` takes."""
     table: dict[str, Check] = {}
     if scheme.startswith("rediss"):
         table |= _TLS

@@ -1,9 +1,9 @@
-"""What the URLs in the settings have in common: hosts, and options behind a `?`.
+"""The common parts of the URLs in the settings: hosts, and options after a `?`.
 
-Several libraries read each of these URLs, and each spells options its own way. So a URL
-is read once, here, against a table of what means something, and the libraries get
-keyword arguments or a URL that was written anew. Every `ValueError` says what is taken,
-in words that follow the name of the setting, and holds nothing of a password.
+Several libraries read each of these URLs, and each has its own names for options. So a
+URL is parsed once, here, against a table of known options. The libraries get keyword
+arguments or a rewritten URL. Every `ValueError` says what is taken, in words that
+follow the name of the setting, and never contains a password.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 
 Check = Callable[[str], str]
-"""Gives the value of an option as the library takes it, or raises a ValueError that
-says what the option takes."""
+"""Returns an option's value in the library's form, or raises a ValueError that says
+what the option takes."""
 
 
 def parts_of(url: str) -> tuple[str, str, str, str]:
-    """The credentials, hosts, path and query of `url`, as they stand there.
+    """The credentials, hosts, path and query of `url`, still encoded.
 
     Raises:
-        ValueError: a character stands there that has to be encoded.
+        ValueError: a character in `url` must be encoded.
     """
     try:
         parts = urlsplit(url)
-    except ValueError:  # a bracket of IPv6 that is not closed
+    except ValueError:  # an IPv6 bracket is not closed
         message = "takes a URL whose hosts are names, or addresses like [::1]"
         raise ValueError(message) from None
     if "#" in url or any(each.isspace() for each in url):
@@ -45,10 +45,10 @@ def parts_of(url: str) -> tuple[str, str, str, str]:
 
 
 def host_and_port(text: str) -> tuple[str, int | None]:
-    """A host with its port, as `name:port` or `[::1]:port`; None where there is none.
+    """The host and port in `name:port` or `[::1]:port`; None if there is no port.
 
     Raises:
-        ValueError: no host of this name, or at this port, can ever be reached.
+        ValueError: the host or the port is malformed.
     """
     if text.startswith("["):
         host, _, rest = text[1:].partition("]")
@@ -56,7 +56,7 @@ def host_and_port(text: str) -> tuple[str, int | None]:
     else:
         host, colon, port = text.partition(":")
         rest = colon + port
-        # As a connection asks for it: it fails where a part is empty or too long.
+        # The encoding that a connection uses. It fails if a part is empty or too long.
         if not _HOST.fullmatch(host.encode("idna").decode()):
             raise ValueError(host)
     if not rest and not text.endswith(":"):
@@ -65,10 +65,10 @@ def host_and_port(text: str) -> tuple[str, int | None]:
 
 
 def port_number(text: str) -> int:
-    """The port that `text` is.
+    """`text` as a port.
 
     Raises:
-        ValueError: it is none.
+        ValueError: `text` is not a port.
     """
     if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_PORT):
         raise ValueError(text)
@@ -79,12 +79,12 @@ def options(query: str, table: Mapping[str, Check]) -> dict[str, str]:
     """The options in `query`, checked by `table`.
 
     Raises:
-        ValueError: one is unknown, has a wrong value, or is given twice.
+        ValueError: an option is unknown, has a wrong value, or is given twice.
     """
     found: dict[str, str] = {}
     for name, value in parse_qsl(query, keep_blank_values=True):
         if name not in table:
-            # Not the value: it may be a secret. Nor what is no name.
+            # The value may be a secret, and so may a malformed name: show neither.
             what = f"option {name}" if _NAME.fullmatch(name) else "such option"
             known = ", ".join(sorted(table)) or "a URL without options"
             message = f"takes no {what}, only {known}"
@@ -101,7 +101,7 @@ def options(query: str, table: Mapping[str, Check]) -> dict[str, str]:
 
 
 def text(value: str) -> str:
-    """Any text but none."""
+    """Any text except an empty one."""
     if not value:
         message = "a value"
         raise ValueError(message)
@@ -117,7 +117,7 @@ def whole(value: str) -> str:
 
 
 def file(value: str) -> str:
-    """A file that can be read."""
+    """A readable file."""
     try:
         with Path(value).open("rb"):
             return value
@@ -135,7 +135,7 @@ def folder(value: str) -> str:
 
 
 def one_of(*values: str) -> Check:
-    """One of these words."""
+    """A check for one of these words."""
 
     def check(value: str) -> str:
         if value not in values:

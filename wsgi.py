@@ -1,4 +1,5 @@
-"""What gunicorn serves: `gunicorn -c python:app.server.gunicorn_config wsgi:app`."""
+"""The application for gunicorn: `gunicorn -c python:app.server.gunicorn_config
+wsgi:app`."""
 
 from app.factory import create_app
 from config import settings_or_exit

@@ -1,12 +1,12 @@
-"""Tells those who are online of changes that the host application makes.
+"""Announces changes of the graph to users who are online.
 
-The process that made the change publishes it, after its commit and before it answers:
-whoever connects after the answer has the change in the snapshot, and hears nothing
+The process that makes a change announces it, after its commit and before it answers. A
+client that connects after the answer has the change in its snapshot, and is not told
 twice.
 
-The change and a row that says that it is to be told are one transaction. The row is
-deleted when all were told. Where Redis is away, or this process dies in between, beat
-has it told later (`tasks.announcements`).
+The change is written in one transaction with a row that says that it must be announced.
+The row is deleted when all gateways were told. If Redis is down, or this process dies
+in between, beat has the change announced later (`tasks.announcements`).
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ from collections.abc import Collection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
 
-_outage = Outage("changes of the graph are stored, and told later")
+_outage = Outage("changes of the graph are stored and will be announced later")
 
 
 def commit_and_announce(
     session: Session, change: GraphChange, disconnects: Collection[str] = ()
 ) -> None:
-    """Commit what `session` has written. Then tell: new friends and partners hear of
-    each other's status, users who lost a relation get a fresh snapshot without it, and
-    the sockets of `disconnects` are closed.
+    """Commit what `session` has written, then announce it. New friends and partners
+    get each other's status, users who lost a relation get a fresh snapshot without it,
+    and the sockets of `disconnects` are closed.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: nothing was committed, and nobody is told.
+        sqlalchemy.exc.SQLAlchemyError: the change was neither committed nor announced.
     """
     if not change and not disconnects:
         session.commit()
@@ -44,9 +44,9 @@ def commit_and_announce(
     session.commit()
     current = services()
     try:
-        has_reached_all = _tell(current, change, disconnects)
+        told_everybody = _announce(current, change, disconnects)
         with current.sessions() as own:
-            if has_reached_all:
+            if told_everybody:
                 pending_announcements.remove(own, [row])
             else:
                 pending_announcements.mark_told(own, [row])
@@ -57,8 +57,10 @@ def commit_and_announce(
         _outage.succeeded()
 
 
-def _tell(current: Services, change: GraphChange, disconnects: Collection[str]) -> bool:
-    """Tell of `change`. False where a gateway may not have heard of `disconnects`."""
+def _announce(
+    current: Services, change: GraphChange, disconnects: Collection[str]
+) -> bool:
+    """Announce `change`. False if a gateway may not know of `disconnects` yet."""
     if change.gained:
         with current.database.connect() as connection:
             fanout.introduce(current.presence, connection, change.gained)
@@ -72,9 +74,9 @@ def _tell(current: Services, change: GraphChange, disconnects: Collection[str]) 
 
 
 def disconnect_user(user_id: str) -> None:
-    """Close every socket of `user_id`, wherever it is.
+    """Close every socket of `user_id`, on all gateways.
 
     Raises:
-        PresenceUnavailable: a shard is away; not all of them may have been closed.
+        PresenceUnavailable: a shard is down. Some sockets may still be open.
     """
     fanout.disconnect(services().presence, [user_id])

@@ -1,7 +1,7 @@
-"""Who is calling: tokens, the cookie, tickets, origins and the service key.
+"""Authentication: tokens, the cookie, tickets, origins and the service key.
 
 A token is a JWT (HS256) whose `sub` is the user id. REST takes it from the
-`Authorization` header or the cookie; `/ws` takes a ticket as well.
+`Authorization` header or the cookie. `/ws` also takes a ticket.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ ALGORITHM = "HS256"
 COOKIE = "presence_token"
 EXPIRED = "the token has expired"
 TOKENS_REMEMBERED = 4096
-"""Verified tokens that one process remembers, some 2 MB: a page that loads sends the
-same one several times, and verifying it takes 50 us."""
+"""Verified tokens that one process remembers (some 2 MB). A page sends the same token
+several times while it loads, and verifying it takes 50 us."""
 LEEWAY = 60.0
-"""Seconds by which the host's clock may be ahead of ours: `nbf` and `iat` may be later
-than our time by so much."""
+"""Seconds by which the host's clock may be ahead of ours. `nbf` and `iat` may be that
+much later than our time."""
 _TIMES = ("exp", "nbf", "iat")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ForeignOrigin(ApiError):
-    """A page of an origin that may not use the cookie."""
+    """The cookie came with a page of an origin that may not use it."""
 
     def __init__(self) -> None:
         message = "this origin may not use the cookie; see PRESENCE_ALLOWED_ORIGINS"
@@ -45,25 +45,26 @@ class ForeignOrigin(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who calls, and until when (seconds since the epoch; None: for ever)."""
+    """The calling user, and when the token expires (seconds since the epoch; None:
+    never)."""
 
     user_id: str
     expires_at: float | None
 
 
 def issue_token(settings: Settings, user_id: str, lifetime_seconds: float) -> str:
-    """A token for `user_id` that is good for `lifetime_seconds`."""
+    """A token for `user_id` that is valid for `lifetime_seconds`."""
     now = int(time.time())
     claims = {"sub": user_id, "iat": now, "exp": now + int(lifetime_seconds)}
     return jwt.encode(claims, settings.jwt_secret, algorithm=ALGORITHM)
 
 
 def read_token(settings: Settings, token: str) -> Identity:
-    """Who `token` stands for.
+    """The identity in `token`.
 
     Raises:
-        Unauthenticated: it is not ours, is not valid yet or any more, or names no
-            possible user.
+        Unauthenticated: the signature is wrong, the token is not valid now, or its
+            `sub` is not a user id.
     """
     try:
         verified = _verified(token, settings.jwt_secret)
@@ -82,17 +83,21 @@ def read_token(settings: Settings, token: str) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """What a token of ours says, whatever the time."""
+    """A token with a good signature. Its times are not checked yet."""
 
     identity: Identity
     begins: tuple[tuple[str, float], ...]
-    """The claims before whose time it is not valid."""
+    """Claims with a time before which the token is not valid."""
 
     def check_times(self, now: float) -> None:
-        """Return if the token is valid `now` (seconds since the epoch)."""
+        """Check that the token is valid `now` (seconds since the epoch).
+
+        Raises:
+            Unauthenticated: it is not valid yet, or has expired.
+        """
         for name, begin in self.begins:
             if begin > now + LEEWAY:
-                message = f"the token is not valid yet: its {name} lies ahead"
+                message = f"the token is not valid yet: its {name} is in the future"
                 raise Unauthenticated(message)
         end = self.identity.expires_at
         if end is not None and end <= now:
@@ -101,8 +106,8 @@ class _Verified:
 
 @lru_cache(maxsize=TOKENS_REMEMBERED)
 def _verified(token: str, secret: str) -> _Verified:
-    """What `token` says. A good one is remembered, so nothing here may depend on the
-    time: that is for `check_times`."""
+    """The content of `token`. Results are cached, so nothing here may depend on the
+    current time; `check_times` does that."""
     claims = jwt.decode(
         token,
         secret,
@@ -123,13 +128,13 @@ def _verified(token: str, secret: str) -> _Verified:
 
 
 def _user_id(subject: object) -> str:
-    """The user whom `sub` names. Where a host numbers its users, libraries of many
-    languages write the number."""
+    """The user id in `sub`. If a host numbers its users, many JWT libraries write a
+    number instead of a text."""
     return check_user_id(str(subject) if type(subject) is int else subject)
 
 
 def _seconds(name: str, value: object) -> float:
-    """A time in a token. The JSON of a number may be beyond any float, or be none."""
+    """A time in a token. A number in JSON may be too large for a float."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
             if math.isfinite(seconds := float(value)):
@@ -142,13 +147,13 @@ def require_user() -> str:
     """The id of the user who makes this REST call.
 
     Raises:
-        Unauthenticated: there is no token, or it is not good.
+        Unauthenticated: there is no token, or it is not valid.
     """
     return read_token(services().settings, require_token()).user_id
 
 
 def require_token() -> str:
-    """The token of this REST call, unread.
+    """The token of this REST call, not verified.
 
     Raises:
         Unauthenticated: there is none.
@@ -161,11 +166,11 @@ def require_token() -> str:
 
 
 def require_service_key() -> None:
-    """Let only the host application pass.
+    """Check that the host application makes this call.
 
     Raises:
-        ApiError: 403 where the admin routes are closed.
-        Unauthenticated: the key is not the right one.
+        ApiError: 403, the admin routes are closed.
+        Unauthenticated: the key is missing or wrong.
     """
     key = services().settings.service_key
     if key is None:
@@ -181,17 +186,17 @@ def require_service_key() -> None:
 
 
 def socket_identity(current: Services) -> Identity:
-    """Who opens this WebSocket: by ticket, by header, or by cookie.
+    """The identity that opens this WebSocket: by ticket, by header or by cookie.
 
-    The header and the ticket cannot be sent by a foreign page on its own; the cookie is
-    sent by the browser whoever asks, so with it the origin must be ours or allowed.
+    A foreign page cannot send the header or the ticket by itself. But a browser sends
+    the cookie for any page, so with a cookie the origin must be ours or allowed.
 
     Raises:
-        Unauthenticated: none of the three, or one that is not good.
-        ForeignOrigin: a cookie, from a page that may not use it.
-        PresenceUnavailable: the ticket cannot be looked up now.
+        Unauthenticated: none of the three was sent, or it is not valid.
+        ForeignOrigin: a cookie came from a page that may not use it.
+        PresenceUnavailable: the ticket cannot be read now.
     """
-    # Where nothing is asked for, there is nothing to take apart.
+    # Most clients send no query, so do not parse one.
     ticket = request.args.get("ticket") if request.query_string else None
     if ticket is not None:
         token = current.presence.tickets.take(ticket)
@@ -210,8 +215,9 @@ def socket_identity(current: Services) -> Identity:
 
 
 def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
-    """Whether a page of `origin` may use the cookie: it is the page's own host or one
-    of `allowed`. Browsers always send an origin; without one it is no page at all."""
+    """Whether a page of `origin` may use the cookie: the origin is our own `host` or
+    one of `allowed`. Without an origin the caller is not a page: browsers always send
+    it."""
     if origin is None:
         return True
     if origin.lower() in allowed:
@@ -225,7 +231,7 @@ def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bo
             own.hostname,
             own.port or _DEFAULT_PORTS[parts.scheme],
         )
-    except ValueError:  # no URL, or a port that is no number
+    except ValueError:  # not a URL, or the port is not a number
         return False
 
 

@@ -1,6 +1,6 @@
 """Commands for operators: `flask --app wsgi import-csv|seed-demo|token`.
 
-On one's own computer `python -m app.dev flask COMMAND` has the settings of
+On a developer's computer, `python -m app.dev flask COMMAND` uses the settings of
 `make run`.
 """
 
@@ -24,8 +24,8 @@ from models.sql.importer import ImportFailed, import_csv
 
 _DAY_SECONDS = 86400
 
-# Friends who do not know each other, a pair who share a conversation only, a pending
-# and a blocked friendship: whoever tries the demo meets each kind.
+# Friends of friends, a pair that only shares a conversation, a pending and a blocked
+# friendship: the demo shows each kind.
 _DEMO_NAMES = {
     "ada": "Ada Lovelace",
     "grace": "Grace Hopper",
@@ -68,8 +68,8 @@ def register(app: Flask) -> None:
 def import_csv_command(folder: Path) -> None:
     """Load users.csv, friendships.csv, conversations.csv and participants.csv.
 
-    Any of them, the last two together, from FOLDER, all or nothing. Whoever is online
-    learns of it at once.
+    Each file in FOLDER is optional; the last two belong together. Everything is loaded
+    or nothing. Users who are online are told at once.
     """
     with services().sessions() as session:
         try:
@@ -83,7 +83,7 @@ def import_csv_command(folder: Path) -> None:
     click.echo(
         f"{found.users} users, {found.friendships} friendships, {found.conversations} "
         f"conversations with {found.participants} participants: "
-        f"{gained} pairs see each other now who did not, {lost} no longer do"
+        f"{gained} pairs see each other from now on, {lost} no longer do"
     )
 
 

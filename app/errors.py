@@ -1,11 +1,11 @@
-"""The errors that the web process answers with, and how they become JSON.
+"""The errors of the web process, and how they become JSON answers.
 
     GreendotError
     └── ApiError               a REST call that cannot be served: status, code, message
-        └── Unauthenticated    no token, a bad one, or one that has expired
+        └── Unauthenticated    no token, or one that is not valid
 
-What comes from below is translated here: `PresenceUnavailable` and a database that does
-not answer become 503, an unknown route 404, a bad handshake 400.
+Errors from lower layers are translated here: `PresenceUnavailable` and a database that
+does not answer become 503, an unknown route 404, a bad handshake 400.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
 from models.presence import PresenceUnavailable
 from models.sql.db import NO_TABLES, error_text, is_unavailable, lacks_tables
 
-_outage = Outage("calls are answered with 503, the database does not serve them")
+_outage = Outage("calls are answered with 503, the database cannot serve them")
 
 
 class GreendotError(Exception):
-    """What Greendot raises by itself."""
+    """The base of all errors that the web process raises itself."""
 
 
 class ApiError(GreendotError):
-    """A call that cannot be served. `code` is for programs, `message` for people."""
+    """A call that cannot be served. Programs read `code`, people read `message`."""
 
     def __init__(self, status: int, code: str, message: str) -> None:
         super().__init__(message)
@@ -40,7 +40,7 @@ class ApiError(GreendotError):
 
 
 class Unauthenticated(ApiError):
-    """The caller did not show who he is."""
+    """The caller is not authenticated."""
 
     def __init__(self, message: str) -> None:
         super().__init__(401, "not_authenticated", message)
@@ -96,7 +96,7 @@ def _wrong_version(error: WrongVersion) -> Response:
 
 
 def _bad_body(error: ParseException) -> Response:
-    """The web server could not read the body: its chunks are no chunks."""
+    """The web server could not read the body: its chunked encoding is wrong."""
     return _answer(400, "bad_request", f"body: {error}")
 
 

@@ -1,7 +1,7 @@
-"""Tells the operator which origins are refused.
+"""Logs which origins are refused.
 
-A page of a foreign origin learns nothing of the reason: its browser shows a CORS error.
-So the log names the origin, and the setting that allows it.
+A page of a refused origin is not told the reason: its browser shows a CORS error. So
+the log names the origin, and the setting that allows it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,25 @@ from app.auth import is_own_origin
 log = logging.getLogger(__name__)
 
 EVERY = 60.0
-"""Seconds between two lines about one origin."""
+"""Seconds between two log lines about the same origin."""
 MOST = 20
-"""Origins that are named within that time: a client may send any text as its origin."""
+"""Origins that are logged within that time, at most. A client may send any text as its
+origin."""
 MOST_CHARACTERS = 200
 OF_THE_SAME_SITE = {"same-origin", "none"}
-"""What `Sec-Fetch-Site` says of requests that need no CORS, however a proxy has changed
-the host."""
+"""Values of `Sec-Fetch-Site` in requests that need no CORS. They hold even if a proxy
+has changed the host."""
 
 
 class RefusedOrigins:
-    """Says once a minute that an origin was refused."""
+    """Logs once a minute that an origin was refused."""
 
     def __init__(self) -> None:
         self._said: dict[str, float] = {}
 
     def note(self, origin: str, now: float | None = None) -> None:
-        """`origin` was refused (now, or at that monotonic time)."""
+        """`origin` was refused, at the monotonic time `now` (default: the current
+        time)."""
         now = time.monotonic() if now is None else now
         origin = origin[:MOST_CHARACTERS]
         self._said = {name: at for name, at in self._said.items() if now - at < EVERY}
@@ -40,18 +42,18 @@ class RefusedOrigins:
             return
         self._said[origin] = now
         log.warning(
-            "refused a page of the origin %r: PRESENCE_ALLOWED_ORIGINS does not name it"
-            " (said once a minute)",
+            "refused a page of the origin %r: it is not in PRESENCE_ALLOWED_ORIGINS"
+            " (logged once a minute)",
             origin,
         )
 
 
 refused = RefusedOrigins()
-"""Of this process."""
+"""The refused origins of this process."""
 
 
 def register(app: Flask, allowed: tuple[str, ...]) -> None:
-    """Note REST calls whose answer the browser hides from the page that made them."""
+    """Log REST calls whose answers the browser hides from the calling page."""
 
     @app.after_request
     def _note(response: Response) -> Response:

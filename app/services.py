@@ -1,4 +1,4 @@
-"""What one web process works with, in one place for every request."""
+"""The parts of one web process, in one place for every request."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from flask import current_app
 from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
-from app.api.coalescing import Hydration
 from app.gateway.gateway import Gateway
-from app.gateway.new_users import Newcomers
+from app.new_users import NewUsers
 from config import Settings
 from models.presence import Presence
 
@@ -19,19 +18,17 @@ EXTENSION = "greendot"
 
 @dataclass(frozen=True, slots=True)
 class Services:
-    """The parts that requests use. `sessions` write to the database, in transactions;
-    a connection of `database` reads, one statement each. `newcomers` stores users who
-    come before the host has named them. `friends` and `partners` are
-    the status maps of friends and of conversation partners."""
+    """The parts that requests use."""
 
     settings: Settings
     sessions: sessionmaker[Session]
+    """Transactions that write to the database."""
     database: Engine
+    """Connections that read, one statement each."""
     presence: Presence
     gateway: Gateway
-    newcomers: Newcomers
-    friends: Hydration
-    partners: Hydration
+    new_users: NewUsers
+    """Stores users who connect before the host application has created them."""
 
 
 def services() -> Services:

@@ -1,4 +1,4 @@
-"""Threads for what would make a gateway wait in C: SQLite's writes and long reads."""
+"""Threads for calls that would block a gateway in C: SQLite's writes and long reads."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from gevent.threadpool import ThreadPool
 T = TypeVar("T")
 
 MOST_THREADS = 8
-"""They are not gevent's own pool, in which names are looked up: where DNS is slow, that
-one may be full."""
+"""These threads are not gevent's own pool, which resolves names. If DNS is slow, that
+pool may be full."""
 
 
 def in_thread(call: Callable[[], T]) -> T:
-    """What `call` gives, called in a thread. Meanwhile other greenlets run.
+    """The result of `call`, made in a thread. Meanwhile other greenlets run.
 
-    It has ended when this returns or raises, even if this greenlet is killed: nobody
-    else may use what it works with before.
+    When this returns or raises, `call` has ended, even if this greenlet was killed.
+    Only then may others use what `call` works with.
     """
     result = _pool(gevent.get_hub()).spawn(_outcome, call)
     try:
@@ -35,10 +35,11 @@ def in_thread(call: Callable[[], T]) -> T:
 
 
 def _outcome(call: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
-    """An error is an outcome too: gevent would print a traceback of what is raised."""
+    """The result or the error of `call`. gevent would print the traceback of an error
+    that is raised in the thread."""
     try:
         return call(), None
-    except Exception as error:  # noqa: BLE001 - it is raised where it belongs
+    except Exception as error:  # noqa: BLE001 - raised again in the caller's greenlet
         return None, error
 
 

@@ -68,7 +68,7 @@ def test_a_folder_is_imported_and_what_changed_is_told(app, tmp_path):
     )
     done = run(app, "import-csv", str(tmp_path))
     assert done.exit_code == 0, done.output
-    assert "1 pairs see each other now who did not, 0 no longer do" in done.output
+    assert "1 pairs see each other from now on, 0 no longer do" in done.output
     assert audience_of(app, "ann") == {"bob"}
 
 

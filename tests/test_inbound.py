@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Message, Ping, TextMessage
 
-from app.websocket.frame_reader import Inbound
+from app.websocket.frames import FrameReader
 
 calm = settings(deadline=None, max_examples=300)
 """A busy machine is no failure."""
@@ -58,7 +58,7 @@ def pieces(data: bytes, cuts: list[int]) -> list[bytes]:
 
 
 def read_by_us(parts: list[bytes]) -> tuple[Said, bool]:
-    inbound = Inbound()
+    inbound = FrameReader()
     found: list[Event] = []
     for part in parts:
         found += inbound.events(part)
@@ -107,7 +107,7 @@ def test_any_bytes_in_any_pieces(data, cuts):
 
 
 def test_small_frames_need_no_library():
-    inbound = Inbound()
+    inbound = FrameReader()
     beat = frame(FINAL | TEXT, b'{"event":"heartbeat"}')
     found = list(inbound.events(beat + frame(FINAL | PING, b"?") + beat))
     assert said(found) == [
@@ -119,7 +119,7 @@ def test_small_frames_need_no_library():
 
 
 def test_a_close_is_answered_with_its_own_code():
-    inbound = Inbound()
+    inbound = FrameReader()
     text = frame(FINAL | TEXT, b"x")
     *_, close = inbound.events(text + frame(FINAL | CLOSE, b"\x0f\xa0bye"))
     assert isinstance(close, CloseConnection)
@@ -129,7 +129,7 @@ def test_a_close_is_answered_with_its_own_code():
 
 @pytest.mark.parametrize("cut", range(1, 20))
 def test_a_frame_that_comes_in_two_pieces(cut):
-    inbound = Inbound()
+    inbound = FrameReader()
     data = frame(FINAL | TEXT, b"x" * 20)
     found = [*inbound.events(data[:cut]), *inbound.events(data[cut:] + data)]
     assert said(found) == [(TextMessage, "x" * 20)] * 2

@@ -1,1 +1,1 @@
-"""REST: thin blueprints that parse, call and answer."""
+"""The routes: thin functions that parse a request, call and answer."""

@@ -1,8 +1,8 @@
-"""The host application's door: its users, friendships and conversations come in here.
+"""The host application's routes for its users, friendships and conversations.
 
-Every route takes `Authorization: Bearer $PRESENCE_SERVICE_KEY` and is idempotent. PUT
-answers with what is stored now, 201 if it is new and 200 if it was there; DELETE
-answers 204, also if nothing was there. Who is online learns of a change after its
+Every route needs `Authorization: Bearer $PRESENCE_SERVICE_KEY` and is idempotent. PUT
+answers with what is stored now: 201 if it is new, 200 if it existed. DELETE answers
+204, also if nothing existed. Users who are online are told of a change after its
 commit.
 """
 
@@ -17,8 +17,12 @@ from werkzeug.exceptions import RequestEntityTooLarge
 
 from app.announce import commit_and_announce, disconnect_user
 from app.api import admin_input
-from app.api.large import is_large_bulk, is_large_conversation
-from app.api.offload import is_apart, serve_apart
+from app.api.offload import (
+    is_large_bulk,
+    is_large_conversation,
+    is_offloaded,
+    serve_offloaded,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -33,7 +37,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
 # Ten thousand users, as many friendships and as many conversations are about 3 MB.
 BULK_BYTES = 16 * 1024 * 1024
-# The largest single thing is a conversation of a thousand ids of 128 characters.
+# The largest single body is a conversation of a thousand ids of 128 characters.
 BODY_BYTES = 256 * 1024
 
 Answer = tuple[dict[str, object], int]
@@ -45,10 +49,10 @@ def _guard() -> Response | None:
     require_service_key()
     is_bulk = request.endpoint == "admin.post_bulk"
     request.max_content_length = BULK_BYTES if is_bulk else BODY_BYTES
-    # Of a body without a length werkzeug reads up to the bound, and no further.
+    # If the body has no length, werkzeug reads up to the bound and no further.
     if len(request.get_data()) >= request.max_content_length:
         raise RequestEntityTooLarge
-    return serve_apart() if not is_apart() and _is_large() else None
+    return serve_offloaded() if not is_offloaded() and _is_large() else None
 
 
 def _is_large() -> bool:
@@ -96,14 +100,14 @@ def delete_user(user_id: str) -> tuple[str, int]:
 
 @blueprint.post("/users/<user_id>/disconnect")
 def post_disconnect(user_id: str) -> tuple[str, int]:
-    """Close all sockets of a user, after the host's logout for example."""
+    """Close all sockets of a user, for example after a logout at the host."""
     disconnect_user(admin_input.identifier(user_id, "id"))
     return NOTHING
 
 
 @blueprint.put("/friendships/<a>/<b>")
 def put_friendship(a: str, b: str) -> Answer:
-    """Create a friendship or set its status; the order of the two does not matter."""
+    """Create a friendship or set its status. The order of the users does not matter."""
     pair = canonical(*admin_input.pair(a, b, "path"))
     status = admin_input.status(admin_input.body())
     with services().sessions() as session:
@@ -162,7 +166,7 @@ def delete_conversation(conversation_id: str) -> tuple[str, int]:
 
 @blueprint.post("/bulk")
 def post_bulk() -> Answer:
-    """Create or replace many things at once, all or nothing."""
+    """Create or replace users, friendships and conversations, all or nothing."""
     bulk = admin_input.bulk(admin_input.body())
     with services().sessions() as session:
         _commit(
@@ -184,7 +188,7 @@ def _commit(
     write: Callable[[], GraphChange],
     disconnects: Collection[str] = (),
 ) -> None:
-    """Write, commit, and only then tell: nobody hears of what was rolled back."""
+    """Write, commit, then announce. A change that is rolled back is never announced."""
     with _refusals():
         change = write()
     commit_and_announce(session, change, disconnects)

@@ -1,6 +1,7 @@
-"""What the admin routes take: bodies parsed and checked before anything is written.
+"""The bodies of the admin routes, parsed and checked before anything is written.
 
-Every failure is a 400 that names the field, as `friendships[3][1]`, and what it takes.
+Every failure is a 400 that names the field, such as `friendships[3][1]`, and says what
+the field takes.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ class Bulk:
 
 
 def bad_request(*, field: str, takes: str) -> ApiError:
-    """The error for a field that is not what it should be."""
+    """The error for a field with a wrong value."""
     return ApiError(400, "bad_request", f"{field}: {takes}")
 
 
 def body() -> dict[str, Any]:
-    """The request's JSON object, whatever its content type says."""
-    # orjson, since it refuses what no database can store (halves of characters) and
-    # what would exhaust the stack (brackets without end).
+    """The JSON object in the request's body. The content type is ignored."""
+    # orjson refuses halves of characters, which no database can store, and endless
+    # brackets, which would exhaust the stack.
     try:
         parsed = orjson.loads(request.get_data(cache=False))
     except orjson.JSONDecodeError as error:
@@ -85,7 +86,7 @@ def status(fields: dict[str, Any]) -> FriendshipStatus:
 def conversation(
     key: str, fields: dict[str, Any], prefix: str = ""
 ) -> ConversationRecord:
-    """A conversation with its participants; one without a title has an empty one."""
+    """A conversation with its participants. A missing title is an empty one."""
     title = fields.get("title")
     members = _list(fields, "participants", prefix, required=True)
     field = f"{prefix}participants"
@@ -102,7 +103,7 @@ def conversation(
 
 
 def bulk(fields: dict[str, Any]) -> Bulk:
-    """A whole graph, or a part of one; each of the three lists may be missing."""
+    """A whole graph or a part of one. Each of the three lists may be missing."""
     lists = {"users", "friendships", "conversations"}
     if not fields or fields.keys() - lists:
         raise bad_request(
@@ -122,7 +123,7 @@ def _user(value: object, field: str) -> tuple[str, str]:
 
 
 def _friendship(value: object, field: str) -> Friendship:
-    # A third element is the status; without it the two are friends.
+    # A third element is the status. Without it the two are friends.
     if not isinstance(value, list) or len(value) not in (_PAIR, _PAIR_WITH_STATUS):
         raise bad_request(field=field, takes='takes ["a", "b"] or ["a", "b", "status"]')
     one, other = pair(value[0], value[1], field)

@@ -1,11 +1,11 @@
-"""The status maps with which applications load, read for many callers at once.
+"""The status maps that applications load at start, read for many callers at once.
 
-While one read is under way the next callers gather, and the next read is for all of
-them: one query, one round trip to Redis. So when the clients of a whole application
-load at once, that is a few reads. Who asks alone does not wait.
+While one read is under way, more callers gather, and the next read serves all of them:
+one query, one round trip to Redis. So when all clients of an application load at the
+same time, that is a few reads. A caller that comes alone does not wait.
 
-A read begins after the last of those for whom it is has asked: nobody gets a state that
-is older than his question.
+A read starts only after its last caller has joined. So no caller gets a state that is
+older than its request.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from models.sql.db import PersistentReader
 from models.sql.statements import Reader
 
 MOST_AT_ONCE = 20
-"""Callers of one read. With 500 related users each it keeps everybody else in this
+"""Callers of one read. If each has 500 related users, a read keeps the rest of this
 process waiting for some 5 ms."""
 
 Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
-"""The related users of each of many, as `models.sql.audience` reads them."""
+"""Reads the related users of each of many users, as in `models.sql.audience`."""
 
 
 @dataclass(frozen=True, slots=True)
 class StatusMap:
-    """Who of a user's related users is online. `body` is the answer that says so, JSON,
-    written once for all who get it: `{"data": {"statuses": {"user id": true}}}`."""
+    """Which of a user's related users are online. `body` is the JSON answer, encoded
+    once for all callers: `{"data": {"statuses": {"user id": true}}}`."""
 
     body: bytes
     is_empty: bool
 
 
 class _Read:
-    """One read, and for whom it is."""
+    """One read with its callers."""
 
     __slots__ = ("callers", "found", "is_over", "since", "user_ids")
 
@@ -51,8 +51,8 @@ class _Read:
         self.is_over = threading.Event()
 
 
-class Hydration:
-    """The status maps of those who are `related` in one way."""
+class CoalescedReads:
+    """Status maps of one relation: of friends, or of conversation partners."""
 
     def __init__(
         self, presence: Presence, database: PersistentReader, related: Related
@@ -66,15 +66,15 @@ class Hydration:
         self._gathering = threading.Lock()
         self._reading = threading.Lock()
 
-    def hydrate(self, user_id: str) -> StatusMap:
-        """Who is related to `user_id`, and which of them are online.
+    def status_map(self, user_id: str) -> StatusMap:
+        """Which of the users related to `user_id` are online.
 
         Raises:
             PresenceUnavailable: the shard of one of them does not answer.
-            sqlalchemy.exc.SQLAlchemyError: the database is away.
+            sqlalchemy.exc.SQLAlchemyError: the database is down.
         """
         found = None
-        while found is None:  # it is where who read for us was stopped in the midst
+        while found is None:  # it stays None if the reading caller was stopped
             read, is_first = self._join(user_id)
             if is_first:
                 self._perform(read)
@@ -82,12 +82,12 @@ class Hydration:
                 read.is_over.wait()
             found = read.found.get(user_id)
         if isinstance(found, Exception):
-            # One error for many: only who read keeps the traceback of what happened.
+            # Many callers raise this error. Only the one that read keeps its traceback.
             raise found if is_first else found.with_traceback(None)
         return found
 
     def _join(self, user_id: str) -> tuple[_Read, bool]:
-        """The next read, and whether the caller is the first of it, who performs it."""
+        """Join the next read. True if the caller is its first, which performs it."""
         with self._gathering:
             read = self._next
             is_first = read is None
@@ -105,7 +105,7 @@ class Hydration:
                 self._gather(read)
                 self._close(read)
                 read.found = self._failed_since(read) or self._read(read.user_ids)
-        except Exception as error:  # noqa: BLE001 - each of them raises it
+        except Exception as error:  # noqa: BLE001 - each caller raises it
             read.found = dict.fromkeys(read.user_ids, error)
             self._fail(error)
         finally:
@@ -113,25 +113,26 @@ class Hydration:
             read.is_over.set()
 
     def _gather(self, read: _Read) -> None:
-        """Let those have a turn who ask at the same time, as long as some do."""
+        """Yield to callers that come at the same time, as long as some join."""
         callers = 0
         while callers < read.callers < MOST_AT_ONCE:
             callers = read.callers
             time.sleep(0)
 
     def _fail(self, error: Exception) -> None:
-        """A read has failed, which counts for all who have asked by now."""
+        """A read has failed. It counts for all callers that have joined by now."""
         self._failure, self._failed_at = error, time.monotonic()
 
     def _failed_since(self, read: _Read) -> dict[str, StatusMap | Exception]:
-        """The error, where another read has failed since `read` was asked for. A try
-        takes seconds, and the last of many would wait for the tries of all others."""
+        """The error of another read that failed after `read` was made, for all callers.
+        An attempt takes seconds: without this, the last of many callers would wait for
+        the attempts of all others."""
         if self._failure is None or read.since >= self._failed_at:
             return {}
         return dict.fromkeys(read.user_ids, self._failure)
 
     def _close(self, read: _Read) -> None:
-        """Nobody joins `read` any more."""
+        """Let no more callers join `read`."""
         with self._gathering:
             if self._next is read:
                 self._next = None
@@ -152,7 +153,7 @@ def _status_map(
     others: set[str], online: set[str], unknown: Mapping[str, Exception]
 ) -> StatusMap | Exception:
     if unknown:
-        # Only who has a friend in a shard that is away need hear of that.
+        # The error is only for callers with a related user in a shard that is down.
         for other in unknown.keys() & others:
             return unknown[other]
     statuses = dict.fromkeys(others, False)

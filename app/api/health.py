@@ -1,7 +1,7 @@
-"""Whether the process is up, and whether what it needs takes writes.
+"""Whether the process is up, and whether its database and its Redis take writes.
 
-A probe wants to know soon: a database or a Redis that stands still is not waited for as
-long as a client of it would.
+A probe needs its answer soon. So `/readyz` waits for a database or a Redis that does
+not answer for a shorter time than their clients would.
 """
 
 from __future__ import annotations
@@ -12,21 +12,21 @@ from collections.abc import Callable
 import gevent
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from app.services import services
 from models.sql.db import check_writes, error_text
 
 blueprint = Blueprint("health", __name__)
 
 EXTENSION = "greendot-readiness"
-PATIENCE = 2.0
-"""Seconds for each to answer in. Probes tend to give up after 5."""
+MOST_WAIT = 2.0
+"""Seconds that each has to answer. Probes usually give up after 5."""
 GOOD_FOR = 1.0
-"""Seconds for which an answer counts: all probes of that time share it."""
+"""Seconds for which an answer is kept. All probes within that time share it."""
 
 
 class Check:
-    """Asks one of the things that the process needs, at most once at a time."""
+    """A check of the database or of Redis, made at most once at a time."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self._ask = ask
@@ -35,18 +35,19 @@ class Check:
         self._outage = Outage(f"not ready, {name}", alone=True)
 
     def begin(self) -> None:
-        """Ask, unless it was asked just now, or has not answered yet."""
+        """Start the check, unless it was just made or is still under way."""
         is_old = time.monotonic() - self._asked_at >= GOOD_FOR
         if self._greenlet is None or (is_old and self._greenlet.ready()):
             self._asked_at = time.monotonic()
             self._greenlet = gevent.spawn(self._reason)
 
     def reason(self) -> str | None:
-        """Why it is not ready; None where it is. Waits until PATIENCE is over since it
-        was asked. One that takes longer ends by the client's own timeouts."""
+        """Why it is not ready; None if it is ready. Waits until MOST_WAIT seconds
+        after the start of the check. A longer check ends by the client's own
+        time-outs."""
         assert self._greenlet is not None  # noqa: S101 - `begin` comes first
-        self._greenlet.join(max(0.0, self._asked_at + PATIENCE - time.monotonic()))
-        reason: str | None = f"no answer in {PATIENCE:g} s"
+        self._greenlet.join(max(0.0, self._asked_at + MOST_WAIT - time.monotonic()))
+        reason: str | None = f"no answer in {MOST_WAIT:g} s"
         if self._greenlet.ready():
             reason = self._greenlet.value
         if reason is None:
@@ -58,7 +59,7 @@ class Check:
     def _reason(self) -> str | None:
         try:
             self._ask()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+        except Exception as error:  # noqa: BLE001 - after any error it is not ready
             return error_text(error) or type(error).__name__
         return None
 
@@ -76,14 +77,14 @@ def register(app: Flask) -> None:
 
 @blueprint.get("/healthz")
 def healthz() -> dict[str, str]:
-    """The process is up."""
+    """200: the process is up."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 where the database, with its tables, and Redis take writes, else 503; the
-    body says which do not, and why."""
+    """200 if the database has its tables and takes writes, and Redis takes writes. Else
+    503; the body says which does not, and why."""
     asked: dict[str, Check] = current_app.extensions[EXTENSION]
     for check in asked.values():
         check.begin()

@@ -1,8 +1,8 @@
-"""`GET /metrics` for Prometheus: the whole system's state, and this web server's work.
+"""`GET /metrics` for Prometheus: the system's state, and this web server's work.
 
 The state comes from Redis at the moment of the scrape, so every process answers the
-same. What the gateways of this web server have done comes from `Figures`, and is there
-also while Redis is away.
+same. The work of this web server's gateways comes from `GatewayMetrics`, and is
+answered also while Redis is down.
 """
 
 from __future__ import annotations
@@ -24,47 +24,48 @@ log = logging.getLogger(__name__)
 blueprint = Blueprint("metrics", __name__)
 
 REDIS_SECONDS = 2.0
-"""How long Redis may take for the state: Prometheus gives up after 10 s."""
+"""Seconds that Redis has to answer. Prometheus gives up after 10 s."""
 
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """All figures, as text. 200 also while Redis is away."""
+    """All metrics, as text. 200 also while Redis is down."""
     current = services()
     state = CollectorRegistry()
     state.register(State(_overview(current.presence)))
-    body = generate_latest(state) + generate_latest(current.gateway.figures.collected())
+    body = generate_latest(state) + generate_latest(current.gateway.metrics.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 
 def _overview(presence: Presence) -> Overview | None:
-    """None where Redis is away. Who waits for a Redis that stands still is a greenlet
-    that nobody waits for: it ends by the client's own timeouts."""
+    """The state; None if Redis is down. If Redis does not answer, a greenlet goes on
+    waiting for it. That greenlet ends by the client's own time-outs."""
 
     def read() -> Overview | None:
         try:
             return presence.overview()
         except PresenceUnavailable as error:
-            log.warning("no state for /metrics: %s", error)
+            log.warning("/metrics has no state, Redis is down: %s", error)
             return None
 
     try:
         overview: Overview | None = gevent.spawn(read).get(timeout=REDIS_SECONDS)
     except gevent.Timeout:
-        log.warning("no state for /metrics: no answer in %.1f s", REDIS_SECONDS)
+        log.warning(
+            "/metrics has no state, Redis did not answer in %.1f s", REDIS_SECONDS
+        )
         return None
     return overview
 
 
 class State(Collector):
-    """The state of the whole system as Prometheus has it; of a Redis that is away only
-    that it is."""
+    """The state of the whole system for Prometheus. If Redis is down, only that."""
 
     def __init__(self, overview: Overview | None) -> None:
         self._overview = overview
 
     def collect(self) -> Iterator[Metric]:
-        """One family after the other."""
+        """All families of metrics."""
         one = self._overview
         yield _gauge("redis_up", "Whether any Redis answers", one is not None)
         if one is None:

@@ -1,9 +1,9 @@
-"""Serves a large request in a process of its own: `python -m app.api.offload` for each.
+"""Serves large admin calls in a process of their own: `python -m app.api.offload`.
 
-A gateway is one thread. While it worked out what a call changes for a thousand users it
-would serve no socket, and after some seconds its own users would be taken for gone. So
-another process does that, which has nothing else to do and gives way to the gateway;
-the greenlet of the request waits for it as it would for a database.
+A gateway is one thread. While it computed what a call changes for a thousand users, it
+would serve no socket, and after some seconds its own users would count as gone. So
+another process serves such a call, at a lower priority. The greenlet of the request
+waits for it as it would for a database.
 """
 
 from __future__ import annotations
@@ -15,39 +15,120 @@ import pickle
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from typing import Any
 
+import orjson
 from flask import Flask, Response, current_app, request
 from gevent.lock import Semaphore
+from sqlalchemy import func, select
 from werkzeug import Response as BaseResponse
 
 from app.gateway.metrics import FOLDER
 from app.services import services
-from config import PROJECT_ROOT
+from config import PROJECT_ROOT, Settings
+from models.identifiers import USER_ID
+from models.sql.audience import participants_of
+from models.sql.conversation import participant_table
+from models.sql.sql_arrays import among, text_list
 from tasks.celery_app import NICENESS
 
+MOST_PAIRS = 5_000
+"""Pairs of users that a gateway computes itself. That takes some 30 ms, in which it
+does nothing else."""
+MOST_BYTES = 8 * 1024
+"""The largest body of a bulk call that a gateway serves itself: some hundred rows."""
+MOST_MEMBERS = 100
+"""Members of all conversations in such a call, both before it and after it."""
+
 _PLAIN = (str, int, bool, tuple)
-_HERE = "GREENDOT_IS_APART"
-_turn = Semaphore()  # each takes 76 MB and what it works with
+_OFFLOADED = "GREENDOT_OFFLOADED"
+_FACTORY = "GREENDOT_FACTORY"
+_turn = Semaphore()  # one process at a time: each takes 76 MB and its working memory
 
 
-def is_apart() -> bool:
-    """Whether this process serves one large request, and nothing else."""
-    return bool(current_app.config.get(_HERE))
+def register(app: Flask, factory: Callable[[Settings], Flask]) -> None:
+    """Let other processes serve large calls of `app`. They make their application with
+    `factory`, a function of a module."""
+    app.config[_FACTORY] = factory
 
 
-def serve_apart() -> Response:
+# Which calls are large
+
+
+def is_large_conversation(conversation_id: str) -> bool:
+    """Whether the current call changes too many pairs of users who see each other by
+    this conversation. A user who joins or leaves makes a pair with every member."""
+    if not _ids([conversation_id]):
+        return False
+    new = _ids(_fields().get("participants"))
+    with services().database.connect() as reader:
+        old = participants_of(reader, conversation_id) or set()
+    return len(old ^ new) * max(len(old), len(new)) > MOST_PAIRS
+
+
+def is_large_bulk() -> bool:
+    """Whether the current bulk call is too large for a gateway."""
+    if len(request.get_data()) > MOST_BYTES:
+        return True
+    named = _fields().get("conversations")
+    listed = named if isinstance(named, list) else []
+    records = [one for one in listed if isinstance(one, dict)]
+    new = sum(len(_ids(one.get("participants"))) for one in records)
+    ids = _ids([one.get("id") for one in records])
+    return new > MOST_MEMBERS or _members_of(ids) > MOST_MEMBERS
+
+
+def _members_of(conversation_ids: set[str]) -> int:
+    if not conversation_ids:
+        return 0
+    count = (
+        select(func.count())
+        .select_from(participant_table)
+        .where(among(participant_table.c.conversation_id, text_list("ids")))
+    )
+    with services().database.connect() as reader:
+        found: int = reader.scalar(count, {"ids": list(conversation_ids)}) or 0
+    return found
+
+
+def _fields() -> dict[str, Any]:
+    """The body as an object; empty if it is none. The route reports what is wrong."""
+    try:
+        fields = orjson.loads(request.get_data() or b"{}")
+    except orjson.JSONDecodeError:
+        return {}
+    return fields if isinstance(fields, dict) else {}
+
+
+def _ids(values: object) -> set[str]:
+    """Those of `values` that are ids."""
+    listed = values if isinstance(values, list) else []
+    texts = [value for value in listed if isinstance(value, str)]
+    return set(filter(USER_ID.fullmatch, texts))
+
+
+# The gateway's side
+
+
+def is_offloaded() -> bool:
+    """Whether this process serves one large call and nothing else."""
+    return bool(current_app.config.get(_OFFLOADED))
+
+
+def serve_offloaded() -> Response:
     """Serve the current request in a process of its own, one at a time.
 
     Raises:
-        RuntimeError: that process gave no answer. What it was doing is rolled back.
+        RuntimeError: the process gave no answer. Its transaction is rolled back.
     """
     body = request.get_data()
     environ = {k: v for k, v in request.environ.items() if isinstance(v, _PLAIN)}
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     environ["CONTENT_LENGTH"] = str(len(body))
-    # It is no gateway: it must not leave figures of one behind.
+    # It is no gateway, so it must not leave the metrics of one behind.
     variables = {k: v for k, v in os.environ.items() if k != FOLDER}
+    call = current_app.config[_FACTORY], services().settings, environ, body
     with (
         _turn,
         subprocess.Popen(
@@ -61,8 +142,8 @@ def serve_apart() -> Response:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         try:
-            # Its end stays open: where we end before it does, it ends as well.
-            pickle.dump((services().settings, environ, body), process.stdin)
+            # Its stdin stays open: if this process ends first, the other one ends too.
+            pickle.dump(call, process.stdin)
             process.stdin.flush()
             answer = process.stdout.read()
         except BaseException:
@@ -75,29 +156,31 @@ def serve_apart() -> Response:
     return Response(content, status, headers)
 
 
+# The other process's side
+
+
 def main() -> None:
-    """Serve the request that comes on standard input, and write the answer out."""
+    """Serve the request on standard input, and write the answer to standard output."""
     os.nice(NICENESS)
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for all that prints
-    settings, environ, body = pickle.load(sys.stdin.buffer)  # noqa: S301 - our parent's
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for everything that prints
+    # The factory is pickled by name: loading it imports the application.
+    factory, settings, environ, body = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)
-    from app.factory import create_app  # noqa: PLC0415 - it imports us
-
-    response = _served(create_app(settings), environ, body)
+    response = _served(factory(settings), environ, body)
     pickle.dump((response.status, list(response.headers), response.data), out)
     out.flush()
 
 
 def _served(app: Flask, environ: dict[str, Any], body: bytes) -> BaseResponse:
-    app.config[_HERE] = True
+    app.config[_OFFLOADED] = True
     environ |= {"wsgi.input": io.BytesIO(body), "wsgi.errors": sys.stderr}
     return Response.from_app(app, environ, buffered=True)
 
 
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing more ever comes but its end
+    os.read(sys.stdin.fileno(), 1)  # nothing more comes except the end of the pipe
     os._exit(1)
 
 

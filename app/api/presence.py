@@ -1,39 +1,59 @@
-"""The status of the caller's friends and conversation partners, and tickets for /ws."""
+"""Statuses of the caller's friends and conversation partners, and tickets for /ws."""
 
 from __future__ import annotations
 
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
 
-from app.api.coalescing import Hydration
+from app.api.coalescing import CoalescedReads
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
 from app.services import services
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
-from models.sql.audience import participants_of, relevant_users
+from models.sql.audience import (
+    friends_of,
+    participants_of,
+    partners_of,
+    relevant_users,
+)
+from models.sql.db import PersistentReader
 from models.sql.user import unknown_users
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
 
+EXTENSION = "greendot-status-maps"
+
 Answer = dict[str, dict[str, object]]
+
+
+def register(app: Flask) -> None:
+    """Serve these routes."""
+    with app.app_context():
+        current = services()
+    reader = PersistentReader(current.database)
+    app.extensions[EXTENSION] = {
+        "friends": CoalescedReads(current.presence, reader, friends_of),
+        "partners": CoalescedReads(current.presence, reader, partners_of),
+    }
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/friends/online-status")
 def friends_online_status() -> Response:
     """Which of the caller's friends are online."""
-    return _hydrated(services().friends)
+    return _status_map("friends")
 
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Response:
-    """Which of those who share a conversation with the caller are online."""
-    return _hydrated(services().partners)
+    """Which of the caller's conversation partners are online."""
+    return _status_map("partners")
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
 def conversation_online_status(conversation_id: str) -> Answer:
-    """Which of a conversation's participants are online, the caller included. Whom the
-    caller has blocked, or who has blocked him, is left out."""
+    """Which participants of a conversation are online, the caller included. Users in a
+    blocked pair with the caller are left out."""
     user_id = require_user()
     with services().database.connect() as reader:
         participants = participants_of(reader, _identifier(conversation_id))
@@ -72,23 +92,24 @@ def user_status(user_id: str) -> Answer:
 
 @blueprint.post("/ws-ticket")
 def ws_ticket() -> Answer:
-    """A ticket with which the caller may open one WebSocket within 30 seconds."""
+    """A ticket that opens one WebSocket of the caller, within 30 seconds."""
     token = require_token()
     read_token(services().settings, token)
     ticket = services().presence.tickets.issue(token)
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 
-def _hydrated(hydration: Hydration) -> Response:
+def _status_map(related: str) -> Response:
     user_id = require_user()
-    statuses = hydration.hydrate(user_id)
+    reads: CoalescedReads = current_app.extensions[EXTENSION][related]
+    statuses = reads.status_map(user_id)
     if statuses.is_empty:
-        # A token is enough to be a user: the host application vouches for its users.
-        # Who has relations is known, which spares most calls the question.
+        # A token is enough to be a user: the host application vouches for its users. A
+        # user with relations is in the database, so most calls need no query for this.
         with services().database.connect() as reader:
-            strangers = unknown_users(reader, [user_id])
-        if strangers:
-            services().newcomers.store(strangers)
+            unknown = unknown_users(reader, [user_id])
+        if unknown:
+            services().new_users.store(unknown)
     return Response(statuses.body, mimetype="application/json")
 
 

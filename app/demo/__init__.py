@@ -1,1 +1,1 @@
-"""The demo page."""
+"""The demo page: several users in one browser, with one-click sign-in."""

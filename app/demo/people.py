@@ -1,5 +1,5 @@
-"""What the demo page knows of its users beside their presence: names, friendships and
-conversations. A host application knows these itself.
+"""Names, friendships and conversations for the demo page. A host application has these
+itself.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from models.sql.conversation import conversation_table, participant_table
 from models.sql.sql_arrays import among, text_list
 from models.sql.user import user_table
 
-# More cannot be chosen from in a page; a database of a host may hold millions.
+# A page with more is hard to choose from. A host's database may hold millions.
 MOST_USERS = 200
 
 Person = dict[str, str]
@@ -35,7 +35,7 @@ def name_of(session: Session, user_id: str) -> str | None:
 
 
 def people_of(session: Session, user_id: str) -> dict[str, object]:
-    """Everybody relevant to the user, by name, and the conversations with them."""
+    """All users relevant to `user_id`, by name, and the conversations with them."""
     relevant = relevant_users(session, [user_id])[user_id]
     friends = friends_of(session, [user_id])[user_id]
     names = _names(session, relevant)
@@ -86,7 +86,7 @@ def _conversations(
     for key, title, member in rows.tuples():
         titles[key] = title
         others = members.setdefault(key, [])
-        if member in relevant:  # neither oneself nor a blocked pair
+        if member in relevant:  # neither the user itself nor a user in a blocked pair
             others.append(member)
     return [
         {"id": key, "title": titles[key] or key, "participants": sorted(members[key])}

@@ -1,7 +1,7 @@
 """The demo page: choose a user, sign in with one click, see who is online.
 
-Only there when `PRESENCE_DEMO` is on: it lets anybody be anybody. Without it `/` is a
-plain page that says what runs here.
+It exists only if `PRESENCE_DEMO` is on, since it lets anybody sign in as anybody. If it
+is off, `/` is a plain page that says what runs here.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from models.sql.graph import delete_friendship, put_friendship
 SIGNED_IN_SECONDS = 12 * 3600
 NOTHING = ("", 204)
 
-# Nothing of these pages is inline, and nothing comes from elsewhere.
+# These pages have no inline scripts or styles, and load nothing from other sites.
 PAGE_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
     "worker-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
@@ -41,7 +41,7 @@ demo = Blueprint("demo", __name__)
 
 
 def register(app: Flask) -> None:
-    """Give the application its page at `/`: the demo, or the plain one."""
+    """Serve `/`: the demo page or the plain one."""
     with app.app_context():
         app.register_blueprint(demo if services().settings.demo else pages)
     app.add_url_rule("/favicon.ico", view_func=favicon)
@@ -51,25 +51,25 @@ def _page(template: str, **values: object) -> Response:
     response = current_app.make_response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     response.headers["Referrer-Policy"] = "same-origin"
-    # A page says who is signed in: the back button must not bring an older answer.
+    # A page shows who is signed in: the back button must not show an older answer.
     response.headers["Cache-Control"] = "no-store"
     return response
 
 
 def favicon() -> Response:
-    """Browsers ask for it beside any page, even beside JSON."""
+    """The icon. Browsers request it with every page, even with JSON."""
     return current_app.send_static_file("demo/icon.svg")
 
 
 @pages.get("/")
 def plain() -> Response:
-    """What runs here, for whoever opens the address of a production server."""
+    """A page that says what runs here, for visitors of a production server."""
     return _page("plain.html")
 
 
 @demo.get("/")
 def front() -> Response:
-    """The signed-in user's people, or the choice of a user."""
+    """The friends page of the signed-in user, or the choice of a user."""
     with services().sessions() as session:
         user_id = _signed_in()
         name = None if user_id is None else name_of(session, user_id)
@@ -80,7 +80,7 @@ def front() -> Response:
 
 @demo.get("/side-by-side")
 def side_by_side() -> Response:
-    """Several users in one window, each with a socket of its own."""
+    """Several users in one window, each with its own socket."""
     with services().sessions() as session:
         users = everybody(session)
     settings = services().settings
@@ -95,8 +95,8 @@ def side_by_side() -> Response:
 
 @demo.post("/demo/sign-in")
 def sign_in() -> AnyResponse:
-    """Be the user of the form's `user_id`: sets the cookie that sockets take too."""
-    # A form that nobody encoded turns the `+` of an id into a space.
+    """Sign in as the form's `user_id`: set the cookie that REST and /ws take."""
+    # A form that is not encoded turns the `+` of an id into a space.
     user_id = _known_user(request.form.get("user_id", "").replace(" ", "+"))
     token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
     response = redirect(url_for("demo.front"), code=303)
@@ -113,7 +113,7 @@ def sign_in() -> AnyResponse:
 
 @demo.post("/demo/sign-out")
 def sign_out() -> AnyResponse:
-    """Forget the cookie. The page's own script has sent `leave` before."""
+    """Delete the cookie. The page's script has already sent `leave`."""
     response = redirect(url_for("demo.front"), code=303)
     response.delete_cookie(
         COOKIE, httponly=True, samesite="Lax", secure=request.is_secure
@@ -123,14 +123,14 @@ def sign_out() -> AnyResponse:
 
 @demo.get("/demo/people")
 def people() -> dict[str, object]:
-    """Names for the ids of the caller's status map, and the caller's conversations."""
+    """Names for the ids in the caller's status map, and the caller's conversations."""
     with services().sessions() as session:
         return {"data": people_of(session, require_user())}
 
 
 @demo.post("/demo/token")
 def token() -> dict[str, object]:
-    """A token of the user in `{"user_id"}`, for a page that shows several users."""
+    """A token of the user in `{"user_id"}`, for the page that shows several users."""
     body = request.get_json(silent=True)
     user_id = _known_user(body.get("user_id") if isinstance(body, dict) else None)
     issued = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
@@ -139,7 +139,7 @@ def token() -> dict[str, object]:
 
 @demo.put("/demo/friendships/<one>/<other>")
 def befriend(one: str, other: str) -> tuple[str, int]:
-    """Make the two friends, as the host application would by the admin API."""
+    """Make the two users friends, as the host application would by the admin API."""
     _two_users(one, other)
     with services().sessions() as session:
         change = put_friendship(session, one, other, FriendshipStatus.ACCEPTED)
@@ -149,7 +149,7 @@ def befriend(one: str, other: str) -> tuple[str, int]:
 
 @demo.delete("/demo/friendships/<one>/<other>")
 def unfriend(one: str, other: str) -> tuple[str, int]:
-    """End the friendship of the two."""
+    """End the friendship of the two users."""
     _two_users(one, other)
     with services().sessions() as session:
         change = delete_friendship(session, one, other)
@@ -170,7 +170,7 @@ def _signed_in() -> str | None:
 
 def _two_users(one: str, other: str) -> None:
     if _known_user(one) == _known_user(other):
-        code, message = "same_user", "nobody is a friend of oneself"
+        code, message = "same_user", "a user cannot be a friend of themselves"
         raise ApiError(422, code, message)
 
 

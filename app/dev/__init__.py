@@ -1,1 +1,1 @@
-"""`make run`: all of Greendot on one computer, for a look and for development."""
+"""`make run`: all of Greendot on one computer, for a first look and for development."""

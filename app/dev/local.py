@@ -1,8 +1,9 @@
 """`make run`: all of Greendot on this computer, with demo users in its own database.
 
-Whatever the environment does not say gets a value here: secrets, a database file and
-a Valkey in var/, a free port. Then it runs the lines of the Procfile, so what works
-here is what is deployed; only the address is that of this computer alone.
+Settings that the environment lacks get values here: secrets, a database file and a
+Valkey in var/, a free port. Then the lines of the Procfile are run, so what works here
+is what is deployed. Only the
+address differs: it is reachable from this computer only.
 `python -m app.dev flask ...` runs one of the commands of app/cli.py with the same
 settings.
 """
@@ -37,11 +38,11 @@ from config import PROJECT_ROOT, Settings, SettingsError
 
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
-_VALKEY_URL = "valkey.url"  # a file that is there while our own Valkey runs
-_LOCK = "run.lock"  # locked while one runs here; holds its URL
-_PATIENCE_SECONDS = 20.0
+_VALKEY_URL = "valkey.url"  # a file that exists while our own Valkey runs
+_LOCK = "run.lock"  # locked while a `make run` uses this folder; holds its URL
+_READY_SECONDS = 20.0
 _POLL_SECONDS = 0.1
-_STOP_SECONDS = 10.0  # beside the drain window
+_STOP_SECONDS = 10.0  # in addition to the drain window
 _FREE_PORTS = 100
 
 _WELCOME = """
@@ -59,14 +60,14 @@ _WITH_DEMO = """\
   ada and grace. Each sees the other's green dot; close one window, and the dot goes
   in the other. Or see several users at once: {url}/side-by-side"""
 _WITHOUT_DEMO = """\
-  There are no demo users and no sign-in page (PRESENCE_DEMO=1 adds both, and writes
-  the users into your database). README.md says how to feed in your graph."""
-# Nothing that a shell takes as it is: whoever comes with a token is created.
+  There are no demo users and no sign-in page. PRESENCE_DEMO=1 adds both, and writes the
+  users into your database. README.md says how to load your own graph."""
+# Not valid in a shell: a command with this text fails instead of creating a user.
 _NOBODY = "<user id>"
 
 
 def main(arguments: list[str]) -> int:
-    """Run Greendot until it is stopped, or one flask command; return the exit code."""
+    """Run Greendot until it is stopped, or one flask command. Returns the exit code."""
     try:
         var = Path(os.environ.get("GREENDOT_VAR") or PROJECT_ROOT / "var").resolve()
         environ = environment(var)
@@ -79,8 +80,8 @@ def main(arguments: list[str]) -> int:
         if "REDIS_URL" in environ:
             check_redis(environ["REDIS_URL"])
             return _run(environ, settings, var, None)
-        # With a Valkey of its own each: two here would be halves of one system that
-        # know nothing of each other.
+        # Two runs with a Valkey each would share one database, and their users would
+        # not see each other.
         with only_one(var / _LOCK, _url(environ["PORT"])):
             valkey, environ["REDIS_URL"] = valkey_command(var / "valkey")
             return _run(environ, settings, var, valkey)
@@ -91,10 +92,10 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def only_one(lock: Path, url: str) -> Iterator[None]:
-    """Hold `lock`, and say in it that Greendot is at `url`.
+    """Hold `lock`, and write into it that Greendot is at `url`.
 
     Raises:
-        LocalError: another process holds it.
+        LocalError: another process holds `lock`.
     """
     with lock.open("a+", encoding="utf-8") as file:
         try:
@@ -113,14 +114,14 @@ def only_one(lock: Path, url: str) -> Iterator[None]:
 
 
 def environment(var: Path) -> dict[str, str]:
-    """This process's environment, completed with what a local run needs.
+    """This process's environment, with what it lacks for a local run.
 
     Raises:
-        LocalError: the secrets kept in `var` cannot be read.
+        LocalError: the secrets stored in `var` cannot be read.
     """
     var.mkdir(parents=True, exist_ok=True)
     given = {name: value for name, value in os.environ.items() if value.strip()}
-    # Demo users are written into our own file only: elsewhere there may be real ones of
+    # Demo users go into our own file only. Another database may have real users with
     # the same ids.
     file = f"sqlite:///{var / 'greendot.db'}"
     own_file = {"DATABASE_URL": file, "PRESENCE_DEMO": "1"}
@@ -128,11 +129,11 @@ def environment(var: Path) -> dict[str, str]:
         **_kept_secrets(var / "secrets.json"),
         **({} if "DATABASE_URL" in given else own_file),
         "PRESENCE_DRAIN_WINDOW": "1",
-        "WEB_CONCURRENCY": "2",  # two gateways, so that what crosses them is seen
+        "WEB_CONCURRENCY": "2",  # two gateways, so that events between them are seen
         "PYTHONUNBUFFERED": "1",
         **given,
     }
-    # gunicorn and celery of this very Python, whether or not its venv is active.
+    # gunicorn and celery of this Python, even if its virtual environment is not active.
     path = (str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
     environ["PATH"] = os.pathsep.join(path)
     return environ
@@ -143,7 +144,7 @@ def _flask(environ: dict[str, str], arguments: list[str], var: Path) -> int:
     if url.exists():
         environ.setdefault("REDIS_URL", url.read_text(encoding="utf-8"))
     command = [*shlex.split(_FLASK), *arguments]
-    return subprocess.call(command, env=environ)  # noqa: S603  the person's own
+    return subprocess.call(command, env=environ)  # noqa: S603  the user's own command
 
 
 def _run(
@@ -162,7 +163,7 @@ def _run(
             processes.say("stopping everything")
             return 0
         except Ended as ended:
-            # On both: the log tells when it was, stderr is what a script reads.
+            # On both: the log shows when it happened, and a script reads stderr.
             processes.say(f"{ended}: stopping everything")
             print(f"greendot: {ended}", file=sys.stderr)
             return ended.code or 1
@@ -175,8 +176,8 @@ def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
     processes.finish("release", lines.pop("release"))
     if settings.demo:
         processes.finish("seed", f"{_FLASK} seed-demo")
-    # Demo sign-in is for the person at this computer, not for the network. On the
-    # command line, where it replaces what GUNICORN_CMD_ARGS may say of it.
+    # Demo sign-in is for the person at this computer, not for the network. A flag on
+    # the command line overrides GUNICORN_CMD_ARGS.
     lines["web"] += f" --bind=127.0.0.1:{port}"
     for name, command in lines.items():
         processes.start(name, command)
@@ -190,12 +191,12 @@ def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
 
 
 def _announce(processes: Processes, port: int, *, demo: bool) -> None:
-    """Say where Greendot is and what to do there, once it answers that it is ready."""
-    late = time.monotonic() + _PATIENCE_SECONDS
+    """Print the address and the next steps once Greendot is ready."""
+    late = time.monotonic() + _READY_SECONDS
     while (answer := _ask_ready(port)) is not None:
         if time.monotonic() > late:
             processes.say(f"still not ready: {answer}")
-            late += _PATIENCE_SECONDS
+            late += _READY_SECONDS
         time.sleep(_POLL_SECONDS)
     url = _url(port)
     first, name = (_WITH_DEMO, "ada") if demo else (_WITHOUT_DEMO, _NOBODY)
@@ -221,7 +222,8 @@ def _ask_ready(port: int) -> str | None:
 
 
 def _kept_secrets(path: Path) -> dict[str, str]:
-    """The secrets of this computer: made once, then kept, so that tokens stay good."""
+    """The secrets of this computer. They are made once and kept, so tokens stay
+    valid."""
     if not path.exists():
         made = {name: secrets.token_urlsafe(32) for name in _SECRETS}
         mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -236,10 +238,10 @@ def _kept_secrets(path: Path) -> dict[str, str]:
 
 
 def choose_port(wanted: int, *, asked: bool) -> int:
-    """The port to listen on: `wanted`, or the next free one if nobody asked for it.
+    """The port to listen on: `wanted`, or the next free one unless `asked` is true.
 
     Raises:
-        LocalError: there is none.
+        LocalError: no port is free.
     """
     candidates = range(wanted, wanted + (1 if asked else _FREE_PORTS))
     for port in candidates:
@@ -259,6 +261,6 @@ def _is_free(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
-    # macOS binds beside a program that listens on all addresses: ask for it, too.
+    # macOS binds beside a program that listens on all addresses, so connect too.
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

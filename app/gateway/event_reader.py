@@ -1,4 +1,4 @@
-"""Reads this gateway's event stream and hands what it says to the sockets."""
+"""Reads this gateway's event stream, and delivers what it says to the connections."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ from collections.abc import Callable
 
 import gevent
 
-from app.gateway.context import Context
+from app.gateway.hub import Hub
 from app.gateway.snapshots import Snapshots
 from models.events import EVERYBODY, CloseCode, GatewayMessage, UnreadableMessage
+from models.presence import Presence
 from models.presence.gateway_streams import STREAM_TTL_MS
 from models.presence.redis.client import BLOCKING_READ_MS
 from models.presence.rules import has_lost_messages
@@ -18,15 +19,21 @@ from models.presence.rules import has_lost_messages
 log = logging.getLogger(__name__)
 
 
-class Listener:
-    """The reader of one gateway's stream. Reads on from the last id that it has read,
-    so a lost connection to Redis loses nothing that the stream still holds."""
+class EventReader:
+    """The loop that reads one gateway's stream. It continues from the last id it has
+    read, so a lost connection to Redis loses nothing that the stream still holds."""
 
     def __init__(
-        self, context: Context, snapshots: Snapshots, resend_all: Callable[[], None]
+        self,
+        gateway_id: str,
+        presence: Presence,
+        hub: Hub,
+        snapshots: Snapshots,
+        resend_all: Callable[[], None],
     ) -> None:
-        self._context = context
-        self._hub = context.hub
+        self._gateway_id = gateway_id
+        self._presence = presence
+        self._hub = hub
         self._snapshots = snapshots
         self._resend_all = resend_all
         self._last_id = "0-0"
@@ -34,56 +41,58 @@ class Listener:
         self._heard_at = time.monotonic()
 
     def step(self) -> None:
-        """Wait for messages and deliver them.
+        """Wait for messages, and deliver them.
 
         Raises:
-            PresenceUnavailable: Redis is away; reading goes on where it was.
+            PresenceUnavailable: Redis is down. The next step continues where this one
+                stopped.
         """
-        inbox = self._context.presence.gateway_streams.read(
-            self._context.gateway_id, self._last_id, BLOCKING_READ_MS
+        inbox = self._presence.gateway_streams.read(
+            self._gateway_id, self._last_id, BLOCKING_READ_MS
         )
-        self._compare(inbox.gone)
+        self._check_for_loss(inbox.gone)
         if inbox.messages:
             self._heard_at = time.monotonic()
         for number, (entry_id, message) in enumerate(inbox.messages):
-            if number:  # each may be long: others have a turn between two of them
+            if number:  # a message may be long: yield between two of them
                 gevent.sleep(0)
             self._last_id = entry_id
             self._read += 1
             if isinstance(message, UnreadableMessage):
                 log.warning(
-                    "message %s cannot be read, all get a fresh snapshot instead: %s",
+                    "message %s cannot be read, all clients get a fresh snapshot: %s",
                     entry_id,
                     message,
                 )
                 self._resend_all()
             else:
-                self._take(message)
+                self._deliver(message)
 
-    def begin_anew(self, now: int) -> None:
-        """The server of the stream has lost its state, and it is `now` there (ms). Its
-        clock may have stepped back: the ids to come may be less than the last one."""
+    def reset_after_loss(self, now: int) -> None:
+        """The server of the stream has lost its state, and its time is `now` (ms). If
+        its clock stepped back, new ids may be less than the last one read."""
         if _milliseconds(self._last_id) >= now:
             self._last_id = f"{now - 1}-0"
 
-    def _compare(self, gone: int) -> None:
-        """Notice messages that left the stream without having been read here."""
+    def _check_for_loss(self, gone: int) -> None:
+        """Notice messages that left the stream and were not read here."""
         silent_ms = (time.monotonic() - self._heard_at) * 1000
         if has_lost_messages(self._read, gone, silent_ms, STREAM_TTL_MS):
             log.warning(
-                "the stream of gateway %s was deleted or cut: all get a fresh snapshot",
-                self._context.gateway_id,
+                "the stream of gateway %s was deleted or cut: "
+                "all clients get a fresh snapshot",
+                self._gateway_id,
             )
             self._resend_all()
         self._read = gone
 
-    def _take(self, message: GatewayMessage) -> None:
-        self._hub.deliver_news(message.transitions)
+    def _deliver(self, message: GatewayMessage) -> None:
+        self._hub.deliver_transitions(message.transitions)
         self._hub.introduce(message.introductions)
         if EVERYBODY in message.snapshots:
             self._resend_all()
         for user_id in message.snapshots:
-            self._snapshots.owe(self._hub.of_user(user_id))
+            self._snapshots.request(self._hub.of_user(user_id))
         for user_id in message.disconnects:
             for connection in self._hub.of_user(user_id):
                 connection.has_left = True

@@ -1,9 +1,9 @@
 """The gateway of one web process: its parts, its loops and the life of a connection.
 
-The data's way, in the order of docs/ARCHITECTURE.md: a socket's frames come in through
-`connection`; beginnings, heartbeats and ends are gathered by `arrivals`, `heartbeats`
-and `departures`, of which each shard has its own (`lane`); Redis is told, and what the
-fan-out answers comes back through `listener` to the `hub`.
+The data's way, in the order of docs/ARCHITECTURE.md: messages of a client arrive in its
+`ClientConnection`, which notes them in the `ShardSession` of its user. The loops
+`Connects`, `Heartbeats` and `Disconnects` tell Redis. The results of a fan-out come
+back through the `EventReader` to the `Hub`, which writes them to the sockets.
 """
 
 from __future__ import annotations
@@ -15,145 +15,178 @@ import re
 import secrets
 import socket
 from collections.abc import Callable
+from functools import partial
 
 import gevent
 from sqlalchemy import Engine
 
-from app.gateway.context import Context
-from app.gateway.counts import LOST, Counts
-from app.gateway.event_reader import Listener
+from app.gateway.client_connection import ClientConnection
+from app.gateway.connects import Connects
+from app.gateway.disconnects import Disconnects
+from app.gateway.event_reader import EventReader
+from app.gateway.heartbeats import Heartbeats
 from app.gateway.hub import Hub
-from app.gateway.loops import spawn_loop
-from app.gateway.metrics import Figures
-from app.gateway.new_users import Newcomers
-from app.gateway.shard_session import Lane
-from app.gateway.shutdown import drain
+from app.gateway.metrics import Counts, GatewayMetrics
+from app.gateway.shard_session import ShardSession
+from app.gateway.shutdown import send_all_away
 from app.gateway.snapshots import Snapshots
-from app.websocket.connection import Connection
+from app.new_users import NewUsers
+from app.outages import Outage
+from app.websocket.connection import LOST
 from config import Settings
 from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable
+from models.presence.rules import retry_delay
 
 log = logging.getLogger(__name__)
 
-AWAY = "gateway %s %s while Redis is away: %s"
+Step = Callable[[], None]
 
 
 def new_gateway_id() -> str:
-    """A gateway is `name:incarnation`: a restarted process is not its old self. The
-    incarnation ends with the version of the messages that it reads, so that all who
-    send it any know that."""
+    """A new gateway id, `name:incarnation`. A restarted process gets another one. The
+    incarnation ends with the version of the messages that this gateway reads, so that
+    every sender knows it."""
     name = os.environ.get("DYNO") or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
     return f"{name}.{os.getpid()}:{secrets.token_hex(4)}-v{VERSION}"
 
 
 class Gateway:
-    """The WebSocket side of one process. Nothing connects before `start`."""
+    """One process's part in presence. Nothing connects before `start`."""
 
     def __init__(
         self,
         settings: Settings,
         presence: Presence,
         database: Engine,
-        newcomers: Newcomers,
+        new_users: NewUsers,
     ) -> None:
         self.id = new_gateway_id()
+        self._settings = settings
+        self._presence = presence
         self._numbers = itertools.count(1)
         self._loops: list[gevent.Greenlet[..., None]] = []
         self._resend_is_due = False
         self.counts = Counts()
         self.hub = Hub(self.counts)
-        self.figures = Figures(self.hub, self.counts)
-        self._context = context = Context(
-            self.id, settings, presence, self.hub, self.counts
+        self.metrics = GatewayMetrics(self.hub, self.counts)
+        self.snapshots = Snapshots(presence, self.hub, self.counts, database, new_users)
+        self.event_reader = EventReader(
+            self.id, presence, self.hub, self.snapshots, self._resend_snapshots
         )
-        self._snapshots = Snapshots(context, database, newcomers)
-        self._lanes = [
-            Lane(
-                context,
-                shard,
-                self._snapshots,
-                self._begin_anew,
-                self._step_back,
-            )
+        self.sessions = [
+            ShardSession(self.id, settings, shard, self.hub, self.counts)
             for shard in presence.shards
         ]
-        self._listener = Listener(context, self._snapshots, self._resend_snapshots)
+        # Each shard's loops, in the order of `sessions`.
+        self.connects = [Connects(one, self.snapshots) for one in self.sessions]
+        self.heartbeats = [
+            Heartbeats(
+                one, self.snapshots, self._reset_after_loss, self._clock_set_back
+            )
+            for one in self.sessions
+        ]
+        self.disconnects = [Disconnects(one) for one in self.sessions]
 
     # The life of the process
 
     def start(self) -> None:
-        """Begin to work. Call it once, in the process that serves the sockets."""
-        steps = {
-            "listener": self._listener.step,
-            "snapshots": self._snapshots.step,
-            "figures": self.figures.step,
-        }
-        for lane in self._lanes:
-            steps |= lane.steps()
-        self._loops = [spawn_loop(name, step) for name, step in steps.items()]
+        """Start the loops. Call it once, in the process that serves the sockets."""
+        self._loops = [_spawn_loop(name, step) for name, step in self._steps().items()]
         gevent.spawn(self._warn_of_eviction)
-        self._each_lane(Lane.announce, "starts")
+        # From now on fan-outs reach this gateway.
+        self._in_each_shard("starts", [one.flush for one in self.heartbeats])
         log.info("gateway %s is up", self.id)
 
+    def _steps(self) -> dict[str, Step]:
+        """What each loop does, by the loop's name."""
+        steps: dict[str, Step] = {
+            "event reader": self.event_reader.step,
+            "snapshots": self.snapshots.step,
+            "metrics": self.metrics.step,
+        }
+        for number, session in enumerate(self.sessions):
+            of_shard = f" of shard {number}" if len(self.sessions) > 1 else ""
+            steps["connects" + of_shard] = self.connects[number].step
+            steps["heartbeats" + of_shard] = self.heartbeats[number].step
+            steps["disconnects" + of_shard] = self.disconnects[number].step
+            steps["drain requests" + of_shard] = session.drain_request_step
+        return steps
+
     def _warn_of_eviction(self) -> None:
-        """Say so where Redis may delete a part of the state."""
+        """Log a warning if Redis may delete a part of the state."""
         try:
-            policies = self._context.presence.evicting_policies()
+            policies = self._presence.evicting_policies()
         except PresenceUnavailable as error:
             log.debug("the maxmemory-policy of Redis is unknown: %s", error)
             return
         if policies:
             log.warning(
-                "Redis deletes keys where its memory is full (maxmemory-policy %s), "
-                "also those that say who is online: set it to noeviction, see "
+                "Redis deletes keys when its memory is full (maxmemory-policy %s), "
+                "including those that say who is online: set it to noeviction, see "
                 "docs/OPERATIONS.md",
                 ", ".join(sorted(policies)),
             )
 
-    def drain(self) -> None:
-        """Send all clients away, spread over the drain window."""
-        drain(self.hub, self._context.settings.drain_window)
+    def shut_down(self) -> None:
+        """Close all connections, spread over the drain window."""
+        send_all_away(self.hub, self._settings.drain_window)
 
     def stop(self) -> None:
-        """Tell Redis of the last ends, and leave. What cannot be told is noticed by
-        the sweep when this gateway's deadline has passed."""
+        """Tell Redis of the last ends, and that this gateway is gone. If Redis is down,
+        the sweep notices when this gateway's deadline has passed."""
         gevent.killall(self._loops)
         for connection in self.hub.connections():
-            self.depart(connection)
-        self._each_lane(Lane.leave, "leaves")
-        self.figures.write()
+            connection.on_end()
+        shards = range(len(self.sessions))
+        self._in_each_shard("leaves", [partial(self._leave, one) for one in shards])
+        self.metrics.write()
         log.info("gateway %s is gone", self.id)
 
-    def _each_lane(self, act: Callable[[Lane], None], what: str) -> None:
-        """Have all lanes `act` at once: a shard that is away takes its time."""
+    def _leave(self, shard: int) -> None:
+        self.disconnects[shard].release()
+        self.sessions[shard].shard.gateways.forget(self.id)
 
-        def attempt(lane: Lane) -> None:
+    def _in_each_shard(self, what: str, steps: list[Step]) -> None:
+        """Run a step for each shard, all at once: a shard that is down takes long."""
+
+        def attempt(step: Step) -> None:
             try:
-                act(lane)
+                step()
             except PresenceUnavailable as error:
-                log.warning(AWAY, self.id, what, error)
+                log.warning(
+                    "gateway %s %s while Redis is down: %s", self.id, what, error
+                )
 
-        attempts = [gevent.spawn(attempt, lane) for lane in self._lanes]
+        attempts = [gevent.spawn(attempt, step) for step in steps]
         gevent.joinall(attempts, raise_error=True)
-
-    def _lane_of(self, connection: Connection) -> Lane:
-        return self._lanes[self._context.presence.shard_of(connection.user_id).number]
 
     # The life of a connection
 
-    def new_connection_id(self) -> str:
-        """An id that begins with the gateway's, so that the connections of a dead
-        gateway can be told from others."""
-        return f"{self.id}:{next(self._numbers)}"
+    def new_connection(
+        self,
+        sock: socket.socket,
+        user_id: str,
+        expires_at: float | None,
+        first: bytes = b"",
+    ) -> ClientConnection:
+        """A connection of `user_id` on `sock`, for `serve`. Its id begins with the
+        gateway's, so that the connections of a dead gateway can be found. `expires_at`
+        is in seconds since the epoch; `first` are bytes that came already."""
+        return ClientConnection(
+            sock,
+            self._session_of(user_id),
+            connection_id=f"{self.id}:{next(self._numbers)}",
+            user_id=user_id,
+            expires_at=expires_at,
+            first=first,
+        )
 
-    def serve(self, connection: Connection) -> None:
-        """Serve a client from after its handshake to the end of its socket."""
+    def serve(self, connection: ClientConnection) -> None:
+        """Serve a client from the end of its handshake to the end of its socket."""
         try:
-            # In the hub first, then in Redis, then the snapshot: nothing is missed.
-            self.hub.add(connection)
-            self._lane_of(connection).add(connection)
+            self._session_of(connection.user_id).connect(connection)
             connection.run()
         except Exception:
             log.exception("connection %s failed", connection.connection_id)
@@ -162,40 +195,60 @@ class Gateway:
         finally:
             if not connection.is_closing:
                 self.counts.closes[LOST] += 1
-            self.depart(connection)
+            connection.on_end()
 
-    def heartbeat(self, connection: Connection) -> None:
-        """A heartbeat came."""
-        self.counts.heartbeats += 1
-        self._lane_of(connection).heartbeat(connection)
+    def _session_of(self, user_id: str) -> ShardSession:
+        return self.sessions[self._presence.shard_of(user_id).number]
 
-    def depart(self, connection: Connection) -> None:
-        """The connection has ended, or is being closed."""
-        if self.hub.remove(connection):
-            self._lane_of(connection).depart(connection)
+    # After a loss
 
-    def _begin_anew(self, shard: int, now: int) -> None:
-        """A shard, in which it is `now` (ms), had lost this gateway."""
-        self.hub.begin_anew(now)
-        if shard == self._context.presence.shard_of(self.id).number:
-            self._listener.begin_anew(now)
+    def _reset_after_loss(self, shard: int, now: int) -> None:
+        """A shard had lost this gateway. Its time is `now` (ms)."""
+        self.hub.reset_after_loss(now)
+        if shard == self._presence.shard_of(self.id).number:
+            self.event_reader.reset_after_loss(now)
         self._resend_snapshots()
 
-    def _step_back(self, now: int) -> None:
-        """A shard's clock was set back, and it is `now` there (ms). A new change may
-        look older than a snapshot, and may have been dropped already."""
-        self.hub.step_back(now)
+    def _clock_set_back(self, now: int) -> None:
+        """A shard's clock was set back to `now` (ms). A new change may look older than
+        a snapshot, and may have been dropped already."""
+        self.hub.clock_set_back(now)
         self._resend_snapshots()
 
     def _resend_snapshots(self) -> None:
-        """Somebody here may have missed events. Once the other gateways have registered
-        anew as well, where they must, all get a fresh picture."""
+        """Clients here may have missed events. Send all of them a fresh snapshot, after
+        the other gateways had time to register their connections again."""
         if self._resend_is_due:
             return
         self._resend_is_due = True
 
         def resend() -> None:
             self._resend_is_due = False
-            self._snapshots.owe(self.hub.connections())
+            self.snapshots.request(self.hub.connections())
 
-        gevent.spawn_later(2 * self._context.settings.flush_interval, resend)
+        gevent.spawn_later(2 * self._settings.flush_interval, resend)
+
+
+def _spawn_loop(name: str, step: Step) -> gevent.Greenlet[..., None]:
+    """Call `step` again and again in a greenlet, for as long as the process lives.
+
+    `step` waits by itself. The loop survives every error. While Redis is down it tries
+    again with backoff.
+    """
+
+    def loop() -> None:
+        outage = Outage(name)
+        while True:
+            try:
+                step()
+            except PresenceUnavailable as error:
+                outage.failed(error)
+                gevent.sleep(retry_delay(outage.failures))
+            except Exception:
+                # A bug in one step must not end heartbeats or delivery for everybody.
+                log.exception("%s: a step failed", name)
+                gevent.sleep(1)
+            else:
+                outage.succeeded()
+
+    return gevent.spawn(loop)

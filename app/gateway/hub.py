@@ -1,20 +1,20 @@
-"""Which user has which sockets here, and the delivery of one event to many of them."""
+"""Which user has which connections in this process, and delivery of events to them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from app.gateway.counts import Counts
-from app.gateway.snapshot_filter import News, oldest
-from app.websocket.connection import Connection
+from app.gateway.client_connection import ClientConnection
+from app.gateway.metrics import Counts
+from app.gateway.snapshot_filter import StatusEvent, oldest
 from app.websocket.frames import text_frame
 from models import events
 from models.events import Delivery, Transition
 from models.identifiers import ids_in
 
 REMEMBERED = 50_000
-"""Users whose newest delivered timestamp is remembered, twice that at most. Repeats
-come within seconds, so the old may be forgotten."""
+"""The hub remembers the newest timestamp of this many users, at most twice as many.
+Repeats come within seconds, so older ones may be forgotten."""
 
 
 class Hub:
@@ -23,22 +23,22 @@ class Hub:
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
         # Tuples: a list's array would be one more place in memory for each friend.
-        self._by_user: dict[str, tuple[Connection, ...]] = {}
-        self._connections: dict[str, Connection] = {}
+        self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
+        self._connections: dict[str, ClientConnection] = {}
         self._newest: dict[str, int] = {}
         self._newest_before: dict[str, int] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
 
-    def add(self, connection: Connection) -> None:
-        """From now on events for its user reach `connection`."""
+    def add(self, connection: ClientConnection) -> None:
+        """From now on, events for its user reach `connection`."""
         self._connections[connection.connection_id] = connection
         user_id = connection.user_id
         self._by_user[user_id] = (*self._by_user.get(user_id, ()), connection)
 
-    def remove(self, connection: Connection) -> bool:
-        """No event reaches `connection` any more. False: it was not here."""
+    def remove(self, connection: ClientConnection) -> bool:
+        """Events no longer reach `connection`. False if it was not in the hub."""
         if self._connections.pop(connection.connection_id, None) is None:
             return False
         held = self._by_user.pop(connection.user_id)
@@ -46,91 +46,93 @@ class Hub:
             self._by_user[connection.user_id] = left
         return True
 
-    def get(self, connection_id: str) -> Connection | None:
-        """The connection with that id, if it is here."""
+    def get(self, connection_id: str) -> ClientConnection | None:
+        """The connection with that id, if it is in the hub."""
         return self._connections.get(connection_id)
 
-    def of_user(self, user_id: str) -> list[Connection]:
+    def of_user(self, user_id: str) -> list[ClientConnection]:
         """The connections of `user_id`; a copy."""
         return list(self._by_user.get(user_id, ()))
 
-    def connections(self) -> list[Connection]:
-        """All connections; a copy, so that it may be walked while they come and go."""
+    def connections(self) -> list[ClientConnection]:
+        """All connections; a copy, so that connections may come and go meanwhile."""
         return list(self._connections.values())
 
-    def deliver_news(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver transitions, but for those that are not newer than what has been
-        delivered of the same user: repeats, or what another drainer overtook."""
+    def deliver_transitions(self, deliveries: Iterable[Delivery]) -> None:
+        """Deliver transitions that are newer than the last one delivered for the same
+        user. The others are repeats, or another drainer overtook them."""
         self._deliver(
-            (_news(one.transition), one.recipients)
+            (_status_event(one.transition), one.recipients)
             for one in deliveries
-            if self._is_news(one.transition)
+            if self._is_newest(one.transition)
         )
 
     def introduce(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver the present status of users to others who may see them only now."""
+        """Deliver the current status of users to others who may see them from now
+        on."""
         self._deliver(
-            (_news(one.transition, is_introduction=True), one.recipients)
+            (_status_event(one.transition, is_introduction=True), one.recipients)
             for one in deliveries
         )
 
-    def _deliver(self, addressed: Iterable[tuple[News, str]]) -> None:
-        """Write each event to every socket of its recipients.
+    def _deliver(self, addressed: Iterable[tuple[StatusEvent, str]]) -> None:
+        """Write each event to every connection of its recipients.
 
-        An event is encoded once. All that one user gets goes out in one send.
+        An event is encoded once. One user gets all events in one send.
         """
         notifications = 0
-        for held, items, frames, since in self._by_recipient(addressed):
-            for connection in held:  # sending may close one, and leave another tuple
-                connection.deliver(items, frames, since)
-                notifications += len(items)
+        for held, status_events, frames, since in self._by_recipient(addressed):
+            # Sending may close a connection; `held` is a tuple and stays as it is.
+            for connection in held:
+                connection.deliver(status_events, frames, since)
+                notifications += len(status_events)
         self._counts.notifications += notifications
 
     def _by_recipient(
-        self, addressed: Iterable[tuple[News, str]]
-    ) -> Iterator[tuple[tuple[Connection, ...], list[News], bytes, float]]:
-        """For each user who is here the connections, what is new, all its frames in one
-        piece, and the `oldest` of it. Where gateways are few they are told of
-        everybody, here or not."""
+        self, addressed: Iterable[tuple[StatusEvent, str]]
+    ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes, float]]:
+        """For each recipient with connections in this process: the connections, the
+        events, all frames in one piece, and the `oldest` timestamp. If there are few
+        gateways, messages name users of other gateways too."""
         by_user = self._by_user
-        # As the keys of a dict: who is named twice is there once.
-        told = [(item, dict.fromkeys(ids_in(named))) for item, named in addressed]
-        if len(told) == 1:  # the first of many recipients is not to wait for the last
-            ((item, recipients),) = told
-            only = [item]
+        # The keys of a dict: a recipient who is named twice is there once.
+        named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
+        if len(named) == 1:  # the first of many recipients need not wait for the last
+            ((event, recipients),) = named
+            only = [event]
             since = oldest(only)
             for user_id in recipients:
                 if held := by_user.get(user_id):
-                    yield held, only, item.frame, since
+                    yield held, only, event.frame, since
             return
-        news: dict[str, list[News]] = {}
-        for item, recipients in told:
+        for_user: dict[str, list[StatusEvent]] = {}
+        for event, recipients in named:
             for user_id in recipients:
                 if user_id in by_user:
-                    news.setdefault(user_id, []).append(item)
-        for user_id, items in news.items():
+                    for_user.setdefault(user_id, []).append(event)
+        for user_id, status_events in for_user.items():
             if held := by_user.get(user_id):
-                frames = b"".join([item.frame for item in items])
-                yield held, items, frames, oldest(items)
+                frames = b"".join([event.frame for event in status_events])
+                yield held, status_events, frames, oldest(status_events)
 
-    def begin_anew(self, now: int) -> None:
-        """Redis has lost its state, and it is `now` there (ms): from now on timestamps
-        are no less, though its clock may have stepped back. What it may repeat from
-        before is no news."""
+    def reset_after_loss(self, now: int) -> None:
+        """Redis has lost its state, and its time is `now` (ms). Timestamps from now on
+        are not less, even if its clock stepped back. Repeats of what was delivered
+        before stay repeats."""
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
-        self.step_back(now)
+        self.clock_set_back(now)
 
-    def step_back(self, now: int) -> None:
-        """The clock of Redis is behind what it was, and it is `now` there (ms)."""
+    def clock_set_back(self, now: int) -> None:
+        """The clock of Redis was set back to `now` (ms)."""
         for connection in self._connections.values():
-            connection.step_back(now)
+            connection.clock_set_back(now)
 
-    def _is_news(self, transition: Transition) -> bool:
+    def _is_newest(self, transition: Transition) -> bool:
         user_id = transition.user_id
-        known = self._newest.get(user_id) or self._newest_before.get(user_id, 0)
-        if transition.timestamp <= known:
+        delivered = self._newest.get(user_id) or self._newest_before.get(user_id, 0)
+        if transition.timestamp <= delivered:
             return False
         self._newest[user_id] = transition.timestamp
         if len(self._newest) > REMEMBERED:
@@ -138,6 +140,8 @@ class Hub:
         return True
 
 
-def _news(transition: Transition, *, is_introduction: bool = False) -> News:
+def _status_event(
+    transition: Transition, *, is_introduction: bool = False
+) -> StatusEvent:
     frame = text_frame(events.friend_status_changed(transition))
-    return News(transition.user_id, transition.timestamp, frame, is_introduction)
+    return StatusEvent(transition.user_id, transition.timestamp, frame, is_introduction)

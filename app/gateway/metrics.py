@@ -1,25 +1,31 @@
-"""The counts of this web server's gateways, for Prometheus.
+"""What the gateways of this web server have done, as numbers for Prometheus.
 
-A scrape lands on any one of the server's worker processes. So each process writes its
-counts once a second into a file of its own (the multiprocess mode of
-prometheus-client, which `app.server.gunicorn_config` sets up), and the one that is
-asked adds them up.
+The code that does something adds to a number in `Counts`, once per batch if there are
+batches. `GatewayMetrics` publishes the numbers once a second, so counting costs the
+sockets nothing that can be measured.
+
+A scrape reaches any one of the server's worker processes. So each process writes its
+numbers into a file of its own, and the process that is scraped adds them up. This is
+the multiprocess mode of prometheus-client; `app.server.gunicorn_config` sets it up.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sized
+from dataclasses import dataclass
 
 import gevent
 from prometheus_client import CollectorRegistry, Counter, Gauge
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from app.gateway.counts import BY_CLIENT, LOST, Counts
-from app.gateway.hub import Hub
+from app.websocket.connection import BY_CLIENT, LOST
+from app.websocket.writer import SocketCounts
 from models.events import CloseCode
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The library's variable: the folder of the files. Read when it is imported."""
+"""The library's variable for the folder of the files. The library reads it when it is
+imported."""
 EVERY = 1.0
 """Seconds between two writes."""
 
@@ -32,14 +38,29 @@ COUNTERS = {
     "lapses": "Times that Redis had lost a gateway that held connections",
     "registered_anew": "Connections registered anew, for Redis had lost them",
 }
-"""Fields of `Counts` that only grow, and what they say."""
+"""Fields of `Counts` that only grow, with their descriptions."""
 
 
-class Figures:
-    """The figures of one gateway process, and of all those beside it."""
+@dataclass(slots=True)
+class Counts(SocketCounts):
+    """The numbers of one gateway process. All of these only grow."""
 
-    def __init__(self, hub: Hub, counts: Counts) -> None:
-        self._hub = hub
+    heartbeats: int = 0
+    notifications: int = 0
+    """Status changes handed to a connection."""
+    snapshots: int = 0
+    lapses: int = 0
+    """Times that Redis had lost this gateway while it held connections."""
+    registered_anew: int = 0
+    """Connections that Redis had lost and that were registered again."""
+
+
+class GatewayMetrics:
+    """The metrics of one gateway process, and of all processes beside it.
+    `connections` has as many items as there are open connections."""
+
+    def __init__(self, connections: Sized, counts: Counts) -> None:
+        self._all_connections = connections
         self._counts = counts
         self._registry = registry = CollectorRegistry()
         self._counters = {
@@ -52,25 +73,15 @@ class Figures:
             ["code"],
             registry=registry,
         )
-        self._connections = Gauge(
-            "greendot_connections",
-            "Open connections",
-            registry=registry,
-            multiprocess_mode="livesum",
-        )
-        self._queuing = Gauge(
+        self._connections = self._gauge("greendot_connections", "Open connections")
+        self._queuing = self._gauge(
             "greendot_queuing_connections",
             "Connections whose client reads more slowly than we write",
-            registry=registry,
-            multiprocess_mode="livesum",
         )
-        self._queued_bytes = Gauge(
-            "greendot_queued_bytes",
-            "What waits for them",
-            registry=registry,
-            multiprocess_mode="livesum",
+        self._queued_bytes = self._gauge(
+            "greendot_queued_bytes", "Bytes that wait for them"
         )
-        self._told = Counts()
+        self._written = Counts()
         for code in (*map(str, map(int, CloseCode)), BY_CLIENT, LOST):
             self._closes.labels(code)  # a rate needs the 0 that came before the 1
 
@@ -80,25 +91,28 @@ class Figures:
         self.write()
 
     def write(self) -> None:
-        """Write the counts of this process where the others can read them."""
-        counts, told = self._counts, self._told
+        """Write the numbers of this process where the other processes can read them."""
+        counts, written = self._counts, self._written
         for name, counter in self._counters.items():
             value = getattr(counts, name)
-            counter.inc(value - getattr(told, name))
-            setattr(told, name, value)
+            counter.inc(value - getattr(written, name))
+            setattr(written, name, value)
         for code, value in counts.closes.items():
-            self._closes.labels(code).inc(value - told.closes[code])
-            told.closes[code] = value
-        self._connections.set(len(self._hub))
+            self._closes.labels(code).inc(value - written.closes[code])
+            written.closes[code] = value
+        self._connections.set(len(self._all_connections))
         self._queuing.set(counts.queuing)
         self._queued_bytes.set(counts.queued_bytes)
 
     def collected(self) -> CollectorRegistry:
-        """The figures of all gateways of this web server; of this one alone where
-        nobody has set up a folder."""
+        """The metrics of all gateways of this web server. If no folder is set up, those
+        of this process only."""
         self.write()
         if FOLDER not in os.environ:
             return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
         return registry
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(name, text, registry=self._registry, multiprocess_mode="livesum")

@@ -1,104 +1,180 @@
-"""The part of a gateway that works with one shard: beginnings, heartbeats and ends of
-the connections whose users belong there.
+"""One gateway's session with one shard: the connections of the shard's users.
 
-Each lane has loops of its own, and its own opinion on whether its shard may be
-believed. So a shard that is away holds up nobody who belongs to another.
+The gateway notes here what happens on its sockets, and never waits. Three loops tell
+the shard: `Connects`, `Heartbeats` and `Disconnects`. Each shard has a session and
+loops of its own, so a shard that is down delays only its own users.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from gevent.event import Event
 
-from app.gateway.connects import Arrivals
-from app.gateway.context import Context, LaneContext
-from app.gateway.disconnects import Departures
-from app.gateway.heartbeats import Heartbeats
-from app.gateway.redis_health import Trust
-from app.gateway.registrar import Registrar
-from app.gateway.snapshots import Snapshots
-from app.websocket.connection import Connection
+from app.gateway.client_connection import ClientConnection
+from app.gateway.hub import Hub
+from app.gateway.metrics import Counts
+from config import Settings
+from models.events import CloseCode
 from models.presence import Shard
+from models.presence.rules import age_ms
+from models.presence.store import LiveConnection
 from tasks import broadcast
 
+FLUSHES = 3
+"""After this many flush intervals without an answer, Redis may have been down."""
 
-class Lane:
-    """One gateway's lane to one shard. Nothing connects before its steps are run."""
+
+class RedisHealth:
+    """Whether this gateway may expire users: whether it believes what a shard says.
+
+    A Redis that has just come back with an older state does not know the connections
+    opened since, until the gateways have registered them again. A gateway that expired
+    users in that time would report users offline who are online. Monotonic seconds.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._within = FLUSHES * settings.flush_interval
+        self._hold = settings.breaker_hold
+        self._answered_at = time.monotonic()
+        self._lost_at: float | None = None
+        self.deadline = 0
+        """This gateway's deadline in the shard's last answer (ms); 0 if there is
+        none."""
+
+    def answered(self, deadline: int) -> None:
+        """The shard has answered a heartbeat with this new `deadline` (ms)."""
+        self._answered_at = time.monotonic()
+        self.deadline = deadline
+
+    def lost_state(self) -> None:
+        """The shard had lost this gateway, and perhaps others."""
+        self._lost_at = time.monotonic()
+
+    def is_trusted(self) -> bool:
+        """Whether users may be expired: heartbeats are answered, and since the last
+        loss the other gateways have had time to register."""
+        now = time.monotonic()
+        if now - self._answered_at > self._within:
+            return False
+        return self._lost_at is None or now - self._lost_at > self._hold
+
+
+@dataclass(frozen=True, slots=True)
+class EndedConnection:
+    """A connection that ended at the monotonic time `at`, with its grace in seconds."""
+
+    user_id: str
+    connection_id: str
+    at: float
+    grace: float
+
+
+class ShardSession:
+    """One gateway's session with one shard. Nothing connects before its loops run."""
 
     def __init__(
         self,
-        context: Context,
+        gateway_id: str,
+        settings: Settings,
         shard: Shard,
-        snapshots: Snapshots,
-        on_lapse: Callable[[int, int], None],
-        on_clock_set_back: Callable[[int], None],
+        hub: Hub,
+        counts: Counts,
     ) -> None:
-        self._kicked = Event()
-        self._context = lane = LaneContext(
-            context.gateway_id,
-            context.settings,
-            context.presence,
-            context.hub,
-            context.counts,
-            shard,
-            Trust(context.settings),
-            self._kicked.set,
-        )
-        self._departures = Departures(lane)
-        registrar = Registrar(lane, self._departures)
-        self._arrivals = Arrivals(lane, registrar, snapshots)
-        self._heartbeats = Heartbeats(
-            lane, registrar, snapshots, on_lapse, on_clock_set_back
-        )
+        self.gateway_id = gateway_id
+        self.settings = settings
+        self.shard = shard
+        self.hub = hub
+        self.counts = counts
+        self.health = RedisHealth(settings)
+        self.live: dict[str, ClientConnection] = {}
+        """All connections of the shard's users, by id."""
+        self.pending_heartbeats: dict[str, ClientConnection] = {}
+        """The connections whose heartbeat the next flush reports."""
+        self.opening: deque[ClientConnection] = deque()
+        self.has_opening = Event()
+        self.ended: deque[EndedConnection] = deque()
+        self.has_ended = Event()
+        self._drain_requested = Event()
 
-    def steps(self) -> dict[str, Callable[[], None]]:
-        """What its loops do, by their names."""
-        steps = {
-            "arrivals": self._arrivals.step,
-            "heartbeats": self._heartbeats.step,
-            "departures": self._departures.step,
-            "kicks": self._kick,
-        }
-        if len(self._context.presence.shards) == 1:
-            return steps
-        number = self._context.shard.number
-        return {f"{name} of shard {number}": step for name, step in steps.items()}
+    # What happens on the sockets; none of these waits
 
-    def announce(self) -> None:
-        """Make the gateway known in the shard: fan-outs reach it from now on.
+    def connect(self, connection: ClientConnection) -> None:
+        """`connection` has passed its handshake: register it, then open it."""
+        # In the hub first, then in Redis, then the snapshot: no change is missed.
+        self.hub.add(connection)
+        self.live[connection.connection_id] = connection
+        self.opening.append(connection)
+        self.has_opening.set()
+
+    def heartbeat(self, connection: ClientConnection) -> None:
+        """A heartbeat arrived. The next flush reports it."""
+        self.counts.heartbeats += 1
+        self.pending_heartbeats[connection.connection_id] = connection
+
+    def disconnect(self, connection: ClientConnection) -> None:
+        """`connection` has ended or is being closed. Repeated calls do nothing."""
+        if not self.hub.remove(connection):
+            return
+        # Its heartbeat must not be reported any more.
+        self.live.pop(connection.connection_id, None)
+        self.pending_heartbeats.pop(connection.connection_id, None)
+        self._add_ended(connection)
+
+    def _add_ended(self, connection: ClientConnection) -> None:
+        grace = 0.0 if connection.has_left else self.settings.disconnect_grace
+        self.ended.append(
+            EndedConnection(
+                connection.user_id, connection.connection_id, time.monotonic(), grace
+            )
+        )
+        self.has_ended.set()
+
+    # What the loops share
+
+    def register(self, connections: Sequence[ClientConnection]) -> None:
+        """Tell the shard of `connections`: new ones, or ones that Redis has lost. Close
+        those whose user has too many, or whose state in Redis is damaged.
 
         Raises:
-            PresenceUnavailable: the shard is away; the next flush does it.
+            PresenceUnavailable: Redis did not answer. Any of them may be registered.
         """
-        self._heartbeats.flush()
+        try:
+            reply = self.shard.store.connect(self.gateway_id, self.signs(connections))
+        finally:
+            # One that ended meanwhile may have been released before it was registered.
+            for connection in connections:
+                if self.hub.get(connection.connection_id) is None:
+                    self._add_ended(connection)
+        if reply.needs_drain:
+            self.request_drain()
+        for connection in connections:
+            if connection.connection_id in reply.refused:
+                reason = "too many connections of this user"
+                connection.close(CloseCode.TOO_MANY, reason)
+            elif connection.connection_id in reply.failed:
+                connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
 
-    def leave(self) -> None:
-        """Tell the shard of the last ends, and that the gateway is gone.
+    def signs(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
+        """The last heartbeat of each of `connections`, with its age."""
+        now, ttl = time.monotonic(), self.settings.online_ttl
+        signs = []
+        for connection in connections:
+            age = age_ms(connection.last_heartbeat, now, ttl)
+            sign = LiveConnection(connection.user_id, connection.connection_id, age)
+            signs.append(sign)
+        return signs
 
-        Raises:
-            PresenceUnavailable: the shard is away; its sweep notices by itself.
-        """
-        self._departures.release()
-        self._context.shard.gateways.forget(self._context.gateway_id)
+    def request_drain(self) -> None:
+        """Have the shard's outbox drained soon. Never waits."""
+        self._drain_requested.set()
 
-    def add(self, connection: Connection) -> None:
-        """`connection`, in the hub already, is to be opened."""
-        self._heartbeats.watch(connection)
-        self._arrivals.add(connection)
-
-    def heartbeat(self, connection: Connection) -> None:
-        """A heartbeat came."""
-        self._heartbeats.note(connection)
-
-    def depart(self, connection: Connection) -> None:
-        """`connection`, not in the hub any more, has ended."""
-        self._heartbeats.forget(connection)
-        self._departures.add(connection)
-
-    def _kick(self) -> None:
-        """Wait for somebody's transition, and have the outbox drained. In a loop of its
-        own, so that a slow broker delays no socket."""
-        self._kicked.wait()
-        self._kicked.clear()
-        broadcast.request_drain(self._context.shard.number)
+    def drain_request_step(self) -> None:
+        """Wait for a request, and send it to Celery. This is a loop of its own, so that
+        a slow broker delays no connection."""
+        self._drain_requested.wait()
+        self._drain_requested.clear()
+        broadcast.request_drain(self.shard.number)

@@ -1,12 +1,13 @@
-"""News, and what of it a client is not to hear since a snapshot has told it.
+"""Which status events a client still needs after a snapshot.
 
-A change that was made before a snapshot was read is in the snapshot, but its event may
-come later: in a moment, or minutes later if no worker was there. The client must not
-hear it again, so each connection knows what its snapshot has told.
+A change made before a snapshot was read is in the snapshot. Its event may arrive later:
+a moment later, or minutes later if no worker ran. The client must not get it again, so
+each connection keeps a filter that knows what its last snapshot told.
 
-To keep the timestamps of all friends for as long as a socket lives would cost more than
-the socket. After some seconds one number does: the time at which the snapshot was read.
-Timestamps are times of the same clock, so whatever is older was told.
+Keeping the timestamps of all friends for as long as a socket lives would cost more
+memory than the socket. After some seconds one number is enough: the time at which the
+snapshot was read. Timestamps are times of the same clock, so the snapshot told
+everything that is older.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)
-class News:
-    """A status and its frame. `is_introduction`: the recipient may see the user only
-    now, so the status may be of any age."""
+class StatusEvent:
+    """A user's status and its frame. `is_introduction`: the recipient may see the user
+    only from now on, so the status may have any age. `timestamp` is ms."""
 
     user_id: str
     timestamp: int
@@ -28,48 +29,54 @@ class News:
     is_introduction: bool = False
 
 
-def oldest(news: Iterable[News]) -> float:
-    """No snapshot that was read up to this time (ms) has told any of `news`. Infinity
-    where there are introductions only."""
+def oldest(status_events: Iterable[StatusEvent]) -> float:
+    """The oldest timestamp of `status_events` (ms). A snapshot read up to that time
+    told none of them. Infinity if all of them are introductions."""
     return min(
-        (math.inf if item.is_introduction else item.timestamp for item in news),
+        (
+            math.inf if event.is_introduction else event.timestamp
+            for event in status_events
+        ),
         default=math.inf,
     )
 
 
 @dataclass(frozen=True, slots=True)
-class Settled:
-    """What a snapshot has told, in short: all that is older than `read_at` (ms), and of
-    the users in `ahead`, who are few, what is not newer than the timestamp there."""
+class SettledFilter:
+    """The short form of a filter. The snapshot told everything older than `read_at`
+    (ms). For the few users in `ahead` it told everything up to the timestamp there."""
 
     read_at: int
     ahead: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, times: Mapping[str, int], read_at: int) -> Settled:
-        """What snapshots told that were read together, with these timestamps."""
+    def of(cls, times: Mapping[str, int], read_at: int) -> SettledFilter:
+        """The filter for snapshots that were read together at `read_at` (ms), and
+        contained these timestamps."""
         ahead = {user: time for user, time in times.items() if time >= read_at}
         return cls(read_at, ahead)
 
-    def lets_pass(self, news: News) -> bool:
-        """Whether the client is to hear `news` after this snapshot."""
-        if news.is_introduction:
+    def passes(self, event: StatusEvent) -> bool:
+        """Whether the client needs `event` after the snapshot."""
+        if event.is_introduction:
             return True
-        return news.timestamp > self.ahead.get(news.user_id, self.read_at - 1)
+        return event.timestamp > self.ahead.get(event.user_id, self.read_at - 1)
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
-    """All that a snapshot has told. `users` are those in the client's own snapshot.
-    `times` holds their timestamps (ms), and those of all users in others that were read
-    together: it is one map for all of them, so it alone does not say who was told of
-    whom. `settled` is what is remembered of it later."""
+class SnapshotFilter:
+    """The exact filter for one client's snapshot.
+
+    `users` are the users in that snapshot. `times` has their timestamps (ms), and those
+    of all users in snapshots that were read with it: one map is shared by all of them.
+    `settled` is the short form that replaces this filter later.
+    """
 
     users: AbstractSet[str]
     times: Mapping[str, int]
-    settled: Settled
+    settled: SettledFilter
 
-    def lets_pass(self, news: News) -> bool:
-        """As of `Settled`, but exact for introductions too."""
-        user_id = news.user_id
-        return user_id not in self.users or news.timestamp > self.times[user_id]
+    def passes(self, event: StatusEvent) -> bool:
+        """As `SettledFilter.passes`, and exact for introductions too."""
+        user_id = event.user_id
+        return user_id not in self.users or event.timestamp > self.times[user_id]

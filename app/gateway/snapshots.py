@@ -1,11 +1,11 @@
-"""Sends `presence_snapshot`: to new connections, and where the picture may be stale.
+"""Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
-All that are owed at one time are read together: one query, one round trip to Redis. A
-new connection is in the hub and in Redis before its snapshot is read, so every change
-is in the snapshot or comes as an event; the newest timestamp wins.
+Snapshots that are requested at the same time are read together: one query, one round
+trip to Redis. A new connection is in the hub and in Redis before its snapshot is read.
+So each change is in the snapshot or comes as an event; the newest timestamp wins.
 
-Nobody waits for somebody else's trouble: a user whom the database does not know yet is
-stored beside, and where the read of a batch fails, each of it is read alone.
+One client's problem delays no other. A user who is new to the database is stored in
+the background. If a batch cannot be read, each snapshot in it is read alone.
 """
 
 from __future__ import annotations
@@ -20,14 +20,15 @@ from gevent.event import Event
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from app.gateway.context import Context
-from app.gateway.loops import Outage
-from app.gateway.new_users import Newcomers
-from app.gateway.snapshot_filter import Known, Settled
-from app.websocket.connection import Connection
+from app.gateway.client_connection import ClientConnection
+from app.gateway.hub import Hub
+from app.gateway.metrics import Counts
+from app.gateway.snapshot_filter import SettledFilter, SnapshotFilter
+from app.new_users import NewUsers
+from app.outages import Outage
 from app.websocket.frames import text_frame
 from models import events
-from models.presence import PresenceUnavailable
+from models.presence import Presence, PresenceUnavailable
 from models.presence.batches import batches
 from models.sql.audience import relevant_users
 from models.sql.db import error_text, is_unavailable
@@ -36,72 +37,82 @@ from models.sql.user import unknown_users
 log = logging.getLogger(__name__)
 
 BATCH = 100
-"""Connections whose snapshots are read together: a read of all that a storm brings
-would keep every other greenlet waiting."""
+"""Connections whose snapshots are read together. One read for all connections of a
+reconnect storm would keep every other greenlet waiting."""
 GATHER = 0.002
-"""Seconds that the first one owed waits for others: one read for all of them. Changes,
-which many wait for, go before a snapshot, for which one does."""
+"""Seconds that the first request waits for others, so that one read serves all of them.
+Events go first meanwhile: many wait for an event, and one client for a snapshot."""
 SETTLE_AFTER = 5.0
-"""Seconds after which no introduction is under way that a snapshot already knows, and
-of events only such as wait in the outbox."""
+"""Seconds after a snapshot until its filter is replaced by the short form. By then no
+introduction of its users is under way, and no event except those in the outbox."""
 RETRY_AFTER = 1.0
-"""Seconds between attempts while the database or Redis is away."""
+"""Seconds between attempts while the database or Redis is down."""
 RETRY_ALONE_AFTER = 5.0
 """Seconds between attempts to read a snapshot that fails while others do not."""
 
 
 class Snapshots:
-    """The snapshots of one gateway process."""
+    """The loop that sends the snapshots of one gateway process."""
 
     def __init__(
-        self, context: Context, database: Engine, newcomers: Newcomers
+        self,
+        presence: Presence,
+        hub: Hub,
+        counts: Counts,
+        database: Engine,
+        new_users: NewUsers,
     ) -> None:
-        self._context = context
+        self._presence = presence
+        self._hub = hub
+        self._counts = counts
         self._database = database
-        self._newcomers = newcomers
-        self._owed: dict[str, Connection] = {}
+        self._new_users = new_users
+        self._requested: dict[str, ClientConnection] = {}
         self._first: set[str] = set()
-        self._stored: set[str] = set()  # of the first: their users were stored
-        self._lacking: dict[str, Connection] = {}
-        self._try_at = 0.0
+        """Ids of connections that have had no snapshot yet."""
+        self._stored: set[str] = set()
+        """Those of them whose users were new and have been stored."""
+        self._incomplete: dict[str, ClientConnection] = {}
+        """Connections whose last snapshot lacked the users of a shard that is down."""
+        self._complete_at = 0.0
         self._wake = Event()
         self._outage = Outage("snapshots")
 
-    def owe(self, connections: Iterable[Connection]) -> None:
-        """Have each of `connections` get a fresh snapshot soon. Never waits."""
+    def request(self, connections: Iterable[ClientConnection]) -> None:
+        """Send each of `connections` a fresh snapshot soon. Never waits."""
         for connection in connections:
-            self._owed[connection.connection_id] = connection
+            self._requested[connection.connection_id] = connection
         self._wake.set()
 
-    def owe_first(self, connections: Iterable[Connection]) -> None:
-        """As `owe`, for such that have had none yet: where a shard is away, they do not
-        wait for its users, and get another snapshot when it is back."""
+    def request_first(self, connections: Iterable[ClientConnection]) -> None:
+        """As `request`, for connections without a snapshot yet. If a shard is down they
+        do not wait for its users, and get another snapshot when it is back."""
         new = {connection.connection_id: connection for connection in connections}
         self._first.update(new)
-        self.owe(new.values())
+        self.request(new.values())
 
     def step(self) -> None:
-        """Wait until snapshots are owed, and send them."""
-        self._wake.wait(RETRY_AFTER if self._lacking else None)
+        """Wait until snapshots are requested, and send them."""
+        self._wake.wait(RETRY_AFTER if self._incomplete else None)
         gevent.sleep(GATHER)
         self._wake.clear()
-        owed, self._owed = self._owed, {}
+        requested, self._requested = self._requested, {}
         try:
-            for batch in batches(list(owed.values()), BATCH):
+            for batch in batches(list(requested.values()), BATCH):
                 self._send_each(batch)
                 for connection in batch:
-                    del owed[connection.connection_id]
+                    del requested[connection.connection_id]
                 gevent.sleep(0)
             self._complete()
         except (PresenceUnavailable, SQLAlchemyError) as error:
             self._outage.failed(error_text(error))
-            self._owed = {**owed, **self._owed}
+            self._requested = {**requested, **self._requested}
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
 
-    def _send_each(self, batch: list[Connection]) -> None:
-        """Send the snapshots of `batch`. Where it cannot be read for another reason
-        than an outage, each is read alone; what fails then is tried again later.
+    def _send_each(self, batch: list[ClientConnection]) -> None:
+        """Send the snapshots of `batch`. If the batch cannot be read, and not because
+        of an outage, read each snapshot alone, and try the failing ones again later.
 
         Raises:
             PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: an outage.
@@ -117,28 +128,32 @@ class Snapshots:
                 for connection in batch:
                     self._send_each([connection])
                 return
-            log.exception("no snapshot for %s, it is tried again", batch[0].user_id)
-            self._lacking.pop(batch[0].connection_id, None)
-            gevent.spawn_later(RETRY_ALONE_AFTER, self.owe, batch)
+            log.exception(
+                "the snapshot for %s could not be read, it is tried again in %.0f s",
+                batch[0].user_id,
+                RETRY_ALONE_AFTER,
+            )
+            self._incomplete.pop(batch[0].connection_id, None)
+            gevent.spawn_later(RETRY_ALONE_AFTER, self.request, batch)
 
     def _complete(self) -> None:
-        """Try those again whose snapshots lacked somebody: a few, and if they get whole
-        ones now, the others too."""
-        while self._lacking and time.monotonic() >= self._try_at:
-            batch = dict(itertools.islice(self._lacking.items(), BATCH))
+        """Send complete snapshots to connections whose last one was incomplete. Try a
+        few of them; if those are complete now, go on with the others."""
+        while self._incomplete and time.monotonic() >= self._complete_at:
+            batch = dict(itertools.islice(self._incomplete.items(), BATCH))
             self._send_each(list(batch.values()))
-            if self._lacking.keys() & batch.keys():
-                self._try_at = time.monotonic() + RETRY_AFTER
+            if self._incomplete.keys() & batch.keys():
+                self._complete_at = time.monotonic() + RETRY_AFTER
             gevent.sleep(0)
 
-    def _send(self, connections: list[Connection]) -> None:
+    def _send(self, connections: list[ClientConnection]) -> None:
         open_ones = list(filter(self._is_open, connections))
         new = {one.connection_id for one in connections} & self._first
         again = [one for one in open_ones if one.connection_id not in new]
         for connection in open_ones:
-            connection.hold()
+            connection.hold_events()
         try:
-            pictures, lacking, strangers = self._read(
+            snapshots, incomplete, unknown = self._read(
                 {one.user_id for one in open_ones},
                 {
                     one.user_id
@@ -148,12 +163,12 @@ class Snapshots:
             )
         except BaseException:
             for connection in again:
-                connection.let_go()
+                connection.release_events()
             raise
-        if open_ones:  # else nothing was asked
+        if open_ones:  # else nothing was read
             self._outage.succeeded()
-        if strangers:  # new ones, all of their connections: theirs comes a little later
-            waiting = [one for one in open_ones if one.user_id in strangers]
+        if unknown:  # new users: all their connections get a snapshot a little later
+            waiting = [one for one in open_ones if one.user_id in unknown]
             gevent.spawn(self._store, waiting)
             connections = [one for one in connections if one not in waiting]
             open_ones = [one for one in open_ones if one not in waiting]
@@ -161,65 +176,67 @@ class Snapshots:
         self._first -= new
         self._stored -= new
         for connection in connections:
-            self._lacking.pop(connection.connection_id, None)
-        shown = []
+            self._incomplete.pop(connection.connection_id, None)
+        sent = []
         for connection in open_ones:
-            is_whole = connection.user_id not in lacking
-            if not is_whole:
-                self._lacking[connection.connection_id] = connection
-            # A picture that lacks somebody is better than none, but not than an older.
-            if is_whole or connection.connection_id in new:
-                picture, known = pictures[connection.user_id]
-                connection.show(picture, known)
-                shown.append((connection, known))
+            is_complete = connection.user_id not in incomplete
+            if not is_complete:
+                self._incomplete[connection.connection_id] = connection
+            # An incomplete snapshot is better than none, and worse than an older one.
+            if is_complete or connection.connection_id in new:
+                frame, told = snapshots[connection.user_id]
+                connection.send_snapshot(frame, told)
+                sent.append((connection, told))
             else:
-                connection.let_go()
-        self._context.counts.snapshots += len(shown)
-        gevent.spawn_later(SETTLE_AFTER, _settle, shown)
+                connection.release_events()
+        self._counts.snapshots += len(sent)
+        gevent.spawn_later(SETTLE_AFTER, _settle, sent)
 
-    def _is_open(self, connection: Connection) -> bool:
-        return self._context.hub.get(connection.connection_id) is not None
+    def _is_open(self, connection: ClientConnection) -> bool:
+        return self._hub.get(connection.connection_id) is not None
 
-    def _store(self, connections: list[Connection]) -> None:
-        """Store the users of `connections`, whom nobody knew, and owe them the snapshot
-        that they did not get yet."""
-        self._newcomers.store({one.user_id for one in connections})
+    def _store(self, connections: list[ClientConnection]) -> None:
+        """Store the new users of `connections`, then request their first snapshots."""
+        self._new_users.store({one.user_id for one in connections})
         self._stored.update(self._first & {one.connection_id for one in connections})
-        self.owe(connections)
+        self.request(connections)
 
     def _read(
         self, user_ids: set[str], new: set[str]
-    ) -> tuple[dict[str, tuple[bytes, Known]], set[str], set[str]]:
-        """For each of `user_ids` the frame of a snapshot and what it tells; whose
-        frames lack somebody since a shard is away; and which of the `new` ones, who
-        have come now, the database does not know."""
-        strangers: set[str] = set()
+    ) -> tuple[dict[str, tuple[bytes, SnapshotFilter]], set[str], set[str]]:
+        """Read the snapshots of `user_ids`.
+
+        Returns three values. The first has the frame and the filter of each user. The
+        second has the users whose frames are incomplete because a shard is down. The
+        third has the `new` users that the database does not know.
+        """
+        unknown: set[str] = set()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
-            # Only who comes: one who was deleted while connected must not come into
-            # being again by the snapshot of his having lost everybody.
+            # New connections only. A user deleted while connected gets a snapshot
+            # without anybody, and must not be created again by it.
             unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
             if unrelated:
-                strangers = unknown_users(connection, unrelated)
+                unknown = unknown_users(connection, unrelated)
         everybody = set().union(*relevant.values())
-        presence = self._context.presence
-        statuses, read_at = presence.statuses_where_possible(everybody)
-        unknown = everybody - statuses.keys()
+        statuses, read_at = self._presence.statuses_where_possible(everybody)
+        missing = everybody - statuses.keys()
         times = {one.user_id: one.updated_at for one in statuses.values()}
-        settled = Settled.of(times, read_at)
-        pictures = {}
-        lacking = set()
+        settled = SettledFilter.of(times, read_at)
+        snapshots = {}
+        incomplete = set()
         for user_id, others in relevant.items():
-            shown = others - unknown
+            shown = others - missing
             if len(shown) < len(others):
-                lacking.add(user_id)
+                incomplete.add(user_id)
             snapshot = events.presence_snapshot(
                 statuses[other] for other in sorted(shown)
             )
-            pictures[user_id] = text_frame(snapshot), Known(shown, times, settled)
-        return pictures, lacking, strangers
+            told = SnapshotFilter(shown, times, settled)
+            snapshots[user_id] = text_frame(snapshot), told
+        return snapshots, incomplete, unknown
 
 
-def _settle(shown: list[tuple[Connection, Known]]) -> None:
-    for connection, known in shown:
-        connection.settle(known)
+def _settle(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:
+    for connection, told in sent:
+        connection.settle(told)

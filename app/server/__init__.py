@@ -1,1 +1,4 @@
-"""How gunicorn runs a web process."""
+"""gunicorn's side: its configuration, its worker class, and how many sockets it takes.
+
+This package knows nothing of what is served.
+"""

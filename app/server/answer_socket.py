@@ -1,7 +1,10 @@
-"""A web server's way to a client, on which an answer goes out in one piece.
+"""The socket on which gunicorn writes an answer; it sends the answer in one piece.
 
-gunicorn writes the head of an answer, and then its body: two calls of the system, and
-the client wakes up twice.
+gunicorn writes the head of an answer and then its body: two system calls, and the
+client wakes up twice. `AnswerSocket` stands in for the socket that gunicorn writes to.
+It keeps what is written until `flush`. A WebSocket handshake takes the real socket
+from it, and gunicorn writes nothing more. tests/api/test_answer_socket.py compares it
+with a plain socket.
 """
 
 from __future__ import annotations
@@ -11,15 +14,15 @@ from collections.abc import Callable
 from typing import Any
 
 MOST_HELD = 64 * 1024
-"""Bytes that wait for what follows, at most."""
+"""The most bytes that are kept for later."""
 
 
 def send_whole(sock: socket.socket, data: bytes) -> None:
-    """As `sock.sendall`, for what nearly always goes out at once: gevent's would first
-    ask the system for the size of the socket's buffer.
+    """As `sock.sendall`, for data that nearly always goes out at once. gevent's would
+    first ask the system for the size of the socket's buffer.
 
     Raises:
-        OSError: as of a socket; TimeoutError where it has a bound.
+        OSError: as a socket does; TimeoutError if the socket has a time-out.
     """
     sent = sock.send(data)
     if sent < len(data):
@@ -27,11 +30,11 @@ def send_whole(sock: socket.socket, data: bytes) -> None:
 
 
 class AnswerSocket:
-    """A socket that keeps what is written to it until there is much, or the answer is
-    whole: `flush` says so. Whatever else is done with it comes after what was written.
+    """A socket that keeps what is written until there is much of it, or until `flush`
+    says that the answer is complete. Any other use of the socket flushes first.
 
-    `hand_over` is called when the socket is taken for another protocol than HTTP. It
-    returns what the web server has read of that already.
+    `hand_over` is called when the socket is taken for a protocol other than HTTP. It
+    returns the bytes that the web server has read already.
     """
 
     __slots__ = ("_hand_over", "_held", "_parts", "_sock", "is_taken")
@@ -46,10 +49,10 @@ class AnswerSocket:
         self._held = 0
 
     def sendall(self, data: bytes) -> None:
-        """Write `data`, now or with what follows.
+        """Write `data`, now or together with what follows.
 
         Raises:
-            OSError: as of a socket; TimeoutError where it has a bound.
+            OSError: as a socket does; TimeoutError if the socket has a time-out.
         """
         if self.is_taken:
             return
@@ -59,10 +62,10 @@ class AnswerSocket:
             self.flush()
 
     def flush(self) -> None:
-        """Write what is kept.
+        """Write what was kept.
 
         Raises:
-            OSError: as of a socket; TimeoutError where it has a bound.
+            OSError: as a socket does; TimeoutError if the socket has a time-out.
         """
         if not self._parts:
             return
@@ -71,8 +74,8 @@ class AnswerSocket:
         send_whole(self._sock, data)
 
     def take(self) -> tuple[socket.socket, bytes]:
-        """The socket, for another protocol than HTTP, and what has come of that. From
-        now on no answer is written, whatever goes wrong."""
+        """Take the socket for a protocol other than HTTP. Returns it and the bytes that
+        came for that protocol. After this no answer is written, whatever happens."""
         self.flush()
         self.is_taken = True
         return self._sock, self._hand_over()

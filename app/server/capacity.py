@@ -1,7 +1,7 @@
-"""How many sockets one web process holds, by the settings and by its limit of files.
+"""How many sockets one web process holds, by the settings and by its file limit.
 
 Every socket is an open file. Health checks and REST must be answered however many
-WebSockets are open, so there is room beside them that no WebSocket ever takes.
+WebSockets are open, so some connections are reserved for HTTP.
 """
 
 from __future__ import annotations
@@ -13,41 +13,41 @@ from dataclasses import dataclass
 from config import Settings
 
 HTTP_CONNECTIONS = 1000
-"""Room for connections that are no WebSockets (yet)."""
+"""Connections that are reserved for HTTP, handshakes included."""
 OTHER_FILES = 128
-"""Open files that are no clients: Redis, the database, the log."""
+"""Open files beside clients: Redis, the database, the log."""
 LEAST = 8
 MOST_ON_MACOS = 10240
-"""It refuses more, even where it says that there is no limit."""
+"""macOS refuses more, even when it reports no limit."""
 _HTTP_SHARE = 4
-"""Where files are few, one in four is for HTTP."""
+"""If the file limit is low, one in four connections is for HTTP."""
 _REFUSED_SHARE = 5
-"""One in five of the places for HTTP is for WebSockets that are being refused."""
+"""One in five of the HTTP connections is for WebSockets that are being refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """What one web process holds at a time."""
+    """How many connections one web process holds at a time."""
 
     sockets: int
-    """WebSockets that are served."""
+    """WebSockets that are served, at most."""
     http: int
-    """Other connections, at least: what WebSockets leave free is theirs, too."""
+    """Other connections, at least: they may also use what WebSockets leave free."""
 
     @property
     def connections(self) -> int:
-        """All of them."""
+        """All connections."""
         return self.sockets + self.http
 
     @property
     def sockets_with_refused(self) -> int:
-        """WebSockets that are served, and those that are being closed."""
+        """WebSockets that are served or being refused, at most."""
         return self.sockets + self.http // _REFUSED_SHARE
 
     @classmethod
     def of(cls, settings: Settings, files: int | None = None) -> Capacity:
-        """What `settings` ask for, or less where `files`, the process's own limit of
-        open files, is too low for that."""
+        """The capacity that `settings` ask for, or less if `files` is too low for it.
+        The default of `files` is the process's own limit of open files."""
         wanted = settings.worker_connections
         if files is None:
             files = _limit()[0]
@@ -59,13 +59,13 @@ class Capacity:
 
 
 def needed_files(settings: Settings) -> int:
-    """Open files that a process with these `settings` may come to."""
+    """The most files that a process with these `settings` opens."""
     return settings.worker_connections + HTTP_CONNECTIONS + OTHER_FILES
 
 
 def raise_file_limit(settings: Settings) -> None:
-    """Let this process, and those that it starts, open as many files as `settings`
-    need, or as many as the system allows."""
+    """Raise the file limit of this process, and of those it starts, to what `settings`
+    need, or to what the system allows."""
     soft, hard = _limit()
     wanted = min(hard, needed_files(settings))
     _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,7 +77,7 @@ def raise_file_limit(settings: Settings) -> None:
 
 
 def file_limit_warning(settings: Settings) -> str | None:
-    """One line for the log where the limit of open files is too low."""
+    """A log line if the limit of open files is too low; else None."""
     files, capacity = _limit()[0], Capacity.of(settings)
     if files >= needed_files(settings):
         return None
@@ -90,7 +90,7 @@ def file_limit_warning(settings: Settings) -> str | None:
 
 
 def _limit() -> tuple[int, int]:
-    """The soft limit of open files, and the hard one."""
+    """The soft and the hard limit of open files."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     unlimited = 2**31 - 1
     return (

@@ -1,10 +1,10 @@
 """gunicorn's configuration: `gunicorn -c python:app.server.gunicorn_config wsgi:app`.
 
-Each worker process is a gateway of its own. The hooks start it after the fork, send its
-clients away when the worker is told to stop, and let it take leave at the end.
+Each worker process is a gateway. The hooks start the gateway after the fork, close its
+connections when the worker is told to stop, and stop it at the end.
 
-The master reads this before a worker has patched the standard library for gevent: so
-nothing is imported here that opens sockets.
+The master reads this before a worker has patched the standard library for gevent. So
+this module imports nothing that opens sockets.
 """
 
 from __future__ import annotations
@@ -27,48 +27,48 @@ raise_file_limit(_settings)
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "app.server.worker.Worker"
 workers = _settings.web_concurrency
-# More than the WebSockets, which the gateway counts: health checks find a place.
+# More than the WebSockets, which the gateway counts: HTTP has connections of its own.
 worker_connections = Capacity.of(_settings).connections
-# What a client sends never changes the route: gunicorn would take SCRIPT_NAME from a
-# proxy on this machine, which passes on what its own client has sent.
+# A client's headers must not change the route. gunicorn would accept SCRIPT_NAME from a
+# proxy on this machine, and the proxy passes on what its own client sent.
 forwarder_headers = ""
-# Only for the `Secure` of the demo's cookie, and only from FORWARDED_ALLOW_IPS.
+# Used only for the `Secure` of the demo's cookie, and only from FORWARDED_ALLOW_IPS.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
-# Beyond what accept can take at once, a storm of clients waits here, not in retries.
+# A reconnect storm waits here instead of in the clients' retries.
 backlog = 4096
-# Drained sockets need CLOSE_WAIT to end; Heroku kills 30 s after SIGTERM.
+# Closed sockets need CLOSE_WAIT to end. Heroku kills a process 30 s after SIGTERM.
 graceful_timeout = int(_settings.drain_window) + 5
-keepalive = 5  # more than 0, which means: on. The worker class bounds it
+keepalive = 5  # any number above 0 means on; the worker class bounds the wait
 control_socket_disable = True
 errorlog = "-"
 loglevel = "info"
 
-FIGURES = "PROMETHEUS_MULTIPROC_DIR"
-"""Where prometheus-client looks for the folder in which each worker keeps a file of its
-figures; any one of them answers /metrics for all."""
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""prometheus-client's variable for the folder in which each worker keeps a file of its
+metrics. Any worker answers /metrics for all of them."""
 WATCH_EVERY = 0.1
-"""Seconds between two looks at whether the worker was told to stop."""
+"""Seconds between two checks whether the worker was told to stop."""
 
 
 def on_starting(server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
-    """In the master, before any worker: a folder for the figures of this run."""
+    """In the master, before any worker: make a folder for the metrics of this run."""
     if (warning := file_limit_warning(_settings)) is not None:
         server.log.warning(warning)
-    os.environ[FIGURES] = tempfile.mkdtemp(prefix="greendot-figures-")
+    os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix="greendot-metrics-")
 
 
 def child_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
-    """In the master, after the end of a worker, however it came: what the worker had
-    open is not open any more. What it has counted stays counted."""
-    # Late, for the master must not import what opens sockets before it has to.
+    """In the master, after any end of a worker: remove its gauges. Its counters
+    stay."""
+    # Imported late: the master must not import modules that open sockets earlier.
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(_server: Any) -> None:  # noqa: ANN401
-    """At the end of the master."""
-    shutil.rmtree(os.environ[FIGURES], ignore_errors=True)
+    """At the end of the master: remove the folder."""
+    shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
 
 
 def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
@@ -83,19 +83,19 @@ def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no typ
     gateway.start()
     collect_less()
 
-    def drain_when_told() -> None:
+    def shut_down_when_told() -> None:
         while worker.alive:
             gevent.sleep(WATCH_EVERY)
-        gateway.drain()
+        gateway.shut_down()
 
-    gevent.spawn(drain_when_told)
+    gevent.spawn(shut_down_when_told)
 
 
 def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
-    """At the end of a worker: its gateway takes leave."""
+    """At the end of a worker: stop its gateway."""
     if getattr(worker, "wsgi", None) is not None:
         _gateway(worker).stop()
 
 
-def _gateway(worker: Any) -> Any:  # noqa: ANN401 - importing its type would be too early
+def _gateway(worker: Any) -> Any:  # noqa: ANN401 - its type must not be imported here
     return worker.wsgi.extensions["greendot"].gateway

@@ -1,9 +1,11 @@
 """The opening handshake (RFC 6455, section 4.2), from what the web server has parsed.
 
-simple-websocket writes the request out again and has h11 parse it a second time, which
-is half the cost of a handshake; and it starts a reader thread that we do not want. This
-class stands in for its `Server` under flask-sock, with as much of it as flask-sock
-uses.
+`Handshake` stands in for the `Server` of simple-websocket under flask-sock, with as
+much of it as flask-sock uses. That class writes the request out again and has h11 parse
+it a second time; that is half the cost of a handshake. It also starts a reader thread
+that writes to the socket beside our writer. Left out on purpose: extensions and
+subprotocols. Stricter than wsproto: the key must be 16 bytes in base64, and a handshake
+has no body. tests/test_handshake.py compares the answers with wsproto's.
 """
 
 from __future__ import annotations
@@ -27,31 +29,31 @@ _SWITCHING = (
 )
 _KEY_BYTES = 16
 _KEY_LENGTH = 24
-"""Of the key in base64."""
+"""Characters of the key in base64."""
 VERSION = "13"
 _HOST = re.compile(r"[^\s,/?#@\\]+")
 _HANDSHAKES_ONLY = "this route takes WebSocket handshakes only"
 
 
 class BadHandshake(ValueError):
-    """The request is no WebSocket handshake."""
+    """The request is not a WebSocket handshake."""
 
 
 class WrongVersion(BadHandshake):
-    """It is a handshake of another version of the protocol."""
+    """The request is a handshake of another version of the protocol."""
 
 
 class Handshake:
     """A request that may become a WebSocket.
 
-    No extension is ever accepted: compression would cost up to 300 KB per connection.
+    No extension is accepted: compression would cost up to 300 KB per connection.
 
     Raises:
-        BadHandshake: it must not become one; the message says why.
-        MethodNotAllowed: it is a HEAD.
+        BadHandshake: the request is not a handshake; the message says why.
+        MethodNotAllowed: the method is not GET.
     """
 
-    mode = "gunicorn"  # what flask-sock asks
+    mode = "gunicorn"  # flask-sock reads this
 
     def __init__(self, environ: dict[str, Any], **_options: object) -> None:
         self._accept = _accept_key(environ)
@@ -62,28 +64,28 @@ class Handshake:
         self._answer = answer
 
     def accept(self) -> tuple[socket.socket, bytes]:
-        """Answer with 101. Returns the socket and the bytes that have come already.
+        """Answer with 101. Returns the socket, and bytes that came after the request.
 
         Raises:
-            BadHandshake: the client has gone away.
+            BadHandshake: the client has disconnected.
         """
         sock, first = self._answer.take()
         try:
             send_whole(sock, _SWITCHING + self._accept + b"\r\n\r\n")
         except OSError as error:
-            message = "the client has gone away"
+            message = "the client has disconnected"
             raise BadHandshake(message) from error
         return sock, first
 
     def close(self) -> None:
-        """What flask-sock calls at the end: our `Connection` has closed already."""
+        """flask-sock calls this at the end. Our `Connection` has closed by then."""
         raise ConnectionClosed
 
 
 def _accept_key(environ: dict[str, Any]) -> bytes:
     if environ["REQUEST_METHOD"] != "GET":
         raise MethodNotAllowed(valid_methods=["GET"])
-    # HTTP/1.0 knows no Upgrade: who speaks it may be a proxy that does not either.
+    # HTTP/1.0 has no Upgrade. The sender may be a proxy that cannot pass it on.
     if environ["SERVER_PROTOCOL"] == "HTTP/1.0":
         message = "a WebSocket handshake is HTTP/1.1"
         raise BadHandshake(message)
@@ -115,11 +117,11 @@ def _accept_key(environ: dict[str, Any]) -> bytes:
     if not is_key:
         message = "Sec-WebSocket-Key has to be 16 bytes in base64"
         raise BadHandshake(message)
-    # SHA-1 is what the protocol names; nothing here rests on its strength.
+    # The protocol requires SHA-1. Nothing here depends on its strength.
     digest = hashlib.sha1(key + _GUID, usedforsecurity=False).digest()
     return base64.b64encode(digest)
 
 
 def _has_token(header: str, token: str) -> bool:
-    """Whether `token` is one of those in a header that is a list."""
+    """Whether the comma-separated list `header` contains `token`."""
     return token in (part.strip() for part in header.lower().split(","))

@@ -1,51 +1,71 @@
 """The one writer of a socket, with a bounded queue.
 
-What the kernel takes at once is written at once; only the rest waits, for a greenlet of
-its own. Tried before: a queue and a writer greenlet for every socket all the time cost
-three times as much.
+The writer hands bytes to the kernel at once. Only what the kernel does not take is
+queued, and only then a greenlet is started for that socket. A queue and a writer
+greenlet for every socket all the time were tried, and cost three times as much.
 """
 
 from __future__ import annotations
 
 import socket
-from collections import deque
+from collections import Counter, deque
 from contextlib import suppress
+from dataclasses import dataclass, field
 
 import gevent
 
-from app.gateway.counts import Counts
+
+@dataclass(slots=True)
+class SocketCounts:
+    """What the WebSockets of one process have done, as plain numbers. Counting costs
+    one addition; `app.gateway.metrics` publishes the numbers once a second."""
+
+    handshakes: int = 0
+    """Handshakes answered, including those that were then refused."""
+    frames: int = 0
+    """Frames that clients sent."""
+    closes: Counter[str] = field(default_factory=Counter)
+    """Ended connections, by close code or by one of the words in `connection`."""
+    sockets: int = 0
+    """Open WebSockets, including those that are being refused or closed."""
+    queuing: int = 0
+    """Sockets that have a queue now."""
+    queued_bytes: int = 0
+    """Bytes in those queues."""
 
 
-class Outbound:
-    """What goes out on one socket, whole frames in order."""
+class Writer:
+    """Writes whole frames to one socket, in order."""
 
     __slots__ = (
         "_counts",
+        "_greenlet",
         "_is_ending",
         "_most_bytes",
         "_queue",
         "_queued",
         "_socket",
-        "_writer",
     )
 
-    def __init__(self, sock: socket.socket, most_bytes: int, counts: Counts) -> None:
+    def __init__(
+        self, sock: socket.socket, most_bytes: int, counts: SocketCounts
+    ) -> None:
         self._socket = sock
         self._counts = counts
         self._most_bytes = most_bytes
         self._queue: deque[bytes] = deque()
         self._queued = 0
-        self._writer: gevent.Greenlet[..., None] | None = None
+        self._greenlet: gevent.Greenlet[..., None] | None = None
         self._is_ending = False
 
     def write(self, data: bytes) -> bool:
-        """Write `data`; never waits. False where the queue is over its bound: the
-        client does not read, and should be closed.
+        """Write `data` without waiting. False if the queue is over its bound: the
+        client does not read, and the caller should close it.
 
-        The bound is for what waits behind the piece that is being written, and before
-        `data`: a snapshot may be larger than all of it, and who reads that is not slow.
+        The bound does not count the piece being written now, nor `data` itself. A
+        snapshot may be larger than the bound, and a client that reads one is not slow.
         """
-        if self._writer is None:
+        if self._greenlet is None:
             try:
                 # gevent: with a timeout of 0 it raises instead of waiting.
                 sent = self._socket.send(data, 0, 0.0)  # type: ignore[call-arg]
@@ -59,8 +79,8 @@ class Outbound:
             data = data[sent:]
         self._queue.append(data)
         self._add(len(data))
-        if self._writer is None:
-            self._writer = gevent.spawn(self._write_queue)
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._write_queue)
             self._counts.queuing += 1
         waiting = self._queued - len(self._queue[0])
         if len(self._queue) > 1:
@@ -68,10 +88,10 @@ class Outbound:
         return waiting <= self._most_bytes
 
     def end(self, data: bytes) -> None:
-        """Write `data` as the last of all, and then end our half of the socket.
+        """Write `data` as the last bytes, then shut down our half of the socket.
 
-        Of what is queued only the frame that may be half written is kept. The other
-        half stays open: unread bytes of the client would turn the end into a reset.
+        Queued frames are dropped, except one that may be half written. The client's
+        half stays open: closing it with unread bytes would reset the connection.
         """
         if self._queue:
             first = self._queue[0]
@@ -80,25 +100,25 @@ class Outbound:
             self._add(len(first) - self._queued)
         self._is_ending = True
         self.write(data)
-        if self._writer is None:
-            self._end()
+        if self._greenlet is None:
+            self._shut_down_writing()
 
     def wait(self, seconds: float) -> None:
-        """Wait until everything is written, `seconds` at most."""
-        if self._writer is not None:
-            self._writer.join(seconds)
+        """Wait until the queue is written, at most `seconds`."""
+        if self._greenlet is not None:
+            self._greenlet.join(seconds)
 
     def cut(self) -> None:
-        """End the socket without another word; wakes whoever reads or writes it."""
+        """Shut down both halves of the socket. This wakes its reader and its writer."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _add(self, size: int) -> None:
-        """`size` bytes more are queued, or less."""
+        """Count `size` more queued bytes; fewer if `size` is negative."""
         self._queued += size
         self._counts.queued_bytes += size
 
-    def _end(self) -> None:
+    def _shut_down_writing(self) -> None:
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_WR)
 
@@ -113,11 +133,11 @@ class Outbound:
                 else:
                     self._queue[0] = data[sent:]
             if self._is_ending:
-                self._end()
+                self._shut_down_writing()
         except OSError:
             self._queue.clear()
             self._add(-self._queued)
             self.cut()
         finally:
-            self._writer = None
+            self._greenlet = None
             self._counts.queuing -= 1

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 import gevent
 import pytest
 from gevent.socket import socketpair
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from app.server.answer_socket import MOST_HELD, AnswerSocket
 
@@ -93,3 +95,24 @@ def test_what_is_done_besides_comes_after_what_was_written(ends):
     answer.send(b"then")
     assert theirs.recv(SMALL) == b"first then"
     assert answer.gettimeout() == 5
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.lists(st.one_of(st.binary(max_size=2000), st.none()), max_size=20))
+def test_any_writes_are_those_of_a_plain_socket(writes):
+    """None stands for a flush, which a plain socket does not need."""
+    found = []
+    for kind in (AnswerSocket, None):
+        ours, theirs = socketpair()
+        with ours, theirs:
+            sock = kind(ours) if kind else ours
+            for data in writes:
+                if data is not None:
+                    sock.sendall(data)
+                elif kind:
+                    sock.flush()
+            if kind:
+                sock.flush()
+            ours.shutdown(socket.SHUT_WR)
+            found.append(b"".join(iter(lambda: theirs.recv(65536), b"")))  # noqa: B023
+    assert found[0] == found[1]

@@ -12,9 +12,8 @@ from wsproto.connection import Connection as WebSocketProtocol
 from wsproto.connection import ConnectionType
 from wsproto.events import TextMessage
 
+from app.gateway.client_connection import ClientConnection
 from app.gateway.gateway import Gateway
-from app.websocket.connection import Connection
-from config import Settings
 
 BEFORE, AFTER = "before", "after"
 """Ann's friends."""
@@ -23,20 +22,11 @@ BEFORE, AFTER = "before", "after"
 class Client:
     """The other end of a connection."""
 
-    def __init__(self, gateway: Gateway, settings: Settings, user_id: str) -> None:
+    def __init__(self, gateway: Gateway, user_id: str) -> None:
         self._ours, self._socket = gevent.socket.socketpair()
         self._socket.settimeout(5)
         self._frames = WebSocketProtocol(ConnectionType.CLIENT)
-        self.connection = Connection(
-            self._ours,
-            gateway,
-            connection_id=gateway.new_connection_id(),
-            user_id=user_id,
-            expires_at=None,
-            max_frame_bytes=settings.max_frame_bytes,
-            max_queued_bytes=settings.max_queued_bytes,
-            frames_per_second=settings.max_frames_per_second,
-        )
+        self.connection = gateway.new_connection(self._ours, user_id, None)
 
     def close(self) -> None:
         self._ours.close()
@@ -66,16 +56,14 @@ class Client:
         return {user_id: str(one["status"]) for user_id, one in found.items()}
 
 
-def open_them(gateway: Gateway, *connections: Connection) -> None:
+def open_them(gateway: Gateway, *connections: ClientConnection) -> None:
     """What the gateway's loops do, one after the other."""
-    lane = gateway._lanes[0]
     for connection in connections:
-        gateway.hub.add(connection)
-        lane.add(connection)
+        gateway.sessions[0].connect(connection)
     steps: list[Callable[[], None]] = [
-        lane.steps()["arrivals"],
-        gateway._snapshots.step,
-        gateway._listener.step,
+        gateway.connects[0].step,
+        gateway.snapshots.step,
+        gateway.event_reader.step,
     ]
     for step in steps:  # one that has nothing to do waits, which is no matter here
         gevent.with_timeout(3, step, timeout_value=None)

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine
 
 from app.gateway.gateway import Gateway
-from app.gateway.new_users import Newcomers
+from app.new_users import NewUsers
 from config import Settings
 from models.presence import Presence
 from models.presence.redis.backend import SingleServer
@@ -52,6 +52,6 @@ def presence(settings: Settings) -> Presence:
 @pytest.fixture
 def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
     """A gateway without loops, which Redis knows."""
-    gateway = Gateway(settings, presence, engine, Newcomers(engine))
-    gateway._lanes[0].announce()
+    gateway = Gateway(settings, presence, engine, NewUsers(engine))
+    gateway.heartbeats[0].flush()
     return gateway

@@ -1,4 +1,4 @@
-"""An echo route that only tests have: our handshake, our connection, and an owner that
+"""An echo route that only tests have: our handshake, and a connection that
 sends every message back. `python -m tests.autobahn` and `test_rfc6455.py` talk to it.
 
 gunicorn serves it: `serving()` starts one and says on which port.
@@ -20,11 +20,11 @@ import flask_sock
 
 from app import errors
 from app.factory import Greendot
-from app.gateway.counts import Counts
 from app.websocket.connection import Connection
 from app.websocket.frames import _frame, text_frame
 from app.websocket.handshake import Handshake
-from config import PROJECT_ROOT
+from app.websocket.writer import SocketCounts
+from config import PROJECT_ROOT, Settings
 from tests.servers import free_port
 
 FINAL_BINARY = 0x82
@@ -34,37 +34,26 @@ PLENTY = 64 * 1024 * 1024
 """Bytes of a message, and of what may wait. Autobahn sends messages of 16 MB."""
 
 
-class Owner:
-    """Hears what happens on a connection, and does nothing about it."""
-
-    def __init__(self) -> None:
-        self.counts = Counts()
-
-    def heartbeat(self, connection: Connection) -> None:
-        """Never comes: all text is sent back unread."""
-
-    def depart(self, connection: Connection) -> None:
-        """The connection has ended."""
+SETTINGS = Settings(
+    database_url="",
+    redis_url="",
+    broker_url="",
+    jwt_secret="",
+    service_key=None,
+    max_frame_bytes=PLENTY,
+    max_queued_bytes=PLENTY,
+    max_frames_per_second=1e9,
+)
 
 
 class Echo(Connection):
     """A connection that sends every message back."""
 
     def __init__(self, sock: socket.socket, first: bytes) -> None:
-        super().__init__(
-            sock,
-            Owner(),
-            connection_id="echo",
-            user_id="echo",
-            expires_at=None,
-            max_frame_bytes=PLENTY,
-            max_queued_bytes=PLENTY,
-            frames_per_second=1e9,
-            first=first,
-        )
+        super().__init__(sock, SETTINGS, SocketCounts(), first)
         self._early = None  # there is no welcome to wait for
 
-    def _handle_message(self, message: str | bytes | bytearray) -> None:
+    def on_message(self, message: str | bytes | bytearray) -> None:
         if message == "fail":
             raise RuntimeError(message)
         if isinstance(message, str):

@@ -8,7 +8,7 @@ from contextlib import closing
 import gevent
 import pytest
 
-from app.gateway.new_users import Newcomers
+from app.new_users import NewUsers
 from models.events import Delivery, Transition
 from models.fanout import fan_out
 from models.presence import PresenceUnavailable
@@ -18,14 +18,12 @@ from tests.gateway.client import AFTER, BEFORE, Client, open_them
 pytestmark = pytest.mark.integration
 
 
-def test_who_is_introduced_was_not_in_the_snapshot_of_another(
-    gateway, settings, engine
-):
+def test_who_is_introduced_was_not_in_the_snapshot_of_another(gateway, engine):
     """Ann's snapshot and Bob's are read together; only Ann's has her friend."""
-    Newcomers(engine).store(["bob"])
+    NewUsers(engine).store(["bob"])
     with (
-        closing(Client(gateway, settings, "ann")) as ann,
-        closing(Client(gateway, settings, "bob")) as bob,
+        closing(Client(gateway, "ann")) as ann,
+        closing(Client(gateway, "bob")) as bob,
     ):
         open_them(gateway, ann.connection, bob.connection)
         assert bob.statuses() == {}
@@ -36,7 +34,7 @@ def test_who_is_introduced_was_not_in_the_snapshot_of_another(
 
 
 def test_who_comes_online_around_the_registration_is_not_missed(
-    engine, settings, presence, gateway, monkeypatch
+    engine, presence, gateway, monkeypatch
 ):
     store = presence.shards[0].store
     register = store.connect
@@ -57,20 +55,17 @@ def test_who_comes_online_around_the_registration_is_not_missed(
         return reply
 
     monkeypatch.setattr(store, "connect", registered_amid_news)
-    with closing(Client(gateway, settings, "ann")) as client:
+    with closing(Client(gateway, "ann")) as client:
         open_them(gateway, client.connection)
         assert client.statuses() == {BEFORE: "online", AFTER: "online"}
 
 
-def test_who_comes_while_redis_is_away_is_not_forgotten(
-    settings, presence, gateway, monkeypatch
-):
+def test_who_comes_while_redis_is_away_is_not_forgotten(presence, gateway, monkeypatch):
     """More than one call's worth of them: the first call fails, and nobody else comes
     who would wake the others."""
     monkeypatch.setattr("app.gateway.connects.CONNECT_BATCH", 1)
     store = presence.shards[0].store
     register = store.connect
-    lane = gateway._lanes[0]
 
     def is_away(*_: object) -> ConnectReply:
         monkeypatch.setattr(store, "connect", register)
@@ -78,13 +73,12 @@ def test_who_comes_while_redis_is_away_is_not_forgotten(
 
     monkeypatch.setattr(store, "connect", is_away)
     with (
-        closing(Client(gateway, settings, "ann")) as ann,
-        closing(Client(gateway, settings, "bob")) as bob,
+        closing(Client(gateway, "ann")) as ann,
+        closing(Client(gateway, "bob")) as bob,
     ):
         for client in (ann, bob):
-            gateway.hub.add(client.connection)
-            lane.add(client.connection)
-        step = lane.steps()["arrivals"]
+            gateway.sessions[0].connect(client.connection)
+        step = gateway.connects[0].step
         with pytest.raises(PresenceUnavailable):
             step()
         gevent.with_timeout(3, step)

@@ -17,29 +17,27 @@ from tests.gateway.client import AFTER, BEFORE, Client, open_them
 pytestmark = pytest.mark.integration
 
 
-def test_a_server_whose_clock_is_behind_takes_the_place_of_ours(
-    gateway, presence, settings
-):
+def test_a_server_whose_clock_is_behind_takes_the_place_of_ours(gateway, presence):
     """The ids of its messages are less than the last one that we have read."""
     home = presence.shards[0]
-    with closing(Client(gateway, settings, "ann")) as ann:
+    with closing(Client(gateway, "ann")) as ann:
         open_them(gateway, ann.connection)
         ann.messages()
         now = int(time.time() * 1000)
-        gateway._listener._last_id = f"{now + 60_000}-3"  # its clock was ahead
-        gateway._begin_anew(home.number, now)
+        gateway.event_reader._last_id = f"{now + 60_000}-3"  # its clock was ahead
+        gateway._reset_after_loss(home.number, now)
         news = Delivery(Transition(BEFORE, "online", now + 1), "ann")
         presence.gateway_streams.publish(
             {gateway.id: GatewayMessage(transitions=(news,))}
         )
-        gateway._listener.step()
+        gateway.event_reader.step()
         assert [data["user_id"] for _, data in ann.messages()] == [BEFORE]
 
 
 @pytest.fixture
-def ann(gateway, settings):
+def ann(gateway):
     """Ann's client, who has had her snapshot."""
-    with closing(Client(gateway, settings, "ann")) as client:
+    with closing(Client(gateway, "ann")) as client:
         open_them(gateway, client.connection)
         client.messages()
         yield client
@@ -60,9 +58,9 @@ def tell(presence, gateway, user_id, timestamp):
 
 def listen(gateway):
     """What the loops do: read, and send the snapshots that are then owed."""
-    gateway._listener.step()
-    gevent.sleep(2.5 * gateway._context.settings.flush_interval)
-    gevent.with_timeout(1, gateway._snapshots.step, timeout_value=None)
+    gateway.event_reader.step()
+    gevent.sleep(2.5 * gateway._settings.flush_interval)
+    gevent.with_timeout(1, gateway.snapshots.step, timeout_value=None)
 
 
 def events_of(client):
@@ -92,7 +90,7 @@ def test_messages_that_are_gone_are_made_good_by_a_snapshot(
     client, key = stream
     now = int(time.time() * 1000) + 1000
     tell(presence, gateway, BEFORE, now)
-    gateway._listener.step()
+    gateway.event_reader.step()
     assert events_of(ann) == ["friend_status_changed"]
     tell(presence, gateway, AFTER, now)
     if how == "deleted":

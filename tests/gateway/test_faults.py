@@ -10,13 +10,13 @@ from tests.gateway.client import Client
 BEAT = b"\x81\x95\x00\x00\x00\x00" + b'{"event":"heartbeat"}'
 
 
-def test_a_fault_closes_the_socket_with_1011(gateway, settings, monkeypatch, caplog):
+def test_a_fault_closes_the_socket_with_1011(gateway, monkeypatch, caplog):
     def fail(_connection: object) -> None:
         message = "a fault"
         raise RuntimeError(message)
 
-    client = Client(gateway, settings, "ann")
-    monkeypatch.setattr(gateway, "heartbeat", fail)
+    client = Client(gateway, "ann")
+    monkeypatch.setattr(gateway.sessions[0], "heartbeat", fail)
     serving = gevent.spawn(gateway.serve, client.connection)
     client._socket.sendall(BEAT)
     data = client._socket.recv(4096)

@@ -13,7 +13,7 @@ import redis
 
 from app.gateway.gateway import Gateway
 from app.gateway.heartbeats import STOOD_STILL
-from app.gateway.new_users import Newcomers
+from app.new_users import NewUsers
 from models.presence.store import LiveConnection
 from tests.gateway.client import BEFORE, Client, open_them
 
@@ -23,23 +23,21 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def gateway(settings, presence, engine) -> Gateway:
     quick = replace(settings, online_ttl=1.0, gateway_ttl=1.0)
-    return Gateway(quick, presence, engine, Newcomers(engine))
+    return Gateway(quick, presence, engine, NewUsers(engine))
 
 
 def step(gateway, stood_still):
     """One step of the heartbeats, in which the whole process stands still."""
-    steps = gateway._lanes[0].steps()
-    waiting = gevent.spawn(steps["heartbeats"])
+    waiting = gevent.spawn(gateway.heartbeats[0].step)
     gevent.sleep(0)
     time.sleep(stood_still)
     waiting.get(timeout=5)
 
 
-def test_it_reads_before_it_judges(gateway, settings):
-    with closing(Client(gateway, settings, "ann")) as ann:
+def test_it_reads_before_it_judges(gateway):
+    with closing(Client(gateway, "ann")) as ann:
         connection = ann.connection
-        gateway.hub.add(connection)
-        gateway._lanes[0].add(connection)
+        gateway.sessions[0].connect(connection)
         step(gateway, STOOD_STILL + 0.2)
         assert not connection.is_closing
         # It has had its time: a whole interval in which it was read.
@@ -48,7 +46,7 @@ def test_it_reads_before_it_judges(gateway, settings):
 
 
 def test_a_clock_that_was_set_back_is_noticed(gateway):
-    heartbeats = gateway._lanes[0]._heartbeats
+    heartbeats = gateway.heartbeats[0]
     is_set_back, now = heartbeats._is_set_back, 1_700_000_000_000
     assert not is_set_back(now, time.monotonic()), "nothing is known before the first"
     sent_at = heartbeats._clock[1] + 60
@@ -66,11 +64,10 @@ def test_a_clock_that_was_set_back_is_noticed(gateway):
 def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
     """Where gateways are many nobody could tell him anything: Redis did not know that
     he is here."""
-    gateway = Gateway(settings, presence, engine, Newcomers(engine))
+    gateway = Gateway(settings, presence, engine, NewUsers(engine))
     store, keys = presence.shards[0].store, presence._keys[0]
-    lane = gateway._lanes[0]
-    lane.announce()
-    with closing(Client(gateway, settings, "ann")) as ann:
+    gateway.heartbeats[0].flush()
+    with closing(Client(gateway, "ann")) as ann:
         open_them(gateway, ann.connection)
         assert ann.statuses()[BEFORE] == "offline"
         with closing(redis.Redis.from_url(settings.redis_url)) as client:
@@ -79,8 +76,8 @@ def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
         assert presence.gateway_streams.holders(["ann", BEFORE]) == {
             "other:1": {BEFORE}
         }
-        gateway.heartbeat(ann.connection)
-        lane._heartbeats.flush()
+        gateway.sessions[0].heartbeat(ann.connection)
+        gateway.heartbeats[0].flush()
         assert presence.gateway_streams.holders(["ann"]) == {gateway.id: {"ann"}}
-        gevent.with_timeout(3, gateway._snapshots.step)
+        gevent.with_timeout(3, gateway.snapshots.step)
         assert ann.statuses()[BEFORE] == "online"

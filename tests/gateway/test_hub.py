@@ -16,7 +16,7 @@ CID = Transition("cid", "online", 7)
 
 
 def tell(gateway, transition):
-    gateway.hub.deliver_news([Delivery(transition, "ann")])
+    gateway.hub.deliver_transitions([Delivery(transition, "ann")])
 
 
 def heard(client):
@@ -28,9 +28,9 @@ def heard(client):
 
 
 @pytest.fixture
-def ann(gateway, settings):
+def ann(gateway):
     """Ann's client, who has heard that a friend is online."""
-    with closing(Client(gateway, settings, "ann")) as client:
+    with closing(Client(gateway, "ann")) as client:
         open_them(gateway, client.connection)
         tell(gateway, ONLINE)
         assert heard(client) == [("online", 1000)]
@@ -39,8 +39,10 @@ def ann(gateway, settings):
 
 def test_who_is_named_twice_hears_it_once(gateway, ann):
     first, second = (Transition(BEFORE, "offline", time) for time in (1001, 1002))
-    gateway.hub.deliver_news([Delivery(first, "ann,bob,ann")])
-    gateway.hub.deliver_news([Delivery(second, "ann,ann"), Delivery(CID, "ann,ann")])
+    gateway.hub.deliver_transitions([Delivery(first, "ann,bob,ann")])
+    gateway.hub.deliver_transitions(
+        [Delivery(second, "ann,ann"), Delivery(CID, "ann,ann")]
+    )
     assert heard(ann) == [("offline", 1001), ("offline", 1002), ("online", 7)]
 
 
@@ -52,13 +54,13 @@ def test_repeats_and_what_was_overtaken_are_no_news(gateway, ann):
 
 
 def test_what_redis_repeats_after_it_had_lost_its_state_is_no_news(gateway, ann):
-    gateway.hub.begin_anew(2000)
+    gateway.hub.reset_after_loss(2000)
     tell(gateway, ONLINE)  # an older state of Redis has it in its outbox again
     tell(gateway, Transition(BEFORE, "offline", 2000))
     assert heard(ann) == [("offline", 2000)]
 
 
 def test_news_is_news_though_the_clock_of_redis_stepped_back(gateway, ann):
-    gateway.hub.begin_anew(500)
+    gateway.hub.reset_after_loss(500)
     tell(gateway, Transition(BEFORE, "offline", 500))
     assert heard(ann) == [("offline", 500)]

@@ -25,9 +25,9 @@ INTRODUCED = Transition(CARL, "offline", 0)
 
 
 @pytest.fixture
-def ann(gateway, settings):
+def ann(gateway):
     """Ann's client, who has had her snapshot."""
-    with closing(Client(gateway, settings, "ann")) as client:
+    with closing(Client(gateway, "ann")) as client:
         open_them(gateway, client.connection)
         assert client.statuses() == {BEFORE: "offline", AFTER: "offline"}
         yield client
@@ -42,8 +42,8 @@ def redis_of(settings):
 
 
 def refresh(gateway):
-    gateway._snapshots.owe(gateway.hub.connections())
-    gevent.with_timeout(3, gateway._snapshots.step)
+    gateway.snapshots.request(gateway.hub.connections())
+    gevent.with_timeout(3, gateway.snapshots.step)
 
 
 def introduce(gateway, transition=INTRODUCED):
@@ -122,20 +122,20 @@ def heard(client):
 
 @pytest.mark.parametrize("settled", [False, True])
 def test_what_the_snapshot_told_is_not_told_again_however_late(
-    gateway, settings, presence, settled
+    gateway, presence, settled
 ):
     """The worker was away while a friend came and went, for minutes."""
     told = [status_of(presence, BEFORE, status) for status in ("online", "offline")]
-    with closing(Client(gateway, settings, "ann")) as ann:
+    with closing(Client(gateway, "ann")) as ann:
         open_them(gateway, ann.connection)
         assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
         if settled:
-            gateway.hub.connections()[0].settle(ann.connection._known)
+            gateway.hub.connections()[0].settle(ann.connection._filter)
         later = status_of(presence, BEFORE, "online")
         for transition in (*told, later, later):
-            gateway.hub.deliver_news([Delivery(transition, "ann")])
+            gateway.hub.deliver_transitions([Delivery(transition, "ann")])
         other = status_of(presence, AFTER, "online")
-        gateway.hub.deliver_news(
+        gateway.hub.deliver_transitions(
             [Delivery(told[1], "ann"), Delivery(other, "ann"), Delivery(told[0], "ann")]
         )
         assert heard(ann) == [later.timestamp, other.timestamp]
@@ -144,38 +144,36 @@ def test_what_the_snapshot_told_is_not_told_again_however_late(
 @pytest.mark.parametrize("settled", [False, True])
 def test_a_friend_made_later_is_introduced_with_an_old_status(gateway, ann, settled):
     if settled:
-        ann.connection.settle(ann.connection._known)
+        ann.connection.settle(ann.connection._filter)
     introduce(gateway, Transition(CARL, "offline", 5))
     assert heard(ann) == [5]
 
 
-def test_a_timestamp_ahead_of_the_clock_is_remembered(
-    gateway, settings, presence, redis_of
-):
+def test_a_timestamp_ahead_of_the_clock_is_remembered(gateway, presence, redis_of):
     """The clock of Redis stepped back: it is before what the friend's status says."""
     status_of(presence, BEFORE, "online")
     ahead = int(time.time() * 1000) + 60_000
     redis_of.hset(presence._keys[0].user_status(BEFORE), "updated_at", ahead)
-    with closing(Client(gateway, settings, "ann")) as ann:
+    with closing(Client(gateway, "ann")) as ann:
         open_them(gateway, ann.connection)
         ann.messages()
-        ann.connection.settle(ann.connection._known)
+        ann.connection.settle(ann.connection._filter)
         for timestamp in (ahead - 1, ahead, ahead + 1):
             told = Transition(BEFORE, "offline", timestamp)
             gateway.hub._newest.clear()
-            gateway.hub.deliver_news([Delivery(told, "ann")])
+            gateway.hub.deliver_transitions([Delivery(told, "ann")])
         assert heard(ann) == [ahead + 1]
 
 
 def test_after_the_clock_was_set_back_changes_are_heard(gateway, ann):
     """A change may have a timestamp before the time at which the snapshot was read."""
-    ann.connection.settle(ann.connection._known)
+    ann.connection.settle(ann.connection._filter)
     now = int(time.time() * 1000) - 3_600_000
     news = Transition(BEFORE, "online", now + 5)
-    gateway.hub.deliver_news([Delivery(news, "ann")])
-    gateway._step_back(now)
+    gateway.hub.deliver_transitions([Delivery(news, "ann")])
+    gateway._clock_set_back(now)
     gateway.hub._newest.clear()
-    gateway.hub.deliver_news([Delivery(news, "ann")])
+    gateway.hub.deliver_transitions([Delivery(news, "ann")])
     assert heard(ann) == [news.timestamp]
 
 
@@ -184,11 +182,9 @@ def is_stored(engine, user_id):
         return not unknown_users(connection, [user_id])
 
 
-def test_a_user_who_cannot_be_stored_holds_up_nobody(
-    gateway, settings, engine, monkeypatch
-):
+def test_a_user_who_cannot_be_stored_holds_up_nobody(gateway, engine, monkeypatch):
     """And gets an empty map all the same; storing is tried again."""
-    monkeypatch.setattr("app.gateway.new_users.RETRY_AFTER", 0.01)
+    monkeypatch.setattr("app.new_users.RETRY_AFTER", 0.01)
     refuse = (
         "CREATE TRIGGER refuse BEFORE INSERT ON users WHEN NEW.id = 'stranger' "
         "BEGIN SELECT RAISE(ABORT, 'not now'); END"
@@ -196,14 +192,14 @@ def test_a_user_who_cannot_be_stored_holds_up_nobody(
     with engine.connect() as connection:
         connection.execute(text(refuse))
     with (
-        closing(Client(gateway, settings, "stranger")) as stranger,
-        closing(Client(gateway, settings, "guest")) as guest,
-        closing(Client(gateway, settings, "ann")) as ann,
+        closing(Client(gateway, "stranger")) as stranger,
+        closing(Client(gateway, "guest")) as guest,
+        closing(Client(gateway, "ann")) as ann,
     ):
         clients = (stranger, guest, ann)
         open_them(gateway, *(client.connection for client in clients))
         assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
-        gevent.with_timeout(3, gateway._snapshots.step)  # that of the strangers
+        gevent.with_timeout(3, gateway.snapshots.step)  # that of the strangers
         for client in (stranger, guest):
             assert "presence_snapshot" in dict(client.messages())
     assert is_stored(engine, "guest")
@@ -216,7 +212,7 @@ def test_a_user_who_cannot_be_stored_holds_up_nobody(
 
 
 def test_a_snapshot_that_cannot_be_read_holds_up_no_other(
-    gateway, presence, settings, monkeypatch
+    gateway, presence, monkeypatch
 ):
     monkeypatch.setattr("app.gateway.snapshots.RETRY_ALONE_AFTER", 0.01)
     read = presence.statuses_where_possible
@@ -230,12 +226,12 @@ def test_a_snapshot_that_cannot_be_read_holds_up_no_other(
 
     monkeypatch.setattr(presence, "statuses_where_possible", read_some)
     with (
-        closing(Client(gateway, settings, "ann")) as ann,
-        closing(Client(gateway, settings, BEFORE)) as other,
+        closing(Client(gateway, "ann")) as ann,
+        closing(Client(gateway, BEFORE)) as other,
     ):
         open_them(gateway, ann.connection, other.connection)
         assert other.statuses() == {"ann": "online"}
         assert [event for event, _ in ann.messages()] == ["welcome"]
         fails = False
-        gevent.with_timeout(3, gateway._snapshots.step)
+        gevent.with_timeout(3, gateway.snapshots.step)
         assert ann.statuses() == {BEFORE: "online", AFTER: "offline"}

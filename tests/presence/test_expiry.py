@@ -225,7 +225,7 @@ def test_a_call_that_a_heartbeat_has_overtaken_expires_nobody(shard):
     """Redis stood still, and read the heartbeat first: only its answer tells of it."""
     shard.connect("ann")
     waited = Caller(GATEWAY, shard.gateways.heartbeat(GATEWAY).deadline)
-    left = [Departure("ann", f"{GATEWAY}:1", 0)]
+    left = [ClosedConnection("ann", f"{GATEWAY}:1", 0)]
     shard.client.zadd(shard.keys.gateways, {GATEWAY: waited.deadline + 1})
     for reply in (
         shard.store.release_and_expire(waited, left, ["ann"]),

@@ -1,9 +1,8 @@
-"""Makes users known to the database whose token is all that is known of them yet.
+"""Stores users who connect before the host application has created them.
 
-The host application vouches for its users by the token, so any of them may come before
-the host has named them. Nobody waits for long until one is stored: where the database
-takes no writes, a user without relations has an empty map all the same, and storing is
-tried again until it works.
+The host vouches for its users by the token, so a user may come with nothing but a
+token. Storing one must not take long: if the database takes no writes, the user gets an
+empty map all the same, and storing is tried again until it works.
 """
 
 from __future__ import annotations
@@ -13,45 +12,45 @@ from collections.abc import Collection
 import gevent
 from sqlalchemy import Engine
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from models.presence.batches import batches
 from models.sql.db import error_text, is_unavailable, session_factory
 from models.sql.user import ensure_users
 
-PATIENCE = 1.0
-"""Seconds for which a caller waits until its users are stored."""
+MOST_WAIT = 1.0
+"""Seconds for which a caller waits at most until its users are stored."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts."""
 MOST = 10_000
-"""Users that are remembered for another attempt. Those beyond are stored when they
+"""Users that are remembered for another attempt. Users beyond that are stored when they
 come again."""
 
 
-class Newcomers:
+class NewUsers:
     """The users of one process that are still to be stored in `database`."""
 
     def __init__(self, database: Engine) -> None:
         self._sessions = session_factory(database)
         self._left: set[str] = set()
         self._retries = False
-        self._outage = Outage("new users are not stored yet")
+        self._outage = Outage("new users cannot be stored yet, it is tried again")
 
     def store(self, user_ids: Collection[str]) -> None:
-        """Store those of `user_ids` who are unknown. What is not done within PATIENCE,
-        or fails, goes on by itself. Never raises."""
-        if self._retries:  # it would only fail as well
+        """Store those of `user_ids` that the database does not know. Waits for
+        up to MOST_WAIT seconds; the rest is done in the background. Never raises."""
+        if self._retries:  # another attempt would fail as well
             self._keep(user_ids)
         else:
-            gevent.spawn(self._attempt, user_ids).join(PATIENCE)
+            gevent.spawn(self._attempt, user_ids).join(MOST_WAIT)
 
     def _attempt(self, user_ids: Collection[str]) -> bool:
-        """Store `user_ids`; each by itself where one of them makes it fail. What fails
-        is kept. False: the database is away."""
+        """Store `user_ids`. If one of them makes that fail, store each alone, and keep
+        the failing ones for later. False if the database is down."""
         try:
             with self._sessions() as session:
                 ensure_users(session, user_ids)
                 session.commit()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is tried again
+        except Exception as error:  # noqa: BLE001 - any failure is tried again
             if is_unavailable(error) or len(user_ids) == 1:
                 self._outage.failed(error_text(error))
                 self._keep(user_ids)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from app.gateway.redis_health import FLUSHES, Trust
+from app.gateway.shard_session import FLUSHES, RedisHealth
 from config import Settings
 
 SETTINGS = Settings.from_env({"SECRET_KEY": "s" * 32})
@@ -27,18 +27,18 @@ def clock(monkeypatch):
 
 
 def test_redis_is_believed_while_it_answers(clock):
-    trust = Trust(SETTINGS)
-    assert trust.is_given()
+    health = RedisHealth(SETTINGS)
+    assert health.is_trusted()
     clock(1000 + WITHIN + 0.1)
-    assert not trust.is_given()
-    trust.answered(1)
-    assert trust.is_given()
+    assert not health.is_trusted()
+    health.answered(1)
+    assert health.is_trusted()
 
 
 def test_after_a_loss_the_others_have_time_to_register(clock):
-    trust = Trust(SETTINGS)
-    trust.lost()
+    health = RedisHealth(SETTINGS)
+    health.lost_state()
     for seconds, given in ((0, False), (HOLD, False), (HOLD + 0.1, True)):
         clock(1000 + seconds)
-        trust.answered(1)
-        assert trust.is_given() is given
+        health.answered(1)
+        assert health.is_trusted() is given

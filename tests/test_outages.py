@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.gateway.loops import Outage
+from app.outages import Outage
 from models.presence import PresenceUnavailable
 
 

@@ -7,8 +7,7 @@ from contextlib import ExitStack
 import gevent.socket
 import pytest
 
-from app.gateway.counts import Counts
-from app.websocket.writer import Outbound
+from app.websocket.writer import SocketCounts, Writer
 
 MOST = 10_000
 SNAPSHOT = b"s" * 1_000_000
@@ -17,13 +16,13 @@ EVENT = b"e" * 100
 
 @pytest.fixture
 def pair():
-    """An `Outbound` with a bound of `MOST` bytes, and the other end of its socket; the
+    """An `Writer` with a bound of `MOST` bytes, and the other end of its socket; the
     kernel takes little, as on a line to another machine."""
     with ExitStack() as stack:
         ours, theirs = map(stack.enter_context, gevent.socket.socketpair())
         ours.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_SNDBUF, 4096)
         theirs.settimeout(5)
-        yield Outbound(ours, MOST, Counts()), theirs
+        yield Writer(ours, MOST, SocketCounts()), theirs
 
 
 def read(sock, size):
@@ -43,7 +42,7 @@ def test_a_snapshot_may_be_larger_than_what_may_wait(pair):
 def test_a_snapshot_may_come_behind_an_event(pair):
     outbound, theirs = pair
     size = 0
-    while outbound._writer is None:
+    while outbound._greenlet is None:
         assert outbound.write(EVENT)
         size += len(EVENT)
     assert outbound.write(SNAPSHOT)

@@ -18,7 +18,7 @@ from redis.retry import Retry
 from sqlalchemy import Engine
 
 from app.api import coalescing
-from app.api.coalescing import Hydration
+from app.api.coalescing import CoalescedReads
 from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.keys import shard_number
@@ -55,10 +55,10 @@ class Callers:
     """Callers of one hydration, of whose reads the test holds the first at its end."""
 
     def __init__(self, presence: Presence, database: Engine) -> None:
-        self.hydration = Hydration(
+        self.reads_of = CoalescedReads(
             presence, PersistentReader(database), self._friends_of
         )
-        self.hydration._join = self._join
+        self.reads_of._join = self._join
         self._joined = 0
         self._counting = threading.Lock()
         self.reads: list[set[str]] = []
@@ -101,13 +101,13 @@ class Callers:
 
     def status_map(self, user_id: str) -> Statuses:
         """What the answer to `user_id` says."""
-        found = self.hydration.hydrate(user_id)
+        found = self.reads_of.status_map(user_id)
         statuses: Statuses = json.loads(found.body)["data"]["statuses"]
         assert found.is_empty == (not statuses)
         return statuses
 
     def _join(self, user_id: str) -> object:
-        joined = Hydration._join(self.hydration, user_id)
+        joined = CoalescedReads._join(self.reads_of, user_id)
         with self._counting:
             self._joined += 1
         return joined

@@ -1,0 +1,86 @@
+"""`GET /ws`, the WebSocket route: shake hands, authenticate, serve, close.
+
+The client is authenticated after the handshake, so that a refusal can have a close
+code: a browser shows a page nothing of a handshake that was refused.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+
+import flask_sock
+from flask import Flask, request
+
+from app import origins
+from app.auth import ForeignOrigin, socket_identity
+from app.errors import ApiError
+from app.server.capacity import Capacity
+from app.services import Services, services
+from app.websocket.connection import Connection
+from app.websocket.handshake import Handshake
+from models.events import CloseCode
+from models.presence import PresenceUnavailable
+
+log = logging.getLogger(__name__)
+
+PATH = "/ws"
+FULL = "this gateway is full"
+
+
+def register(app: Flask) -> None:
+    """Serve WebSockets at /ws."""
+    # flask-sock has no option for the class that answers the handshake.
+    flask_sock.Server = Handshake
+    sock = flask_sock.Sock(app)
+    with app.app_context():
+        capacity = Capacity.of(services().settings)
+
+    @sock.route(PATH)  # type: ignore[untyped-decorator]
+    def _socket(handshake: Handshake) -> None:
+        current = services()
+        counts = current.gateway.counts
+        if counts.sockets >= capacity.sockets_with_refused:
+            raise ApiError(503, "gateway_full", FULL)
+        counts.sockets += 1
+        try:
+            sock, first = handshake.accept()
+            counts.handshakes += 1
+            # Before the ticket is read: it is good once, and the client may need it for
+            # another gateway.
+            if counts.sockets > capacity.sockets:
+                _refuse(current, sock, first, CloseCode.TOO_SLOW, FULL)
+            else:
+                _serve(current, sock, first)
+        finally:
+            counts.sockets -= 1
+
+
+def _serve(current: Services, sock: socket.socket, first: bytes) -> None:
+    try:
+        identity = socket_identity(current)
+    except ForeignOrigin as error:
+        origins.refused.note(request.headers["Origin"])
+        code, reason = CloseCode.FORBIDDEN, error.message
+    except ApiError as error:
+        code, reason = CloseCode.NOT_AUTHENTICATED, error.message
+    except PresenceUnavailable:
+        code, reason = CloseCode.TOO_SLOW, "presence_unavailable"
+    except Exception:
+        log.exception("a WebSocket could not be opened")
+        code, reason = CloseCode.INTERNAL_ERROR, "internal error"
+    else:
+        gateway = current.gateway
+        gateway.serve(
+            gateway.new_connection(sock, identity.user_id, identity.expires_at, first)
+        )
+        return
+    _refuse(current, sock, first, code, reason)
+
+
+def _refuse(
+    current: Services, sock: socket.socket, first: bytes, code: CloseCode, reason: str
+) -> None:
+    connection = Connection(sock, current.settings, current.gateway.counts, first)
+    connection.close(code, reason)
+    connection.run()
