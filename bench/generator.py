@@ -64,7 +64,7 @@ def run_load(
     Raises:
         GeneratorFailed: it failed, or took more than `limit` seconds.
     """
-    plan = {
+    plan: dict[str, object] = {
         "load": load,
         "protocol": target.protocol,
         "address": f"127.0.0.1:{target.port}",

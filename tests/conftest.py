@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
@@ -60,7 +61,7 @@ def own_system_of() -> Iterator[Callable[..., System]]:
     with ExitStack() as stack:
 
         def start(
-            *, webs: int = 1, files: tuple[int, int] | None = None, **environ: str
+            *, webs: int = 1, files: tuple[int, int] | None = None, **environ: Any
         ) -> System:
             system = System(webs=webs, files=files, **environ)
             return stack.enter_context(_started(system))

@@ -105,7 +105,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that answers with text."""
-        return redis.Redis(port=self.port, decode_responses=True, retry=None)
+        return redis.Redis(port=self.port, decode_responses=True, retry=None)  # type: ignore[arg-type]  # None is allowed
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP makes it stand still."""

@@ -279,7 +279,8 @@ class System:
         url = self.url(web) + "/metrics"
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
             assert response.headers["Content-Type"].startswith("text/plain; version=")
-            return response.read().decode()
+            text: str = response.read().decode()
+            return text
 
     def admin(self, method: str, path: str, body: object = None) -> Any:
         """A call of the host application that has to succeed."""

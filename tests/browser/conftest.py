@@ -9,12 +9,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Page,
     Playwright,
     sync_playwright,
@@ -54,7 +56,7 @@ def playwright() -> Iterator[Playwright]:
         yield running
 
 
-def launch(playwright: Playwright, **options: object) -> Browser:
+def launch(playwright: Playwright, **options: Any) -> Browser:
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
         missing("chromium")
@@ -98,7 +100,7 @@ def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
     own.browser.close()
 
 
-def start_demo(**environ: str) -> System:
+def start_demo(**environ: Any) -> System:
     # A page that reloads on a busy machine is back within the grace.
     environ = {"PRESENCE_DISCONNECT_GRACE": "2", **environ}
     running = System(PRESENCE_DEMO="1", **environ)
@@ -140,7 +142,7 @@ class Tab:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.console.append(f"thrown: {error}"))
 
-    def _hear(self, message: object) -> None:
+    def _hear(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.console.append(f"{message.type}: {message.text}")
 
@@ -159,7 +161,7 @@ def open_tab(chromium: Browser) -> Iterator[Callable[..., Tab]]:
     away says `outage=True`."""
     tabs: list[tuple[Tab, bool]] = []
 
-    def open_(*, outage: bool = False, **options: object) -> Tab:
+    def open_(*, outage: bool = False, **options: Any) -> Tab:
         options.setdefault("reduced_motion", "reduce")
         tab = Tab(chromium.new_context(**options))
         tab.page.set_default_timeout(10_000)

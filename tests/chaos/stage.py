@@ -7,7 +7,7 @@ import random
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 import redis
@@ -27,7 +27,7 @@ SWEEP = 1.0
 GATEWAY_TTL = 3.0
 HEARTBEAT = 1.5
 HOLD = 1.0
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "PRESENCE_ONLINE_TTL": str(TTL),
     "PRESENCE_HEARTBEAT_INTERVAL": str(HEARTBEAT),
     "PRESENCE_DISCONNECT_GRACE": str(GRACE),
@@ -134,6 +134,8 @@ class Stage(System):
     `lines` are the proxies: `clients of web0`, `redis of web0`, `redis of workers`,
     `database`, and so on. Use it as an async context manager.
     """
+
+    server: Valkey
 
     def __init__(self) -> None:
         super().__init__(webs=2, **SETTINGS)

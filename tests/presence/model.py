@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.events import Transition
+from models.events import Status, Transition
 from models.presence.store import Departure, SignOfLife
 
 TTL = 60_000
@@ -206,7 +206,7 @@ class Model:
         else:
             self.left_at[user] = self.now
 
-    def _tell(self, user: str, status: str) -> None:
+    def _tell(self, user: str, status: Status) -> None:
         timestamp = max(self.newest.get(user, 0) + 1, self.now)
         self.newest[user] = timestamp
         self.made.append(Transition(user, status, timestamp))

@@ -106,11 +106,8 @@ class SideBySide(RuleBasedStateMachine):
     def finish(self, must_kick: bool) -> None:  # noqa: FBT001 - a reply's field
         """Exactly one outbox entry per transition."""
         assert must_kick == self.model.must_kick()
-        entries = self.client.xrange(self.shard.keys.transitions, f"({self.drained}")
-        made = [
-            Transition(data["user_id"], data["status"], int(data["timestamp"]))
-            for _, data in entries
-        ]
+        entries = self.shard.outbox_after(f"({self.drained}")
+        made = [transition for _, transition in entries]
         assert sorted(made, key=str) == sorted(self.model.made, key=str)
         if entries:
             self.drained = entries[-1][0]
@@ -125,7 +122,7 @@ class SideBySide(RuleBasedStateMachine):
     # What must hold at any time, of Redis's own data
 
     @invariant()
-    def state_in_redis_is_right(self):
+    def state_in_redis_is_right(self) -> None:
         now = Picture.take(self.shard, [self.gateway(name) for name in NAMES])
         self.picture = now
         assert now.online == self.model.online

@@ -113,7 +113,9 @@ def installed() -> Iterator[None]:
 
     @cache
     def source(name: str) -> str:
-        flags, text = re.match(r"(#!.*\n)?([\s\S]*)", real(name)).groups()
+        parts = re.match(r"(#!.*\n)?([\s\S]*)", real(name))
+        assert parts is not None
+        flags, text = parts.groups()
         return (flags or "") + PRELUDE + text
 
     with pytest.MonkeyPatch.context() as patch:
