@@ -122,8 +122,3 @@ class RedisServer:
         """End it and remove what it wrote."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def is_required(name: str) -> bool:
-    """Whether a missing helper fails the tests instead of skipping them (in CI)."""
-    return os.environ.get(f"GREENDOT_REQUIRE_{name}") == "1"

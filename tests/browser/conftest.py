@@ -23,7 +23,7 @@ from playwright.sync_api import (
 )
 
 from config import PROJECT_ROOT
-from tests.browser.needed import missing
+from tests.needs import missing
 from tests.servers import free_port
 from tests.system import System
 
@@ -59,7 +59,7 @@ def playwright() -> Iterator[Playwright]:
 def launch(playwright: Playwright, **options: Any) -> Browser:
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
-        missing("chromium")
+        missing("chromium", "BROWSER")
     return playwright.chromium.launch(
         executable_path=binary, args=CHROMIUM_FLAGS, **options
     )

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.browser.needed import missing, node_modules
+from tests.browser.needed import node_modules
+from tests.needs import missing
 
 DRIVER = Path(__file__).parent / "firefox.mjs"
 
@@ -28,7 +29,7 @@ class Firefox:
     def __init__(self, **prefs: object) -> None:
         binary = shutil.which("firefox-esr") or shutil.which("firefox")
         if binary is None:
-            missing("firefox-esr")
+            missing("firefox-esr", "BROWSER")
         node_modules()
         self._driver = subprocess.Popen(
             ["node", DRIVER, binary, json.dumps(prefs)],
