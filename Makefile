@@ -19,7 +19,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test test-all chaos check lint types imports migrations \
+.PHONY: help setup run token test test-all chaos check lint prose types imports migrations \
 	coverage autobahn bench requirements clean
 .DEFAULT_GOAL := help
 
@@ -49,6 +49,9 @@ check: lint types imports migrations test ## Run all that CI runs
 lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+prose: $(DEV) ## Check the prose of docs, docstrings and messages (proselint, our rules)
+	$(PY) -m tests.prose $(ARGS)
 
 types: $(DEV) ## Check the types (mypy --strict)
 	$(PY) -m mypy
