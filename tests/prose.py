@@ -167,7 +167,7 @@ def _plain_blocks(lines: Iterable[tuple[int, str]]) -> Iterator[Block]:
 
 
 def _without_code(line: str) -> str:
-    return re.sub(r"`[^`]*`", CODE, line)
+    return re.sub(r"`[^`]*`|\b\w+_\w+\b|\b[A-Z]{4,}\b", CODE, line)
 
 
 def _messages(node: ast.AST) -> Iterator[ast.expr]:
@@ -226,7 +226,10 @@ def commented_blocks(text: str) -> Iterator[Block]:
 
 # Sentences
 
-SENTENCE_END = re.compile(r"""(?<!e\.g)(?<!i\.e)[.!?]+["')\]]*\s+(?=["'(]?[A-Z0-9])""")
+SENTENCE_END = re.compile(
+    r"""(?<![\s.])(?<!e\.g)(?<!i\.e)(?<!\betc)(?<!\bvs)[.!?]+["')\]]*\s+"""
+)
+LIST_OF_CODE = re.compile(rf"\b{CODE}((,| or| and|, or|, and) {CODE}\b)+")
 WORD = re.compile(r"[A-Za-z][\w'-]*")
 """Figures do not count."""
 
@@ -241,7 +244,8 @@ def sentences(block: Block) -> Iterator[Sentence]:
     begin = 0
     for end in [*(match.end() for match in SENTENCE_END.finditer(text)), len(text)]:
         first = max(number for start, number in starts if start <= begin)
-        yield Sentence(first, text[begin:end].strip(), block.is_heading)
+        if sentence := text[begin:end].strip():
+            yield Sentence(first, sentence, block.is_heading)
         begin = end
 
 
@@ -249,29 +253,32 @@ def sentences(block: Block) -> Iterator[Sentence]:
 
 VERB = (
     r"is|are|was|were|has|have|had|does|do|did|can|may|must|need|will|would|should|asks"
-    r"|begins|belongs|comes|costs|counts|does|ends|gets|goes|hears|keeps|knows|learns"
+    r"|begins|belongs|comes|costs|counts|ends|gets|goes|hears|keeps|knows|learns"
     r"|leaves|looks|makes|misses|needs|pays|puts|sees|sends|sets|shares|shows|starts"
     r"|stays|takes|tries|waits|wants|writes"
 )
+AND_QUESTION = r", and (how|what|when|where|who|whose|which)\b"
 NOUN_WHO = re.compile(
     # `Who asks on is served`, but not the question `Who may see a friend`.
-    rf"(^|[;:] )who(ever)? \w+\b[^;:.?]*?\b({VERB})\b"
+    rf"(^|[;:] )who(ever)? \w+\b((?!{AND_QUESTION})[^;:.?])*?\b({VERB})\b"
     r"|\b(for|from|with|than|as|if|when|while|because|since|until|unless) who\b"
     r"|\b(by|to) who \w+"
     r"|\bthose (\w+ )?whom?\b"
-    # `The user whom it holds`, but not `who sees whom`.
-    r"|^((?!\b(who|which)\b).)*\bwhom\b",
+    # `It tells whom it holds`, but not `who sees whom` and `the user whom it holds`.
+    r"|^((?!\b(who|which)\b).)*(?<!,)(?<!\buser)(?<!\busers)(?<!\bfriend)(?<!\bfriends)"
+    r" whom\b|^whom\b",
     re.IGNORECASE,
 )
 NOT_NEGATIVE = r"der\w*|do|documented|i[cfqtvx]\w*|less|like|likely|til|x"
 NEW_CLAUSE = (
-    r"that|which|who|whose|while|where|when|if|until|unless|because|since|but|than"
+    r"that|which|who|whose|while|where|when|if|until|unless|because|since|but|than|and"
+    r"|or|nor"
 )
 DOUBLE_NEGATIVE = re.compile(
     rf"\bnot un(?!({NOT_NEGATIVE})\b)\w+"
     r"|\bnot (impossible|incorrect|infrequent|invisible|insignificant|irrelevant)\b"
     r"|(?<!\bor )\b(no|never|nothing|nobody|neither|no one)"
-    rf"( (?!({NEW_CLAUSE})\b)[\w'-]+){{1,6}}? (not|never|without|nobody|nothing)\b"
+    rf"( (?!({NEW_CLAUSE})\b)[\w'-]+){{1,6}}? (not|without|nobody|nothing)\b"
     r"|\b(nobody|nothing|no one|never) (not|\w+n't)\b",
     re.IGNORECASE,
 )
@@ -284,7 +291,7 @@ def has_noun_who(sentence: Sentence) -> bool:
 
 def is_too_long(sentence: Sentence) -> bool:
     """Whether it has more than `MOST_WORDS` words. Split it."""
-    return len(WORD.findall(sentence.text)) > MOST_WORDS
+    return len(WORD.findall(LIST_OF_CODE.sub(CODE, sentence.text))) > MOST_WORDS
 
 
 def has_double_negative(sentence: Sentence) -> bool:

@@ -25,7 +25,7 @@ Then wait: see [the page](page.md). Version 1.2 is enough, e.g. Redis.
 
 - one item
   that goes on
-- another
+- another. `x` and others do. redis-py does ... too.
 
 | who comes back | is online |
 |---|---|
@@ -84,7 +84,9 @@ def test_prose_in_markdown():
         (4, "Then wait: see the page."),
         (4, "Version 1.2 is enough, e.g. Redis."),
         (6, "one item that goes on"),
-        (8, "another"),
+        (8, "another."),
+        (8, "Code and others do."),
+        (8, "redis-py does ... too."),
     ]
 
 
@@ -116,7 +118,8 @@ def test_prose_in_lua():
         "It closes the socket: who comes back when told is never offline.",
         "It is over at once for who comes back at once.",
         "It takes the processor from those who tell friends of it.",
-        "It counts the users whom it holds.",
+        "It tells whom it can reach.",
+        "It lists changes, and of whom they are.",
     ],
 )
 def test_who_as_a_noun(text):
@@ -130,6 +133,8 @@ def test_who_as_a_noun(text):
         "Who is relevant to whom: the rules one by one.",
         "A user who leaves is offline after the grace.",
         "It says who is online.",
+        "Who holds whom, and how they are reached.",
+        "It stores the users whom the database does not know.",
         "Who wins?",
         "Close the socket a little later: notifying friends comes first.",
     ],
@@ -159,6 +164,7 @@ def test_double_negative(text):
         "No user may see a friend that is not online.",
         "None where it is not known.",
         "No cookie, no token and no ticket.",
+        "Nothing was committed and nothing is announced.",
         "It does not start without a secret.",
     ],
 )
@@ -170,6 +176,8 @@ def test_long_sentences():
     words = "word " * 30
     assert not is_too_long(Sentence(1, f"{words} 1 2 3.", is_heading=False))
     assert is_too_long(Sentence(1, f"{words} word.", is_heading=False))
+    codes = "Code, Code or Code, " * 20
+    assert not is_too_long(Sentence(1, f"{codes}Code.", is_heading=False))
 
 
 def test_what_both_linters_find_has_its_line():
