@@ -1,9 +1,9 @@
 """The scenario `store`: the Lua scripts alone, with a million users online.
 
 Two threads call the methods that gateways and workers call, so that the server is busy
-while one of them prepares its next call: a core that waits between two calls does them
+while one of them prepares its next call. A core that waits between two calls does them
 from a cold cache, and takes a tenth longer. A rate "per core" is users by CPU second of
-the Valkey. The longest script is what the server's own figures say, the longest wait is
+the Valkey. The longest script is what the server's own figures say. The longest wait is
 that of a client that asks for PONG all the while.
 """
 

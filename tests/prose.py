@@ -260,7 +260,7 @@ VERB = (
 AND_QUESTION = r", and (how|what|when|where|who|whose|which)\b"
 NOUN_WHO = re.compile(
     # `Who asks on is served`, but not the question `Who may see a friend`.
-    rf"(^|[;:] )who(ever)? \w+\b((?!{AND_QUESTION})[^;:.?])*?\b({VERB})\b"
+    rf"(^|[;:] )who(ever)? (\w+ly )?+\w+\b((?!{AND_QUESTION})[^;:.?])*?\b({VERB})\b"
     r"|\b(for|from|with|than|as|if|when|while|because|since|until|unless) who\b"
     r"|\b(by|to) who \w+"
     r"|\bthose (\w+ )?whom?\b"

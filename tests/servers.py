@@ -17,9 +17,9 @@ import redis
 from app.dev.servers import LocalError, valkey_binary
 
 _PORTS = range(10_000, 32_768)
-"""Below those that the kernel gives to whoever connects (from 32768 on Linux, 49152 on
-macOS) or binds to port 0: it would take one of these in the seconds until a server that
-is being started binds it, which then does not start."""
+"""Below the ports that the kernel gives to a process that connects or binds to port 0
+(from 32768 on Linux, 49152 on macOS). One of those could be taken in the seconds until
+a server that is being started binds it."""
 
 
 def free_port() -> int:

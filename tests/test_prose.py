@@ -136,6 +136,7 @@ def test_who_as_a_noun(text):
         "Who holds whom, and how they are reached.",
         "It stores the users whom the database does not know.",
         "Who wins?",
+        "The model: who really is online.",
         "Close the socket a little later: notifying friends comes first.",
     ],
 )

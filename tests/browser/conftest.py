@@ -147,8 +147,8 @@ class Tab:
             self.console.append(f"{message.type}: {message.text}")
 
 
-# What Chromium itself writes when a server is away, and the client when its source of
-# tokens fails or its URL is none: tests of these cannot have a silent console.
+# What Chromium itself writes when a server is away, and what the client writes when its
+# source of tokens fails or its URL is invalid. Tests of these have no silent console.
 OUTAGE = re.compile(
     r"WebSocket connection to|Failed to load resource"
     r"|greendot: (PresenceSecretError|TypeError: url)"

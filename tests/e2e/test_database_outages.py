@@ -173,7 +173,7 @@ def test_a_database_that_takes_no_writes_holds_up_no_snapshot(own_system_of, sup
         assert_that_everybody_is_served(system, "read-only")
         with Client(system, "bob").opened():
             ann.expect_change("bob", "online")
-        # Those who are connected now stay: nobody cuts them when it takes writes again.
+        # Connections that are open now stay open when it takes writes again.
         with superuser.connect() as connection:
             name = superuser.url.database
             connection.execute(

@@ -134,7 +134,7 @@ class Model:
                 if self.leases.get(user):
                     self.left_at.pop(user, None)
                 continue
-            # Who is taken out of the online set is still known by the other two.
+            # A user taken out of the online set is still known by the other two.
             known = user in self.online or user in self.watched
             known |= bool(self.leases.pop(user, None))
             self.left_at.pop(user, None)

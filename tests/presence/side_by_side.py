@@ -1,4 +1,4 @@
-"""The store and its model side by side: each call is made on both, and compared; after
+"""The store and its model side by side. Each call is made on both, and compared. After
 it the whole state in Redis is compared, and checked against what must always hold."""
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ class SideBySide(RuleBasedStateMachine):
         self.check_where_they_are(now)
 
     def check_deadlines(self, now: Picture, user: str) -> None:
-        """Who is live is online, and everybody online has an end."""
+        """A user with a live lease is online, and every online user has a deadline."""
         leases, deadline = now.leases[user], now.deadlines.get(user)
         if any(end > self.time.now for end in leases.values()):
             assert user in now.online or user in self.lost
@@ -158,7 +158,7 @@ class SideBySide(RuleBasedStateMachine):
             assert deadline is None
 
     def check_holders(self, now: Picture, user: str) -> None:
-        """A gateway holds whom a sweep has to release should it die."""
+        """A gateway holds the users that a sweep has to release should it die."""
         for name in NAMES:
             for connection, owner in self.sockets[name].items():
                 if (

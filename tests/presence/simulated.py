@@ -97,7 +97,7 @@ class SimulatedTime:
         self._pass()
 
     def expires_at(self, key: str) -> int | None:
-        """Until when `key` lives; None for ever."""
+        """Until when `key` lives; None: it never expires."""
         score = self._client.zscore(TTLS, key)
         return None if score is None else int(score)
 
