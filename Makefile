@@ -44,7 +44,7 @@ test-all: $(DEV) ## Run all tests, also the slow ones: half an hour
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-check: lint types imports migrations test ## Run all that CI runs
+check: lint prose types imports migrations test ## Run all that CI runs
 
 lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff check .
