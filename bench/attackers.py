@@ -1,7 +1,8 @@
 """Clients as nobody wants them: slow, silent, or never quiet. A process of its own.
 
 `python -m bench.attackers` reads a plan from stdin (a line of JSON), does its worst
-until stdin ends, and then ends itself. Whoever is thrown out comes back at once.
+until stdin ends, and then ends itself. A client that is thrown out comes back at
+once.
 """
 
 from __future__ import annotations
@@ -32,8 +33,12 @@ HEARTBEAT = b'\x81\x95\x00\x00\x00\x00{"event":"heartbeat"}'
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Whom to attack, and as whom. `many`: a user with many friends, whose snapshot
-    grows large; `friend`: one of them. `tokens`: of users for the rest."""
+    """The server to attack, and the users to attack as.
+
+    - `many`: a user with many friends, whose snapshot grows large.
+    - `friend`: one of them.
+    - `tokens`: of users for the rest.
+    """
 
     kind: str
     host: str
@@ -148,8 +153,8 @@ KINDS: dict[str, tuple[Callable[[Plan], None], ...]] = {
     "500 without a heartbeat": (read_all, never_beat),
     "floods": (read_all, flood),
 }
-"""Who is there beside the pair that is measured. The user with many friends always is,
-and mostly reads as he should: so all rows have the same to do for him."""
+"""The users who are there beside the pair that is measured. The user with many friends
+always is, and mostly reads as expected: so all rows have the same to do for it."""
 
 
 def refresh(plan: Plan) -> None:
@@ -168,7 +173,7 @@ def refresh(plan: Plan) -> None:
 
 
 def again_and_again(work: Callable[[Plan], None], plan: Plan) -> None:
-    """Do `work`, for ever."""
+    """Do `work` again and again."""
     while True:
         with suppress(OSError):
             work(plan)

@@ -108,7 +108,7 @@ class Churn:
             self._tick_off(change, by)
 
     def _forget(self, number: int) -> None:
-        """Who leaves need hear of nothing any more."""
+        """A user who leaves need not hear of anything any more."""
         for friend in self.swarm.graph.friends_of(number):
             change = self._under_way.get(friend)
             if change is not None:
@@ -156,7 +156,7 @@ async def churn(
                 "generator_share": mark.cpu_share(start, end),
             }
         )
-        # Who was on the way when the walkers stopped comes back.
+        # A user who was on the way when the walkers stopped comes back.
         for user in swarm.users:
             swarm.cut(user) if not user.ready else None
         await asyncio.sleep(1)

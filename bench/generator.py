@@ -1,9 +1,9 @@
 """The generator: a process of its own that puts a load on a server.
 
 `Generator` is how a scenario runs one; `python -m bench.generator` is the process. It
-reads a plan from stdin, runs the load, and prints lines of JSON: a mark at each moment
-at which the scenario is to measure the servers (it waits for the answer), and the
-result, which tells the generator's own CPU share between two marks.
+reads a plan from stdin, runs the load, and prints lines of JSON. A mark is printed at
+each moment at which the scenario is to measure the servers; the generator waits for the
+answer. The result tells the generator's own CPU share between two marks.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ def run_load(
     Raises:
         GeneratorFailed: it failed, or took more than `limit` seconds.
     """
-    plan = {
+    plan: dict[str, object] = {
         "load": load,
         "protocol": target.protocol,
         "address": f"127.0.0.1:{target.port}",

@@ -12,9 +12,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Graph:
-    """`users` users; `ring`: each is a friend of the `friends` nearest in a circle;
-    `star`: user 0 is everybody's friend, and nobody else has any; `two stars`: user 0
-    is the friend of the next `friends`, the one after them of all the rest."""
+    """A graph of `users` users.
+
+    - `ring`: each is a friend of the `friends` nearest in a circle.
+    - `star`: user 0 is everybody's friend. The others have no other friend.
+    - `two stars`: user 0 is the friend of the next `friends`. The user after them is
+      the friend of all the rest.
+    """
 
     kind: str
     users: int

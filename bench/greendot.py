@@ -65,7 +65,7 @@ class Greendot(Target):
         for name in ("web", "worker", *more, "beat"):
             command = shlex.split(lines[name.partition(" ")[0]])
             command[0] = str(Path(sys.executable).parent / command[0])
-            self.run(name, command, **self._environ)
+            self.run(name, command, self._environ)
         self.wait_http("/readyz")
         client = redis.Redis.from_url(self._environ["REDIS_URL"])
         binding = f"_kombu.binding.{QUEUE}"

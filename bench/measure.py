@@ -16,7 +16,7 @@ KB = 1024
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What has been used up to `at` (monotonic seconds): CPU seconds, in all and by the
-    name of the part, and the bytes of memory now (PSS where the system tells it)."""
+    name of the part. `memory` is in bytes, now (PSS where the system tells it)."""
 
     at: float
     cpu: float

@@ -48,9 +48,11 @@ class FlaskSocketIO(Peer):
                 *("--worker-connections", "16000", "--keep-alive", "5"),
                 "bench.peers.flask_socketio_app:app",
             ],
-            BENCH_STATE=self.state,
-            BENCH_DATABASE=str(self.folder / "friends.db"),
-            **self.environ(),
+            {
+                "BENCH_STATE": self.state,
+                "BENCH_DATABASE": str(self.folder / "friends.db"),
+                **self.environ(),
+            },
         )
         self.wait_http("/healthz")
 
@@ -79,5 +81,5 @@ class SocketIO(Peer):
             install = [npm, "ci", "--no-audit", "--no-fund"]
             subprocess.run(install, cwd=PEERS, check=True)  # noqa: S603 - what is locked
             installed.write_bytes(locked)
-        self.run("web", [node, "socketio_server.js"], cwd=PEERS, **self.environ())
+        self.run("web", [node, "socketio_server.js"], self.environ(), cwd=PEERS)
         self.wait_http("/healthz")

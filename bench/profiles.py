@@ -2,8 +2,8 @@
 
 Sampling costs time of the generator's core, and stops the server for each sample:
 figures of a run with a profile are not to be quoted. Without a stop (`--nonblocking`) a
-busy process changes while it is read: up to half of the samples are lost, and where the
-first five are, py-spy leaves that process out without a word.
+busy process changes while it is read: up to half of the samples are lost. If the first
+five are lost, py-spy silently leaves that process out.
 """
 
 from __future__ import annotations

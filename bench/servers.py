@@ -16,7 +16,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -103,13 +103,17 @@ class Target:
                 *("--port", str(port), "--bind", "127.0.0.1"),
                 *("--save", "", "--appendonly", "no", "--dir", str(self.folder)),
             ],
-            **jemalloc(),
+            jemalloc(),
         )
         wait_until(lambda: _listens(port), "valkey", self.log_tail)
         return f"redis://127.0.0.1:{port}/0"
 
     def run(
-        self, name: str, command: list[str], cwd: Path = PROJECT_ROOT, **environ: str
+        self,
+        name: str,
+        command: list[str],
+        environ: Mapping[str, str],
+        cwd: Path = PROJECT_ROOT,
     ) -> None:
         """Start a process on the servers' core, in a group of its own."""
         with (

@@ -1,9 +1,9 @@
 """The scenario `store`: the Lua scripts alone, with a million users online.
 
 Two threads call the methods that gateways and workers call, so that the server is busy
-while one of them prepares its next call: a core that waits between two calls does them
+while one of them prepares its next call. A core that waits between two calls does them
 from a cold cache, and takes a tenth longer. A rate "per core" is users by CPU second of
-the Valkey. The longest script is what the server's own figures say, the longest wait is
+the Valkey. The longest script is what the server's own figures say. The longest wait is
 that of a client that asks for PONG all the while.
 """
 
@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import Any, TypeVar, cast
+from typing import TypeVar
 
 import redis
 
@@ -92,7 +92,7 @@ class _Bench:
         seconds = time.perf_counter() - start
         cpu = self._target.sample().cpu - before.cpu
         ping_ms = self._pinger.longest_ms()
-        longest = cast("dict[str, Any]", self.client.info("latencystats"))
+        longest = self.client.info("latencystats")
         scripts = longest.get("latency_percentiles_usec_evalsha", {"p100": 0.0})
         return {
             "case": case,
@@ -121,7 +121,7 @@ class _Bench:
         """Bytes, once the outbox is as empty as a worker leaves it."""
         self.client.unlink(Keys().transitions)
         time.sleep(1)
-        return int(cast("dict[str, Any]", self.client.info("memory"))["used_memory"])
+        return int(self.client.info("memory")["used_memory"])
 
 
 def store(scale: Scale) -> Iterator[Row]:

@@ -45,6 +45,7 @@ async def toggle(
     """`hub` connects and leaves in turn, at most `rate` times a second; from the moment
     of his action to the frame of each of `friends`, who are connected."""
     taken: dict[str, list[float]] = {"online": [], "offline": []}
+    action = _Action("", ())
 
     def on_change(by: int, subject: int, status: str, _: int) -> None:
         if subject != hub.number or status != action.status or by not in action.awaited:
@@ -63,7 +64,6 @@ async def toggle(
             swarm.leave(hub)
         return await action.finish()
 
-    action = _Action("", ())
     swarm.on_change = on_change
     await act("online")  # once, so that everything is warm
     await asyncio.sleep(1)

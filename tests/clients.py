@@ -75,7 +75,7 @@ class Client:
 
     def receive(self, patience: float = PATIENCE) -> dict[str, Any]:
         """The next frame; TimeoutError where none comes."""
-        frame = json.loads(self.socket.recv(timeout=patience))
+        frame: dict[str, Any] = json.loads(self.socket.recv(timeout=patience))
         self.seen.append(frame)
         return frame
 
@@ -85,7 +85,8 @@ class Client:
         while True:
             frame = self.receive(max(0.0, deadline - time.monotonic()))
             if frame["event"] == event:
-                return frame["data"]
+                data: dict[str, Any] = frame["data"]
+                return data
 
     def opened(self) -> Client:
         """Wait for the snapshot: from now on nothing is missed."""
@@ -95,7 +96,7 @@ class Client:
     def changes(self, seconds: float) -> list[tuple[str, str]]:
         """All (user, status) that come within `seconds`."""
         deadline = time.monotonic() + seconds
-        found = []
+        found: list[tuple[str, str]] = []
         while True:
             try:
                 frame = self.receive(max(0.0, deadline - time.monotonic()))

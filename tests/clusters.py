@@ -170,7 +170,7 @@ class SlotMove:
         client.execute_command("CLUSTER", "SETSLOT", self._slot, state, node)
 
     def _id(self, client: redis.Redis) -> str:
-        return client.execute_command("CLUSTER", "MYID")
+        return str(client.execute_command("CLUSTER", "MYID"))
 
 
 class Sentinels:
@@ -216,7 +216,8 @@ class Sentinels:
 
     def _knows_all(self, client: redis.Redis) -> bool:
         state = client.sentinel_master(self.group)
-        return state["num-other-sentinels"] == 2 and state["num-slaves"] == 1
+        assert isinstance(state, dict)
+        return bool(state["num-other-sentinels"] == 2 and state["num-slaves"] == 1)
 
     def primary(self) -> RedisServer:
         """The server that the first sentinel calls primary."""

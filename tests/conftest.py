@@ -5,11 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import pytest
 
-from tests.servers import RedisServer, is_required, server_command
+from tests.needs import missing, summary
+from tests.servers import RedisServer, server_command
 from tests.system import System
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say once for each missing program which tests it skipped."""
+    for line in summary(terminalreporter.getreports("skipped")):
+        terminalreporter.write_line(line, yellow=True)
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])
@@ -17,10 +25,7 @@ def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A running server of each kind that Greendot supports: Valkey 9, Redis 7.0."""
     binary = server_command(request.param)
     if binary is None:
-        message = f"no {request.param}-server on this machine"
-        if is_required("REDIS"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing(f"{request.param}-server", "REDIS")
     server = RedisServer(binary)
     server.start()
     yield server
@@ -60,7 +65,7 @@ def own_system_of() -> Iterator[Callable[..., System]]:
     with ExitStack() as stack:
 
         def start(
-            *, webs: int = 1, files: tuple[int, int] | None = None, **environ: str
+            *, webs: int = 1, files: tuple[int, int] | None = None, **environ: Any
         ) -> System:
             system = System(webs=webs, files=files, **environ)
             return stack.enter_context(_started(system))

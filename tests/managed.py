@@ -124,6 +124,6 @@ class Managed:
 
 def _is_whole(client: redis.Redis) -> bool:
     try:
-        return client.info("replication")["master_link_status"] == "up"
+        return bool(client.info("replication")["master_link_status"] == "up")
     except redis.RedisError:  # it loads what it was sent
         return False

@@ -17,9 +17,9 @@ import redis
 from app.dev.servers import LocalError, valkey_binary
 
 _PORTS = range(10_000, 32_768)
-"""Below those that the kernel gives to whoever connects (from 32768 on Linux, 49152 on
-macOS) or binds to port 0: it would take one of these in the seconds until a server that
-is being started binds it, which then does not start."""
+"""Below the ports that the kernel gives to a process that connects or binds to port 0
+(from 32768 on Linux, 49152 on macOS). One of those could be taken in the seconds until
+a server that is being started binds it."""
 
 
 def free_port() -> int:
@@ -105,7 +105,7 @@ class RedisServer:
 
     def client(self) -> redis.Redis:
         """A client that answers with text."""
-        return redis.Redis(port=self.port, decode_responses=True, retry=None)
+        return redis.Redis(port=self.port, decode_responses=True, retry=None)  # type: ignore[arg-type]  # None is allowed
 
     def signal(self, number: int) -> None:
         """Send it a signal: SIGSTOP makes it stand still."""
@@ -122,8 +122,3 @@ class RedisServer:
         """End it and remove what it wrote."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
-
-
-def is_required(name: str) -> bool:
-    """Whether a missing helper fails the tests instead of skipping them (in CI)."""
-    return os.environ.get(f"GREENDOT_REQUIRE_{name}") == "1"

@@ -55,6 +55,7 @@ class Process:
         command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[name])
         self.name = name
         self.log = log
+        self._was_asked_to_stop = False
         # The virtual environment of the tests, whatever PATH says.
         command[0] = str(Path(sys.executable).parent / command[0])
         with log.open("ab") as out:
@@ -90,8 +91,10 @@ class Process:
         self._popen.wait()
 
     def ask_to_stop(self) -> None:
-        """Tell it to stop, without waiting."""
-        if self._popen.poll() is None:
+        """Tell it to stop, without waiting. A second call sends nothing: SIGTERM would
+        kill a Python that is about to exit."""
+        if self._popen.poll() is None and not self._was_asked_to_stop:
+            self._was_asked_to_stop = True
             self.signal_group(signal.SIGCONT)
             self._popen.send_signal(signal.SIGTERM)
 
@@ -280,7 +283,8 @@ class System:
         url = self.url(web) + "/metrics"
         with urllib.request.urlopen(url, timeout=10) as response:  # noqa: S310
             assert response.headers["Content-Type"].startswith("text/plain; version=")
-            return response.read().decode()
+            text: str = response.read().decode()
+            return text
 
     def admin(self, method: str, path: str, body: object = None) -> Any:
         """A call of the host application that has to succeed."""

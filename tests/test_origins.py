@@ -58,7 +58,7 @@ def app(tmp_path_factory) -> Flask:
     ],
 )
 def test_rest_answers_them_with_cors(app, origin, may):
-    # No token: the answer is 401, and says to whom it may be shown.
+    # No token: the answer is 401, and names the origin that may see it.
     answer = app.test_client().get(
         "/api/friends/online-status", headers={"Origin": origin}
     )

@@ -1,8 +1,8 @@
 // Presence with socket.io, as its documentation would have it: a room per user, the
-// Redis adapter, a JWT in the `auth` of the connection, and what its page on performance
-// recommends (the native add-on of ws, and the first request set free). Who is online
-// and who is whose friend is kept in memory: the quickest way there is, and enough for
-// one process. It tells every client the same as Greendot does.
+// Redis adapter, a JWT in the `auth` of the connection. It follows its page on
+// performance: the native add-on of ws, and the first request set free. The online users
+// and the friendships are kept in memory: the quickest way there is, and enough for one
+// process. It tells every client the same as Greendot does.
 
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";

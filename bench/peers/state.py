@@ -43,7 +43,7 @@ class Memory:
         return self._now(user)
 
     def online(self, users: list[str]) -> list[bool]:
-        """Who of them is online."""
+        """For each of `users`: whether the user is online."""
         return [user in self._connections for user in users]
 
     def statuses(self, users: list[str]) -> dict[str, Status]:
@@ -119,7 +119,7 @@ class Shared:
         return now
 
     def online(self, users: list[str]) -> list[bool]:
-        """Who of them is online."""
+        """For each of `users`: whether the user is online."""
         if not users:
             return []
         return [bool(here) for here in self._redis.smismember("online", users)]

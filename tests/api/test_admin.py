@@ -388,7 +388,7 @@ def test_a_bulk_takes_the_status_of_a_friendship_as_a_third_element(call, servic
 
 
 def test_changes_reach_the_gateway_that_holds_the_users(call, services):
-    """What the host changes is told, after the commit, to whom it concerns."""
+    """What the host changes is announced, after the commit, to the users concerned."""
     ann, bob, cid = (f"{name}-{uuid4().hex}" for name in ("ann", "bob", "cid"))
     gateway = f"test:{uuid4().hex}"
     services.presence.shards[0].gateways.heartbeat(gateway)

@@ -9,19 +9,21 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from playwright.sync_api import (
     Browser,
     BrowserContext,
+    ConsoleMessage,
     Page,
     Playwright,
     sync_playwright,
 )
 
 from config import PROJECT_ROOT
-from tests.browser.needed import missing
+from tests.needs import missing
 from tests.servers import free_port
 from tests.system import System
 
@@ -54,10 +56,10 @@ def playwright() -> Iterator[Playwright]:
         yield running
 
 
-def launch(playwright: Playwright, **options: object) -> Browser:
+def launch(playwright: Playwright, **options: Any) -> Browser:
     binary = shutil.which("chromium") or shutil.which("google-chrome")
     if binary is None:
-        missing("chromium")
+        missing("chromium", "BROWSER")
     return playwright.chromium.launch(
         executable_path=binary, args=CHROMIUM_FLAGS, **options
     )
@@ -98,7 +100,7 @@ def own_browser(playwright: Playwright) -> Iterator[OwnBrowser]:
     own.browser.close()
 
 
-def start_demo(**environ: str) -> System:
+def start_demo(**environ: Any) -> System:
     # A page that reloads on a busy machine is back within the grace.
     environ = {"PRESENCE_DISCONNECT_GRACE": "2", **environ}
     running = System(PRESENCE_DEMO="1", **environ)
@@ -140,13 +142,13 @@ class Tab:
         self.page.on("console", self._hear)
         self.page.on("pageerror", lambda error: self.console.append(f"thrown: {error}"))
 
-    def _hear(self, message: object) -> None:
+    def _hear(self, message: ConsoleMessage) -> None:
         if message.type in {"error", "warning"}:
             self.console.append(f"{message.type}: {message.text}")
 
 
-# What Chromium itself writes when a server is away, and the client when its source of
-# tokens fails or its URL is none: tests of these cannot have a silent console.
+# What Chromium itself writes when a server is away, and what the client writes when its
+# source of tokens fails or its URL is invalid. Tests of these have no silent console.
 OUTAGE = re.compile(
     r"WebSocket connection to|Failed to load resource"
     r"|greendot: (PresenceSecretError|TypeError: url)"
@@ -159,7 +161,7 @@ def open_tab(chromium: Browser) -> Iterator[Callable[..., Tab]]:
     away says `outage=True`."""
     tabs: list[tuple[Tab, bool]] = []
 
-    def open_(*, outage: bool = False, **options: object) -> Tab:
+    def open_(*, outage: bool = False, **options: Any) -> Tab:
         options.setdefault("reduced_motion", "reduce")
         tab = Tab(chromium.new_context(**options))
         tab.page.set_default_timeout(10_000)

@@ -13,7 +13,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.browser.needed import missing, node_modules
+from tests.browser.needed import node_modules
+from tests.needs import missing
 
 DRIVER = Path(__file__).parent / "firefox.mjs"
 
@@ -28,7 +29,7 @@ class Firefox:
     def __init__(self, **prefs: object) -> None:
         binary = shutil.which("firefox-esr") or shutil.which("firefox")
         if binary is None:
-            missing("firefox-esr")
+            missing("firefox-esr", "BROWSER")
         node_modules()
         self._driver = subprocess.Popen(
             ["node", DRIVER, binary, json.dumps(prefs)],
@@ -36,17 +37,18 @@ class Firefox:
             stdout=subprocess.PIPE,
             text=True,
         )
+        assert self._driver.stdin is not None
+        assert self._driver.stdout is not None
+        self._orders, self._answers = self._driver.stdin, self._driver.stdout
         self.version = self._answer()
 
     def order(self, order: str, **given: object) -> Any:
         """Have the driver do something; what came of it."""
-        print(
-            json.dumps({"order": order, **given}), file=self._driver.stdin, flush=True
-        )
+        print(json.dumps({"order": order, **given}), file=self._orders, flush=True)
         return self._answer()
 
     def _answer(self) -> Any:
-        line = self._driver.stdout.readline()
+        line = self._answers.readline()
         assert line, "Firefox or its driver has ended"
         answer = json.loads(line)
         if "error" in answer:
@@ -59,9 +61,9 @@ class Firefox:
 
     def close(self) -> None:
         """End it."""
-        self._driver.stdin.close()
+        self._orders.close()
         self._driver.wait(30)
-        self._driver.stdout.close()
+        self._answers.close()
 
 
 class FirefoxContext:
@@ -100,7 +102,8 @@ class FirefoxPage:
 
     @property
     def said(self) -> list[str]:
-        return self._order("said")
+        said: list[str] = self._order("said")
+        return said
 
     def goto(self, url: str) -> None:
         self._order("goto", url=url)

@@ -7,27 +7,17 @@ import fcntl
 import shutil
 import subprocess
 from pathlib import Path
-from typing import NoReturn
 
-import pytest
-
-from tests.servers import is_required
+from tests.needs import missing
 
 HERE = Path(__file__).parent
 
 
-def missing(what: str) -> NoReturn:
-    """Skip with a line that is seen, or fail where CI says that it must be there."""
-    if is_required("BROWSER"):
-        pytest.fail(f"{what} is missing, and GREENDOT_REQUIRE_BROWSER is set")
-    pytest.skip(f"BROWSER TESTS LEFT OUT: {what} is missing")
-
-
 def npm(*arguments: str, folder: Path = HERE) -> str:
-    """Run npm; skips the test, loudly, where there is none."""
+    """Run npm; skips the test where there is none."""
     command = shutil.which("npm")
     if command is None:
-        missing("npm")
+        missing("npm", "BROWSER")
     done = subprocess.run(
         [command, *arguments],
         cwd=folder,

@@ -94,7 +94,7 @@ def test_signing_out_takes_the_dot_at_once_and_shows_the_choice(site, ada_and_gr
 
 
 def test_a_refused_page_stays_and_says_so(site, ada_and_grace):
-    """To load it again would be to be refused again, for ever behind some proxies."""
+    """To load it again would be to be refused again, behind some proxies forever."""
     ada, _ = ada_and_grace
     ada.page.evaluate("window.same = true")
     site.admin("POST", "/users/ada/disconnect")

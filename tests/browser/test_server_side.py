@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from config import PROJECT_ROOT
-from tests.browser.needed import missing
+from tests.needs import missing
 
 INDEX = PROJECT_ROOT / "app" / "static" / "greendot" / "index.js"
 SCRIPT = """
@@ -46,7 +46,7 @@ def run(options: str) -> dict:
     """What became of a client that was made with `options` and connected in Node."""
     node = shutil.which("node")
     if node is None:
-        missing("node")
+        missing("node", "BROWSER")
     done = subprocess.run(
         [node, "--input-type=module", "-e", SCRIPT % options, str(INDEX)],
         capture_output=True,

@@ -1,8 +1,8 @@
 """One scripted client of a user: it comes, beats, and goes in one of several ways.
 
-It is a correct client, by docs/PROTOCOL.md: of two statuses the newer timestamp wins, a
-snapshot replaces the map, a dead line is noticed by the missing answer to a heartbeat,
-and it comes back after every close that asks for it, later after each failure.
+It is a correct client, by docs/PROTOCOL.md. Of two statuses the newer timestamp wins. A
+snapshot replaces the map. A missing answer to a heartbeat means a dead line. It comes
+back after every close that asks for it, later after each failure.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class Device:
         self._left_open: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Come and go for ever."""
+        """Come and go until it is cancelled."""
         try:
             while True:
                 await self._pause(AWAY)

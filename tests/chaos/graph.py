@@ -15,7 +15,7 @@ BLOCKED = 5
 
 @dataclass(frozen=True)
 class Graph:
-    """Who there is, and who is relevant to whom."""
+    """The users, and their relations."""
 
     users: tuple[str, ...]
     friendships: tuple[tuple[str, str], ...]

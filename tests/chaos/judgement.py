@@ -27,7 +27,7 @@ class Judgement:
     worst_calm_ghost: float
     """The same, of ghosts in whose time no fault was at work."""
     ghost: str = ""
-    """Who the worst one was, until when, and the faults of that time."""
+    """The worst one: the user, its end, and the faults of that time."""
 
 
 def judge(

@@ -29,7 +29,7 @@ class Report:
     worst_ghost: float = 0.0
     worst_calm_ghost: float = 0.0
     ghost: str = ""
-    """Who the worst one was, and what was done to the system in that time."""
+    """The worst one: the user, and what was done to the system in that time."""
     convergence: list[float] = field(default_factory=list)
     """Of each round that converged: how long it took from the end of its faults."""
     wrong: dict[str, list[str]] = field(default_factory=dict)

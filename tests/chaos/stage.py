@@ -7,7 +7,7 @@ import random
 import shutil
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import psycopg
 import redis
@@ -29,7 +29,7 @@ HEARTBEAT = 1.5
 HOLD = 3.0
 """The default for this TTL. After an outage a gateway tries again within a second, and
 its line to Redis may be slow. Its users must not be expired before."""
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "PRESENCE_ONLINE_TTL": str(TTL),
     "PRESENCE_HEARTBEAT_INTERVAL": str(HEARTBEAT),
     "PRESENCE_DISCONNECT_GRACE": str(GRACE),
@@ -137,6 +137,8 @@ class Stage(System):
     `lines` are the proxies: `clients of web0`, `redis of web0`, `redis of workers`,
     `database`, and so on. Use it as an async context manager.
     """
+
+    server: Valkey
 
     def __init__(self) -> None:
         super().__init__(webs=2, **SETTINGS)

@@ -66,7 +66,8 @@ class Swarm:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def hold(self) -> None:
-        """From now on nobody comes or goes by will; who loses a socket comes back."""
+        """From now on nobody comes or goes by will; a client that loses
+        its socket comes back."""
         self._churn.clear()
 
     def go_on(self) -> None:

@@ -21,7 +21,7 @@ RELEASED = ":released"
 
 
 def online_users(devices: Iterable[Device]) -> set[str]:
-    """Who really is online."""
+    """The users who really are online."""
     return {device.user_id for device in devices if device.wanted}
 
 
@@ -114,8 +114,8 @@ def check_redis(state: State, expected: Expected) -> list[str]:
     if state.outbox:
         problems.append(f"{state.outbox} transitions are still in the outbox")
     for gateway, users in held.items():
-        # Too many cost a message in vain: an older state may bring back whom a gateway
-        # has forgotten. Too few would miss events.
+        # Too many cost a message in vain: an older state may bring back users that a
+        # gateway has forgotten. Too few would miss events.
         found = state.users_of[gateway] & users
         problems += _compare(KEYS.gateway_users(gateway), found, users)
     for user_id, status in state.statuses.items():

@@ -24,7 +24,7 @@ class Witness:
         self._known: set[tuple[str, int]] = set()
 
     async def run(self) -> None:
-        """Watch for ever; connects again after each restart of the server."""
+        """Watch until cancelled. Connect again after each restart of the server."""
         while True:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
                 await self._watch()

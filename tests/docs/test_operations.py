@@ -16,7 +16,8 @@ from models.presence.store import LiveConnection
 from tests.clients import Client
 from tests.clusters import ClusterOfServers, WithRights
 from tests.docs.pages import Page, code
-from tests.servers import is_required, server_command
+from tests.needs import missing
+from tests.servers import server_command
 from tests.system import System, wait_until
 
 PAGE = Page("docs/OPERATIONS.md")
@@ -52,8 +53,7 @@ def test_the_tables_name_every_figure_and_no_other(system):
 def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
     binary = server_command(kind)
     if binary is None:
-        assert not is_required("REDIS"), f"no {kind}-server on this machine"
-        pytest.skip(f"no {kind}-server on this machine")
+        missing(f"{kind}-server", "REDIS")
     rights = tuple(
         " ".join(PAGE.block(name).text.split()) for name in ("acl-state", "acl-broker")
     )

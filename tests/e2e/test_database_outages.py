@@ -23,7 +23,8 @@ from models.sql.audience import relevant_users
 from models.sql.db import make_engine
 from tests.clients import Client
 from tests.databases import alembic_config, empty_postgresql
-from tests.servers import free_port, is_required
+from tests.needs import missing
+from tests.servers import free_port
 from tests.system import SERVICE_KEY, System, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -172,7 +173,7 @@ def test_a_database_that_takes_no_writes_holds_up_no_snapshot(own_system_of, sup
         assert_that_everybody_is_served(system, "read-only")
         with Client(system, "bob").opened():
             ann.expect_change("bob", "online")
-        # Those who are connected now stay: nobody cuts them when it takes writes again.
+        # Connections that are open now stay open when it takes writes again.
         with superuser.connect() as connection:
             name = superuser.url.database
             connection.execute(
@@ -193,9 +194,7 @@ def pooled(superuser: Engine, tmp_path: Path) -> Iterator[str]:
     """The URL of a PgBouncer in transaction mode with four connections."""
     binary = shutil.which("pgbouncer") or shutil.which("/usr/sbin/pgbouncer")
     if binary is None:
-        if is_required("PGBOUNCER"):
-            pytest.fail("no pgbouncer on this machine")
-        pytest.skip("no pgbouncer on this machine")
+        missing("pgbouncer", "PGBOUNCER")
     server, port = superuser.url, free_port()
     config = tmp_path / "pgbouncer.ini"
     config.write_text(

@@ -69,7 +69,7 @@ def test_friends_in_all_shards_hear_each_other_once(system_on):
     clients[-1].send("leave")
     for client in clients[:-1]:
         client.expect_change(users[-1], "offline")
-    # Whoever is silent is expired by the sweep of his shard.
+    # A silent user is expired by the sweep of its shard.
     clients[0].stop_beating()
     for client in clients[1:-1]:
         client.expect_change(users[0], "offline", 15)
@@ -138,7 +138,7 @@ def status_of(client: Client, user_id: str) -> str | None:
 
 @pytest.mark.slow
 def test_more_gateways_than_are_told_of_every_change(system_on):
-    """Each is told of those whom it holds, found by their connections."""
+    """Each gateway is told about the users that it holds, found by connection."""
     gateways = FEW_GATEWAYS + 2
     system = system_on(webs=1, WEB_CONCURRENCY=str(gateways))
     presence = presence_of(system)

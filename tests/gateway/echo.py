@@ -59,7 +59,7 @@ class Echo(Connection):
         if isinstance(message, str):
             self.send(text_frame(message.encode()))
         else:
-            self.send(_frame(FINAL_BINARY, message))
+            self.send(_frame(FINAL_BINARY, bytes(message)))
 
 
 app = Greendot(__name__)

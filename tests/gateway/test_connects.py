@@ -1,5 +1,5 @@
-"""A connection that opens misses nothing: who comes online meanwhile is in its
-snapshot, or comes as an event."""
+"""A connection that opens misses nothing: a friend that comes online meanwhile is in
+its snapshot, or comes as an event."""
 
 from __future__ import annotations
 

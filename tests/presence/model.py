@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from models.events import Transition
+from models.events import Status, Transition
 from models.presence.store import ClosedConnection, LiveConnection
 
 TTL = 60_000
@@ -134,7 +134,7 @@ class Model:
                 if self.leases.get(user):
                     self.left_at.pop(user, None)
                 continue
-            # Who is taken out of the online set is still known by the other two.
+            # A user taken out of the online set is still known by the other two.
             known = user in self.online or user in self.watched
             known |= bool(self.leases.pop(user, None))
             self.left_at.pop(user, None)
@@ -206,7 +206,7 @@ class Model:
         else:
             self.left_at[user] = self.now
 
-    def _tell(self, user: str, status: str) -> None:
+    def _tell(self, user: str, status: Status) -> None:
         timestamp = max(self.newest.get(user, 0) + 1, self.now)
         self.newest[user] = timestamp
         self.made.append(Transition(user, status, timestamp))

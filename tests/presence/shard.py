@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import redis
 
@@ -105,7 +105,8 @@ class Shard:
         return bool(self.client.sismember(self.keys.online_users, user))
 
     def hash(self, user: str) -> dict[str, str]:
-        return self.client.hgetall(self.keys.user_status(user))
+        found = self.client.hgetall(self.keys.user_status(user))
+        return cast("dict[str, str]", found)
 
     def hash_ttl(self, user: str) -> int:
         return self.client.pttl(self.keys.user_status(user))
@@ -114,7 +115,8 @@ class Shard:
         found = self.client.zrange(
             self.keys.user_connections(user), 0, -1, withscores=True
         )
-        return {connection: int(deadline) for connection, deadline in found}
+        pairs = cast("list[tuple[str, float]]", found)
+        return {connection: int(deadline) for connection, deadline in pairs}
 
     def deadline(self, user: str) -> int | None:
         score = self.client.zscore(self.keys.deadlines, user)
@@ -125,16 +127,24 @@ class Shard:
 
     def waiting(self, most: int = 1000) -> list[OutboxEntry]:
         """What is in the outbox, oldest first."""
+        return [OutboxEntry(*entry) for entry in self.outbox_after("-", most)]
+
+    def transitions(self) -> list[Transition]:
+        return [transition for _, transition in self.outbox_after("-", 1000)]
+
+    def outbox_after(
+        self, begin: str, most: int | None = None
+    ) -> list[tuple[str, Transition]]:
+        """The ids and transitions of the outbox entries from `begin`, oldest first."""
+        found = self.client.xrange(self.keys.transitions, begin, count=most)
+        entries = cast("list[tuple[str, dict[str, Any]]]", found)
         return [
-            OutboxEntry(
+            (
                 entry_id,
                 Transition(data["user_id"], data["status"], int(data["timestamp"])),
             )
-            for entry_id, data in self.client.xrange(self.keys.transitions, count=most)
+            for entry_id, data in entries
         ]
-
-    def transitions(self) -> list[Transition]:
-        return [entry.transition for entry in self.waiting()]
 
     def all_keys(self) -> set[str]:
         return set(self.client.scan_iter(match=self.keys.prefix + "*", count=1000))

@@ -1,4 +1,4 @@
-"""The store and its model side by side: each call is made on both, and compared; after
+"""The store and its model side by side. Each call is made on both, and compared. After
 it the whole state in Redis is compared, and checked against what must always hold."""
 
 from __future__ import annotations
@@ -106,11 +106,8 @@ class SideBySide(RuleBasedStateMachine):
     def finish(self, needs_drain: bool) -> None:  # noqa: FBT001 - a reply's field
         """Exactly one outbox entry per transition."""
         assert needs_drain == self.model.needs_drain()
-        entries = self.client.xrange(self.shard.keys.transitions, f"({self.drained}")
-        made = [
-            Transition(data["user_id"], data["status"], int(data["timestamp"]))
-            for _, data in entries
-        ]
+        entries = self.shard.outbox_after(f"({self.drained}")
+        made = [transition for _, transition in entries]
         assert sorted(made, key=str) == sorted(self.model.made, key=str)
         if entries:
             self.drained = entries[-1][0]
@@ -125,7 +122,7 @@ class SideBySide(RuleBasedStateMachine):
     # What must hold at any time, of Redis's own data
 
     @invariant()
-    def state_in_redis_is_right(self):
+    def state_in_redis_is_right(self) -> None:
         now = Picture.take(self.shard, [self.gateway(name) for name in NAMES])
         self.picture = now
         assert now.online == self.model.online
@@ -145,7 +142,7 @@ class SideBySide(RuleBasedStateMachine):
         self.check_where_they_are(now)
 
     def check_deadlines(self, now: Picture, user: str) -> None:
-        """Who is live is online, and everybody online has an end."""
+        """A user with a live lease is online, and every online user has a deadline."""
         leases, deadline = now.leases[user], now.deadlines.get(user)
         if any(end > self.time.now for end in leases.values()):
             assert user in now.online or user in self.lost
@@ -161,7 +158,7 @@ class SideBySide(RuleBasedStateMachine):
             assert deadline is None
 
     def check_holders(self, now: Picture, user: str) -> None:
-        """A gateway holds whom a sweep has to release should it die."""
+        """A gateway holds the users that a sweep has to release should it die."""
         for name in NAMES:
             for connection, owner in self.sockets[name].items():
                 if (

@@ -97,7 +97,7 @@ class SimulatedTime:
         self._pass()
 
     def expires_at(self, key: str) -> int | None:
-        """Until when `key` lives; None for ever."""
+        """Until when `key` lives; None: it never expires."""
         score = self._client.zscore(TTLS, key)
         return None if score is None else int(score)
 
@@ -113,7 +113,9 @@ def installed() -> Iterator[None]:
 
     @cache
     def source(name: str) -> str:
-        flags, text = re.match(r"(#!.*\n)?([\s\S]*)", real(name)).groups()
+        parts = re.match(r"(#!.*\n)?([\s\S]*)", real(name))
+        assert parts is not None
+        flags, text = parts.groups()
         return (flags or "") + PRELUDE + text
 
     with pytest.MonkeyPatch.context() as patch:

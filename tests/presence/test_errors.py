@@ -16,8 +16,9 @@ from models.presence.errors import CommandRefused
 from models.presence.redis.errors import translated
 from models.presence.redis.roundtrip import roundtrip
 from models.presence.store import LiveConnection
+from tests.needs import missing
 from tests.presence.shard import GATEWAY
-from tests.servers import RedisServer, is_required, server_command
+from tests.servers import RedisServer, server_command
 from tests.system import wait_until
 
 
@@ -49,8 +50,7 @@ def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A server of this module, which is not as a server should be."""
     binary = server_command(request.param)
     if binary is None:
-        assert not is_required("REDIS"), f"no {request.param}-server on this machine"
-        pytest.skip(f"no {request.param}-server on this machine")
+        missing(f"{request.param}-server", "REDIS")
     server = RedisServer(binary)
     server.start()
     yield server

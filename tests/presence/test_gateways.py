@@ -162,7 +162,7 @@ def test_both_sets_deleted_are_rebuilt(shard):
 
 
 def test_a_gateway_whose_users_were_deleted_registers_them_again(shard):
-    """Else nobody would know whom it held, should it die."""
+    """Otherwise, should it die, its users would be unknown."""
     shard.heartbeat("ann")
     shard.connect("ann")
     sign = LiveConnection("ann", f"{GATEWAY}:1")

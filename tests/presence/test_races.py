@@ -134,7 +134,7 @@ def test_a_user_who_comes_back_is_never_left_offline(shard, redis_server):
 
 
 def test_reaping_while_the_gateway_comes_back(shard, redis_server):
-    """Whoever wins, a gateway that registers anew on `lapsed` has everybody online."""
+    """Whichever wins, a gateway that registers on `lapsed` has its users online."""
     users = [f"u{number}" for number in range(20)]
 
     def work(own: Shard, number: int) -> None:

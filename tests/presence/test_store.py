@@ -221,9 +221,9 @@ def test_timestamps_strictly_increase_after_the_clock_stepped_back(shard):
 
 
 def test_a_timestamp_from_the_future_is_remembered_until_it_is_past(shard):
-    """Where the clock stepped back by more than the TTL, a hash that expired after its
-    usual time would take the newest timestamp along: what comes next would be dropped
-    by every consumer as old."""
+    """The clock may step back by more than the TTL. A hash that expired after its usual
+    time would then take the newest timestamp along. Every consumer would drop what
+    comes next as old."""
     ahead = shard.now() + 3 * TTL_MS
     shard.connect("ann")
     shard.client.hset(shard.keys.user_status("ann"), "updated_at", ahead)

@@ -15,7 +15,8 @@ from config import Settings
 from models.presence import Presence, PresenceUnavailable
 from models.presence.redis.client import connect
 from tasks.celery_app import _celery_settings
-from tests.servers import RedisServer, free_port, is_required, server_command
+from tests.needs import missing
+from tests.servers import RedisServer, free_port, server_command
 
 pytestmark = pytest.mark.integration
 
@@ -51,10 +52,7 @@ def port(folder: Path) -> Iterator[int]:
     """The port of a server with TLS and a password. Valkey's wheel knows no TLS."""
     binary = server_command("redis")
     if binary is None:
-        message = "no redis-server on this machine"
-        if is_required("REDIS"):
-            pytest.fail(message)
-        pytest.skip(message)
+        missing("redis-server", "REDIS")
     port = free_port()
     server = RedisServer(
         binary,

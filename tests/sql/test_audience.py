@@ -90,7 +90,7 @@ def test_a_blocked_pair_is_hidden_in_a_shared_conversation_both_ways(session):
     assert audience.partners_of(session, ["bob"]) == {"bob": {"cid"}}
     relevant = audience.relevant_users(session, ["ann", "bob", "cid"])
     assert relevant == {"ann": {"cid"}, "bob": {"cid"}, "cid": {"ann", "bob"}}
-    # Who is in the conversation is another question than who sees whom.
+    # Blocked pairs are in the conversation all the same.
     assert audience.participants_of(session, "c1") == {"ann", "bob", "cid"}
 
 

@@ -47,7 +47,7 @@ def test_up_down_and_up_again(empty_database_url):
 
 
 def test_ids_grow_while_the_application_runs(empty_database_url):
-    """What it prepared on its connections before must not fail for ever after."""
+    """What it prepared on its connections before must not fail forever."""
     config = alembic_config(empty_database_url)
     command.upgrade(config, "0001")
     engine = make_engine(empty_database_url)

@@ -25,7 +25,7 @@ def engine(monkeypatch):
 
 
 def test_an_answer_that_does_not_come_is_an_error_and_the_next_one_comes(engine):
-    # Found by `make chaos`: over a half-open line a drainer waited for ever.
+    # Found by `make chaos`: over a half-open line a drainer waited forever.
     sessions = session_factory(engine)
     began = time.monotonic()
     message = r"no answer for 0\.5 s"

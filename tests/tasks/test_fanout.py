@@ -41,7 +41,7 @@ def shard(valkey_url: str) -> Shard:
 
 
 def named(presence: Presence, gateway: str) -> list[tuple[str, set[str]]]:
-    """Of whom `gateway` was told, and who is to hear it."""
+    """The subjects `gateway` was told about, each with its recipients."""
     return [
         (delivery.transition.user_id, set(ids_in(delivery.recipients)))
         for _, message in presence.gateway_streams.read(gateway, "0-0", 10).messages
