@@ -217,7 +217,7 @@ def connect_way(stage: Stage) -> Way:
     gevent.sleep(0)
     with way.traced_until(returned("shard_session.py", "request_drain")):
         gateway.connects[0].step()
-    with way.traced_until(returned("broadcast.py", "kick")):
+    with way.traced_until(returned("broadcast.py", "request_drain")):
         gateway.sessions[0].drain_request_step()
     with way.traced_until(returned("fanout.py", "fan_out")):
         broadcast.drain_transitions()

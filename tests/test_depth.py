@@ -20,9 +20,5 @@ def test_a_heartbeat_goes_through_few_functions(traced):
     assert len(way) <= 20
 
 
-@pytest.mark.xfail(
-    reason="models/presence has more layers until its own rework is merged",
-    strict=False,
-)
 def test_a_connect_goes_through_few_files(traced):
     assert len(files(traced["connect"].nested)) <= 20
