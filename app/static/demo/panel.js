@@ -1,4 +1,4 @@
-/** One user of the side-by-side page: its own client, and the buttons to act on it. */
+/** One user of the side-by-side page: its own client, its list and its buttons. */
 
 import { createPresenceClient } from "../greendot/index.js";
 import { element, fillAvatars, personRow, showConnection } from "./elements.js";
@@ -85,7 +85,7 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     const { row: made, stop } = personRow(store, person);
     stops.push(stop);
     if (person.friend) {
-      const unfriend = element("button", "quiet small", "Unfriend");
+      const unfriend = element("button", "secondary small", "Unfriend");
       unfriend.setAttribute("aria-label", `Unfriend ${person.display_name}`);
       unfriend.addEventListener("click", () => void changeFriendship("DELETE", person.id));
       made.append(unfriend);
@@ -108,10 +108,10 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
 
   const people = followPeople(store, { load, draw });
 
-  const cutButton = find("[data-act=cut]");
+  const cutButton = find("[data-action=cut]");
   let isCut = false;
   /** @type {Record<string, () => void>} */
-  const acts = {
+  const actions = {
     connect: client.connect,
     leave: () => void client.leave(),
     close: client.close,
@@ -129,8 +129,8 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     },
   };
   root.addEventListener("click", ({ target }) => {
-    const button = target instanceof Element ? target.closest("[data-act]") : null;
-    if (button instanceof HTMLElement) acts[button.dataset["act"] ?? ""]?.();
+    const button = target instanceof Element ? target.closest("[data-action]") : null;
+    if (button instanceof HTMLElement) actions[button.dataset["action"] ?? ""]?.();
   });
   find(".befriend").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -141,9 +141,9 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   // Disable the buttons that do nothing in the current state.
   const updateButtons = () => {
     const isOffline = store.getState().connection === "offline";
-    for (const button of root.querySelectorAll("[data-act]")) {
-      const act = button.getAttribute("data-act");
-      const isUseless = act === "connect" ? !isOffline : act !== "cut" && isOffline;
+    for (const button of root.querySelectorAll("[data-action]")) {
+      const action = button.getAttribute("data-action");
+      const isUseless = action === "connect" ? !isOffline : action !== "cut" && isOffline;
       button.toggleAttribute("disabled", isUseless);
     }
   };

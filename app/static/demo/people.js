@@ -1,4 +1,4 @@
-/** Loads the names of the people whom a store holds, and loads them again when they change. */
+/** Loads the names of the users in a store, and loads them again when the users change. */
 
 import { getOwn, hasOwn } from "../greendot/store.js";
 

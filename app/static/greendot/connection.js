@@ -66,7 +66,7 @@ export function createConnection(base, options, store, hooks) {
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
 
   let active = false;
-  let attempts = 0; // an answer that belongs to an earlier attempt is ignored
+  let currentAttempt = 0; // an answer that belongs to an earlier attempt is ignored
   let hydrated = false;
   let outageStartedAt = 0; // 0: there is no outage
   let lastHeardAt = 0;
@@ -81,7 +81,7 @@ export function createConnection(base, options, store, hooks) {
   /** @type {number | null} when to reconnect after the server's `going_away` */
   let plannedReconnectAt = null;
   /** @type {Set<string>} users with a status event on the current socket */
-  let updated = new Set();
+  let updatedIds = new Set();
   let hasWelcome = false;
   let hasSnapshot = false;
   let everConnected = false;
@@ -104,12 +104,12 @@ export function createConnection(base, options, store, hooks) {
 
   /** Forget the current socket, its retry, and every answer that is still to come. */
   function reset() {
-    attempts += 1;
+    currentAttempt += 1;
     cancelRetry();
     cancelStale();
     scheduled = "none";
     plannedReconnectAt = null;
-    updated = new Set();
+    updatedIds = new Set();
     hasWelcome = false;
     hasSnapshot = false;
     const old = socket;
@@ -119,24 +119,24 @@ export function createConnection(base, options, store, hooks) {
 
   async function startAttempt() {
     reset()?.close(CLOSE.NORMAL);
-    const attempt = attempts;
+    const attempt = currentAttempt;
     startStaleTimer();
     store.setState({ connection: disconnectedState() });
-    if (attempt !== attempts) return; // a listener of the store has closed the client
+    if (attempt !== currentAttempt) return; // a listener of the store has closed the client
     const { token } = options;
     const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
     if (shouldHydrate()) void hydrate(rest, attempt);
     try {
       const url = await socketUrl(rest);
-      if (attempt !== attempts) return;
+      if (attempt !== currentAttempt) return;
       socket = openSocket(url, options.WebSocket ?? WebSocket, {
-        onFrame: (frame) => attempt === attempts && handleFrame(frame),
-        onSilence: (silent) => attempt === attempts && handleSilence(silent),
-        onClosed: (code, reason) => attempt === attempts && handleClose(code, reason),
+        onFrame: (frame) => attempt === currentAttempt && handleFrame(frame),
+        onSilence: (silent) => attempt === currentAttempt && handleSilence(silent),
+        onClosed: (code, reason) => attempt === currentAttempt && handleClose(code, reason),
         onSent: (frame) => options.onFrame?.(frame, "out"),
       });
     } catch (error) {
-      if (attempt === attempts) handleFailure(error);
+      if (attempt === currentAttempt) handleFailure(error);
     }
   }
 
@@ -221,14 +221,14 @@ export function createConnection(base, options, store, hooks) {
     try {
       const statuses = await rest.statuses();
       // The snapshot is newer and complete. REST only covers the time before it.
-      if (attempt !== attempts || hasSnapshot) return;
+      if (attempt !== currentAttempt || hasSnapshot) return;
       hydrated = true;
       lastHeardAt = Date.now();
       startStaleTimer();
       store.getState().setMultipleStatuses(statuses);
-      if (attempt === attempts) store.setState({ stale: false });
+      if (attempt === currentAttempt) store.setState({ stale: false });
     } catch (error) {
-      if (attempt !== attempts) return;
+      if (attempt !== currentAttempt) return;
       // If the error is retryable, the socket's own attempt decides. With a ticket it decides
       // about 401 and 403 too: the ticket is for the socket, and REST may have no token.
       const socketDecides = mayRetry(closeCodeOf(error)) || options.ticket !== undefined;
@@ -238,7 +238,7 @@ export function createConnection(base, options, store, hooks) {
 
   /** @param {Frame} frame */
   function handleFrame({ event, data }) {
-    const attempt = attempts;
+    const attempt = currentAttempt;
     lastHeardAt = Date.now();
     if (event === FROM_SERVER.WELCOME) {
       hasWelcome = everConnected = true;
@@ -250,16 +250,16 @@ export function createConnection(base, options, store, hooks) {
       const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
       // The server may have read the first snapshot before it sent the latest events, so keep
       // their users. It sends a later snapshot when a user stops being relevant, so keep none.
-      const keep = hasSnapshot ? new Set() : updated;
+      const keep = hasSnapshot ? new Set() : updatedIds;
       hasSnapshot = true;
       hydrated = true;
       navigationGraceUntil = 0;
       cancelStale();
-      store.applySnapshot(statuses, updated, keep);
-      if (attempt === attempts) store.setState({ stale: false });
+      store.applySnapshot(statuses, updatedIds, keep);
+      if (attempt === currentAttempt) store.setState({ stale: false });
     } else if (event === FROM_SERVER.STATUS) {
       const id = String(data["user_id"]);
-      updated.add(id);
+      updatedIds.add(id);
       const online = data["status"] === ONLINE;
       store.getState().setStatus(id, online, Number(data["timestamp"]));
     } else if (event === FROM_SERVER.HEARTBEAT_ACK) {

@@ -4,14 +4,14 @@
  * callback.
  */
 
-/** The server answered a request with an error, or not in the way Greendot does. */
+/** The server answered a request with an error, or not in Greendot's format. */
 export class PresenceHttpError extends Error {
   /**
    * @param {string} url
    * @param {number} status
    */
   constructor(url, status) {
-    const detail = status < 300 ? ", but this is no answer of Greendot" : "";
+    const detail = status < 300 ? ", but not in Greendot's format" : "";
     super(`${url} answered ${status}${detail}`);
     this.name = "PresenceHttpError";
     this.status = status;

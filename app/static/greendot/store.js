@@ -19,8 +19,8 @@ import { ONLINE } from "./protocol.js";
  *   may be wrong: show what `isOnline` returns
  * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch; without
  *   users who were never seen. It is exact as of the last snapshot. A later event sets it to the
- *   time at which the user came online or was counted as offline; the latter is up to one
- *   online TTL after the last heartbeat
+ *   time at which the user came online or was counted as offline. A silent user is counted as
+ *   offline one online TTL after the last heartbeat
  * @property {Record<string, number>} timestamps of `statuses`, by user id
  * @property {ConnectionState} connection
  * @property {boolean} stale the server is not heard, so `statuses` may be out of date
@@ -44,10 +44,10 @@ import { ONLINE } from "./protocol.js";
  * @property {(listener: PresenceListener) => () => void} subscribe
  * @property {(id: string, listener: () => void) => () => void} subscribeUser calls the listener
  *   only when this user's status or last seen changes, or `stale` does
- * @property {(snapshot: Record<string, WireStatus>, updated?: ReadonlySet<string>,
- *   keep?: ReadonlySet<string>) => void} applySnapshot replaces all statuses. `updated`: users
- *   with an event on the same connection, whose status is kept if it is newer. `keep`: users
- *   who are kept although the snapshot lacks them (default: `updated`)
+ * @property {(snapshot: Record<string, WireStatus>, updatedIds?: ReadonlySet<string>,
+ *   keepIds?: ReadonlySet<string>) => void} applySnapshot replaces all statuses. `updatedIds`:
+ *   users with an event on the same connection; their status is kept if it is newer. `keepIds`:
+ *   users to keep although the snapshot lacks them (default: `updatedIds`)
  */
 
 /**
@@ -159,7 +159,7 @@ export function createPresenceStore(report = createReport()) {
   }
 
   /** @type {PresenceStore["applySnapshot"]} */
-  function applySnapshot(snapshot, updated = new Set(), keep = updated) {
+  function applySnapshot(snapshot, updatedIds = new Set(), keepIds = updatedIds) {
     /** @type {Array<[id: string, online: boolean, timestamp: number, seen: number]>} */
     const rows = [];
     for (const [id, entry] of Object.entries(snapshot)) {
@@ -168,14 +168,14 @@ export function createPresenceStore(report = createReport()) {
       // A status from an earlier connection is replaced whatever its timestamp is. The server
       // read this snapshot later, and forgets the timestamps of users who are long offline.
       // With equal timestamps the status is the same, and the server's last_seen is more exact.
-      if (updated.has(id) && known > timestamp) {
+      if (updatedIds.has(id) && known > timestamp) {
         const seen = getOwn(state.lastSeen, id) ?? 0;
         rows.push([id, getOwn(state.statuses, id) === true, known, seen]);
       } else {
         rows.push([id, entry.status === ONLINE, timestamp, entry.last_seen ?? 0]);
       }
     }
-    for (const id of keep) {
+    for (const id of keepIds) {
       const online = getOwn(state.statuses, id);
       if (online === undefined || hasOwn(snapshot, id)) continue;
       const timestamp = getOwn(state.timestamps, id) ?? 0;

@@ -15,8 +15,8 @@ import { after } from "./timers.js";
 
 /**
  * A message between tabs. Followers send requests: `hello` (send me the full state), `wake`,
- * `retry` and `leave`. The leader sends `patch` (a state diff) and `left`. Any tab may send
- * `denied`. Tabs may run different versions of the client, so these names are a contract.
+ * `retry` and `leave`. The leader sends `patch` (a state diff), `left` and `denied`. Tabs may run
+ * different versions of the client, so these names are a contract.
  *
  * @typedef {StateDiff & {
  *   from: string,
@@ -58,12 +58,12 @@ export async function canShareSocket() {
  * @param {string} name of the lock and channel: the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
  * @param {Connection} connection used while this tab is the leader
- * @param {(code: number, reason: string) => void} onDenied another tab was denied, which holds
- *   for this tab too
+ * @param {(code: number, reason: string) => void} onDenied called when the server has denied
+ *   another tab of this user, and so this tab too
  * @returns {Connection & {
  *   stopBroadcast: () => void, denied: (code: number, reason: string) => void,
- * }} `stopBroadcast`: the connection stops by itself, and the other tabs need not know;
- *   `denied`: the server has denied the connection
+ * }} call `stopBroadcast` when the connection stops by itself, since the other tabs go on; call
+ *   `denied` when the server has denied it
  */
 export function shareAmongTabs(name, store, connection, onDenied) {
   const tabId = Math.random().toString(36).slice(2);
@@ -73,7 +73,7 @@ export function shareAmongTabs(name, store, connection, onDenied) {
   let lockRequest = null;
   let isLeader = false;
   let releaseLock = () => {};
-  /** @type {string | null} the leader whose full state has come, so that its diffs apply */
+  /** @type {string | null} the leader. Its full state has come, so its diffs can be applied */
   let leader = null;
   let interval = connection.interval();
   const nothing = () => {};

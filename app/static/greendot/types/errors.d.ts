@@ -3,7 +3,7 @@
  * after them. Every other error is permanent: a missing feature, a bad URL, a bug in a
  * callback.
  */
-/** The server answered a request with an error, or not in the way Greendot does. */
+/** The server answered a request with an error, or not in Greendot's format. */
 export declare class PresenceHttpError extends Error {
     status: number;
     /**

@@ -1,6 +1,7 @@
 /**
- * The REST calls. They give the first status map while the socket is still opening, and the
- * ticket for the socket's URL: browsers cannot send a token in a header with a WebSocket.
+ * The REST calls. They give the first status map while the socket is still opening. They also
+ * give the ticket for the socket's URL, since browsers cannot send a WebSocket with a header for
+ * the token.
  */
 export type Secret = string | (() => string | Promise<string>);
 /** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function

@@ -19,7 +19,7 @@ export type SocketHandlers = {
 export type PresenceSocket = {
     /**
      * send a heartbeat now if the last frame came long
-     * ago. After a sleep that no connection survives, close at once
+     * ago. After a sleep that no connection survives, close immediately
      */
     check: (slept: number) => void;
     /**
@@ -46,7 +46,7 @@ export type PresenceSocket = {
 /**
  * @typedef {object} PresenceSocket
  * @property {(slept: number) => void} check send a heartbeat now if the last frame came long
- *   ago. After a sleep that no connection survives, close at once
+ *   ago. After a sleep that no connection survives, close immediately
  * @property {() => void} suspect report silence now, and send a heartbeat to check
  * @property {() => Promise<void>} leave send `leave` and close
  * @property {(code: number) => void} close close without `leave`

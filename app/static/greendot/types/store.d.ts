@@ -17,8 +17,8 @@ export type PresenceState = {
     /**
      * by user id, milliseconds since the epoch; without
      * users who were never seen. It is exact as of the last snapshot. A later event sets it to the
-     * time at which the user came online or was counted as offline; the latter is up to one
-     * online TTL after the last heartbeat
+     * time at which the user came online or was counted as offline. A silent user is counted as
+     * offline one online TTL after the last heartbeat
      */
     lastSeen: Record<string, number>;
     /**
@@ -53,11 +53,11 @@ export type PresenceStore = {
      */
     subscribeUser: (id: string, listener: () => void) => () => void;
     /**
-     * replaces all statuses. `updated`: users
-     * with an event on the same connection, whose status is kept if it is newer. `keep`: users
-     * who are kept although the snapshot lacks them (default: `updated`)
+     * replaces all statuses. `updatedIds`:
+     * users with an event on the same connection; their status is kept if it is newer. `keepIds`:
+     * users to keep although the snapshot lacks them (default: `updatedIds`)
      */
-    applySnapshot: (snapshot: Record<string, WireStatus>, updated?: ReadonlySet<string>, keep?: ReadonlySet<string>) => void;
+    applySnapshot: (snapshot: Record<string, WireStatus>, updatedIds?: ReadonlySet<string>, keepIds?: ReadonlySet<string>) => void;
 };
 /** @typedef {"live" | "reconnecting" | "offline"} ConnectionState */
 /** @typedef {import("./protocol.js").WireStatus} WireStatus */
@@ -67,8 +67,8 @@ export type PresenceStore = {
  *   may be wrong: show what `isOnline` returns
  * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch; without
  *   users who were never seen. It is exact as of the last snapshot. A later event sets it to the
- *   time at which the user came online or was counted as offline; the latter is up to one
- *   online TTL after the last heartbeat
+ *   time at which the user came online or was counted as offline. A silent user is counted as
+ *   offline one online TTL after the last heartbeat
  * @property {Record<string, number>} timestamps of `statuses`, by user id
  * @property {ConnectionState} connection
  * @property {boolean} stale the server is not heard, so `statuses` may be out of date
@@ -90,10 +90,10 @@ export type PresenceStore = {
  * @property {(listener: PresenceListener) => () => void} subscribe
  * @property {(id: string, listener: () => void) => () => void} subscribeUser calls the listener
  *   only when this user's status or last seen changes, or `stale` does
- * @property {(snapshot: Record<string, WireStatus>, updated?: ReadonlySet<string>,
- *   keep?: ReadonlySet<string>) => void} applySnapshot replaces all statuses. `updated`: users
- *   with an event on the same connection, whose status is kept if it is newer. `keep`: users
- *   who are kept although the snapshot lacks them (default: `updated`)
+ * @property {(snapshot: Record<string, WireStatus>, updatedIds?: ReadonlySet<string>,
+ *   keepIds?: ReadonlySet<string>) => void} applySnapshot replaces all statuses. `updatedIds`:
+ *   users with an event on the same connection; their status is kept if it is newer. `keepIds`:
+ *   users to keep although the snapshot lacks them (default: `updatedIds`)
  */
 /**
  * @param {object} record

@@ -26,12 +26,12 @@ export declare function canShareSocket(): Promise<boolean>;
  * @param {string} name of the lock and channel: the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
  * @param {Connection} connection used while this tab is the leader
- * @param {(code: number, reason: string) => void} onDenied another tab was denied, which holds
- *   for this tab too
+ * @param {(code: number, reason: string) => void} onDenied called when the server has denied
+ *   another tab of this user, and so this tab too
  * @returns {Connection & {
  *   stopBroadcast: () => void, denied: (code: number, reason: string) => void,
- * }} `stopBroadcast`: the connection stops by itself, and the other tabs need not know;
- *   `denied`: the server has denied the connection
+ * }} call `stopBroadcast` when the connection stops by itself, since the other tabs go on; call
+ *   `denied` when the server has denied it
  */
 export declare function shareAmongTabs(name: string, store: PresenceStore, connection: Connection, onDenied: (code: number, reason: string) => void): Connection & {
     stopBroadcast: () => void;
