@@ -23,7 +23,7 @@ import { ONLINE } from "./protocol.js";
  *   offline one online TTL after the last heartbeat
  * @property {Record<string, number>} timestamps of `statuses`, by user id
  * @property {ConnectionState} connection
- * @property {boolean} stale the server is not heard, so `statuses` may be out of date
+ * @property {boolean} stale the client does not hear the server, so `statuses` may be wrong
  * @property {(id: string, online: boolean, timestamp?: number) => void} setStatus
  * @property {(statuses: Record<string, boolean>) => void} setMultipleStatuses
  * @property {(id: string) => boolean} isOnline never true while stale
