@@ -1,13 +1,14 @@
-"""A Greendot client for Python programs: bots, tests, services that ask who is online.
+"""A Greendot client for Python programs, such as bots, tests and services.
 
     with Presence("https://presence.example.com", token) as presence:
         print(presence.is_online("grace"))
         for change in presence.changes():
             print(change.user_id, "is", "online" if change.online else "offline")
 
-`AsyncPresence` is the same for asyncio. Both beat, answer `going_away`, reconnect with
-full jitter, obey close codes, and call nobody online while the server is not heard: as
-the browser client in app/static/greendot does. Needs `pip install websockets`.
+`AsyncPresence` is the same for asyncio. Both send heartbeats, reconnect with full
+jitter, and follow `going_away` and the close codes. While they do not hear the server,
+they report nobody as online. They behave as the browser client in app/static/greendot
+does. Needs `pip install websockets`.
 """
 # ruff: noqa: INP001 - a file to copy, not a package
 
@@ -32,17 +33,20 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 NOT_AUTHENTICATED = 4401
 FINAL_CODES = frozenset({NOT_AUTHENTICATED, 4403})
-"""Close codes after which a client does not come back by itself, but for a token that
-has expired and can be fetched anew."""
-SILENT = 4000
-NOT_HEARD = 1006
-BEAT_SHARE = 0.75
-"""Of the heartbeat interval; the rest is for the answer."""
-SHARE_OF_OUTAGE, LEAST_BOUND, MOST_BOUND = 0.1, 1.0, 30.0
-LEAST_WAITS = dict.fromkeys((4429, 1013, 1011), 2.5)
-LEAST_WAITS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
-"""Seconds, by close code: more room than for a server that merely restarted."""
-PATIENCE = 10.0
+"""After these close codes the client stops. It goes on only if a token has expired and
+a function can give a fresh one."""
+HEARTBEAT_TIMEOUT = 4000
+"""The client's own code: the server did not answer a heartbeat."""
+ABNORMAL = 1006
+"""There was no connection, or it ended without a close frame."""
+HEARTBEAT_FRACTION = 0.75
+"""Heartbeats are sent after this part of the interval. The rest is for the answer."""
+OUTAGE_FRACTION, MIN_BOUND, MAX_BOUND = 0.1, 1.0, 30.0
+MIN_RETRY_DELAYS = dict.fromkeys((4429, 1013, 1011), 2.5)
+MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
+"""Minimum wait in seconds, by close code. A server that only restarts needs none."""
+TIMEOUT = 10.0
+"""Seconds to wait for a token, a handshake, the welcome or an answer."""
 
 log = logging.getLogger("greendot")
 
@@ -51,16 +55,16 @@ Token = str | Callable[[], str | Awaitable[str]]
 
 
 class Denied(Exception):
-    """The server does not let this user in: sign in again (4401), or never (4403)."""
+    """The server has denied access: 4401 means sign in again, 4403 is final."""
 
     def __init__(self, code: int) -> None:
-        super().__init__(f"the server closed with {code}")
+        super().__init__(f"the server denied access with close code {code}")
         self.code = code
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Somebody came or went. `timestamp` is milliseconds since the epoch."""
+    """A user came online or went offline. `timestamp`: milliseconds since the epoch."""
 
     user_id: str
     online: bool
@@ -68,13 +72,13 @@ class Change:
 
 
 class AsyncPresence:
-    """Who is online, for asyncio. Use it with `async with`.
+    """The presence of a user's friends, for asyncio. Use it with `async with`.
 
-    `token` is the user's JWT, or a function (async or not) that gives a fresh one
-    whenever one is needed: at first, and when the last has expired.
+    `token` is the user's JWT, or a function (async or not) that gives a fresh one. The
+    function is called before each attempt to connect.
 
     Raises:
-        ValueError: `url` is none.
+        ValueError: `url` is not an http, https, ws or wss URL.
     """
 
     def __init__(self, url: str, token: Token) -> None:
@@ -83,19 +87,19 @@ class AsyncPresence:
         self._statuses: dict[str, bool] = {}
         self._timestamps: dict[str, int] = {}
         self.last_seen: dict[str, int] = {}
-        """User id -> milliseconds since the epoch, but for who was never seen. Exact as
-        of the last snapshot; an event since then says when somebody came or was counted
-        as gone."""
+        """User id -> milliseconds since the epoch, without users who were never seen.
+        It is exact as of the last snapshot. A later event sets it to the time at which
+        the user came online or was counted as offline."""
         self.stale = True
-        """The server is not heard: nothing known here is known to hold."""
+        """The client does not hear the server, so its statuses may be out of date."""
         self.denied: Denied | None = None
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._failure: Exception | None = None
-        self._live = asyncio.Event()
+        self._settled = asyncio.Event()
         self._listeners: list[Callable[[Change | None], None]] = []
-        self._has_picture = False
-        self._return_at: float | None = None
+        self._has_snapshot = False
+        self._reconnect_at: float | None = None
 
     def is_online(self, user_id: str) -> bool:
         """Whether the user is online; never true while stale."""
@@ -103,239 +107,254 @@ class AsyncPresence:
 
     @property
     def online(self) -> set[str]:
-        """Everybody relevant who is online."""
+        """The ids of all relevant users who are online."""
         return {user_id for user_id in self._statuses if self.is_online(user_id)}
 
     async def ready(self) -> None:
-        """Wait until the whole picture is here.
+        """Wait for the first snapshot.
 
         Raises:
-            Denied: the server does not let this user in.
+            Denied: the server has denied access.
         """
-        await self._live.wait()
+        await self._settled.wait()
         self.raise_end()
 
     def raise_end(self) -> None:
-        """Raise what has ended this client, if something has: `Denied`, or what it did
-        not expect."""
-        end = self.denied or self._failure
-        if end is not None:
-            raise end
+        """Raise the error that has stopped this client, if there is one.
+
+        Raises:
+            Denied: the server has denied access.
+            Exception: an unexpected error, unchanged.
+        """
+        error = self.denied or self._failure
+        if error is not None:
+            raise error
 
     def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
-        """Call `listener` with every change, and with None at the end; returns what
-        stops it. It runs in the event loop and must not wait."""
+        """Call `listener` with every change, and with None at the end. It runs in the
+        event loop and must not block. Returns a function that removes the listener."""
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
     def changes(self) -> AsyncIterator[Change]:
-        """Every change from now on, until this client is closed.
+        """Yield every change from now on, until this client is closed.
 
         Raises:
-            Denied: the server does not let this user in any more.
+            Denied: the server has denied access.
         """
-        news: asyncio.Queue[Change | None] = asyncio.Queue()
-        return self._changes(news, self.listen(news.put_nowait))
+        changes: asyncio.Queue[Change | None] = asyncio.Queue()
+        return self._changes(changes, self.listen(changes.put_nowait))
 
     async def _changes(
-        self, news: asyncio.Queue[Change | None], stop: Callable[[], None]
+        self, changes: asyncio.Queue[Change | None], stop: Callable[[], None]
     ) -> AsyncIterator[Change]:
         try:
-            while (change := await news.get()) is not None:
+            while (change := await changes.get()) is not None:
                 yield change
         finally:
             stop()
         self.raise_end()
 
     async def leave(self) -> None:
-        """Go offline at once, without grace, and close."""
+        """Go offline immediately, without the server's grace, and close."""
         if self._socket is not None:
             with suppress(ConnectionClosed):
                 await self._socket.send(_frame("leave"))
-                await asyncio.wait_for(self._socket.wait_closed(), PATIENCE)
+                await asyncio.wait_for(self._socket.wait_closed(), TIMEOUT)
         await self.close()
 
     async def close(self) -> None:
-        """Close; the server's grace applies."""
+        """Close. The server's grace applies."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
         self.stale = True
-        self._tell(None)
+        self._notify(None)
 
     async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self._stay())
+        self._task = asyncio.create_task(self._run_until_stopped())
         return self
 
     async def __aexit__(self, *_error: object) -> None:
         await self.close()
 
-    def _tell(self, change: Change | None) -> None:
+    def _notify(self, change: Change | None) -> None:
         for listener in list(self._listeners):
             listener(change)
 
-    async def _stay(self) -> None:
+    async def _run_until_stopped(self) -> None:
         try:
             await self._run()
-        except Exception as error:  # nobody would ever hear of it
-            log.exception("the client has ended")
+        except Exception as error:  # the task has no other way to report it
+            log.exception("the client has stopped because of an unexpected error")
             self._failure = error
-            self._live.set()
-            self._tell(None)
+            self._settled.set()
+            self._notify(None)
 
     async def _run(self) -> None:
-        lost_at = time.monotonic()
+        outage_started_at = time.monotonic()
         while True:
-            self._return_at = None
-            code, line = await self._connect()
+            self._reconnect_at = None
+            code, connection = await self._connect()
             self.stale = True
-            # A token that had been let in has expired. One that is refused at once was
-            # as fresh as it gets.
-            renew = (
+            # After the welcome, 4401 means that the token has expired. Before it, the
+            # token was fresh, so there is no better one.
+            expired = (
                 code == NOT_AUTHENTICATED
-                and line is not None
-                and line.welcomed
+                and connection is not None
+                and connection.welcomed
                 and callable(self._token)
             )
-            if code in FINAL_CODES and not renew:
+            if code in FINAL_CODES and not expired:
                 self.denied = Denied(code)
-                self._live.set()
-                self._tell(None)
+                self._settled.set()
+                self._notify(None)
                 return
             now = time.monotonic()
-            lost_at = now if line is not None and line.proved else lost_at
-            wait = 0.0 if renew else retry_delay(now - lost_at, code, random.random)
-            if self._return_at is not None:
-                wait = max(0.0, self._return_at - now)
+            if connection is not None and connection.acknowledged:
+                outage_started_at = now
+            outage = now - outage_started_at
+            wait = 0.0 if expired else retry_delay(outage, code, random.random)
+            if self._reconnect_at is not None:
+                wait = max(0.0, self._reconnect_at - now)
             await asyncio.sleep(wait)
 
-    async def _connect(self) -> tuple[int, _Line | None]:
-        """One connection: its close code, and what was seen of it, if it was opened."""
+    async def _connect(self) -> tuple[int, _Connection | None]:
+        """Run one connection. Returns its close code, and the connection or None."""
         try:
-            headers = {"Authorization": f"Bearer {await self._reveal()}"}
-        except Exception:  # the program's own function may raise anything
-            log.warning("no token this time", exc_info=True)
-            return NOT_HEARD, None
+            headers = {"Authorization": f"Bearer {await self._current_token()}"}
+        except Exception:  # the token function may raise anything
+            log.warning("the token function failed, trying again", exc_info=True)
+            return ABNORMAL, None
         try:
             socket = await connect(
                 self._url,
                 additional_headers=headers,
                 compression=None,
-                ping_interval=None,  # Greendot's heartbeats do that
-                open_timeout=PATIENCE,
+                ping_interval=None,  # the heartbeats replace pings
+                open_timeout=TIMEOUT,
                 close_timeout=1,
             )
         except InvalidStatus as error:
             final = {401: NOT_AUTHENTICATED, 403: 4403}
-            return final.get(error.response.status_code, NOT_HEARD), None
+            return final.get(error.response.status_code, ABNORMAL), None
         except (OSError, InvalidHandshake, TimeoutError) as error:
-            log.warning("not reached, trying again: %s", error or "no answer")
-            return NOT_HEARD, None
+            log.warning("cannot connect, trying again: %s", error or "no answer")
+            return ABNORMAL, None
         self._socket = socket
-        self._has_picture = False
-        line = _Line(socket)
+        self._has_snapshot = False
+        connection = _Connection(socket)
         try:
-            return await line.serve(self._hear, self._fall_quiet), line
+            return await connection.serve(self._handle, self._mark_stale), connection
         finally:
             self._socket = None
             await socket.close()
 
-    async def _reveal(self) -> str:
+    async def _current_token(self) -> str:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
-            async with asyncio.timeout(PATIENCE):
+            async with asyncio.timeout(TIMEOUT):
                 token = await token
-        return token.strip()  # as files end with a line's end
+        return token.strip()  # a token from a file ends with a newline
 
-    def _fall_quiet(self) -> None:
+    def _mark_stale(self) -> None:
         self.stale = True
 
-    def _hear(self, event: str, data: dict[str, Any]) -> None:
+    def _handle(self, event: str, data: dict[str, Any]) -> None:
         if event == "presence_snapshot":
-            self._replace(data["statuses"])
+            self._apply_snapshot(data["statuses"])
         elif event == "friend_status_changed":
             user_id, timestamp = data["user_id"], data["timestamp"]
             if timestamp > self._timestamps.get(user_id, -1):
                 online = data["status"] == "online"
                 seen = max(timestamp, self.last_seen.get(user_id, 0))
-                self._put(user_id, online=online, timestamp=timestamp, seen=seen)
+                self._set_status(user_id, online=online, timestamp=timestamp, seen=seen)
         elif event == "going_away":
-            self._return_at = time.monotonic() + data["reconnect_in"]
-        self.stale = not self._has_picture  # heard again
+            self._reconnect_at = time.monotonic() + data["reconnect_in"]
+        self.stale = not self._has_snapshot  # the server is heard again
 
-    def _replace(self, statuses: dict[str, dict[str, Any]]) -> None:
+    def _apply_snapshot(self, statuses: dict[str, dict[str, Any]]) -> None:
         for user_id in self._statuses.keys() - statuses.keys():
             for known in (self._statuses, self._timestamps, self.last_seen):
                 known.pop(user_id, None)
         for user_id, entry in statuses.items():
-            self._put(
+            self._set_status(
                 user_id,
                 online=entry["status"] == "online",
                 timestamp=entry["timestamp"] or 0,
                 seen=entry["last_seen"] or 0,
             )
-        self._has_picture = True
-        self._live.set()
+        self._has_snapshot = True
+        self._settled.set()
 
-    def _put(self, user_id: str, *, online: bool, timestamp: int, seen: int) -> None:
+    def _set_status(
+        self, user_id: str, *, online: bool, timestamp: int, seen: int
+    ) -> None:
         before = self._statuses.get(user_id)
         self._statuses[user_id] = online
         self._timestamps[user_id] = timestamp
-        if seen > 0:  # 0 is the status of somebody who was never seen
+        if seen > 0:  # 0: the user was never seen
             self.last_seen[user_id] = seen
         else:
             self.last_seen.pop(user_id, None)
         if online != (before or False):
-            self._tell(Change(user_id, online, timestamp))
+            self._notify(Change(user_id, online, timestamp))
 
 
-class _Line:
-    """One socket: heartbeats, and what silence means."""
+class _Connection:
+    """One socket: it sends heartbeats and detects a silent server."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket = socket
         self.welcomed = False
-        self.proved = False
-        """A heartbeat was answered: the next outage is a new one."""
+        self.acknowledged = False
+        """The server has answered a heartbeat, so the next outage is a new one."""
 
     async def serve(
-        self, hear: Callable[[str, dict[str, Any]], None], quiet: Callable[[], None]
+        self,
+        on_event: Callable[[str, dict[str, Any]], None],
+        on_silence: Callable[[], None],
     ) -> int:
-        """Serve the socket until it ends; its close code."""
-        interval = PATIENCE  # until the welcome says
-        heard = time.monotonic()
-        beat_at, answer_by = float("inf"), heard + PATIENCE
+        """Serve the socket until it ends. Returns its close code."""
+        interval = TIMEOUT  # until the welcome gives the real one
+        last_frame_at = time.monotonic()
+        heartbeat_at, answer_by = float("inf"), last_frame_at + TIMEOUT
         while True:
             now = time.monotonic()
             if now >= answer_by:
-                return SILENT
-            if now >= heard + interval:
-                quiet()
-            if now >= beat_at:
-                beat_at = now + interval * BEAT_SHARE
-                answer_by = min(answer_by, now + min(PATIENCE, 1.5 * interval))
+                return HEARTBEAT_TIMEOUT
+            if now >= last_frame_at + interval:
+                on_silence()
+            if now >= heartbeat_at:
+                heartbeat_at = now + interval * HEARTBEAT_FRACTION
+                answer_by = min(answer_by, now + min(TIMEOUT, 1.5 * interval))
                 with suppress(ConnectionClosed):
                     await self._socket.send(_frame("heartbeat"))
-            soon = min(beat_at, answer_by, max(heard + interval, now + 0.05))
+            soon = min(
+                heartbeat_at, answer_by, max(last_frame_at + interval, now + 0.05)
+            )
             try:
                 text = await asyncio.wait_for(self._socket.recv(), soon - now)
             except TimeoutError:
                 continue
             except ConnectionClosed as closed:
-                return closed.rcvd.code if closed.rcvd else NOT_HEARD
+                return closed.rcvd.code if closed.rcvd else ABNORMAL
             frame = json.loads(text)
-            heard = time.monotonic()
+            last_frame_at = time.monotonic()
             if frame["event"] == "welcome":
                 self.welcomed = True
                 interval = frame["data"]["heartbeat_interval"]
-                beat_at, answer_by = heard + interval * BEAT_SHARE, float("inf")
+                heartbeat_at, answer_by = (
+                    last_frame_at + interval * HEARTBEAT_FRACTION,
+                    float("inf"),
+                )
             elif frame["event"] == "heartbeat_ack":
-                self.proved, answer_by = True, float("inf")
-            hear(frame["event"], frame["data"])
+                self.acknowledged, answer_by = True, float("inf")
+            on_event(frame["event"], frame["data"])
 
 
 class Presence:
-    """`AsyncPresence` for programs without asyncio: it runs in a thread of its own."""
+    """`AsyncPresence` for programs without asyncio. It runs in its own thread."""
 
     def __init__(self, url: str, token: Token) -> None:
         self._presence = AsyncPresence(url, token)
@@ -359,56 +378,56 @@ class Presence:
         self._loop.close()
 
     def is_online(self, user_id: str) -> bool:
-        """Whether the user is online; never true while the server is not heard."""
+        """Whether the user is online; never true while stale."""
         return self._presence.is_online(user_id)
 
     @property
     def online(self) -> set[str]:
-        """Everybody relevant who is online."""
+        """The ids of all relevant users who are online."""
         return self._presence.online
 
     @property
     def stale(self) -> bool:
-        """The server is not heard: nothing known here is known to hold."""
+        """The client does not hear the server, so its statuses may be out of date."""
         return self._presence.stale
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
-        """Every change from now on; ends after `timeout` seconds without one.
+        """Yield every change from now on; end after `timeout` seconds without one.
 
         Raises:
-            Denied: the server does not let this user in any more.
+            Denied: the server has denied access.
         """
-        news: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
-        return self._changes(news, timeout, self._presence.listen(news.put))
+        changes: queue.SimpleQueue[Change | None] = queue.SimpleQueue()
+        return self._changes(changes, timeout, self._presence.listen(changes.put))
 
     def _changes(
         self,
-        news: queue.SimpleQueue[Change | None],
+        changes: queue.SimpleQueue[Change | None],
         timeout: float | None,
         stop: Callable[[], None],
     ) -> Iterator[Change]:
         try:
             with suppress(queue.Empty):
-                while (change := news.get(timeout=timeout)) is not None:
+                while (change := changes.get(timeout=timeout)) is not None:
                     yield change
         finally:
             stop()
         self._presence.raise_end()
 
     def leave(self) -> None:
-        """Go offline at once, without grace."""
+        """Go offline immediately, without the server's grace, and close."""
         self._call(self._presence.leave())
 
     def _call(self, work: Coroutine[Any, Any, Result]) -> Result:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def retry_delay(outage: float, code: int, chance: Callable[[], float]) -> float:
-    """Seconds to wait: full jitter below a tenth of the outage, within bounds, on top
-    of what the close code asks for."""
-    least = LEAST_WAITS.get(code, 0.0)
-    bound = min(MOST_BOUND, max(LEAST_BOUND, least, outage * SHARE_OF_OUTAGE))
-    return least + chance() * bound
+def retry_delay(outage: float, code: int, rand: Callable[[], float]) -> float:
+    """Seconds to wait before the next attempt: the minimum for the close code, plus
+    full jitter. The jitter's bound is a tenth of the outage, from 1 s to 30 s."""
+    min_delay = MIN_RETRY_DELAYS.get(code, 0.0)
+    bound = min(MAX_BOUND, max(MIN_BOUND, min_delay, outage * OUTAGE_FRACTION))
+    return min_delay + rand() * bound
 
 
 def _socket_url(url: str) -> str:

@@ -1,7 +1,7 @@
 import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
-// The page's own origin passes on what is Greendot's, as a host application's proxy may.
+// Greendot's paths are served at the page's own origin, as behind a host application's proxy.
 const greendot = process.env.GREENDOT_URL ?? "http://localhost:8000";
 const proxy = {
   "/ws": { target: greendot, ws: true },

@@ -145,12 +145,12 @@ def test_a_snapshot_knows_better_when_somebody_was_seen(store):
 
 def test_other_tabs_forget_it_too(blank):
     assert blank.evaluate("""async () => {
-        const { applied, patchBetween } =
-            await import('/static/greendot/patches.js');
+        const { applyDiff, stateDiff } =
+            await import('/static/greendot/state-diff.js');
         const { createPresenceStore } = await import('/static/greendot/index.js');
         const [store, other] = [createPresenceStore(), createPresenceStore()];
         store.subscribe((state, previous) =>
-            other.setState(applied(other.getState(), patchBetween(previous, state))));
+            other.setState(applyDiff(other.getState(), stateDiff(previous, state))));
         store.getState().setStatus('a', false, 300);
         const before = other.getState().lastSeen;
         const wire = { status: 'offline', timestamp: 0, last_seen: null };
@@ -238,9 +238,9 @@ def test_the_wait_grows_with_the_outage_and_is_jittered(blank):
 def test_who_was_told_to_wait_never_comes_at_once(blank):
     assert blank.evaluate("""async () => {
         const { retryDelay } = await import('/static/greendot/backoff.js');
-        const { leastWait } = await import('/static/greendot/protocol.js');
+        const { minRetryDelay } = await import('/static/greendot/protocol.js');
         return [1006, 4429, 1013, 1011, 4400, 1009, 1007, 1002].map((code) =>
-            [0, 1].map((chance) => retryDelay(0, leastWait(code), () => chance)));
+            [0, 1].map((chance) => retryDelay(0, minRetryDelay(code), () => chance)));
     }""") == [
         [0, 1_000],
         *[[2_500, 5_000]] * 3,

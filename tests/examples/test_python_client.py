@@ -84,14 +84,14 @@ def test_it_stays_online_by_its_heartbeats(system, greendot, names):
 def test_last_seen_is_what_the_last_snapshot_says(greendot):
     presence = greendot.AsyncPresence("http://nowhere.invalid", "token")
     event = {"user_id": "never", "status": "offline", "timestamp": 0}
-    presence._hear("friend_status_changed", event)
+    presence._handle("friend_status_changed", event)
     event = {"user_id": "expired", "status": "offline", "timestamp": 300}
-    presence._hear("friend_status_changed", event)
+    presence._handle("friend_status_changed", event)
     assert presence.last_seen == {"expired": 300}
     entry = {"status": "offline", "timestamp": 300, "last_seen": 240}
     never = {"status": "offline", "timestamp": 0, "last_seen": None}
     statuses = {"expired": entry, "never": never}
-    presence._hear("presence_snapshot", {"statuses": statuses})
+    presence._handle("presence_snapshot", {"statuses": statuses})
     assert presence.last_seen == {"expired": 240}
 
 
@@ -164,7 +164,7 @@ def test_a_source_that_gives_no_better_token_is_denied(system, greendot, names):
 def test_a_token_that_does_not_come_is_asked_for_again(
     system, greendot, names, monkeypatch
 ):
-    monkeypatch.setattr(greendot, "PATIENCE", 1.0)
+    monkeypatch.setattr(greendot, "TIMEOUT", 1.0)
     asked = []
 
     async def unsure():
@@ -201,7 +201,7 @@ def test_it_comes_back_after_a_crash(own_system, greendot):
 
 def test_the_script_says_who_is_there(system, names):
     me, friend = names
-    command = [sys.executable, FOLDER / "who.py", system.url(), system.token(me)]
+    command = [sys.executable, FOLDER / "watch.py", system.url(), system.token(me)]
     with (
         Client(system, friend).opened(),
         subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script,

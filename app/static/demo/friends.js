@@ -1,13 +1,12 @@
-/** One user's people, live. */
+/** The page of one user: friends and conversations, with live presence. */
 
 import { createPresenceClient } from "../greendot/index.js";
 import { CLOSE } from "../greendot/protocol.js";
-import { showConnection } from "./connection.js";
+import { element, fillAvatars, personRow, showConnection } from "./elements.js";
 import { followPeople } from "./people.js";
-import { element, fillAvatars, personRow } from "./person.js";
 
 /** @typedef {import("./people.js").People} People */
-/** @typedef {import("./person.js").Person} Person */
+/** @typedef {import("./elements.js").Person} Person */
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
@@ -16,7 +15,8 @@ const me = /** @type {HTMLElement} */ (document.querySelector("[data-me]"));
 const client = createPresenceClient({
   user: me.dataset["me"] ?? "",
   onDenied: (code) => {
-    // Signed out elsewhere: the page says so. Who is forbidden would be so again.
+    // The user has signed out elsewhere: show the sign-in page. After 4403 a reload would only
+    // be denied again.
     if (code === CLOSE.NOT_AUTHENTICATED) location.reload();
   },
 });
@@ -28,7 +28,7 @@ let stops = [];
 let friends = [];
 let leaving = false;
 
-/** @param {People} known */
+/** @param {People} loaded */
 function draw({ people, conversations }) {
   for (const stop of stops) stop();
   stops = [];
@@ -36,17 +36,17 @@ function draw({ people, conversations }) {
   byId("friends").replaceChildren(...friends.map(row));
   byId("no-friends").hidden = friends.length > 0;
 
-  const known = new Map(people.map((person) => [person.id, person]));
+  const byUserId = new Map(people.map((person) => [person.id, person]));
   byId("conversations").replaceChildren(
     ...conversations.map(({ title, participants }) => {
-      const part = element("section", "conversation");
+      const section = element("section", "conversation");
       const list = element("ul", "people");
       for (const id of participants) {
-        const person = known.get(id);
+        const person = byUserId.get(id);
         if (person !== undefined) list.append(row(person));
       }
-      part.append(element("h3", "", title), list);
-      return part;
+      section.append(element("h3", "", title), list);
+      return section;
     }),
   );
   byId("no-conversations").hidden = conversations.length > 0;
@@ -70,7 +70,7 @@ function count() {
 const people = followPeople(store, {
   load: () => fetch("/demo/people"),
   draw,
-  tell: (name, online) => {
+  announce: (name, online) => {
     byId("news").textContent = `${name} ${online ? "is online" : "went offline"}`;
   },
 });
@@ -79,20 +79,20 @@ byId("sign-out").addEventListener("submit", async (event) => {
   event.preventDefault();
   leaving = true;
   const form = /** @type {HTMLFormElement} */ (event.target);
-  await client.leave(); // before the cookie is gone: offline at once, without grace
+  await client.leave(); // while the cookie still exists: offline immediately, without grace
   form.submit();
 });
 
-/** Signed out in another window: this page is nobody's any more. */
-async function lookWhoWeAre() {
+/** Show the sign-in page if the user has signed out in another window. */
+async function checkSignedIn() {
   if (store.getState().connection !== "offline" || leaving) return;
-  const answer = await fetch("/demo/people").catch(() => null);
-  if (answer?.status === 401) location.reload();
+  const response = await fetch("/demo/people").catch(() => null);
+  if (response?.status === 401) location.reload();
 }
-addEventListener("focus", lookWhoWeAre);
+addEventListener("focus", checkSignedIn);
 store.subscribe(({ connection }, previous) => {
-  // The other window first says that it leaves, and then signs out.
-  if (connection !== previous.connection) setTimeout(lookWhoWeAre, 1_000);
+  // The other window first sends `leave`, and signs out a moment later.
+  if (connection !== previous.connection) setTimeout(checkSignedIn, 1_000);
 });
 
 fillAvatars();

@@ -1,19 +1,18 @@
-/** One user of the side-by-side page: a client of its own, and what can be done to it. */
+/** One user of the side-by-side page: its own client, its list and its buttons. */
 
 import { createPresenceClient } from "../greendot/index.js";
-import { createCable } from "./cable.js";
-import { showConnection } from "./connection.js";
-import { fillAvatars, element, personRow } from "./person.js";
+import { element, fillAvatars, personRow, showConnection } from "./elements.js";
 import { followPeople } from "./people.js";
+import { createSimulatedNetwork } from "./simulated-network.js";
 
 /** @typedef {import("./people.js").People} People */
-/** @typedef {import("./person.js").Person} Person */
+/** @typedef {import("./elements.js").Person} Person */
 /** @typedef {{id: string, display_name: string}} User */
 
 /**
- * @typedef {object} Surroundings
+ * @typedef {object} PageContext
  * @property {HTMLTemplateElement} template
- * @property {User[]} users everybody there is
+ * @property {User[]} users all demo users
  * @property {(name: string, direction: "in" | "out" | "end", what: string, data: unknown) => void} log
  * @property {() => void} onGraphChanged
  * @property {(text: string) => void} announce
@@ -21,7 +20,7 @@ import { followPeople } from "./people.js";
 
 /**
  * @param {User} user
- * @param {Surroundings} around
+ * @param {PageContext} context
  */
 export function createPanel(user, { template, users, log, onGraphChanged, announce }) {
   const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
@@ -33,20 +32,20 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   find(".avatar").dataset["initialsOf"] = user.display_name;
   find(".name").textContent = user.display_name;
 
-  const cable = createCable();
+  const network = createSimulatedNetwork();
   const client = createPresenceClient({
     token,
-    share: false, // a cable of its own is the point here
-    fetch: cable.fetch,
-    WebSocket: cable.WebSocket,
+    share: false, // each panel has its own network, so also its own socket
+    fetch: network.fetch,
+    WebSocket: network.WebSocket,
     onFrame: ({ event, data }, direction) => log(user.display_name, direction, event, data),
-    onClose: (code, retryIn) => log(user.display_name, "end", `close ${code}`, next(retryIn)),
-    onDenied: (code) => announce(`The server refuses ${user.display_name}: ${code}`),
+    onClose: (code, retryIn) => log(user.display_name, "end", `close ${code}`, nextAttempt(retryIn)),
+    onDenied: (code) => announce(`The server denied access to ${user.display_name}: ${code}`),
   });
   const { store } = client;
 
   async function token() {
-    const response = await cable.fetch("/demo/token", {
+    const response = await network.fetch("/demo/token", {
       method: "POST",
       headers: { "Content-Type": "application/json" },
       body: JSON.stringify({ user_id: user.id }),
@@ -54,11 +53,11 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     return /** @type {string} */ ((await response.json()).data.token);
   }
 
-  // Names are the host application's affair: they do not go through the cable.
+  // Names come from the host application, so they do not use the simulated network.
   async function load() {
-    const issued = await token();
+    const jwt = await token();
     return fetch("/demo/people", {
-      headers: { Authorization: `Bearer ${issued}` },
+      headers: { Authorization: `Bearer ${jwt}` },
       credentials: "omit",
     });
   }
@@ -66,7 +65,7 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   /** @type {Array<() => void>} */
   let stops = [];
 
-  /** @param {People} known */
+  /** @param {People} loaded */
   function draw({ people }) {
     for (const stop of stops) stop();
     stops = [];
@@ -86,10 +85,10 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     const { row: made, stop } = personRow(store, person);
     stops.push(stop);
     if (person.friend) {
-      const end = element("button", "quiet small", "Unfriend");
-      end.setAttribute("aria-label", `Unfriend ${person.display_name}`);
-      end.addEventListener("click", () => void befriend("DELETE", person.id));
-      made.append(end);
+      const unfriend = element("button", "secondary small", "Unfriend");
+      unfriend.setAttribute("aria-label", `Unfriend ${person.display_name}`);
+      unfriend.addEventListener("click", () => void changeFriendship("DELETE", person.id));
+      made.append(unfriend);
     } else {
       made.append(element("span", "relation", "conversation"));
     }
@@ -100,7 +99,7 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
    * @param {"PUT" | "DELETE"} method
    * @param {string} other
    */
-  async function befriend(method, other) {
+  async function changeFriendship(method, other) {
     await fetch(`/demo/friendships/${encodeURIComponent(user.id)}/${encodeURIComponent(other)}`, {
       method,
     });
@@ -109,47 +108,47 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
 
   const people = followPeople(store, { load, draw });
 
-  const cut = find("[data-act=cut]");
+  const cutButton = find("[data-action=cut]");
   let isCut = false;
   /** @type {Record<string, () => void>} */
-  const acts = {
+  const actions = {
     connect: client.connect,
     leave: () => void client.leave(),
     close: client.close,
     freeze() {
-      cable.freeze();
-      announce(`${user.display_name}'s page sends no more heartbeats`);
+      network.freeze();
+      announce(`The page of ${user.display_name} has stopped its heartbeats`);
     },
     cut() {
       isCut = !isCut;
-      if (isCut) cable.cut();
-      else cable.plug();
-      cut.setAttribute("aria-pressed", String(isCut));
+      if (isCut) network.disconnect();
+      else network.reconnect();
+      cutButton.setAttribute("aria-pressed", String(isCut));
       root.toggleAttribute("data-cut", isCut);
       if (!isCut) client.retryNow();
     },
   };
   root.addEventListener("click", ({ target }) => {
-    const button = target instanceof Element ? target.closest("[data-act]") : null;
-    if (button instanceof HTMLElement) acts[button.dataset["act"] ?? ""]?.();
+    const button = target instanceof Element ? target.closest("[data-action]") : null;
+    if (button instanceof HTMLElement) actions[button.dataset["action"] ?? ""]?.();
   });
   find(".befriend").addEventListener("submit", (event) => {
     event.preventDefault();
     const choice = /** @type {HTMLSelectElement} */ (find("select"));
-    void befriend("PUT", choice.value);
+    void changeFriendship("PUT", choice.value);
   });
 
-  // What makes no sense now cannot be pressed.
-  const enable = () => {
-    const away = store.getState().connection === "offline";
-    for (const button of root.querySelectorAll("[data-act]")) {
-      const act = button.getAttribute("data-act");
-      const senseless = act === "connect" ? !away : act !== "cut" && away;
-      button.toggleAttribute("disabled", senseless);
+  // Disable the buttons that do nothing in the current state.
+  const updateButtons = () => {
+    const isOffline = store.getState().connection === "offline";
+    for (const button of root.querySelectorAll("[data-action]")) {
+      const action = button.getAttribute("data-action");
+      const isUseless = action === "connect" ? !isOffline : action !== "cut" && isOffline;
+      button.toggleAttribute("disabled", isUseless);
     }
   };
-  enable();
-  store.subscribe(enable);
+  updateButtons();
+  store.subscribe(updateButtons);
   showConnection(store, find(".connection"));
   fillAvatars(root);
   void people.reload();
@@ -158,5 +157,5 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
 }
 
 /** @param {number | null} retryIn */
-const next = (retryIn) =>
-  retryIn === null ? "no retry" : `next try in ${Math.round(retryIn)} ms`;
+const nextAttempt = (retryIn) =>
+  retryIn === null ? "no retry" : `next attempt in ${Math.round(retryIn)} ms`;

@@ -1,36 +1,36 @@
-/** Keeps a page's knowledge of names in step with its presence store. */
+/** Loads the names of the users in a store, and loads them again when the users change. */
 
-import { has, of } from "../greendot/store.js";
+import { getOwn, hasOwn } from "../greendot/store.js";
 
 /** @typedef {import("../greendot/store.js").PresenceStore} PresenceStore */
-/** @typedef {import("./person.js").Person} Person */
+/** @typedef {import("./elements.js").Person} Person */
 /** @typedef {{id: string, title: string, participants: string[]}} Conversation */
 /** @typedef {{people: Person[], conversations: Conversation[]}} People */
 
 /**
- * Load names now, and again whenever the store learns of somebody unknown or drops
- * somebody known: that is how a friendship's beginning and end arrive.
+ * Load the names again when the store gets a user without a name, or drops a user. Either means
+ * that a friendship or a conversation has begun or ended.
  *
  * @param {PresenceStore} store
- * @param {object} how
- * @param {() => Promise<Response>} how.load answers as `/demo/people` does
- * @param {(people: People) => void} how.draw
- * @param {(name: string, online: boolean) => void} [how.tell] somebody came or went
+ * @param {object} options
+ * @param {() => Promise<Response>} options.load requests `/demo/people`
+ * @param {(people: People) => void} options.draw
+ * @param {(name: string, online: boolean) => void} [options.announce] a status has changed
  * @returns {{reload: () => Promise<void>, stop: () => void}}
  */
-export function followPeople(store, { load, draw, tell }) {
+export function followPeople(store, { load, draw, announce }) {
   /** @type {Map<string, string>} */
   let names = new Map();
-  let asked = 0;
+  let requests = 0;
 
   async function reload() {
-    asked += 1;
-    const mine = asked;
+    requests += 1;
+    const request = requests;
     const response = await load().catch(() => null);
-    if (!response?.ok || mine !== asked) return;
+    if (!response?.ok || request !== requests) return;
     /** @type {People} */
     const people = (await response.json()).data;
-    if (mine !== asked) return;
+    if (request !== requests) return;
     names = new Map(people.people.map(({ id, display_name }) => [id, display_name]));
     draw(people);
   }
@@ -39,14 +39,14 @@ export function followPeople(store, { load, draw, tell }) {
     if (state.statuses === previous.statuses) return;
     let changed = false;
     for (const [id, online] of Object.entries(state.statuses)) {
-      const before = of(previous.statuses, id);
+      const before = getOwn(previous.statuses, id);
       if (!names.has(id)) changed = true;
       else if (before !== undefined && before !== online && !state.stale) {
-        tell?.(names.get(id) ?? id, online);
+        announce?.(names.get(id) ?? id, online);
       }
     }
     for (const id of Object.keys(previous.statuses)) {
-      if (!has(state.statuses, id)) changed = true;
+      if (!hasOwn(state.statuses, id)) changed = true;
     }
     if (changed) void reload();
   });

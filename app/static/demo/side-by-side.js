@@ -1,6 +1,6 @@
-/** Several users in one window, and the log of all their frames. */
+/** The side-by-side page: several users in one window, and the log of all their frames. */
 
-import { frameLog } from "./frames.js";
+import { createFrameLog } from "./frame-log.js";
 import { createPanel } from "./panel.js";
 
 /** @typedef {import("./panel.js").User} User */
@@ -19,12 +19,12 @@ const frames = byId("frames");
 /** @type {Map<string, ReturnType<typeof createPanel>>} */
 const panels = new Map();
 
-const around = {
+const context = {
   template,
   users,
-  log: frameLog(frames),
-  // The others learn of who is relevant by presence; a mere word (friend or
-  // conversation partner) is not presence, so their lists are asked for anew.
+  log: createFrameLog(frames),
+  // A panel loads its list when users appear in its store or vanish from it. If a conversation
+  // partner becomes a friend, the store does not change. So all panels load their lists.
   onGraphChanged: () => panels.forEach(({ reload }) => void reload()),
   announce: (/** @type {string} */ text) => {
     byId("news").textContent = text;
@@ -33,21 +33,21 @@ const around = {
 
 /** @param {string} id */
 function add(id) {
-  const user = users.find((known) => known.id === id);
+  const user = users.find((other) => other.id === id);
   if (user === undefined || panels.has(id)) return;
-  const panel = createPanel(user, around);
+  const panel = createPanel(user, context);
   panels.set(id, panel);
   byId("panels").append(panel.root);
   panel.root.querySelector(".remove")?.addEventListener("click", () => {
     panel.client.close();
     panel.root.remove();
     panels.delete(id);
-    offer();
+    updateChoice();
   });
-  offer();
+  updateChoice();
 }
 
-function offer() {
+function updateChoice() {
   const free = users.filter(({ id }) => !panels.has(id));
   choice.replaceChildren(
     ...free.map(({ id, display_name }) => new Option(display_name, id)),
@@ -65,6 +65,6 @@ byId("heartbeats").addEventListener("change", ({ target }) => {
 });
 byId("clear").addEventListener("click", () => frames.replaceChildren());
 
-const asked = new URLSearchParams(location.search).getAll("user");
-const first = asked.length > 0 ? asked : users.slice(0, FIRST_PANELS).map(({ id }) => id);
+const requested = new URLSearchParams(location.search).getAll("user");
+const first = requested.length > 0 ? requested : users.slice(0, FIRST_PANELS).map(({ id }) => id);
 first.forEach(add);

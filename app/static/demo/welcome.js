@@ -1,5 +1,5 @@
-/** The page on which one chooses a user. */
+/** The page on which a visitor chooses a user. */
 
-import { fillAvatars } from "./person.js";
+import { fillAvatars } from "./elements.js";
 
 fillAvatars();

@@ -1,11 +1,11 @@
-/** What an application makes: a presence store that is kept in step with the server. */
+/** The presence client: a store that is kept in step with the server. */
 
 import { createConnection } from "./connection.js";
-import { createReport, guarded } from "./errors.js";
-import { watchCache } from "./page.js";
-import { reveal } from "./rest.js";
+import { catchErrors, createReport } from "./errors.js";
+import { watchBackForwardCache } from "./page.js";
+import { resolveSecret } from "./rest.js";
 import { createPresenceStore } from "./store.js";
-import { canShare, shareAmongTabs } from "./tabs.js";
+import { canShareSocket, shareAmongTabs } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./protocol.js").Frame} Frame */
@@ -18,42 +18,42 @@ import { canShare, shareAmongTabs } from "./tabs.js";
  *   page's own origin
  * @property {Secret} [token] the user's JWT, or a function that gives a fresh one;
  *   default: the cookie `presence_token`
- * @property {Secret} [ticket] a ticket for the socket, or a function that gives a new
- *   one each time (a ticket works once), for pages whose own server fetches tickets
- * @property {boolean} [share] one socket for all tabs of this browser (default), or one
- *   for this page
+ * @property {Secret} [ticket] a ticket for the socket instead of a token, for pages whose own
+ *   server fetches tickets. A function gives a new one each time: a ticket works once
+ * @property {boolean} [share] true (default): one socket for all tabs of this browser; false:
+ *   this page has its own
  * @property {string} [user] id of the signed-in user. Tabs share a socket only with tabs
- *   of the same user. With a token it is read from there; with the cookie, name it if
- *   somebody may sign in as somebody else before `leave()` was called
- * @property {PresenceStore} [store]
- * @property {boolean} [autoConnect] connect at once (default), or wait for `connect()`
- * @property {boolean} [hydrate] ask REST for the first statuses (default)
+ *   of the same user. Default: the id in the token. With the cookie, set it if another user may
+ *   sign in before `leave()` was called
+ * @property {PresenceStore} [store] default: a new one
+ * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
+ *   `connect()`
+ * @property {boolean} [hydrate] get the first statuses by REST (default: true)
  * @property {typeof globalThis.fetch} [fetch]
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
- * @property {(code: number, reason: string) => void} [onDenied] the server said who may not
- *   come back (4401: sign in again, 4403), and why: the client does not retry until
- *   `connect()`. A secret that has expired is not that yet, where a fresh one can be had:
- *   from a function, or as the cookie
- * @property {(error: Error) => void} [onError] something is wrong that is no mere outage: a
- *   missing feature, a bad URL, a bug in one of these functions (which stop the client until
- *   `connect()`, unless it is a bug in an `on...`), or what looks as if it lasted: a foreign
- *   origin, a failing token function. The console is told too, once
+ * @property {(code: number, reason: string) => void} [onDenied] the server has denied access:
+ *   4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
+ *   token does not count if the client can get a fresh one, from a function or as the cookie
+ * @property {(error: Error) => void} [onError] called with every error that is no ordinary
+ *   outage. A missing feature, a bad URL or a bug in the token function stops the client until
+ *   `connect()`. After a bug in an `on...` callback, a refused origin or a failed token request
+ *   the client goes on. Each text is also written to the console once
  * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame of
  *   this page's own socket
  * @property {(code: number, retryIn: number | null) => void} [onClose] this page's own
- *   socket ended; milliseconds until the next try, null for none
+ *   socket has closed. `retryIn`: milliseconds until the next attempt, null for none
  */
 
 /**
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
- * @property {() => void} connect does nothing while it is connected or trying. Where `url` is
- *   none, or there is no WebSocket, it tells `onError`; without that it throws
- * @property {() => void} retryNow end the present wait for the next try
- * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
- *   (sign-out); resolves when the server has heard it, or after two seconds
- * @property {() => void} close end this page's part; the server's grace applies
+ * @property {() => void} connect does nothing while connected or trying. If `url` is invalid, or
+ *   there is no WebSocket, it calls `onError`, and throws if there is no `onError`
+ * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {() => Promise<void>} leave go offline immediately, in all tabs, without the server's
+ *   grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
+ * @property {() => void} close close this page's part; the server's grace applies
  */
 
 /**
@@ -63,39 +63,39 @@ import { canShare, shareAmongTabs } from "./tabs.js";
 export function createPresenceClient(options = {}) {
   const report = createReport(options.onError);
   const store = options.store ?? createPresenceStore(report);
-  const onFrame = guarded(options.onFrame, report);
-  const onClose = guarded(options.onClose, report);
-  const onDenied = guarded(options.onDenied ?? warn, report);
+  const onFrame = catchErrors(options.onFrame, report);
+  const onClose = catchErrors(options.onClose, report);
+  const onDenied = catchErrors(options.onDenied ?? warnDenied, report);
   /** @type {Promise<Connection> | null} */
-  let chosen = null;
+  let connectionPromise = null;
   /** @type {Connection | null} */
   let connection = null;
-  let wanted = false;
+  let shouldConnect = false;
   let frozen = false;
   let stopWatching = () => {};
   /** @type {Promise<void> | undefined} */
   let leaving;
 
   /** @param {string} base */
-  async function choose(base) {
-    const isShared = options.share !== false && (await canShare());
-    const user = isShared ? await identity(options) : null;
-    const told = { ...options, onFrame, onClose, onDenied };
+  async function makeConnection(base) {
+    const isShared = options.share !== false && (await canShareSocket());
+    const user = isShared ? await userIdOf(options) : null;
+    const guarded = { ...options, onFrame, onClose, onDenied };
     if (user === null) {
-      return createConnection(base, told, store, { report, onFatal: report });
+      return createConnection(base, guarded, store, { report, onFatal: report });
     }
     /** @type {ReturnType<typeof shareAmongTabs>} */
     let tabs;
-    told.onDenied = (code, reason) => {
+    guarded.onDenied = (code, reason) => {
       tabs.denied(code, reason);
       onDenied(code, reason);
     };
     const onFatal = (/** @type {unknown} */ error) => {
-      tabs.close(); // another tab may fare better
+      tabs.close(); // another tab may succeed
       report(error);
     };
-    const onStopping = () => tabs.hush();
-    const own = createConnection(base, told, store, { report, onFatal, onStopping });
+    const onStopping = () => tabs.stopBroadcast();
+    const own = createConnection(base, guarded, store, { report, onFatal, onStopping });
     return (tabs = shareAmongTabs(`greendot ${base} ${user}`, store, own, onDenied));
   }
 
@@ -109,11 +109,12 @@ export function createPresenceClient(options = {}) {
   }
 
   function begin() {
-    const base = httpBase(options.url); // here, since a server that renders has no page
+    // Checked here and not before: during server-side rendering there is no page.
+    const base = httpBase(options.url);
     checkFeatures(options);
-    wanted = true;
+    shouldConnect = true;
     stopWatching();
-    stopWatching = watchCache({ onFreeze, onThaw });
+    stopWatching = watchBackForwardCache({ onFreeze, onThaw });
     store.setState((state) =>
       state.connection === "offline" ? { connection: "reconnecting" } : state,
     );
@@ -123,27 +124,27 @@ export function createPresenceClient(options = {}) {
   /** @param {string} base */
   async function start(base) {
     await leaving;
-    // What has ended may have been somebody else's: whose tabs these are is asked anew.
-    if (connection?.isActive() === false) chosen = connection = null;
-    const ours = (chosen ??= choose(base));
-    const made = await ours;
-    if (chosen !== ours) return;
+    // A connection that has ended may have been another user's: look at the token again.
+    if (connection?.isActive() === false) connectionPromise = connection = null;
+    const mine = (connectionPromise ??= makeConnection(base));
+    const made = await mine;
+    if (connectionPromise !== mine) return;
     connection = made;
-    if (wanted) connection.connect();
+    if (shouldConnect) connection.connect();
   }
 
-  function stopped() {
-    wanted = false;
+  function markStopped() {
+    shouldConnect = false;
     store.setState({ connection: "offline", stale: true });
   }
 
   function close() {
     connection?.close();
-    stopped();
+    markStopped();
   }
 
   function onFreeze() {
-    frozen = wanted && connection?.isActive() !== false; // not if it was denied
+    frozen = shouldConnect && connection?.isActive() !== false; // false after a denial
     if (frozen) close();
   }
 
@@ -156,7 +157,7 @@ export function createPresenceClient(options = {}) {
     try {
       begin();
     } catch (error) {
-      report(error); // a page works without presence, too
+      report(error); // the page must work without presence, too
     }
   }
 
@@ -166,11 +167,11 @@ export function createPresenceClient(options = {}) {
     retryNow: () => connection?.retryNow(),
     async leave() {
       stopWatching();
-      const left = connection;
-      wanted = false;
-      chosen = connection = null;
-      await (leaving = left?.leave());
-      if (!wanted) stopped();
+      const old = connection;
+      shouldConnect = false;
+      connectionPromise = connection = null;
+      await (leaving = old?.leave());
+      if (!shouldConnect) markStopped();
     },
     close() {
       stopWatching();
@@ -183,35 +184,35 @@ export function createPresenceClient(options = {}) {
  * @param {number} code
  * @param {string} reason
  */
-function warn(code, reason) {
-  console.warn(`greendot: the server refused this client (${code}): ${reason}`);
+function warnDenied(code, reason) {
+  console.warn(`greendot: the server denied access (${code}): ${reason}`);
 }
 
 /**
  * @param {PresenceClientOptions} options
- * @throws {Error} where something is missing that no try can do without
+ * @throws {Error} if there is no WebSocket or no fetch
  */
 function checkFeatures(options) {
   const needed = /** @type {const} */ (["WebSocket", "fetch"]);
   for (const name of needed) {
     if (typeof (options[name] ?? globalThis[name]) === "function") continue;
-    const where = name === "WebSocket" ? " (Node has one from version 22 on)" : "";
-    throw new Error(`there is no ${name} here${where}: give one as the option ${name}`);
+    const hint = name === "WebSocket" ? " (Node has it from version 22 on)" : "";
+    throw new Error(`${name} is missing here${hint}: pass one as the option ${name}`);
   }
 }
 
 /**
- * Whose tabs these are.
+ * The id of the user, for sharing among tabs.
  *
  * @param {PresenceClientOptions} options
- * @returns {Promise<string | null>} null: not known, so nothing is shared
+ * @returns {Promise<string | null>} null: not known, so the tabs do not share
  */
-async function identity({ user, token, ticket }) {
+async function userIdOf({ user, token, ticket }) {
   if (user !== undefined) return user;
   if (ticket !== undefined) return null;
   if (token === undefined) return "cookie";
   try {
-    const [, payload = ""] = (await reveal(token)).split(".");
+    const [, payload = ""] = (await resolveSecret(token)).split(".");
     const claims = JSON.parse(atob(payload.replace(/-/g, "+").replace(/_/g, "/")));
     return ["string", "number"].includes(typeof claims.sub) ? String(claims.sub) : null;
   } catch {
@@ -221,22 +222,23 @@ async function identity({ user, token, ticket }) {
 
 /**
  * @param {string} [url]
- * @returns {string} an http(s) URL without a slash, or the socket's path, at its end
+ * @returns {string} an http(s) URL, without `/ws` or a slash at its end
+ * @throws {TypeError} if the URL cannot be used
  */
 function httpBase(url = "/") {
-  const page = typeof location === "undefined" ? "null" : location.origin;
-  const isWhole = /^\w+:/.test(url);
-  if (page === "null" && !isWhole) {
-    throw new TypeError(`there is no page of a site here: url "${url}" has to be a whole one`);
+  const origin = typeof location === "undefined" ? "null" : location.origin;
+  const isAbsolute = /^\w+:/.test(url);
+  if (origin === "null" && !isAbsolute) {
+    throw new TypeError(`url "${url}" is relative, but there is no page here: use an absolute one`);
   }
   let full = "";
   try {
-    full = (isWhole ? new URL(url) : new URL(url, page)).href;
+    full = (isAbsolute ? new URL(url) : new URL(url, origin)).href;
   } catch {
-    // told below, like every other one that is of no use
+    // An invalid URL is reported below.
   }
   if (!/^(http|ws)s?:\/\//.test(full)) {
-    throw new TypeError(`url "${url}" is none of http, https, ws or wss`);
+    throw new TypeError(`url "${url}" is not a valid http, https, ws or wss URL`);
   }
   return full.replace(/^ws/, "http").replace(/[?#].*$/, "").replace(/(\/ws)?\/*$/, "");
 }

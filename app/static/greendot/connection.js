@@ -1,18 +1,18 @@
 /**
- * This page's own line to the server: connects, hydrates the store, reconnects, and
- * says honestly when it cannot vouch for what the store holds.
+ * The connection of this page to the server: it connects, fills the store and reconnects. When
+ * it does not hear the server, it marks the store as stale.
  */
 
-import { leastAfterRefusals, retryDelay } from "./backoff.js";
+import { minDelayAfterRejections, retryDelay } from "./backoff.js";
 import {
   PresenceHttpError,
   PresenceNetworkError,
   PresenceSecretError,
-  mayPass,
+  isRetryable,
 } from "./errors.js";
-import { isMixedContent, isOfAnotherOrigin, networkIsGone, watchPage } from "./page.js";
-import { CLOSE, FROM_SERVER, ONLINE, PATHS, leastWait, mayRetry } from "./protocol.js";
-import { closeCodeOf, createRest, reveal } from "./rest.js";
+import { isCrossOrigin, isMixedContent, isNetworkDown, watchPage } from "./page.js";
+import { CLOSE, FROM_SERVER, ONLINE, PATHS, mayRetry, minRetryDelay } from "./protocol.js";
+import { closeCodeOf, createRest, resolveSecret } from "./rest.js";
 import { openSocket } from "./socket.js";
 import { after } from "./timers.js";
 
@@ -24,28 +24,33 @@ import { after } from "./timers.js";
 
 /** @typedef {ReturnType<typeof createRest>} Rest */
 
-// How long a goodbye may take to be over, at most, while what was heard still counts.
-const GOODBYE = 2_000;
-const GOODBYE_JITTER = 100;
-const GOODBYE_SPACING = 1_000; // of those that are answered at once: a server may repeat them
-const REFUSALS_BEFORE_HINT = 2;
+// Firefox closes a page's sockets with 1001 as soon as the page follows a link. If the page then
+// stays (the link was a download, say), the client reconnects, and meanwhile the statuses count.
+const NAVIGATION_GRACE = 2_000;
+const NAVIGATION_JITTER = 100;
+// Reconnect immediately at most this often: a server may repeat this close code, too.
+const NAVIGATION_SPACING = 1_000;
+const REJECTIONS_BEFORE_REPORT = 2;
 
 /**
  * @typedef {object} Hooks
- * @property {() => void} [onStopping] it stops by itself, and the store does not say so yet
- * @property {(error: unknown) => void} onFatal no further try can mend this: it has stopped
- * @property {import("./errors.js").Report} report something is wrong, and it goes on
+ * @property {() => void} [onStopping] called when the connection stops by itself, before the
+ *   store changes
+ * @property {(error: unknown) => void} onFatal the connection has stopped, since no later
+ *   attempt can succeed
+ * @property {import("./errors.js").Report} report called with an error after which the
+ *   connection goes on
  */
 
 /**
  * @typedef {object} Connection
- * @property {(known?: number) => void} connect does nothing while it is connected or
- *   trying; `known`: the heartbeat interval, if another tab has heard it
- * @property {() => void} retryNow end the present wait for the next try
- * @property {(slept: number) => void} wake there is reason to look at the socket
- * @property {() => Promise<void>} leave offline at once, without grace
- * @property {() => void} close end this page's part; the server's grace applies
- * @property {() => boolean} isActive connected or trying, and not left, closed or denied
+ * @property {(knownInterval?: number) => void} connect does nothing while connected or trying;
+ *   `knownInterval`: the heartbeat interval (ms) that another tab got from the server
+ * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {(slept: number) => void} wake the socket may have ended: check it
+ * @property {() => Promise<void>} leave go offline immediately, without the server's grace
+ * @property {() => void} close close this page's connection; the server's grace applies
+ * @property {() => boolean} isActive connected or trying; false after leave, close or a denial
  * @property {() => number} interval heartbeat interval in milliseconds
  */
 
@@ -60,292 +65,305 @@ export function createConnection(base, options, store, hooks) {
   const random = options.random ?? Math.random;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
 
-  let wanted = false;
-  let tries = 0; // tells an answer to an earlier try from one to the current
+  let active = false;
+  let currentAttempt = 0; // an answer that belongs to an earlier attempt is ignored
   let hydrated = false;
-  let lostAt = 0;
-  let heardAt = 0;
+  let outageStartedAt = 0; // 0: there is no outage
+  let lastHeardAt = 0;
   let interval = 20_000;
   let stopWatching = () => {};
   let cancelRetry = () => {};
-  let cancelDoubt = () => {};
-  /** @type {"no" | "soon" | "when told"} whether a retry waits, and by whose word */
-  let waiting = "no";
+  let cancelStale = () => {};
+  /** @type {"none" | "backoff" | "planned"} the kind of retry that is scheduled */
+  let scheduled = "none";
   /** @type {PresenceSocket | null} */
   let socket = null;
-  /** @type {number | null} when the server wants a planned reconnect */
-  let comeBackAt = null;
-  /** @type {Set<string>} users of whom an event came on the current socket */
-  let live = new Set();
-  let welcomed = false;
-  let snapshotted = false;
-  let wasEverLive = false;
-  let refusals = 0; // in a row, that may last: a foreign origin, a wrong URL
-  let hinted = false; // of what keeps us away this time
-  let goodbyeAt = 0;
-  let goodbyeUntil = 0;
+  /** @type {number | null} when to reconnect after the server's `going_away` */
+  let plannedReconnectAt = null;
+  /** @type {Set<string>} users with a status event on the current socket */
+  let updatedIds = new Set();
+  let hasWelcome = false;
+  let hasSnapshot = false;
+  let everConnected = false;
+  let rejections = 0; // attempts in a row that failed as with a refused origin or a wrong URL
+  let rejectionReported = false;
+  let navigationCloseAt = 0;
+  let navigationGraceUntil = 0;
 
-  const away = () => (wanted && !networkIsGone() ? "reconnecting" : "offline");
+  const disconnectedState = () => (active && !isNetworkDown() ? "reconnecting" : "offline");
 
-  function connect(known = interval) {
-    if (wanted) return;
-    wanted = true;
-    interval = known;
-    heardAt = lostAt = Date.now(); // what a former leader of the tabs heard counts
+  function connect(knownInterval = interval) {
+    if (active) return;
+    active = true;
+    interval = knownInterval;
+    // A tab that becomes leader counts what the former leader heard until now.
+    lastHeardAt = outageStartedAt = Date.now();
     stopWatching = watchPage({ onWake: wake, onOffline });
-    void attempt();
+    void startAttempt();
   }
 
-  /** Forget the current socket, its retry and every answer still under way. */
+  /** Forget the current socket, its retry, and every answer that is still to come. */
   function reset() {
-    tries += 1;
+    currentAttempt += 1;
     cancelRetry();
-    cancelDoubt();
-    waiting = "no";
-    comeBackAt = null;
-    live = new Set();
-    welcomed = false;
-    snapshotted = false;
+    cancelStale();
+    scheduled = "none";
+    plannedReconnectAt = null;
+    updatedIds = new Set();
+    hasWelcome = false;
+    hasSnapshot = false;
     const old = socket;
     socket = null;
     return old;
   }
 
-  async function attempt() {
-    reset()?.cut(CLOSE.NORMAL);
-    const current = tries;
-    doubtInTime();
-    store.setState({ connection: away() });
-    if (current !== tries) return; // a listener has closed the client: so below, too
+  async function startAttempt() {
+    reset()?.close(CLOSE.NORMAL);
+    const attempt = currentAttempt;
+    startStaleTimer();
+    store.setState({ connection: disconnectedState() });
+    if (attempt !== currentAttempt) return; // a listener of the store has closed the client
     const { token } = options;
     const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
-    if (mayHydrate()) void hydrate(rest, current);
+    if (shouldHydrate()) void hydrate(rest, attempt);
     try {
-      const address = await socketAddress(rest);
-      if (current !== tries) return;
-      socket = openSocket(address, options.WebSocket ?? WebSocket, {
-        onFrame: (frame) => current === tries && receive(frame),
-        onQuiet: (quiet) => current === tries && setQuiet(quiet),
-        onClosed: (code, reason) => current === tries && lost(code, reason),
+      const url = await socketUrl(rest);
+      if (attempt !== currentAttempt) return;
+      socket = openSocket(url, options.WebSocket ?? WebSocket, {
+        onFrame: (frame) => attempt === currentAttempt && handleFrame(frame),
+        onSilence: (silent) => attempt === currentAttempt && handleSilence(silent),
+        onClosed: (code, reason) => attempt === currentAttempt && handleClose(code, reason),
         onSent: (frame) => options.onFrame?.(frame, "out"),
       });
     } catch (error) {
-      if (current === tries) failed(error);
+      if (attempt === currentAttempt) handleFailure(error);
     }
   }
 
-  /** @param {unknown} error why there is no socket */
-  function failed(error) {
+  /** @param {unknown} error why this attempt opened no socket */
+  function handleFailure(error) {
     const isMixed = error instanceof PresenceNetworkError && isMixedContent(base);
-    if (!mayPass(error) || isMixed) {
+    if (!isRetryable(error) || isMixed) {
       hooks.onStopping?.();
       stop();
-      options.onClose?.(CLOSE.NOT_HEARD, null);
-      hooks.onFatal(isMixed ? new Error(`a page of https may not use ${base}: mixed content`) : error);
+      options.onClose?.(CLOSE.ABNORMAL, null);
+      hooks.onFatal(
+        isMixed
+          ? new Error(`mixed content: an https page cannot use ${base}. Serve Greendot over https`)
+          : error,
+      );
       return;
     }
-    const isSecrets = error instanceof PresenceSecretError;
-    const hint = isSecrets ? error : hintOf(error);
-    if (hint !== null && !isSecrets) refusals += 1;
-    lost(closeCodeOf(error));
-    if (hint === null || hinted || (!isSecrets && refusals < REFUSALS_BEFORE_HINT)) return;
-    hinted = true;
-    hooks.report(hint);
+    const isSecret = error instanceof PresenceSecretError;
+    const toReport = isSecret ? error : misconfiguration(error);
+    if (toReport !== null && !isSecret) rejections += 1;
+    handleClose(closeCodeOf(error));
+    if (toReport === null || rejectionReported) return;
+    if (!isSecret && rejections < REJECTIONS_BEFORE_REPORT) return;
+    rejectionReported = true;
+    hooks.report(toReport);
   }
 
   /**
-   * @param {unknown} error that may pass, or may not
-   * @returns {Error | null} what to tell the application if it does not; null: an ordinary
-   *   outage, of which `connection` tells
+   * @param {unknown} error a retryable one
+   * @returns {Error | null} what to report if the error lasts. Null for an ordinary outage: the
+   *   store's `connection` shows it
    */
-  function hintOf(error) {
-    if (wasEverLive || networkIsGone()) return null;
+  function misconfiguration(error) {
+    if (everConnected || isNetworkDown()) return null;
     if (error instanceof PresenceHttpError) {
       return mayRetry(closeCodeOf(error)) && error.status < 500 && error.status !== 429
-        ? new Error(`${error.message}: is ${base} where Greendot runs?`)
+        ? new Error(`${error.message}. Does Greendot run at ${base}?`)
         : null;
     }
-    return isOfAnotherOrigin(base)
+    return isCrossOrigin(base)
       ? new Error(
-          `${base} cannot be reached, or it refuses pages of ${location.origin}: ` +
-            "then PRESENCE_ALLOWED_ORIGINS has to name that origin (the log of Greendot says so)",
+          `cannot reach ${base}. Either it is down, or it refuses pages of ${location.origin}. ` +
+            "If it refuses them, its log says so: add the origin to PRESENCE_ALLOWED_ORIGINS",
         )
       : null;
   }
 
   /**
-   * What was heard is vouched for until nothing is for one interval. An open socket
-   * looks after that by itself; this is for the way there, however long a token takes.
+   * Statuses become stale one interval after the last answer. While a socket is open, socket.js
+   * sees to that. This timer covers the time until then, however long a token takes.
    */
-  function doubtInTime() {
-    cancelDoubt();
+  function startStaleTimer() {
+    cancelStale();
     const now = Date.now();
-    const until = Math.min(heardAt + interval, goodbyeUntil > now ? goodbyeUntil : Infinity);
-    cancelDoubt = after(Math.max(0, until - now), () =>
+    const graceEnd = navigationGraceUntil > now ? navigationGraceUntil : Infinity;
+    const until = Math.min(lastHeardAt + interval, graceEnd);
+    cancelStale = after(Math.max(0, until - now), () =>
       store.setState((state) => (state.stale ? state : { stale: true })),
     );
   }
 
   /** @param {Rest} rest */
-  async function socketAddress(rest) {
-    const address = base.replace(/^http/, "ws") + PATHS.SOCKET;
+  async function socketUrl(rest) {
+    const url = base.replace(/^http/, "ws") + PATHS.SOCKET;
     const { ticket, token } = options;
-    if (ticket === undefined && token === undefined) return address;
-    const given = ticket === undefined ? await rest.ticket() : await reveal(ticket);
-    return `${address}?ticket=${encodeURIComponent(given)}`;
+    if (ticket === undefined && token === undefined) return url;
+    const value = ticket === undefined ? await rest.ticket() : await resolveSecret(ticket);
+    return `${url}?ticket=${encodeURIComponent(value)}`;
   }
 
-  /** Not over what a socket once said: REST cannot tell whether that still holds. */
-  function mayHydrate() {
-    const known = Object.keys(store.getState().timestamps).length > 0;
-    return options.hydrate !== false && !hydrated && !known && refusals === 0;
+  /** REST is for the first start only: its answers never replace what a socket said. */
+  function shouldHydrate() {
+    const hasTimestamps = Object.keys(store.getState().timestamps).length > 0;
+    return options.hydrate !== false && !hydrated && !hasTimestamps && rejections === 0;
   }
 
   /**
    * @param {Rest} rest
-   * @param {number} current
+   * @param {number} attempt
    */
-  async function hydrate(rest, current) {
+  async function hydrate(rest, attempt) {
     try {
       const statuses = await rest.statuses();
-      // The snapshot is newer and complete: REST only fills the time before it.
-      if (current !== tries || snapshotted) return;
+      // The snapshot is newer and complete. REST only covers the time before it.
+      if (attempt !== currentAttempt || hasSnapshot) return;
       hydrated = true;
-      heardAt = Date.now();
-      doubtInTime();
+      lastHeardAt = Date.now();
+      startStaleTimer();
       store.getState().setMultipleStatuses(statuses);
-      if (current === tries) store.setState({ stale: false });
+      if (attempt === currentAttempt) store.setState({ stale: false });
     } catch (error) {
-      if (current !== tries) return;
-      // With a ticket the socket has credentials of its own, and REST may have none.
-      const isSocketsOwnAffair = mayRetry(closeCodeOf(error)) || options.ticket !== undefined;
-      if (!mayPass(error) || !isSocketsOwnAffair) failed(error);
+      if (attempt !== currentAttempt) return;
+      // If the error is retryable, the socket's own attempt decides. With a ticket it decides
+      // about 401 and 403 too: the ticket is for the socket, and REST may have no token.
+      const socketDecides = mayRetry(closeCodeOf(error)) || options.ticket !== undefined;
+      if (!isRetryable(error) || !socketDecides) handleFailure(error);
     }
   }
 
   /** @param {Frame} frame */
-  function receive({ event, data }) {
-    const current = tries;
-    heardAt = Date.now();
+  function handleFrame({ event, data }) {
+    const attempt = currentAttempt;
+    lastHeardAt = Date.now();
     if (event === FROM_SERVER.WELCOME) {
-      welcomed = wasEverLive = true;
-      refusals = 0;
-      hinted = false;
+      hasWelcome = everConnected = true;
+      rejections = 0;
+      rejectionReported = false;
       interval = Number(data["heartbeat_interval"]) * 1000 || interval;
       store.setState({ connection: "live" });
     } else if (event === FROM_SERVER.SNAPSHOT) {
       const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
-      // The first map may have been read before the last events were made. A later one
-      // is sent because somebody ceased to be relevant: whoever is missing is gone.
-      const keep = snapshotted ? new Set() : live;
-      snapshotted = true;
+      // The server may have read the first snapshot before it sent the latest events, so keep
+      // their users. It sends a later snapshot when a user stops being relevant, so keep none.
+      const keep = hasSnapshot ? new Set() : updatedIds;
+      hasSnapshot = true;
       hydrated = true;
-      goodbyeUntil = 0;
-      cancelDoubt();
-      store.applySnapshot(statuses, live, keep);
-      if (current === tries) store.setState({ stale: false });
+      navigationGraceUntil = 0;
+      cancelStale();
+      store.applySnapshot(statuses, updatedIds, keep);
+      if (attempt === currentAttempt) store.setState({ stale: false });
     } else if (event === FROM_SERVER.STATUS) {
       const id = String(data["user_id"]);
-      live.add(id);
+      updatedIds.add(id);
       const online = data["status"] === ONLINE;
       store.getState().setStatus(id, online, Number(data["timestamp"]));
     } else if (event === FROM_SERVER.HEARTBEAT_ACK) {
-      lostAt = 0; // the connection has proved itself: the next outage is a new one
+      outageStartedAt = 0; // the connection works: the next outage is a new one
     } else if (event === FROM_SERVER.GOING_AWAY) {
       planReconnect(Number(data["reconnect_in"]) * 1000 || 0);
     }
     options.onFrame?.({ event, data }, "in");
   }
 
-  /** @param {boolean} quiet */
-  function setQuiet(quiet) {
+  /** @param {boolean} silent */
+  function handleSilence(silent) {
     store.setState(
-      quiet
-        ? { connection: away(), stale: true }
-        : { connection: "live", stale: !snapshotted },
+      silent
+        ? { connection: disconnectedState(), stale: true }
+        : { connection: "live", stale: !hasSnapshot },
     );
   }
 
   /** @param {number} delay */
   function planReconnect(delay) {
-    comeBackAt = Date.now() + delay;
-    schedule(delay, "when told");
+    plannedReconnectAt = Date.now() + delay;
+    scheduleRetry(delay, "planned");
   }
 
   /**
    * @param {number} delay
-   * @param {"soon" | "when told"} why
+   * @param {"backoff" | "planned"} kind
    */
-  function schedule(delay, why) {
+  function scheduleRetry(delay, kind) {
     cancelRetry();
-    waiting = why;
-    cancelRetry = after(delay, () => void attempt());
+    scheduled = kind;
+    cancelRetry = after(delay, () => void startAttempt());
   }
 
   /**
-   * Whether the server's "not authenticated" is worth another try: it had let this
-   * secret in, so it has expired, and there may be a fresh one. What is refused before
-   * the welcome was as fresh as it gets.
+   * Whether a 4401 means that the token has expired and that a fresh one may be available. A
+   * token that is refused before the welcome was fresh, so there is no better one.
    *
    * @param {number} code
    */
   function hasExpired(code) {
     const { ticket, token } = options;
-    const renewable = typeof (ticket ?? token) !== "string"; // a function, or the cookie
-    return code === CLOSE.NOT_AUTHENTICATED && welcomed && renewable;
+    const isRenewable = typeof (ticket ?? token) !== "string"; // a function, or the cookie
+    return code === CLOSE.NOT_AUTHENTICATED && hasWelcome && isRenewable;
   }
 
   /**
    * @param {number} code
-   * @param {string} [reason] the server's words
+   * @param {string} [reason] the text in the server's close frame
    */
-  function lost(code, reason = "") {
-    const planned = comeBackAt;
+  function handleClose(code, reason = "") {
+    const plannedAt = plannedReconnectAt;
     const expired = hasExpired(code);
-    const final = !mayRetry(code) && !expired;
+    const isFinal = !mayRetry(code) && !expired;
     const now = Date.now();
-    const isGoodbye = code === CLOSE.GOING_AWAY && (snapshotted || now < goodbyeUntil);
-    reset()?.cut(CLOSE.NORMAL);
-    if (final) {
+    const isNavigation =
+      code === CLOSE.GOING_AWAY && (hasSnapshot || now < navigationGraceUntil);
+    reset()?.close(CLOSE.NORMAL);
+    if (isFinal) {
       hooks.onStopping?.();
       stop();
       options.onClose?.(code, null);
       options.onDenied?.(code, reason);
       return;
     }
-    lostAt ||= now;
-    const least = Math.max(leastWait(code), refusals > 0 ? leastAfterRefusals(refusals) : 0);
-    let delay = retryDelay(now - lostAt, least, random);
-    if (planned !== null) delay = Math.max(0, planned - now);
-    else if (expired) delay = 0; // the server is there, and waits for a fresh one
-    else if (isGoodbye && now - goodbyeAt > GOODBYE_SPACING) delay = random() * GOODBYE_JITTER;
-    if (isGoodbye) {
-      heardAt = goodbyeAt = now;
-      goodbyeUntil = now + GOODBYE;
+    outageStartedAt ||= now;
+    const minDelay = Math.max(
+      minRetryDelay(code),
+      rejections > 0 ? minDelayAfterRejections(rejections) : 0,
+    );
+    let delay = retryDelay(now - outageStartedAt, minDelay, random);
+    if (plannedAt !== null) delay = Math.max(0, plannedAt - now);
+    else if (expired) delay = 0; // the server runs, and only wants a fresh token
+    else if (isNavigation && now - navigationCloseAt > NAVIGATION_SPACING) {
+      delay = random() * NAVIGATION_JITTER;
     }
-    schedule(delay, planned === null ? "soon" : "when told");
-    if (now < goodbyeUntil) {
-      doubtInTime();
-      store.setState({ connection: away() });
-    } else store.setState({ connection: away(), stale: true });
+    if (isNavigation) {
+      lastHeardAt = navigationCloseAt = now;
+      navigationGraceUntil = now + NAVIGATION_GRACE;
+    }
+    scheduleRetry(delay, plannedAt === null ? "backoff" : "planned");
+    if (now < navigationGraceUntil) {
+      startStaleTimer();
+      store.setState({ connection: disconnectedState() });
+    } else store.setState({ connection: disconnectedState(), stale: true });
     options.onClose?.(code, delay);
   }
 
   /** @param {number} slept */
   function wake(slept) {
-    if (waiting === "soon" || (waiting === "when told" && slept > 0)) void attempt();
-    else if (networkIsGone()) socket?.doubt();
+    if (scheduled === "backoff" || (scheduled === "planned" && slept > 0)) void startAttempt();
+    else if (isNetworkDown()) socket?.suspect();
     else socket?.check(slept);
   }
 
   function onOffline() {
-    // Loopback and local networks work without "the network": so ask before hanging up.
+    // A server on this computer or in a local network can still answer. So check first.
     store.setState({ connection: "offline", stale: true });
-    socket?.doubt();
+    socket?.suspect();
   }
 
   function stop() {
-    wanted = false;
+    active = false;
     hydrated = false;
     stopWatching();
     const old = reset();
@@ -356,10 +374,10 @@ export function createConnection(base, options, store, hooks) {
   return {
     connect,
     wake,
-    retryNow: () => void (waiting !== "no" && attempt()),
+    retryNow: () => void (scheduled !== "none" && startAttempt()),
     leave: async () => stop()?.leave(),
-    close: () => stop()?.cut(CLOSE.NORMAL),
-    isActive: () => wanted,
+    close: () => stop()?.close(CLOSE.NORMAL),
+    isActive: () => active,
     interval: () => interval,
   };
 }

@@ -1,17 +1,18 @@
 /**
- * What may go wrong. A lost network, and an answer that may be another one soon, are worth
- * a later try. No try mends the rest: a missing feature, a bad URL, a bug in a callback.
+ * The errors of the client. The three classes here may be temporary: the client tries again
+ * after them. Every other error is permanent: a missing feature, a bad URL, a bug in a
+ * callback.
  */
 
-/** The server answered, and it was no. */
+/** The server answered a request with an error, or not in Greendot's format. */
 export class PresenceHttpError extends Error {
   /**
    * @param {string} url
    * @param {number} status
    */
   constructor(url, status) {
-    const not = status < 300 ? ", but not as Greendot does" : "";
-    super(`${url} answered ${status}${not}`);
+    const detail = status < 300 ? ", but not in Greendot's format" : "";
+    super(`${url} answered ${status}${detail}`);
     this.name = "PresenceHttpError";
     this.status = status;
   }
@@ -24,44 +25,44 @@ export class PresenceNetworkError extends Error {
    * @param {unknown} cause
    */
   constructor(url, cause) {
-    super(`${url} gave no answer: ${String(cause)}`);
+    super(`${url} did not answer: ${String(cause)}`);
     this.name = "PresenceNetworkError";
   }
 }
 
-/** The application's own function gave no token, or no ticket. */
+/** The application's token (or ticket) function failed. */
 export class PresenceSecretError extends Error {
   /** @param {unknown} cause */
   constructor(cause) {
-    super(`the function that gives the token (or the ticket) failed: ${String(cause)}`);
+    super(`the token (or ticket) function failed: ${String(cause)}`);
     this.name = "PresenceSecretError";
   }
 }
 
-const KINDS = [PresenceHttpError, PresenceNetworkError, PresenceSecretError];
+const RETRYABLE = [PresenceHttpError, PresenceNetworkError, PresenceSecretError];
 
 /**
  * @param {unknown} error
- * @returns {boolean} whether a later try may succeed with nothing changed here
+ * @returns {boolean} whether a later attempt may succeed although nothing changes here
  */
-export const mayPass = (error) => KINDS.some((kind) => error instanceof kind);
+export const isRetryable = (error) => RETRYABLE.some((kind) => error instanceof kind);
 
-const MOST_ON_CONSOLE = 20;
+const MAX_CONSOLE_MESSAGES = 20;
 
 /** @typedef {(error: unknown) => void} Report */
 
 /**
  * @param {(error: Error) => void} [onError]
- * @returns {Report} tells the application each time, and the console once
+ * @returns {Report} calls `onError` each time, and writes each text to the console once
  */
 export function createReport(onError) {
   /** @type {Set<string>} */
-  const said = new Set();
+  const printed = new Set();
   return (thrown) => {
     const error = thrown instanceof Error ? thrown : new Error(String(thrown));
     const text = String(error);
-    if (!said.has(text) && said.size < MOST_ON_CONSOLE) {
-      said.add(text);
+    if (!printed.has(text) && printed.size < MAX_CONSOLE_MESSAGES) {
+      printed.add(text);
       console.error("greendot:", error);
     }
     try {
@@ -73,12 +74,14 @@ export function createReport(onError) {
 }
 
 /**
+ * Wrap a callback of the application, so that a bug in it cannot stop the client.
+ *
  * @template {unknown[]} Arguments
- * @param {((...given: Arguments) => unknown) | undefined} callback the application's
- * @param {Report} report
- * @returns {(...given: Arguments) => void} the same, and a bug in it is only reported
+ * @param {((...given: Arguments) => unknown) | undefined} callback
+ * @param {Report} report is called with what the callback throws
+ * @returns {(...given: Arguments) => void}
  */
-export const guarded =
+export const catchErrors =
   (callback, report) =>
   async (...given) => {
     try {

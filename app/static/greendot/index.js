@@ -1,4 +1,4 @@
-/** What an application imports. */
+/** The public API of the package. */
 
 /** @typedef {import("./client.js").PresenceClient} PresenceClient */
 /** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */

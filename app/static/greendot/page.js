@@ -1,6 +1,6 @@
 /**
- * What happens to the page around the client: it is shown again, the network comes and
- * goes, the machine sleeps and wakes.
+ * Events of the page around the client: it becomes visible again, the network goes and
+ * returns, the computer sleeps and wakes.
  */
 
 import { after } from "./timers.js";
@@ -9,23 +9,23 @@ const TICK = 5000;
 
 /**
  * @param {object} handlers
- * @param {(slept: number) => void} handlers.onWake the page has reason to look at its
- *   socket; `slept` is how many milliseconds it did not run (0: it was not asleep)
- * @param {() => void} handlers.onOffline the browser says that the network is gone
+ * @param {(slept: number) => void} handlers.onWake the socket may have ended meanwhile.
+ *   `slept`: for how many milliseconds the page did not run; 0 if it did not sleep
+ * @param {() => void} handlers.onOffline the browser reports that there is no network
  * @returns {() => void} stops watching
  */
 export function watchPage({ onWake, onOffline }) {
   const wake = () => onWake(0);
-  const shown = () => document.visibilityState === "visible" && onWake(0);
+  const wakeIfVisible = () => document.visibilityState === "visible" && onWake(0);
   const stopListening = [
     listen(globalThis, "online", wake),
     listen(globalThis, "offline", onOffline),
     listen(globalThis, "pageshow", wake),
-    listen(globalThis.document, "visibilitychange", shown),
+    listen(globalThis.document, "visibilitychange", wakeIfVisible),
     listen(globalThis.document, "resume", wake),
   ];
 
-  // A sleeping machine runs no timers: one that fires much too late tells of it.
+  // A sleeping computer runs no timers. So a timer that fires much too late reveals a sleep.
   let last = Date.now();
   let cancel = after(TICK, tick);
   function tick() {
@@ -42,15 +42,15 @@ export function watchPage({ onWake, onOffline }) {
 }
 
 /**
- * The back/forward cache keeps a page that the user may come back to, but runs nothing of
- * it: its socket would be open and silent.
+ * Watch the back/forward cache. The browser keeps a page there in case the user goes back to
+ * it, and runs none of its code. A socket of such a page would be open and silent.
  *
  * @param {object} handlers
- * @param {() => void} handlers.onFreeze the page may go into the cache
- * @param {() => void} handlers.onThaw the page has come back from it
+ * @param {() => void} handlers.onFreeze the page may be put into the cache
+ * @param {() => void} handlers.onThaw the page is shown again from the cache
  * @returns {() => void} stops watching
  */
-export function watchCache({ onFreeze, onThaw }) {
+export function watchBackForwardCache({ onFreeze, onThaw }) {
   /** @param {() => void} handler */
   const ifPersisted = (handler) => (/** @type {Event} */ event) =>
     /** @type {PageTransitionEvent} */ (event).persisted === true && handler();
@@ -64,7 +64,7 @@ export function watchCache({ onFreeze, onThaw }) {
 }
 
 /**
- * @param {Partial<EventTarget> | undefined} target may be none, where there is no page
+ * @param {Partial<EventTarget> | undefined} target undefined outside of browsers
  * @param {string} event
  * @param {(event: Event) => void} listener
  * @returns {() => void} stops listening
@@ -76,15 +76,15 @@ function listen(target, event, listener) {
 
 /**
  * @param {string} url of the server
- * @returns {boolean} whether its answers are hidden from this page unless it allows them
+ * @returns {boolean} whether this page can read its answers only if the server allows it
  */
-export const isOfAnotherOrigin = (url) =>
+export const isCrossOrigin = (url) =>
   typeof location !== "undefined" && new URL(url).origin !== location.origin;
 
 /**
  * @param {string} url of the server
- * @returns {boolean} whether browsers keep this page from using it: they make an exception
- *   for the machine itself
+ * @returns {boolean} whether browsers block it because the page is https and the server is
+ *   http. They allow http to the computer itself
  */
 export const isMixedContent = (url) =>
   typeof location !== "undefined" &&
@@ -92,7 +92,7 @@ export const isMixedContent = (url) =>
   /^http:/.test(url) &&
   !/^http:\/\/(127\.[\d.]+|\[::1\]|([^/:]*\.)?localhost)(:|\/|$)/.test(url);
 
-/** @returns {boolean} the browser says that there is no network at all */
-export function networkIsGone() {
+/** @returns {boolean} whether the browser reports that there is no network at all */
+export function isNetworkDown() {
   return typeof navigator !== "undefined" && navigator.onLine === false;
 }

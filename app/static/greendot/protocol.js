@@ -1,6 +1,6 @@
 /**
- * The wire: every event name, close code and path that the client shares with the
- * server, in this one file. The server's twin is models/events.py.
+ * The protocol: every event name, path and close code, and what a close code means for the next
+ * attempt. Its counterpart on the server is models/events.py.
  */
 
 /** Events that the server sends. */
@@ -28,12 +28,12 @@ export const PATHS = Object.freeze({
   CONVERSATIONS: "/api/conversations/online-status",
 });
 
-/** Close codes that the client itself sends or that need more than "try again". */
+/** Close codes that the client sends itself, or after which it does more than try again. */
 export const CLOSE = Object.freeze({
   NORMAL: 1000,
-  GOING_AWAY: 1001, // Firefox: the page may be about to go
+  GOING_AWAY: 1001, // Firefox closes so when the page may be about to navigate away
   PROTOCOL_ERROR: 1002,
-  NOT_HEARD: 1006, // never on the wire: the browser's word for "no close frame came"
+  ABNORMAL: 1006, // set by the browser when no close frame came; never sent
   INVALID_DATA: 1007,
   TOO_BIG: 1009,
   INTERNAL_ERROR: 1011,
@@ -42,13 +42,12 @@ export const CLOSE = Object.freeze({
   NOT_AUTHENTICATED: 4401,
   NOT_ALLOWED: 4403,
   TOO_MANY: 4429,
-  SILENT_SERVER: 4000, // ours: no answer to a heartbeat
+  HEARTBEAT_TIMEOUT: 4000, // set by this client when a heartbeat is not answered
 });
 
 /**
- * Whether a client should come back after this close code with what it has. The server
- * has said who may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is
- * worth a try.
+ * Whether the client may try again, with the same token, after this close code. Only 4401 and
+ * 4403 are final. After any other code (4408, 4429, 1012, 1013, a lost connection, ...) it may.
  *
  * @param {number} code
  * @returns {boolean}
@@ -58,11 +57,11 @@ export function mayRetry(code) {
 }
 
 /** @type {Record<number, number>} */
-const LEAST_WAITS = {
+const MIN_RETRY_DELAYS = {
   [CLOSE.TOO_MANY]: 2_500,
   [CLOSE.TOO_SLOW]: 2_500,
   [CLOSE.INTERNAL_ERROR]: 2_500,
-  // Not understood at all: perhaps another version runs soon.
+  // Client and server do not understand each other. A new version may be deployed soon.
   [CLOSE.PROTOCOL_ERROR]: 30_000,
   [CLOSE.INVALID_DATA]: 30_000,
   [CLOSE.BAD_FRAME]: 30_000,
@@ -70,14 +69,14 @@ const LEAST_WAITS = {
 };
 
 /**
- * The least wait before the next try, in milliseconds: a server that said "too many"
- * or "too slow" is given more room than one that merely restarted.
+ * The minimum wait before the next attempt, in milliseconds. A server that is overloaded gets
+ * more time than one that only restarts.
  *
  * @param {number} code
  * @returns {number}
  */
-export function leastWait(code) {
-  return LEAST_WAITS[code] ?? 0;
+export function minRetryDelay(code) {
+  return MIN_RETRY_DELAYS[code] ?? 0;
 }
 
 /**
@@ -86,7 +85,7 @@ export function leastWait(code) {
  */
 
 /**
- * One text frame as sent on the wire.
+ * Encode one text frame.
  *
  * @param {string} event
  * @param {Record<string, unknown>} [data]
@@ -97,8 +96,8 @@ export function encode(event, data = {}) {
 }
 
 /**
- * The frame in a text message; null for what is not one (a client ignores those:
- * a newer server may speak of things that this version does not know).
+ * Decode one text frame. Anything else gives null and is ignored: a newer server may send
+ * messages that this version does not know.
  *
  * @param {unknown} text
  * @returns {Frame | null}

@@ -1,8 +1,8 @@
 "use client";
 
 /**
- * React bindings, over useSyncExternalStore: a component is rendered again only when
- * what it shows has changed.
+ * React bindings, built on useSyncExternalStore: a component renders again only when what it
+ * shows has changed.
  */
 
 import {
@@ -16,7 +16,7 @@ import {
   useSyncExternalStore,
 } from "react";
 import { createPresenceClient } from "./client.js";
-import { has, of } from "./store.js";
+import { getOwn, hasOwn } from "./store.js";
 
 /** @typedef {import("./client.js").PresenceClient} PresenceClient */
 /** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
@@ -26,17 +26,17 @@ import { has, of } from "./store.js";
 const Greendot = createContext(/** @type {PresenceClient | null} */ (null));
 
 /**
- * Connects while it is mounted. Its props are the client's options and are read once:
- * give it a `key` (the user's id, say) to start anew.
+ * Connects while it is mounted. Its props are the options of the client, and are read once. To
+ * start again with other options, change its `key` (to the user's id, for example).
  *
  * @param {PresenceClientOptions & {
  *   client?: PresenceClient, children?: import("react").ReactNode,
- * }} props `client`: one that you made, and connect and leave yourself
+ * }} props `client`: your own client, which you connect and leave yourself
  */
 export function GreendotProvider({
   client: given,
   children,
-  onError = () => {}, // with one, connect() throws nothing that would take the page down
+  onError = () => {}, // with an onError, connect() does not throw, which would unmount the page
   ...options
 }) {
   const [client] = useState(
@@ -51,17 +51,17 @@ export function GreendotProvider({
 }
 
 /**
- * @returns {PresenceClient} for `leave()` at sign-out, `retryNow()`, and the store
+ * @returns {PresenceClient} for its store, `retryNow()`, and `leave()` at sign-out
  */
 export function useGreendot() {
   const client = useContext(Greendot);
-  if (client === null) throw new Error("there is no <GreendotProvider> around this");
+  if (client === null) throw new Error("this hook needs a <GreendotProvider> around the component");
   return client;
 }
 
 /**
  * @template T
- * @param {(state: PresenceState) => T} select gives the same value for the same state
+ * @param {(state: PresenceState) => T} select must return the same value for the same state
  * @returns {T}
  */
 function usePresenceState(select) {
@@ -75,14 +75,14 @@ function usePresenceState(select) {
 
 /**
  * @param {string} userId
- * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online` only
- *   while somebody vouches for it; `lastSeen` in milliseconds since the epoch; `known`:
- *   the server is heard and has told of this user
+ * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online`: false
+ *   while the store is stale; `lastSeen`: milliseconds since the epoch; `known`: the store is not
+ *   stale and has a status of this user
  */
 export function usePresence(userId) {
   const { store } = useGreendot();
   const subscribe = useCallback(
-    (/** @type {() => void} */ wake) => store.subscribeUser(userId, wake),
+    (/** @type {() => void} */ listener) => store.subscribeUser(userId, listener),
     [store, userId],
   );
   const online = useSyncExternalStore(
@@ -92,22 +92,22 @@ export function usePresence(userId) {
   );
   const lastSeen = useSyncExternalStore(
     subscribe,
-    () => of(store.getState().lastSeen, userId) ?? null,
+    () => getOwn(store.getState().lastSeen, userId) ?? null,
     () => null,
   );
   const known = useSyncExternalStore(
     subscribe,
-    () => !store.getState().stale && has(store.getState().statuses, userId),
+    () => !store.getState().stale && hasOwn(store.getState().statuses, userId),
     () => false,
   );
   return useMemo(() => ({ online, lastSeen, known }), [online, lastSeen, known]);
 }
 
 /**
- * @returns {string[]} ids of all friends and conversation partners who are online
+ * @returns {string[]} the ids of all friends and conversation partners who are online
  */
 export function useOnlineFriends() {
-  // As one text, so that React sees an unchanged list as unchanged. Ids have no blanks.
+  // As one string, so that React sees that an equal list has not changed. Ids have no spaces.
   const ids = usePresenceState(({ statuses, isOnline }) =>
     Object.keys(statuses).filter(isOnline).sort().join(" "),
   );
@@ -115,13 +115,13 @@ export function useOnlineFriends() {
 }
 
 /**
- * @returns {ConnectionState} how this page's own connection is
+ * @returns {ConnectionState} the state of this page's connection
  */
 export function useConnection() {
   return usePresenceState(({ connection }) => connection);
 }
 
-// Each has a contrast of 3:1 and more, on white and on black.
+// Each has a contrast of at least 3:1, on white and on black.
 const GREEN = "#1a9e52";
 const GREY = "#7c8881";
 
@@ -131,7 +131,7 @@ const STYLES = {
     display: "inline-flex",
     alignItems: "center",
     gap: "0.4em",
-    position: "relative", // else the unseen words lie somewhere in the page, and extend it
+    position: "relative", // or the hidden label could make the page longer
   },
   dot: {
     boxSizing: "border-box",
@@ -141,8 +141,8 @@ const STYLES = {
     borderWidth: "0.15em",
     borderRadius: "50%",
   },
-  // Full by its border: forced colours and printers leave backgrounds out. Widths are
-  // rounded down to whole pixels, hence the half of one.
+  // The border fills the dot, since forced colours and printers drop backgrounds. Browsers round
+  // widths down to whole pixels, so half a pixel is added.
   online: {
     borderStyle: "solid",
     borderColor: GREEN,
@@ -151,7 +151,7 @@ const STYLES = {
   },
   offline: { borderStyle: "solid", borderColor: GREY },
   unknown: { borderStyle: "dotted", borderColor: GREY },
-  unseen: {
+  visuallyHidden: {
     position: "absolute",
     width: 1,
     height: 1,
@@ -161,22 +161,22 @@ const STYLES = {
   },
 };
 
-const WORDS = { online: "Online", offline: "Offline", unknown: "Unknown" };
+const DEFAULT_LABELS = { online: "Online", offline: "Offline", unknown: "Unknown" };
 
 /**
- * The dot: full and green, or a grey ring; dotted while nobody can vouch for it. Says
- * the same in words to screen readers, and to everybody with `words`.
+ * The dot: full and green if online, a grey ring if offline, a dotted ring if unknown. Its label
+ * says the same in words to screen readers. With `words` everybody sees the label.
  *
  * @param {object} props
  * @param {string} props.userId
- * @param {boolean} [props.words] show the words beside the dot
- * @param {Partial<typeof WORDS>} [props.labels] the words in another language
+ * @param {boolean} [props.words] show the label beside the dot
+ * @param {Partial<typeof DEFAULT_LABELS>} [props.labels] the labels in another language
  * @param {string} [props.className]
  */
 export function OnlineBadge({
   userId,
   words = false,
-  labels = WORDS,
+  labels = DEFAULT_LABELS,
   className = "greendot-badge",
 }) {
   const { online, known } = usePresence(userId);
@@ -190,8 +190,8 @@ export function OnlineBadge({
     }),
     createElement(
       "span",
-      words ? null : { style: STYLES["unseen"] },
-      labels[presence] ?? WORDS[presence],
+      words ? null : { style: STYLES["visuallyHidden"] },
+      labels[presence] ?? DEFAULT_LABELS[presence],
     ),
   );
 }

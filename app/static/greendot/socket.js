@@ -1,6 +1,6 @@
 /**
- * One socket's life: open, welcome, heartbeats, and the end, of which there is exactly
- * one. It never tries again; client.js does.
+ * One socket from open to close: the welcome, the heartbeats, and the one `onClosed` call at its
+ * end. It never reconnects. connection.js does.
  */
 
 import { CLOSE, FROM_SERVER, TO_SERVER, decode, encode } from "./protocol.js";
@@ -11,12 +11,12 @@ import { after } from "./timers.js";
 const WELCOME_TIMEOUT = 10_000;
 const PROBE_TIMEOUT = 2_000;
 
-// The last quarter of the interval is for the answer: a server that falls silent is
-// noticed within one interval, not one and a half.
-const BEAT_SHARE = 0.75;
+// Heartbeats are sent a quarter of an interval early. So the answer comes in time, and a silent
+// server is noticed within one interval instead of one and a half.
+const HEARTBEAT_FRACTION = 0.75;
 
 /**
- * How long an answer to a heartbeat may take before the socket counts as dead.
+ * How long the server may take to answer a heartbeat before the socket is given up.
  *
  * @param {number} interval milliseconds
  */
@@ -25,20 +25,19 @@ const answerTimeout = (interval) => Math.min(10_000, 1.5 * interval);
 /**
  * @typedef {object} SocketHandlers
  * @property {(frame: Frame) => void} onFrame
- * @property {(quiet: boolean) => void} onQuiet true: nothing was heard for a heartbeat
- *   interval, so what was heard before is no longer vouched for; false: heard again
- * @property {(code: number, reason: string) => void} onClosed the last call that is ever
- *   made
+ * @property {(silent: boolean) => void} onSilence true: no frame came for one heartbeat
+ *   interval, so the known statuses are stale; false: frames come again
+ * @property {(code: number, reason: string) => void} onClosed the last of all calls
  * @property {(frame: Frame) => void} onSent
  */
 
 /**
  * @typedef {object} PresenceSocket
- * @property {(slept: number) => void} check ask for a sign of life now, or give up at
- *   once after a sleep that no connection outlives
- * @property {() => void} doubt what was heard may no longer hold: ask for a sign of life
- * @property {() => Promise<void>} leave say goodbye and close
- * @property {(code: number) => void} cut close without goodbye
+ * @property {(slept: number) => void} check send a heartbeat now if the last frame came long
+ *   ago. After a sleep that no connection survives, close immediately
+ * @property {() => void} suspect report silence now, and send a heartbeat to check
+ * @property {() => Promise<void>} leave send `leave` and close
+ * @property {(code: number) => void} close close without `leave`
  */
 
 /**
@@ -50,65 +49,65 @@ const answerTimeout = (interval) => Math.min(10_000, 1.5 * interval);
 export function openSocket(url, WebSocketClass, handlers) {
   const socket = new WebSocketClass(url);
   let ended = false;
-  let quiet = false;
-  let interval = 0; // 0 until the server's welcome
-  let lastHeard = Date.now();
-  const never = () => {};
-  let cancelBeat = never;
-  let cancelQuiet = never;
-  let cancelAnswer = never;
-  const cancelWelcome = after(WELCOME_TIMEOUT, () => cut(CLOSE.SILENT_SERVER));
+  let silent = false;
+  let interval = 0; // 0 until the welcome
+  let lastFrameAt = Date.now();
+  const notSet = () => {};
+  let cancelHeartbeat = notSet;
+  let cancelSilence = notSet;
+  let cancelAnswer = notSet;
+  const cancelWelcome = after(WELCOME_TIMEOUT, () => close(CLOSE.HEARTBEAT_TIMEOUT));
 
   socket.onmessage = ({ data }) => {
     const frame = decode(data);
     if (frame === null || ended) return;
-    heard();
-    if (frame.event === FROM_SERVER.WELCOME) welcome(frame);
+    endSilence();
+    if (frame.event === FROM_SERVER.WELCOME) handleWelcome(frame);
     if (frame.event === FROM_SERVER.HEARTBEAT_ACK) {
       cancelAnswer();
-      cancelAnswer = never;
+      cancelAnswer = notSet;
     }
     handlers.onFrame(frame);
   };
   socket.onclose = ({ code, reason }) => end(code, reason);
 
-  function heard() {
-    lastHeard = Date.now();
-    if (interval > 0) waitForQuiet();
-    if (quiet) handlers.onQuiet((quiet = false));
+  function endSilence() {
+    lastFrameAt = Date.now();
+    if (interval > 0) startSilenceTimer();
+    if (silent) handlers.onSilence((silent = false));
   }
 
-  function waitForQuiet() {
-    cancelQuiet();
-    cancelQuiet = after(interval, fallQuiet);
+  function startSilenceTimer() {
+    cancelSilence();
+    cancelSilence = after(interval, beginSilence);
   }
 
-  function fallQuiet() {
-    cancelQuiet();
-    if (!quiet) handlers.onQuiet((quiet = true));
+  function beginSilence() {
+    cancelSilence();
+    if (!silent) handlers.onSilence((silent = true));
   }
 
   /** @param {Frame} frame */
-  function welcome(frame) {
+  function handleWelcome(frame) {
     cancelWelcome();
     interval = Number(frame.data["heartbeat_interval"]) * 1000 || 20_000;
-    waitForQuiet();
-    cancelBeat();
-    cancelBeat = after(interval * BEAT_SHARE, beat);
+    startSilenceTimer();
+    cancelHeartbeat();
+    cancelHeartbeat = after(interval * HEARTBEAT_FRACTION, sendHeartbeat);
   }
 
-  function beat() {
-    cancelBeat();
-    cancelBeat = after(interval * BEAT_SHARE, beat);
+  function sendHeartbeat() {
+    cancelHeartbeat();
+    cancelHeartbeat = after(interval * HEARTBEAT_FRACTION, sendHeartbeat);
     send(TO_SERVER.HEARTBEAT);
-    // A later heartbeat does not give an unanswered one more time.
-    if (cancelAnswer === never) expectAnswer(answerTimeout(interval));
+    // A second heartbeat does not extend the time for the answer to the first.
+    if (cancelAnswer === notSet) expectAnswer(answerTimeout(interval));
   }
 
   /** @param {number} timeout */
   function expectAnswer(timeout) {
     cancelAnswer();
-    cancelAnswer = after(timeout, () => cut(CLOSE.SILENT_SERVER));
+    cancelAnswer = after(timeout, () => close(CLOSE.HEARTBEAT_TIMEOUT));
   }
 
   /** @param {string} event */
@@ -119,7 +118,7 @@ export function openSocket(url, WebSocketClass, handlers) {
   }
 
   function probe() {
-    beat();
+    sendHeartbeat();
     expectAnswer(Math.min(PROBE_TIMEOUT, answerTimeout(interval)));
   }
 
@@ -130,28 +129,28 @@ export function openSocket(url, WebSocketClass, handlers) {
   function end(code, reason = "") {
     if (ended) return;
     ended = true;
-    for (const cancel of [cancelWelcome, cancelBeat, cancelQuiet, cancelAnswer]) cancel();
+    for (const cancel of [cancelWelcome, cancelHeartbeat, cancelSilence, cancelAnswer]) cancel();
     handlers.onClosed(code, reason);
   }
 
   /** @param {number} code */
-  function cut(code) {
-    // On a dead line the browser would wait long for the server's part in closing:
-    // the end is now, whatever still happens below.
+  function close(code) {
+    // If the server is gone, the browser waits long for the closing handshake. So this socket
+    // ends now, whatever the browser still does with it.
     socket.close(code >= 3000 ? code : CLOSE.NORMAL);
     end(code);
   }
 
   return {
-    cut,
+    close,
     check(slept) {
       if (ended || interval === 0) return;
-      if (slept > 2 * interval) cut(CLOSE.SILENT_SERVER);
-      else if (slept > 0 || Date.now() - lastHeard > interval / 2) probe();
+      if (slept > 2 * interval) close(CLOSE.HEARTBEAT_TIMEOUT);
+      else if (slept > 0 || Date.now() - lastFrameAt > interval / 2) probe();
     },
-    doubt() {
+    suspect() {
       if (ended || interval === 0) return;
-      fallQuiet();
+      beginSilence();
       probe();
     },
     leave() {
@@ -164,7 +163,7 @@ export function openSocket(url, WebSocketClass, handlers) {
           resolve();
         };
       });
-      cut(CLOSE.NORMAL);
+      close(CLOSE.NORMAL);
       return closed;
     },
   };

@@ -1,10 +1,10 @@
 /**
- * Who is online, as far as this page may say so. It keeps Zustand's vanilla store
- * contract (getState, setState, subscribe, getInitialState), so Zustand's own
- * `useStore(store, selector)` works with it; nothing here needs Zustand.
+ * The store: which users are online, as far as this page knows. It has the interface of
+ * Zustand's vanilla store (getState, setState, subscribe, getInitialState). So Zustand's
+ * `useStore(store, selector)` works with it, but nothing here needs Zustand.
  *
- * Per user the newest timestamp wins; what is not newer is dropped. A value without a
- * timestamp counts as older than every value with one.
+ * Per user the newest timestamp wins: an older or equal one is ignored. A value without a
+ * timestamp counts as older than any value with one.
  */
 
 import { createReport } from "./errors.js";
@@ -15,21 +15,21 @@ import { ONLINE } from "./protocol.js";
 
 /**
  * @typedef {object} PresenceState
- * @property {Record<string, boolean>} statuses last known status by user id; while
- *   `stale`, nobody vouches for it: show what `isOnline` answers
- * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch;
- *   nothing for who was never seen. Exact as of the last snapshot. An event since then
- *   says when somebody came or was counted as gone, up to an online TTL after the last
- *   sign of life
- * @property {Record<string, number>} timestamps of the status kept, by user id
+ * @property {Record<string, boolean>} statuses last known status by user id. While `stale` it
+ *   may be wrong: show what `isOnline` returns
+ * @property {Record<string, number>} lastSeen by user id, milliseconds since the epoch; without
+ *   users who were never seen. It is exact as of the last snapshot. A later event sets it to the
+ *   time at which the user came online or was counted as offline. A silent user is counted as
+ *   offline one online TTL after the last heartbeat
+ * @property {Record<string, number>} timestamps of `statuses`, by user id
  * @property {ConnectionState} connection
- * @property {boolean} stale the socket is away, so nothing said here is known to hold
+ * @property {boolean} stale the client does not hear the server, so `statuses` may be wrong
  * @property {(id: string, online: boolean, timestamp?: number) => void} setStatus
  * @property {(statuses: Record<string, boolean>) => void} setMultipleStatuses
  * @property {(id: string) => boolean} isOnline never true while stale
  */
 
-/** @typedef {Partial<PresenceState>} PresencePatch */
+/** @typedef {Partial<PresenceState>} PartialPresenceState */
 /** @typedef {(state: PresenceState, previous: PresenceState) => void} PresenceListener */
 
 /**
@@ -37,41 +37,42 @@ import { ONLINE } from "./protocol.js";
  * @property {() => PresenceState} getState
  * @property {() => PresenceState} getInitialState
  * @property {{
- *   (patch: PresencePatch | ((state: PresenceState) => PresencePatch), replace?: false): void,
+ *   (partial: PartialPresenceState | ((state: PresenceState) => PartialPresenceState),
+ *     replace?: false): void,
  *   (state: PresenceState | ((state: PresenceState) => PresenceState), replace: true): void,
  * }} setState
  * @property {(listener: PresenceListener) => () => void} subscribe
- * @property {(id: string, listener: () => void) => () => void} subscribeUser woken only
- *   when what is known of this user changes (or when `stale` does)
- * @property {(snapshot: Record<string, WireStatus>, live?: ReadonlySet<string>,
- *   keep?: ReadonlySet<string>) => void} applySnapshot the full map. Users in `live`, of
- *   whom an event came on the same connection, keep their status if it is newer;
- *   whoever is missing in the map is dropped, but for users in `keep` (default: `live`)
+ * @property {(id: string, listener: () => void) => () => void} subscribeUser calls the listener
+ *   only when this user's status or last seen changes, or `stale` does
+ * @property {(snapshot: Record<string, WireStatus>, updatedIds?: ReadonlySet<string>,
+ *   keepIds?: ReadonlySet<string>) => void} applySnapshot replaces all statuses. `updatedIds`:
+ *   users with an event on the same connection; their status is kept if it is newer. `keepIds`:
+ *   users to keep although the snapshot lacks them (default: `updatedIds`)
  */
 
 /**
  * @param {object} record
  * @param {string} id
- * @returns {boolean} whether it has a value of its own for this user
+ * @returns {boolean} whether the record has an entry for this user
  */
-export const has = (record, id) => Object.prototype.hasOwnProperty.call(record, id);
+export const hasOwn = (record, id) => Object.prototype.hasOwnProperty.call(record, id);
 
 /**
- * The value of a user, if there is one: ids are the host's own strings, and
- * "constructor" is a fine user id that every plain object seems to have.
+ * A user's entry, if there is one. User ids are any strings, such as "constructor", which every
+ * plain object inherits.
  *
  * @template T
  * @param {Record<string, T>} record
  * @param {string} id
  * @returns {T | undefined}
  */
-export function of(record, id) {
-  return has(record, id) ? record[id] : undefined;
+export function getOwn(record, id) {
+  return hasOwn(record, id) ? record[id] : undefined;
 }
 
 /**
- * @param {import("./errors.js").Report} [report] is told what a listener throws, which
- *   keeps it from no other listener
+ * @param {import("./errors.js").Report} [report] is called with what a listener throws. The
+ *   other listeners are called all the same
  * @returns {PresenceStore}
  */
 export function createPresenceStore(report = createReport()) {
@@ -85,21 +86,21 @@ export function createPresenceStore(report = createReport()) {
   const getState = () => state;
 
   /**
-   * @param {unknown} patch
+   * @param {unknown} partial
    * @param {boolean} [replace]
    */
-  function setState(patch, replace) {
-    const next = typeof patch === "function" ? patch(state) : patch;
+  function setState(partial, replace) {
+    const next = typeof partial === "function" ? partial(state) : partial;
     if (Object.is(next, state)) return;
     const previous = state;
-    const whole = replace ?? (typeof next !== "object" || next === null);
-    state = whole ? next : { ...state, ...next };
-    wakeUsers(previous);
-    for (const listener of [...listeners]) wake(() => listener(state, previous));
+    const replaces = replace ?? (typeof next !== "object" || next === null);
+    state = replaces ? next : { ...state, ...next };
+    notifyUserListeners(previous);
+    for (const listener of [...listeners]) notify(() => listener(state, previous));
   }
 
   /** @param {() => void} listener */
-  function wake(listener) {
+  function notify(listener) {
     try {
       listener();
     } catch (error) {
@@ -108,39 +109,39 @@ export function createPresenceStore(report = createReport()) {
   }
 
   /** @param {PresenceState} previous */
-  function wakeUsers(previous) {
-    const everyone = state.stale !== previous.stale;
+  function notifyUserListeners(previous) {
+    const all = state.stale !== previous.stale;
     if (
-      !everyone &&
+      !all &&
       state.statuses === previous.statuses &&
       state.lastSeen === previous.lastSeen
     ) {
       return;
     }
-    for (const [id, woken] of [...userListeners]) {
+    for (const [id, ofUser] of [...userListeners]) {
       const changed =
-        everyone ||
-        of(state.statuses, id) !== of(previous.statuses, id) ||
-        of(state.lastSeen, id) !== of(previous.lastSeen, id);
-      if (changed) for (const listener of [...woken]) wake(listener);
+        all ||
+        getOwn(state.statuses, id) !== getOwn(previous.statuses, id) ||
+        getOwn(state.lastSeen, id) !== getOwn(previous.lastSeen, id);
+      if (changed) for (const listener of [...ofUser]) notify(listener);
     }
   }
 
   /** @type {PresenceState["setStatus"]} */
   function setStatus(id, online, timestamp) {
     const { statuses, timestamps, lastSeen } = state;
-    const known = of(timestamps, id);
+    const known = getOwn(timestamps, id);
     if (timestamp === undefined) {
-      if (known !== undefined || of(statuses, id) === online) return;
+      if (known !== undefined || getOwn(statuses, id) === online) return;
       setState({ statuses: { ...statuses, [id]: online } });
       return;
     }
     if (known !== undefined && timestamp <= known) return;
-    const seen = Math.max(of(lastSeen, id) ?? 0, timestamp);
-    // 0 is the status of somebody who was never seen.
+    const seen = Math.max(getOwn(lastSeen, id) ?? 0, timestamp);
+    // A user who was never seen has the timestamp 0.
     const nextSeen = seen > 0 ? { ...lastSeen, [id]: seen } : lastSeen;
     setState({
-      statuses: of(statuses, id) === online ? statuses : { ...statuses, [id]: online },
+      statuses: getOwn(statuses, id) === online ? statuses : { ...statuses, [id]: online },
       timestamps: { ...timestamps, [id]: timestamp },
       lastSeen: nextSeen,
     });
@@ -149,36 +150,36 @@ export function createPresenceStore(report = createReport()) {
   /** @type {PresenceState["setMultipleStatuses"]} */
   function setMultipleStatuses(given) {
     const { statuses, timestamps } = state;
-    const fresh = Object.entries(given).filter(
+    const changed = Object.entries(given).filter(
       ([id, online]) =>
-        of(timestamps, id) === undefined && of(statuses, id) !== online,
+        getOwn(timestamps, id) === undefined && getOwn(statuses, id) !== online,
     );
-    if (fresh.length === 0) return;
-    setState({ statuses: { ...statuses, ...Object.fromEntries(fresh) } });
+    if (changed.length === 0) return;
+    setState({ statuses: { ...statuses, ...Object.fromEntries(changed) } });
   }
 
   /** @type {PresenceStore["applySnapshot"]} */
-  function applySnapshot(snapshot, live = new Set(), keep = live) {
+  function applySnapshot(snapshot, updatedIds = new Set(), keepIds = updatedIds) {
     /** @type {Array<[id: string, online: boolean, timestamp: number, seen: number]>} */
     const rows = [];
     for (const [id, entry] of Object.entries(snapshot)) {
       const timestamp = entry.timestamp ?? 0;
-      const known = of(state.timestamps, id) ?? 0;
-      // A status of an earlier connection gives way whatever its timestamp: the
-      // server read this map later, and may have forgotten a long-gone user's. One of
-      // the same timestamp is the same, and the server's last_seen the better one.
-      if (live.has(id) && known > timestamp) {
-        const seen = of(state.lastSeen, id) ?? 0;
-        rows.push([id, of(state.statuses, id) === true, known, seen]);
+      const known = getOwn(state.timestamps, id) ?? 0;
+      // A status from an earlier connection is replaced whatever its timestamp is. The server
+      // read this snapshot later, and forgets the timestamps of users who are long offline.
+      // With equal timestamps the status is the same, and the server's last_seen is more exact.
+      if (updatedIds.has(id) && known > timestamp) {
+        const seen = getOwn(state.lastSeen, id) ?? 0;
+        rows.push([id, getOwn(state.statuses, id) === true, known, seen]);
       } else {
         rows.push([id, entry.status === ONLINE, timestamp, entry.last_seen ?? 0]);
       }
     }
-    for (const id of keep) {
-      const online = of(state.statuses, id);
-      if (online === undefined || has(snapshot, id)) continue;
-      const timestamp = of(state.timestamps, id) ?? 0;
-      rows.push([id, online, timestamp, of(state.lastSeen, id) ?? 0]);
+    for (const id of keepIds) {
+      const online = getOwn(state.statuses, id);
+      if (online === undefined || hasOwn(snapshot, id)) continue;
+      const timestamp = getOwn(state.timestamps, id) ?? 0;
+      rows.push([id, online, timestamp, getOwn(state.lastSeen, id) ?? 0]);
     }
     setState({
       statuses: Object.fromEntries(rows.map(([id, online]) => [id, online])),
@@ -198,7 +199,7 @@ export function createPresenceStore(report = createReport()) {
     stale: true,
     setStatus,
     setMultipleStatuses,
-    isOnline: (id) => !state.stale && of(state.statuses, id) === true,
+    isOnline: (id) => !state.stale && getOwn(state.statuses, id) === true,
   };
   state = initial;
 
@@ -212,11 +213,11 @@ export function createPresenceStore(report = createReport()) {
       return () => listeners.delete(listener);
     },
     subscribeUser(id, listener) {
-      const woken = userListeners.get(id) ?? new Set();
-      userListeners.set(id, woken.add(listener));
+      const ofUser = userListeners.get(id) ?? new Set();
+      userListeners.set(id, ofUser.add(listener));
       return () => {
-        woken.delete(listener);
-        if (woken.size === 0 && userListeners.get(id) === woken) userListeners.delete(id);
+        ofUser.delete(listener);
+        if (ofUser.size === 0 && userListeners.get(id) === ofUser) userListeners.delete(id);
       };
     },
   };

@@ -1,22 +1,24 @@
 /**
- * One socket for all tabs of a browser that show the same user. A lock of the browser
- * (Web Locks) makes one tab the leader: it alone has a connection, and tells the others
- * by BroadcastChannel. When its tab is closed, the next in the queue leads.
+ * One socket for all tabs of a browser that show the same user. A Web Lock makes one tab the
+ * leader. Only the leader has a connection; it sends the state of its store to the other tabs,
+ * the followers, by BroadcastChannel. When the leader's tab is closed, the next tab gets the lock.
  */
 
 import { watchPage } from "./page.js";
-import { applied, patchBetween, wholePatch } from "./patches.js";
 import { CLOSE } from "./protocol.js";
+import { applyDiff, fullDiff, stateDiff } from "./state-diff.js";
 import { after } from "./timers.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
-/** @typedef {import("./patches.js").Patch} Patch */
+/** @typedef {import("./state-diff.js").StateDiff} StateDiff */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
 
 /**
- * What tabs say to each other. Followers ask, the leader tells.
+ * A message between tabs. Followers send requests: `hello` (send me the full state), `wake`,
+ * `retry` and `leave`. The leader sends `patch` (a state diff), `left` and `denied`. Tabs may run
+ * different versions of the client, so these names are a contract.
  *
- * @typedef {Patch & {
+ * @typedef {StateDiff & {
  *   from: string,
  *   kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch",
  *   to?: string, code?: number, reason?: string, interval?: number,
@@ -24,22 +26,25 @@ import { after } from "./timers.js";
  */
 
 const LEAVE_TIMEOUT = 2_000;
-// The lock outlives the goodbye a little, so that nobody leads on before hearing it.
-const LOCK_AFTER_LEFT = 300;
-const BEAT_SHARE = 0.75; // as for the server's heartbeats: silence shows in one interval
-// A leader that is silent for so long is frozen: intervals, and milliseconds at least.
-const STEAL_AFTER = 1.5;
-const STEAL_AFTER_LEAST = 5_000;
-const LATE = 1_000; // a timer that fires so late: this page did not run meanwhile
+// Keep the lock a little longer than the connection, so that the other tabs get `left` before
+// one of them could become leader.
+const UNLOCK_DELAY = 300;
+// As for heartbeats to the server: followers notice a silent leader within one interval.
+const KEEP_ALIVE_FRACTION = 0.75;
+// A leader that is silent for so long is frozen, and another tab takes the lock from it.
+const STEAL_AFTER_INTERVALS = 1.5;
+const MIN_STEAL_DELAY = 5_000;
+const LATE_TIMER = 1_000; // a timer that fires so late shows that this page was frozen itself
 
 /**
- * Locks are in secure contexts only (https, or localhost). Both may be there and still be
- * refused: in a sandboxed frame, or where the user forbids a site to store anything.
+ * Whether tabs can share a socket. Web Locks exist in secure contexts only (https or localhost).
+ * Even if both features exist, the browser may refuse them: in a sandboxed frame, or when the
+ * user forbids the site to store data.
  *
  * @returns {Promise<boolean>}
  */
-export async function canShare() {
-  if (typeof location === "undefined") return false; // Deno has both, but no tabs
+export async function canShareSocket() {
+  if (typeof location === "undefined") return false; // Deno has both features, but no tabs
   try {
     new BroadcastChannel("greendot").close();
     await navigator.locks.query();
@@ -50,196 +55,198 @@ export async function canShare() {
 }
 
 /**
- * @param {string} name the same in all tabs of one user, and in no other
+ * @param {string} name of the lock and channel: the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
- * @param {Connection} own used while this tab leads
- * @param {(code: number, reason: string) => void} onDenied another tab was refused for all
- *   of us
+ * @param {Connection} connection used while this tab is the leader
+ * @param {(code: number, reason: string) => void} onDenied called when the server has denied
+ *   another tab of this user, and so this tab too
  * @returns {Connection & {
- *   hush: () => void, denied: (code: number, reason: string) => void,
- * }} `hush`: `own` stops by itself, which is no news for tabs that go on; `denied`: it was
- *   refused
+ *   stopBroadcast: () => void, denied: (code: number, reason: string) => void,
+ * }} call `stopBroadcast` when the connection stops by itself, since the other tabs go on; call
+ *   `denied` when the server has denied it
  */
-export function shareAmongTabs(name, store, own, onDenied) {
-  const me = Math.random().toString(36).slice(2);
+export function shareAmongTabs(name, store, connection, onDenied) {
+  const tabId = Math.random().toString(36).slice(2);
   /** @type {BroadcastChannel | null} */
   let channel = null;
   /** @type {AbortController | null} */
-  let waiting = null;
-  let leading = false;
-  let release = () => {};
-  /** @type {string | null} whose patches are understood: its whole map has come */
+  let lockRequest = null;
+  let isLeader = false;
+  let releaseLock = () => {};
+  /** @type {string | null} the leader. Its full state has come, so its diffs can be applied */
   let leader = null;
-  let interval = own.interval();
+  let interval = connection.interval();
   const nothing = () => {};
   let unsubscribe = nothing;
   let stopWatching = nothing;
-  let cancelBeat = nothing;
-  let cancelQuiet = nothing;
+  let cancelKeepAlive = nothing;
+  let cancelSilence = nothing;
   let cancelSteal = nothing;
   let onLeft = nothing;
 
   /** @param {Omit<Message, "from">} message */
-  const post = (message) => channel?.postMessage({ from: me, ...message });
+  const post = (message) => channel?.postMessage({ from: tabId, ...message });
 
   function connect() {
     if (channel !== null) return;
     channel = new BroadcastChannel(name);
-    channel.onmessage = ({ data }) => receive(data);
-    follow();
+    channel.onmessage = ({ data }) => handleMessage(data);
+    becomeFollower();
   }
 
-  // --- Following
+  // --- The follower
 
-  function follow() {
+  function becomeFollower() {
     leader = null;
     store.setState({ connection: "reconnecting", stale: true });
     stopWatching = watchPage({
-      // Not for how long this page slept: its leader's may have been awake.
+      // Without the duration: this tab's page slept, but the leader's may have been awake.
       onWake: () => post({ kind: "wake" }),
-      onOffline: nothing, // the leader sees it too, and tells
+      onOffline: nothing, // the leader gets the same event, and sends its new state
     });
-    queue(false);
+    requestLock(false);
     post({ kind: "hello" });
     expectLeader();
   }
 
   /** @param {boolean} steal */
-  function queue(steal) {
-    waiting?.abort();
-    const ours = new AbortController();
-    waiting = ours;
-    const options = steal ? { steal } : { signal: ours.signal };
+  function requestLock(steal) {
+    lockRequest?.abort();
+    const request = new AbortController();
+    lockRequest = request;
+    const options = steal ? { steal } : { signal: request.signal };
     navigator.locks
       .request(name, options, () => {
-        if (waiting !== ours || channel === null) return undefined;
-        return new Promise((resolve) => lead(() => resolve(undefined)));
+        if (lockRequest !== request || channel === null) return undefined;
+        return new Promise((resolve) => becomeLeader(() => resolve(undefined)));
       })
       .catch(() => {
-        // Aborted by ourselves, or stolen from us: our page was frozen too long.
-        if (leading && waiting === ours) stepDown();
+        // This tab has aborted the request, or another tab has stolen the lock because this
+        // page was frozen for too long.
+        if (isLeader && lockRequest === request) stepDown();
       });
   }
 
   function expectLeader() {
-    cancelQuiet();
+    cancelSilence();
     cancelSteal();
-    cancelQuiet = after(interval, () =>
+    cancelSilence = after(interval, () =>
       store.setState({ connection: "reconnecting", stale: true }),
     );
-    // Not all at once: the first to take over greets the others.
-    const known = leader === null ? 0 : interval * STEAL_AFTER;
-    const patience = Math.max(STEAL_AFTER_LEAST, known) * (1 + Math.random() / 2);
-    const due = Date.now() + patience;
-    const steal = () => queue(true);
-    cancelSteal = after(patience, () => {
-      if (Date.now() - due < LATE) return steal();
-      // After a sleep of our own, what the leader said may just not be read yet: ask.
-      cancelSteal = after(STEAL_AFTER_LEAST, steal);
+    // The random part spreads the followers: the first one to take the lock then sends its state
+    // to the others.
+    const silence = leader === null ? 0 : interval * STEAL_AFTER_INTERVALS;
+    const stealDelay = Math.max(MIN_STEAL_DELAY, silence) * (1 + Math.random() / 2);
+    const due = Date.now() + stealDelay;
+    const steal = () => requestLock(true);
+    cancelSteal = after(stealDelay, () => {
+      if (Date.now() - due < LATE_TIMER) return steal();
+      // This page was frozen, so messages of the leader may still be waiting. Ask it first.
+      cancelSteal = after(MIN_STEAL_DELAY, steal);
       post({ kind: "hello" });
     });
   }
 
   function stopFollowing() {
     stopWatching();
-    cancelQuiet();
+    cancelSilence();
     cancelSteal();
   }
 
   /** @param {Message} message */
-  function apply(message) {
-    if (message.to !== undefined && message.to !== me) {
-      if (leader === message.from) expectLeader(); // not for us, but a sign of life
+  function applyMessage(message) {
+    if (message.to !== undefined && message.to !== tabId) {
+      if (leader === message.from) expectLeader(); // for another tab, but the leader is alive
       return;
     }
     if (message.whole !== true && leader !== message.from) {
-      post({ kind: "hello" }); // a leader whom we do not know yet
+      post({ kind: "hello" }); // a new leader: its diffs apply only to its full state
       return;
     }
     leader = message.from;
     interval = message.interval ?? interval;
     expectLeader();
     const state = store.getState();
-    const next = applied(state, message);
-    const isNews = next.statuses !== undefined || next.stale !== state.stale;
-    if (isNews || next.connection !== state.connection) store.setState(next);
+    const next = applyDiff(state, message);
+    const hasNewStatus = next.statuses !== undefined || next.stale !== state.stale;
+    if (hasNewStatus || next.connection !== state.connection) store.setState(next);
   }
 
-  // --- Leading
+  // --- The leader
 
   /** @param {() => void} unlock */
-  function lead(unlock) {
-    leading = true;
-    release = unlock;
+  function becomeLeader(unlock) {
+    isLeader = true;
+    releaseLock = unlock;
     stopFollowing();
-    own.connect(interval);
-    tellAll();
+    connection.connect(interval);
+    broadcastAll();
     unsubscribe = store.subscribe((state, previous) => {
-      tell(patchBetween(previous, state));
+      broadcast(stateDiff(previous, state));
     });
-    waitToBeat();
+    startKeepAlive();
   }
 
-  /** Every word to the others is a sign of life; where there is none, a beat is. */
-  function waitToBeat() {
-    cancelBeat();
-    cancelBeat = after(own.interval() * BEAT_SHARE, () => {
-      const { connection, stale } = store.getState();
-      tell({ connection, stale });
+  /** Any message shows that the leader is alive. If there is none to send, send a keep-alive. */
+  function startKeepAlive() {
+    cancelKeepAlive();
+    cancelKeepAlive = after(connection.interval() * KEEP_ALIVE_FRACTION, () => {
+      const { connection: connectionState, stale } = store.getState();
+      broadcast({ connection: connectionState, stale });
     });
   }
 
-  /** @param {Patch & {to?: string}} patch */
-  function tell(patch) {
-    post({ kind: "patch", interval: own.interval(), ...patch });
-    waitToBeat();
+  /** @param {StateDiff & {to?: string}} diff */
+  function broadcast(diff) {
+    post({ kind: "patch", interval: connection.interval(), ...diff });
+    startKeepAlive();
   }
 
   /** @param {string} [to] */
-  function tellAll(to) {
-    tell({ ...wholePatch(store.getState()), ...(to === undefined ? {} : { to }) });
+  function broadcastAll(to) {
+    broadcast({ ...fullDiff(store.getState()), ...(to === undefined ? {} : { to }) });
   }
 
-  function hush() {
+  function stopBroadcast() {
     unsubscribe();
-    cancelBeat();
+    cancelKeepAlive();
   }
 
   function stopLeading() {
-    leading = false;
-    hush();
+    isLeader = false;
+    stopBroadcast();
   }
 
   function stepDown() {
     stopLeading();
-    own.close();
-    follow();
+    connection.close();
+    becomeFollower();
   }
 
   // --- Both
 
   /** @param {Message} message */
-  function receive(message) {
+  function handleMessage(message) {
     const { kind } = message;
     if (kind === "left" || kind === "denied") {
-      if (leading) own.close();
+      if (isLeader) connection.close();
       stop();
       if (kind === "denied") onDenied(message.code ?? 0, message.reason ?? "");
       onLeft();
-    } else if (leading) {
-      if (kind === "hello") tellAll(message.from);
-      else if (kind === "wake") own.wake(0);
-      else if (kind === "retry") own.retryNow();
+    } else if (isLeader) {
+      if (kind === "hello") broadcastAll(message.from);
+      else if (kind === "wake") connection.wake(0);
+      else if (kind === "retry") connection.retryNow();
       else if (kind === "leave") void leave();
-    } else if (kind === "patch") apply(message);
+    } else if (kind === "patch") applyMessage(message);
   }
 
   async function leave() {
     if (channel === null) return;
-    if (leading) {
-      stopLeading(); // first: what follows is said here and by "left"
+    if (isLeader) {
+      stopLeading(); // first, since the next lines tell the other tabs everything
       post({ kind: "patch", connection: "offline", stale: true });
-      await own.leave();
+      await connection.leave();
       post({ kind: "left" });
       stop();
       return;
@@ -260,13 +267,13 @@ export function shareAmongTabs(name, store, own, onDenied) {
   function stop() {
     if (channel === null) return;
     stopFollowing();
-    if (leading) stopLeading();
-    const unlock = release;
-    release = nothing;
-    after(LOCK_AFTER_LEFT, unlock);
-    waiting?.abort();
-    waiting = null;
-    // Closing at once would drop what was just posted in some browsers.
+    if (isLeader) stopLeading();
+    const unlock = releaseLock;
+    releaseLock = nothing;
+    after(UNLOCK_DELAY, unlock);
+    lockRequest?.abort();
+    lockRequest = null;
+    // Some browsers drop messages that were just posted if the channel is closed immediately.
     const old = channel;
     channel = null;
     old.onmessage = null;
@@ -274,29 +281,28 @@ export function shareAmongTabs(name, store, own, onDenied) {
     store.setState({ connection: "offline", stale: true });
   }
 
-  /** Out of it without a word: the next tab leads at once. */
-  function resign() {
-    const led = leading;
-    const unlock = release;
+  /** Stop without a message to the other tabs: the next one becomes leader immediately. */
+  function close() {
+    const wasLeader = isLeader;
+    const unlock = releaseLock;
     const old = channel;
-    release = nothing;
+    releaseLock = nothing;
     stop();
-    if (led) own.close();
+    if (wasLeader) connection.close();
     unlock();
-    old?.close(); // now, as the page may be frozen before any timer runs
+    old?.close(); // now, since the page may be frozen before a timer runs
   }
 
   return {
     connect,
-    wake: (slept) => (leading ? own.wake(slept) : post({ kind: "wake" })),
-    retryNow: () => (leading ? own.retryNow() : post({ kind: "retry" })),
+    wake: (slept) => (isLeader ? connection.wake(slept) : post({ kind: "wake" })),
+    retryNow: () => (isLeader ? connection.retryNow() : post({ kind: "retry" })),
     leave,
-    close: resign,
-    hush,
+    close,
+    stopBroadcast,
     denied(code, reason) {
-      // A bad secret is this tab's own, and another may have a better one. What is
-      // forbidden is so for the user.
-      if (code === CLOSE.NOT_AUTHENTICATED) return resign();
+      // 4401 is about this tab's token: another tab may have a better one. 4403 is about the user.
+      if (code === CLOSE.NOT_AUTHENTICATED) return close();
       post({ kind: "denied", code, reason });
       stop();
     },

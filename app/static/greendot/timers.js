@@ -1,35 +1,36 @@
 /**
- * Timers that a hidden tab does not slow down, so that a user whose tab is in the
- * background stays online. Every timer runs twice, in the page and in a worker, and
- * the first to fire wins: where no worker may start, the page's own remains.
+ * Timers that a hidden tab does not slow down, so that a user stays online while the tab is in
+ * the background. Each timer runs twice: in the page and in a worker. The first one to fire
+ * wins. If the browser allows no worker, the page's own timer still fires.
  */
 
-/** @type {Worker | null | undefined} undefined: not tried yet */
+/** @type {Worker | null | undefined} undefined: not started yet; null: not available */
 let worker;
 let lastId = 0;
 /** @type {Map<number, () => void>} */
 const pending = new Map();
 /** @type {ReturnType<typeof setTimeout> | undefined} */
-let retirement;
+let termination;
 
 /** @param {number} id */
 function fire(id) {
   const callback = pending.get(id);
-  forget(id);
+  remove(id);
   callback?.();
 }
 
 /**
- * A worker keeps a process that is no browser (Bun, Deno) from ending, so it goes with
- * the last timer. Not at once: the next timer may be set a moment later.
+ * Forget a timer, and end the worker after the last one: outside of browsers (Bun, Deno) a
+ * worker keeps the process from ending. It ends a little later, since the next timer is often
+ * set in the same turn.
  *
  * @param {number} id
  */
-function forget(id) {
+function remove(id) {
   pending.delete(id);
   if (pending.size > 0 || !worker) return;
-  clearTimeout(retirement);
-  retirement = setTimeout(() => {
+  clearTimeout(termination);
+  termination = setTimeout(() => {
     if (pending.size > 0) return;
     worker?.terminate();
     worker = undefined;
@@ -38,36 +39,36 @@ function forget(id) {
 
 function startWorker() {
   worker = null;
-  if (typeof document === "undefined") return; // only a page's timers are slowed down
+  if (typeof document === "undefined") return; // only the timers of a page are slowed down
   try {
-    worker = new Worker(new URL("./ticker.js", import.meta.url), { type: "module" });
+    worker = new Worker(new URL("./timer-worker.js", import.meta.url), { type: "module" });
     worker.onmessage = ({ data }) => fire(data);
     worker.onerror = (event) => {
       event.preventDefault();
       worker = null;
     };
   } catch {
-    // another origin's script, or a policy against workers
+    // The script is of another origin, or a policy forbids workers.
   }
 }
 
 /**
- * Call back once after `delay` milliseconds.
+ * Call `callback` once after `delay` milliseconds.
  *
  * @param {number} delay
  * @param {() => void} callback
- * @returns {() => void} cancels it
+ * @returns {() => void} cancels the timer
  */
 export function after(delay, callback) {
   if (worker === undefined) startWorker();
   lastId += 1;
   const id = lastId;
   pending.set(id, callback);
-  const own = setTimeout(fire, delay, id);
+  const pageTimer = setTimeout(fire, delay, id);
   worker?.postMessage({ id, delay });
   return () => {
-    clearTimeout(own);
-    forget(id);
+    clearTimeout(pageTimer);
+    remove(id);
   };
 }
 
@@ -75,11 +76,11 @@ export function after(delay, callback) {
  * @template T
  * @param {number} delay milliseconds
  * @param {Promise<T>} promise
- * @returns {Promise<T>} the same, but rejected if it takes longer
+ * @returns {Promise<T>} settles as `promise` does, but is rejected after `delay`
  */
-export function within(delay, promise) {
+export function withTimeout(delay, promise) {
   return new Promise((resolve, reject) => {
-    const cancel = after(delay, () => reject(new Error(`not within ${delay} ms`)));
+    const cancel = after(delay, () => reject(new Error(`took longer than ${delay} ms`)));
     promise.then(resolve, reject).finally(cancel);
   });
 }

@@ -1,4 +1,4 @@
-// Your own server signs the token of whoever is logged in. Here Greendot's demo does.
+// Your own server signs the token of the logged-in user. Here the Greendot demo does it.
 export async function fetchToken(user) {
   const response = await fetch("/demo/token", {
     method: "POST",

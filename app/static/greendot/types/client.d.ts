@@ -1,4 +1,4 @@
-/** What an application makes: a presence store that is kept in step with the server. */
+/** The presence client: a store that is kept in step with the server. */
 export type Connection = import("./connection.js").Connection;
 export type Frame = import("./protocol.js").Frame;
 export type Secret = import("./rest.js").Secret;
@@ -15,28 +15,32 @@ export type PresenceClientOptions = {
      */
     token?: Secret;
     /**
-     * a ticket for the socket, or a function that gives a new
-     * one each time (a ticket works once), for pages whose own server fetches tickets
+     * a ticket for the socket instead of a token, for pages whose own
+     * server fetches tickets. A function gives a new one each time: a ticket works once
      */
     ticket?: Secret;
     /**
-     * one socket for all tabs of this browser (default), or one
-     * for this page
+     * true (default): one socket for all tabs of this browser; false:
+     * this page has its own
      */
     share?: boolean;
     /**
      * id of the signed-in user. Tabs share a socket only with tabs
-     * of the same user. With a token it is read from there; with the cookie, name it if
-     * somebody may sign in as somebody else before `leave()` was called
+     * of the same user. Default: the id in the token. With the cookie, set it if another user may
+     * sign in before `leave()` was called
      */
     user?: string;
+    /**
+     * default: a new one
+     */
     store?: PresenceStore;
     /**
-     * connect at once (default), or wait for `connect()`
+     * true (default): connect immediately; false: wait for
+     * `connect()`
      */
     autoConnect?: boolean;
     /**
-     * ask REST for the first statuses (default)
+     * get the first statuses by REST (default: true)
      */
     hydrate?: boolean;
     fetch?: typeof globalThis.fetch;
@@ -46,17 +50,16 @@ export type PresenceClientOptions = {
      */
     random?: () => number;
     /**
-     * the server said who may not
-     * come back (4401: sign in again, 4403), and why: the client does not retry until
-     * `connect()`. A secret that has expired is not that yet, where a fresh one can be had:
-     * from a function, or as the cookie
+     * the server has denied access:
+     * 4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
+     * token does not count if the client can get a fresh one, from a function or as the cookie
      */
     onDenied?: (code: number, reason: string) => void;
     /**
-     * something is wrong that is no mere outage: a
-     * missing feature, a bad URL, a bug in one of these functions (which stop the client until
-     * `connect()`, unless it is a bug in an `on...`), or what looks as if it lasted: a foreign
-     * origin, a failing token function. The console is told too, once
+     * called with every error that is no ordinary
+     * outage. A missing feature, a bad URL or a bug in the token function stops the client until
+     * `connect()`. After a bug in an `on...` callback, a refused origin or a failed token request
+     * the client goes on. Each text is also written to the console once
      */
     onError?: (error: Error) => void;
     /**
@@ -66,28 +69,28 @@ export type PresenceClientOptions = {
     onFrame?: (frame: Frame, direction: "in" | "out") => void;
     /**
      * this page's own
-     * socket ended; milliseconds until the next try, null for none
+     * socket has closed. `retryIn`: milliseconds until the next attempt, null for none
      */
     onClose?: (code: number, retryIn: number | null) => void;
 };
 export type PresenceClient = {
     store: PresenceStore;
     /**
-     * does nothing while it is connected or trying. Where `url` is
-     * none, or there is no WebSocket, it tells `onError`; without that it throws
+     * does nothing while connected or trying. If `url` is invalid, or
+     * there is no WebSocket, it calls `onError`, and throws if there is no `onError`
      */
     connect: () => void;
     /**
-     * end the present wait for the next try
+     * end the current wait for the next attempt
      */
     retryNow: () => void;
     /**
-     * offline at once, without grace, in all tabs
-     * (sign-out); resolves when the server has heard it, or after two seconds
+     * go offline immediately, in all tabs, without the server's
+     * grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
      */
     leave: () => Promise<void>;
     /**
-     * end this page's part; the server's grace applies
+     * close this page's part; the server's grace applies
      */
     close: () => void;
 };
@@ -101,41 +104,41 @@ export type PresenceClient = {
  *   page's own origin
  * @property {Secret} [token] the user's JWT, or a function that gives a fresh one;
  *   default: the cookie `presence_token`
- * @property {Secret} [ticket] a ticket for the socket, or a function that gives a new
- *   one each time (a ticket works once), for pages whose own server fetches tickets
- * @property {boolean} [share] one socket for all tabs of this browser (default), or one
- *   for this page
+ * @property {Secret} [ticket] a ticket for the socket instead of a token, for pages whose own
+ *   server fetches tickets. A function gives a new one each time: a ticket works once
+ * @property {boolean} [share] true (default): one socket for all tabs of this browser; false:
+ *   this page has its own
  * @property {string} [user] id of the signed-in user. Tabs share a socket only with tabs
- *   of the same user. With a token it is read from there; with the cookie, name it if
- *   somebody may sign in as somebody else before `leave()` was called
- * @property {PresenceStore} [store]
- * @property {boolean} [autoConnect] connect at once (default), or wait for `connect()`
- * @property {boolean} [hydrate] ask REST for the first statuses (default)
+ *   of the same user. Default: the id in the token. With the cookie, set it if another user may
+ *   sign in before `leave()` was called
+ * @property {PresenceStore} [store] default: a new one
+ * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
+ *   `connect()`
+ * @property {boolean} [hydrate] get the first statuses by REST (default: true)
  * @property {typeof globalThis.fetch} [fetch]
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
- * @property {(code: number, reason: string) => void} [onDenied] the server said who may not
- *   come back (4401: sign in again, 4403), and why: the client does not retry until
- *   `connect()`. A secret that has expired is not that yet, where a fresh one can be had:
- *   from a function, or as the cookie
- * @property {(error: Error) => void} [onError] something is wrong that is no mere outage: a
- *   missing feature, a bad URL, a bug in one of these functions (which stop the client until
- *   `connect()`, unless it is a bug in an `on...`), or what looks as if it lasted: a foreign
- *   origin, a failing token function. The console is told too, once
+ * @property {(code: number, reason: string) => void} [onDenied] the server has denied access:
+ *   4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
+ *   token does not count if the client can get a fresh one, from a function or as the cookie
+ * @property {(error: Error) => void} [onError] called with every error that is no ordinary
+ *   outage. A missing feature, a bad URL or a bug in the token function stops the client until
+ *   `connect()`. After a bug in an `on...` callback, a refused origin or a failed token request
+ *   the client goes on. Each text is also written to the console once
  * @property {(frame: Frame, direction: "in" | "out") => void} [onFrame] every frame of
  *   this page's own socket
  * @property {(code: number, retryIn: number | null) => void} [onClose] this page's own
- *   socket ended; milliseconds until the next try, null for none
+ *   socket has closed. `retryIn`: milliseconds until the next attempt, null for none
  */
 /**
  * @typedef {object} PresenceClient
  * @property {PresenceStore} store
- * @property {() => void} connect does nothing while it is connected or trying. Where `url` is
- *   none, or there is no WebSocket, it tells `onError`; without that it throws
- * @property {() => void} retryNow end the present wait for the next try
- * @property {() => Promise<void>} leave offline at once, without grace, in all tabs
- *   (sign-out); resolves when the server has heard it, or after two seconds
- * @property {() => void} close end this page's part; the server's grace applies
+ * @property {() => void} connect does nothing while connected or trying. If `url` is invalid, or
+ *   there is no WebSocket, it calls `onError`, and throws if there is no `onError`
+ * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {() => Promise<void>} leave go offline immediately, in all tabs, without the server's
+ *   grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
+ * @property {() => void} close close this page's part; the server's grace applies
  */
 /**
  * @param {PresenceClientOptions} [options]

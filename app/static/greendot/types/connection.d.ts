@@ -1,6 +1,6 @@
 /**
- * This page's own line to the server: connects, hydrates the store, reconnects, and
- * says honestly when it cannot vouch for what the store holds.
+ * The connection of this page to the server: it connects, fills the store and reconnects. When
+ * it does not hear the server, it marks the store as stale.
  */
 import { createRest } from "./rest.js";
 export type PresenceClientOptions = import("./client.js").PresenceClientOptions;
@@ -11,42 +11,45 @@ export type PresenceStore = import("./store.js").PresenceStore;
 export type Rest = ReturnType<typeof createRest>;
 export type Hooks = {
     /**
-     * it stops by itself, and the store does not say so yet
+     * called when the connection stops by itself, before the
+     * store changes
      */
     onStopping?: () => void;
     /**
-     * no further try can mend this: it has stopped
+     * the connection has stopped, since no later
+     * attempt can succeed
      */
     onFatal: (error: unknown) => void;
     /**
-     * something is wrong, and it goes on
+     * called with an error after which the
+     * connection goes on
      */
     report: import("./errors.js").Report;
 };
 export type Connection = {
     /**
-     * does nothing while it is connected or
-     * trying; `known`: the heartbeat interval, if another tab has heard it
+     * does nothing while connected or trying;
+     * `knownInterval`: the heartbeat interval (ms) that another tab got from the server
      */
-    connect: (known?: number) => void;
+    connect: (knownInterval?: number) => void;
     /**
-     * end the present wait for the next try
+     * end the current wait for the next attempt
      */
     retryNow: () => void;
     /**
-     * there is reason to look at the socket
+     * the socket may have ended: check it
      */
     wake: (slept: number) => void;
     /**
-     * offline at once, without grace
+     * go offline immediately, without the server's grace
      */
     leave: () => Promise<void>;
     /**
-     * end this page's part; the server's grace applies
+     * close this page's connection; the server's grace applies
      */
     close: () => void;
     /**
-     * connected or trying, and not left, closed or denied
+     * connected or trying; false after leave, close or a denial
      */
     isActive: () => boolean;
     /**
@@ -56,19 +59,22 @@ export type Connection = {
 };
 /**
  * @typedef {object} Hooks
- * @property {() => void} [onStopping] it stops by itself, and the store does not say so yet
- * @property {(error: unknown) => void} onFatal no further try can mend this: it has stopped
- * @property {import("./errors.js").Report} report something is wrong, and it goes on
+ * @property {() => void} [onStopping] called when the connection stops by itself, before the
+ *   store changes
+ * @property {(error: unknown) => void} onFatal the connection has stopped, since no later
+ *   attempt can succeed
+ * @property {import("./errors.js").Report} report called with an error after which the
+ *   connection goes on
  */
 /**
  * @typedef {object} Connection
- * @property {(known?: number) => void} connect does nothing while it is connected or
- *   trying; `known`: the heartbeat interval, if another tab has heard it
- * @property {() => void} retryNow end the present wait for the next try
- * @property {(slept: number) => void} wake there is reason to look at the socket
- * @property {() => Promise<void>} leave offline at once, without grace
- * @property {() => void} close end this page's part; the server's grace applies
- * @property {() => boolean} isActive connected or trying, and not left, closed or denied
+ * @property {(knownInterval?: number) => void} connect does nothing while connected or trying;
+ *   `knownInterval`: the heartbeat interval (ms) that another tab got from the server
+ * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {(slept: number) => void} wake the socket may have ended: check it
+ * @property {() => Promise<void>} leave go offline immediately, without the server's grace
+ * @property {() => void} close close this page's connection; the server's grace applies
+ * @property {() => boolean} isActive connected or trying; false after leave, close or a denial
  * @property {() => number} interval heartbeat interval in milliseconds
  */
 /**

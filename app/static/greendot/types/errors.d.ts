@@ -1,8 +1,9 @@
 /**
- * What may go wrong. A lost network, and an answer that may be another one soon, are worth
- * a later try. No try mends the rest: a missing feature, a bad URL, a bug in a callback.
+ * The errors of the client. The three classes here may be temporary: the client tries again
+ * after them. Every other error is permanent: a missing feature, a bad URL, a bug in a
+ * callback.
  */
-/** The server answered, and it was no. */
+/** The server answered a request with an error, or not in Greendot's format. */
 export declare class PresenceHttpError extends Error {
     status: number;
     /**
@@ -19,27 +20,29 @@ export declare class PresenceNetworkError extends Error {
      */
     constructor(url: string, cause: unknown);
 }
-/** The application's own function gave no token, or no ticket. */
+/** The application's token (or ticket) function failed. */
 export declare class PresenceSecretError extends Error {
     /** @param {unknown} cause */
     constructor(cause: unknown);
 }
 /**
  * @param {unknown} error
- * @returns {boolean} whether a later try may succeed with nothing changed here
+ * @returns {boolean} whether a later attempt may succeed although nothing changes here
  */
-export declare const mayPass: (error: unknown) => boolean;
+export declare const isRetryable: (error: unknown) => boolean;
 export type Report = (error: unknown) => void;
 /** @typedef {(error: unknown) => void} Report */
 /**
  * @param {(error: Error) => void} [onError]
- * @returns {Report} tells the application each time, and the console once
+ * @returns {Report} calls `onError` each time, and writes each text to the console once
  */
 export declare function createReport(onError?: (error: Error) => void): Report;
 /**
+ * Wrap a callback of the application, so that a bug in it cannot stop the client.
+ *
  * @template {unknown[]} Arguments
- * @param {((...given: Arguments) => unknown) | undefined} callback the application's
- * @param {Report} report
- * @returns {(...given: Arguments) => void} the same, and a bug in it is only reported
+ * @param {((...given: Arguments) => unknown) | undefined} callback
+ * @param {Report} report is called with what the callback throws
+ * @returns {(...given: Arguments) => void}
  */
-export declare const guarded: <Arguments extends unknown[]>(callback: ((...given: Arguments) => unknown) | undefined, report: Report) => (...given: Arguments) => void;
+export declare const catchErrors: <Arguments extends unknown[]>(callback: ((...given: Arguments) => unknown) | undefined, report: Report) => (...given: Arguments) => void;

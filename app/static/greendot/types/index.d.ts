@@ -1,4 +1,4 @@
-/** What an application imports. */
+/** The public API of the package. */
 export type PresenceClient = import("./client.js").PresenceClient;
 export type PresenceClientOptions = import("./client.js").PresenceClientOptions;
 export type PresenceState = import("./store.js").PresenceState;

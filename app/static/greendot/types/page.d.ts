@@ -1,12 +1,12 @@
 /**
- * What happens to the page around the client: it is shown again, the network comes and
- * goes, the machine sleeps and wakes.
+ * Events of the page around the client: it becomes visible again, the network goes and
+ * returns, the computer sleeps and wakes.
  */
 /**
  * @param {object} handlers
- * @param {(slept: number) => void} handlers.onWake the page has reason to look at its
- *   socket; `slept` is how many milliseconds it did not run (0: it was not asleep)
- * @param {() => void} handlers.onOffline the browser says that the network is gone
+ * @param {(slept: number) => void} handlers.onWake the socket may have ended meanwhile.
+ *   `slept`: for how many milliseconds the page did not run; 0 if it did not sleep
+ * @param {() => void} handlers.onOffline the browser reports that there is no network
  * @returns {() => void} stops watching
  */
 export declare function watchPage({ onWake, onOffline }: {
@@ -14,28 +14,28 @@ export declare function watchPage({ onWake, onOffline }: {
     onOffline: () => void;
 }): () => void;
 /**
- * The back/forward cache keeps a page that the user may come back to, but runs nothing of
- * it: its socket would be open and silent.
+ * Watch the back/forward cache. The browser keeps a page there in case the user goes back to
+ * it, and runs none of its code. A socket of such a page would be open and silent.
  *
  * @param {object} handlers
- * @param {() => void} handlers.onFreeze the page may go into the cache
- * @param {() => void} handlers.onThaw the page has come back from it
+ * @param {() => void} handlers.onFreeze the page may be put into the cache
+ * @param {() => void} handlers.onThaw the page is shown again from the cache
  * @returns {() => void} stops watching
  */
-export declare function watchCache({ onFreeze, onThaw }: {
+export declare function watchBackForwardCache({ onFreeze, onThaw }: {
     onFreeze: () => void;
     onThaw: () => void;
 }): () => void;
 /**
  * @param {string} url of the server
- * @returns {boolean} whether its answers are hidden from this page unless it allows them
+ * @returns {boolean} whether this page can read its answers only if the server allows it
  */
-export declare const isOfAnotherOrigin: (url: string) => boolean;
+export declare const isCrossOrigin: (url: string) => boolean;
 /**
  * @param {string} url of the server
- * @returns {boolean} whether browsers keep this page from using it: they make an exception
- *   for the machine itself
+ * @returns {boolean} whether browsers block it because the page is https and the server is
+ *   http. They allow http to the computer itself
  */
 export declare const isMixedContent: (url: string) => boolean;
-/** @returns {boolean} the browser says that there is no network at all */
-export declare function networkIsGone(): boolean;
+/** @returns {boolean} whether the browser reports that there is no network at all */
+export declare function isNetworkDown(): boolean;

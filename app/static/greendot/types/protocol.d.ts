@@ -1,6 +1,6 @@
 /**
- * The wire: every event name, close code and path that the client shares with the
- * server, in this one file. The server's twin is models/events.py.
+ * The protocol: every event name, path and close code, and what a close code means for the next
+ * attempt. Its counterpart on the server is models/events.py.
  */
 /** Events that the server sends. */
 export declare const FROM_SERVER: Readonly<{
@@ -23,12 +23,12 @@ export declare const PATHS: Readonly<{
     FRIENDS: "/api/friends/online-status";
     CONVERSATIONS: "/api/conversations/online-status";
 }>;
-/** Close codes that the client itself sends or that need more than "try again". */
+/** Close codes that the client sends itself, or after which it does more than try again. */
 export declare const CLOSE: Readonly<{
     NORMAL: 1000;
     GOING_AWAY: 1001;
     PROTOCOL_ERROR: 1002;
-    NOT_HEARD: 1006;
+    ABNORMAL: 1006;
     INVALID_DATA: 1007;
     TOO_BIG: 1009;
     INTERNAL_ERROR: 1011;
@@ -37,25 +37,24 @@ export declare const CLOSE: Readonly<{
     NOT_AUTHENTICATED: 4401;
     NOT_ALLOWED: 4403;
     TOO_MANY: 4429;
-    SILENT_SERVER: 4000;
+    HEARTBEAT_TIMEOUT: 4000;
 }>;
 /**
- * Whether a client should come back after this close code with what it has. The server
- * has said who may not: everything else (4408, 4429, 1012, 1013, a cut line, ...) is
- * worth a try.
+ * Whether the client may try again, with the same token, after this close code. Only 4401 and
+ * 4403 are final. After any other code (4408, 4429, 1012, 1013, a lost connection, ...) it may.
  *
  * @param {number} code
  * @returns {boolean}
  */
 export declare function mayRetry(code: number): boolean;
 /**
- * The least wait before the next try, in milliseconds: a server that said "too many"
- * or "too slow" is given more room than one that merely restarted.
+ * The minimum wait before the next attempt, in milliseconds. A server that is overloaded gets
+ * more time than one that only restarts.
  *
  * @param {number} code
  * @returns {number}
  */
-export declare function leastWait(code: number): number;
+export declare function minRetryDelay(code: number): number;
 export type WireStatus = {
     status: string;
     timestamp?: number | null;
@@ -70,7 +69,7 @@ export type Frame = {
  * @typedef {{event: string, data: Record<string, unknown>}} Frame
  */
 /**
- * One text frame as sent on the wire.
+ * Encode one text frame.
  *
  * @param {string} event
  * @param {Record<string, unknown>} [data]
@@ -78,8 +77,8 @@ export type Frame = {
  */
 export declare function encode(event: string, data?: Record<string, unknown>): string;
 /**
- * The frame in a text message; null for what is not one (a client ignores those:
- * a newer server may speak of things that this version does not know).
+ * Decode one text frame. Anything else gives null and is ignored: a newer server may send
+ * messages that this version does not know.
  *
  * @param {unknown} text
  * @returns {Frame | null}

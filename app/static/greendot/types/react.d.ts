@@ -3,27 +3,27 @@ export type PresenceClientOptions = import("./client.js").PresenceClientOptions;
 export type ConnectionState = import("./store.js").ConnectionState;
 export type PresenceState = import("./store.js").PresenceState;
 /**
- * Connects while it is mounted. Its props are the client's options and are read once:
- * give it a `key` (the user's id, say) to start anew.
+ * Connects while it is mounted. Its props are the options of the client, and are read once. To
+ * start again with other options, change its `key` (to the user's id, for example).
  *
  * @param {PresenceClientOptions & {
  *   client?: PresenceClient, children?: import("react").ReactNode,
- * }} props `client`: one that you made, and connect and leave yourself
+ * }} props `client`: your own client, which you connect and leave yourself
  */
-export declare function GreendotProvider({ client: given, children, onError, // with one, connect() throws nothing that would take the page down
+export declare function GreendotProvider({ client: given, children, onError, // with an onError, connect() does not throw, which would unmount the page
 ...options }: PresenceClientOptions & {
     client?: PresenceClient;
     children?: import("react").ReactNode;
 }): import("react").FunctionComponentElement<import("react").ProviderProps<import("./client.js").PresenceClient | null>>;
 /**
- * @returns {PresenceClient} for `leave()` at sign-out, `retryNow()`, and the store
+ * @returns {PresenceClient} for its store, `retryNow()`, and `leave()` at sign-out
  */
 export declare function useGreendot(): PresenceClient;
 /**
  * @param {string} userId
- * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online` only
- *   while somebody vouches for it; `lastSeen` in milliseconds since the epoch; `known`:
- *   the server is heard and has told of this user
+ * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online`: false
+ *   while the store is stale; `lastSeen`: milliseconds since the epoch; `known`: the store is not
+ *   stale and has a status of this user
  */
 export declare function usePresence(userId: string): {
     online: boolean;
@@ -31,32 +31,32 @@ export declare function usePresence(userId: string): {
     known: boolean;
 };
 /**
- * @returns {string[]} ids of all friends and conversation partners who are online
+ * @returns {string[]} the ids of all friends and conversation partners who are online
  */
 export declare function useOnlineFriends(): string[];
 /**
- * @returns {ConnectionState} how this page's own connection is
+ * @returns {ConnectionState} the state of this page's connection
  */
 export declare function useConnection(): ConnectionState;
-declare const WORDS: {
+declare const DEFAULT_LABELS: {
     online: string;
     offline: string;
     unknown: string;
 };
 /**
- * The dot: full and green, or a grey ring; dotted while nobody can vouch for it. Says
- * the same in words to screen readers, and to everybody with `words`.
+ * The dot: full and green if online, a grey ring if offline, a dotted ring if unknown. Its label
+ * says the same in words to screen readers. With `words` everybody sees the label.
  *
  * @param {object} props
  * @param {string} props.userId
- * @param {boolean} [props.words] show the words beside the dot
- * @param {Partial<typeof WORDS>} [props.labels] the words in another language
+ * @param {boolean} [props.words] show the label beside the dot
+ * @param {Partial<typeof DEFAULT_LABELS>} [props.labels] the labels in another language
  * @param {string} [props.className]
  */
 export declare function OnlineBadge({ userId, words, labels, className, }: {
     userId: string;
     words?: boolean;
-    labels?: Partial<typeof WORDS>;
+    labels?: Partial<typeof DEFAULT_LABELS>;
     className?: string;
 }): import("react").DetailedReactHTMLElement<{
     className: string;

@@ -1,25 +1,27 @@
 /**
- * The REST side: the first status map while the socket is still being opened, and the
- * ticket that stands for a token in the socket's URL (browsers cannot send headers
- * with a WebSocket).
+ * The REST calls. They give the first status map while the socket is still opening. They also
+ * give the ticket for the socket's URL, since browsers cannot send a WebSocket with a header for
+ * the token.
  */
 export type Secret = string | (() => string | Promise<string>);
-/** @typedef {string | (() => string | Promise<string>)} Secret a value, or its source */
+/** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function
+ * that gives one */
 /**
  * @param {unknown} error
- * @returns {number} the close code that says the same as this failed request
+ * @returns {number} the close code with the same meaning as this failed request
  */
 export declare function closeCodeOf(error: unknown): number;
 /**
  * @param {Secret} secret
- * @returns {Promise<string>} rejected if its source fails, or takes longer than a request
- *   may. What the source throws at once is a bug of it, and passed on as it is
+ * @returns {Promise<string>} rejected with `PresenceSecretError` if the function's promise is
+ *   rejected or takes too long. What the function itself throws is a bug in it, and is passed
+ *   on unchanged
  */
-export declare function reveal(secret: Secret): Promise<string>;
+export declare function resolveSecret(secret: Secret): Promise<string>;
 /**
  * @param {object} options
  * @param {string} options.base the server's http(s) URL, without a slash at its end
- * @param {Secret} [options.token] without it, the browser's cookie speaks
+ * @param {Secret} [options.token] default: the browser sends the cookie
  * @param {typeof globalThis.fetch} options.fetch
  * @returns the calls of one attempt to connect
  */
@@ -30,6 +32,6 @@ export declare function createRest({ base, token, fetch }: {
 }): {
     /** @returns {Promise<string>} a ticket for one socket */
     ticket(): Promise<string>;
-    /** @returns {Promise<Record<string, boolean>>} friends and conversation partners */
+    /** @returns {Promise<Record<string, boolean>>} of friends and conversation partners */
     statuses(): Promise<Record<string, boolean>>;
 };

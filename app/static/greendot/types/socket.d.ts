@@ -1,57 +1,55 @@
 /**
- * One socket's life: open, welcome, heartbeats, and the end, of which there is exactly
- * one. It never tries again; client.js does.
+ * One socket from open to close: the welcome, the heartbeats, and the one `onClosed` call at its
+ * end. It never reconnects. connection.js does.
  */
 export type Frame = import("./protocol.js").Frame;
 export type SocketHandlers = {
     onFrame: (frame: Frame) => void;
     /**
-     * true: nothing was heard for a heartbeat
-     * interval, so what was heard before is no longer vouched for; false: heard again
+     * true: no frame came for one heartbeat
+     * interval, so the known statuses are stale; false: frames come again
      */
-    onQuiet: (quiet: boolean) => void;
+    onSilence: (silent: boolean) => void;
     /**
-     * the last call that is ever
-     * made
+     * the last of all calls
      */
     onClosed: (code: number, reason: string) => void;
     onSent: (frame: Frame) => void;
 };
 export type PresenceSocket = {
     /**
-     * ask for a sign of life now, or give up at
-     * once after a sleep that no connection outlives
+     * send a heartbeat now if the last frame came long
+     * ago. After a sleep that no connection survives, close immediately
      */
     check: (slept: number) => void;
     /**
-     * what was heard may no longer hold: ask for a sign of life
+     * report silence now, and send a heartbeat to check
      */
-    doubt: () => void;
+    suspect: () => void;
     /**
-     * say goodbye and close
+     * send `leave` and close
      */
     leave: () => Promise<void>;
     /**
-     * close without goodbye
+     * close without `leave`
      */
-    cut: (code: number) => void;
+    close: (code: number) => void;
 };
 /**
  * @typedef {object} SocketHandlers
  * @property {(frame: Frame) => void} onFrame
- * @property {(quiet: boolean) => void} onQuiet true: nothing was heard for a heartbeat
- *   interval, so what was heard before is no longer vouched for; false: heard again
- * @property {(code: number, reason: string) => void} onClosed the last call that is ever
- *   made
+ * @property {(silent: boolean) => void} onSilence true: no frame came for one heartbeat
+ *   interval, so the known statuses are stale; false: frames come again
+ * @property {(code: number, reason: string) => void} onClosed the last of all calls
  * @property {(frame: Frame) => void} onSent
  */
 /**
  * @typedef {object} PresenceSocket
- * @property {(slept: number) => void} check ask for a sign of life now, or give up at
- *   once after a sleep that no connection outlives
- * @property {() => void} doubt what was heard may no longer hold: ask for a sign of life
- * @property {() => Promise<void>} leave say goodbye and close
- * @property {(code: number) => void} cut close without goodbye
+ * @property {(slept: number) => void} check send a heartbeat now if the last frame came long
+ *   ago. After a sleep that no connection survives, close immediately
+ * @property {() => void} suspect report silence now, and send a heartbeat to check
+ * @property {() => Promise<void>} leave send `leave` and close
+ * @property {(code: number) => void} close close without `leave`
  */
 /**
  * @param {string} url

@@ -1,12 +1,12 @@
 /**
- * One socket for all tabs of a browser that show the same user. A lock of the browser
- * (Web Locks) makes one tab the leader: it alone has a connection, and tells the others
- * by BroadcastChannel. When its tab is closed, the next in the queue leads.
+ * One socket for all tabs of a browser that show the same user. A Web Lock makes one tab the
+ * leader. Only the leader has a connection; it sends the state of its store to the other tabs,
+ * the followers, by BroadcastChannel. When the leader's tab is closed, the next tab gets the lock.
  */
 export type Connection = import("./connection.js").Connection;
-export type Patch = import("./patches.js").Patch;
+export type StateDiff = import("./state-diff.js").StateDiff;
 export type PresenceStore = import("./store.js").PresenceStore;
-export type Message = Patch & {
+export type Message = StateDiff & {
     from: string;
     kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch";
     to?: string;
@@ -15,24 +15,25 @@ export type Message = Patch & {
     interval?: number;
 };
 /**
- * Locks are in secure contexts only (https, or localhost). Both may be there and still be
- * refused: in a sandboxed frame, or where the user forbids a site to store anything.
+ * Whether tabs can share a socket. Web Locks exist in secure contexts only (https or localhost).
+ * Even if both features exist, the browser may refuse them: in a sandboxed frame, or when the
+ * user forbids the site to store data.
  *
  * @returns {Promise<boolean>}
  */
-export declare function canShare(): Promise<boolean>;
+export declare function canShareSocket(): Promise<boolean>;
 /**
- * @param {string} name the same in all tabs of one user, and in no other
+ * @param {string} name of the lock and channel: the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
- * @param {Connection} own used while this tab leads
- * @param {(code: number, reason: string) => void} onDenied another tab was refused for all
- *   of us
+ * @param {Connection} connection used while this tab is the leader
+ * @param {(code: number, reason: string) => void} onDenied called when the server has denied
+ *   another tab of this user, and so this tab too
  * @returns {Connection & {
- *   hush: () => void, denied: (code: number, reason: string) => void,
- * }} `hush`: `own` stops by itself, which is no news for tabs that go on; `denied`: it was
- *   refused
+ *   stopBroadcast: () => void, denied: (code: number, reason: string) => void,
+ * }} call `stopBroadcast` when the connection stops by itself, since the other tabs go on; call
+ *   `denied` when the server has denied it
  */
-export declare function shareAmongTabs(name: string, store: PresenceStore, own: Connection, onDenied: (code: number, reason: string) => void): Connection & {
-    hush: () => void;
+export declare function shareAmongTabs(name: string, store: PresenceStore, connection: Connection, onDenied: (code: number, reason: string) => void): Connection & {
+    stopBroadcast: () => void;
     denied: (code: number, reason: string) => void;
 };

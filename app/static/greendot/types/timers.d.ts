@@ -1,20 +1,20 @@
 /**
- * Timers that a hidden tab does not slow down, so that a user whose tab is in the
- * background stays online. Every timer runs twice, in the page and in a worker, and
- * the first to fire wins: where no worker may start, the page's own remains.
+ * Timers that a hidden tab does not slow down, so that a user stays online while the tab is in
+ * the background. Each timer runs twice: in the page and in a worker. The first one to fire
+ * wins. If the browser allows no worker, the page's own timer still fires.
  */
 /**
- * Call back once after `delay` milliseconds.
+ * Call `callback` once after `delay` milliseconds.
  *
  * @param {number} delay
  * @param {() => void} callback
- * @returns {() => void} cancels it
+ * @returns {() => void} cancels the timer
  */
 export declare function after(delay: number, callback: () => void): () => void;
 /**
  * @template T
  * @param {number} delay milliseconds
  * @param {Promise<T>} promise
- * @returns {Promise<T>} the same, but rejected if it takes longer
+ * @returns {Promise<T>} settles as `promise` does, but is rejected after `delay`
  */
-export declare function within<T>(delay: number, promise: Promise<T>): Promise<T>;
+export declare function withTimeout<T>(delay: number, promise: Promise<T>): Promise<T>;

@@ -1,18 +1,20 @@
 /**
- * How one store's content reaches another tab's: pure functions between two states and
- * the plain rows that a BroadcastChannel carries.
+ * The difference between two states of the store, as plain data for a BroadcastChannel. With it
+ * the other tabs' stores follow the leader's. All functions are pure.
  */
 
-import { has, of } from "./store.js";
+import { getOwn, hasOwn } from "./store.js";
 
 /** @typedef {import("./store.js").ConnectionState} ConnectionState */
 /** @typedef {import("./store.js").PresenceState} PresenceState */
 /** @typedef {[id: string, online: boolean, timestamp: number | null, seen: number | null]} Row */
 
 /**
- * @typedef {object} Patch
- * @property {boolean} [whole] the rows are all there are
- * @property {Row[]} [rows] users whose status is new
+ * Tabs may run different versions of the client, so these names are a contract.
+ *
+ * @typedef {object} StateDiff
+ * @property {boolean} [whole] the rows are the full state: users that are missing are removed
+ * @property {Row[]} [rows] users with a new status
  * @property {string[]} [gone] users who are no longer relevant
  * @property {ConnectionState} [connection]
  * @property {boolean} [stale]
@@ -20,9 +22,9 @@ import { has, of } from "./store.js";
 
 /**
  * @param {PresenceState} state
- * @returns {Patch} with which any other state becomes this one
+ * @returns {StateDiff} turns any other state into this one
  */
-export function wholePatch(state) {
+export function fullDiff(state) {
   const { connection, stale } = state;
   const rows = Object.keys(state.statuses).map((id) => rowOf(state, id));
   return { whole: true, rows, connection, stale };
@@ -31,28 +33,31 @@ export function wholePatch(state) {
 /**
  * @param {PresenceState} previous
  * @param {PresenceState} state
- * @returns {Patch} with which the previous state becomes this one
+ * @returns {StateDiff} turns the previous state into this one
  */
-export function patchBetween(previous, state) {
+export function stateDiff(previous, state) {
   const { connection, stale } = state;
   const records = /** @type {const} */ (["statuses", "timestamps", "lastSeen"]);
   const changed = records.filter((name) => state[name] !== previous[name]);
   if (changed.length === 0) return { connection, stale };
   /** @type {(from: PresenceState, name: "statuses" | "timestamps" | "lastSeen", id: string) => unknown} */
-  const at = (from, name, id) => of(/** @type {Record<string, unknown>} */ (from[name]), id);
+  const valueIn = (from, name, id) =>
+    getOwn(/** @type {Record<string, unknown>} */ (from[name]), id);
   const rows = Object.keys(state.statuses)
-    .filter((id) => changed.some((name) => at(state, name, id) !== at(previous, name, id)))
+    .filter((id) =>
+      changed.some((name) => valueIn(state, name, id) !== valueIn(previous, name, id)),
+    )
     .map((id) => rowOf(state, id));
-  const gone = Object.keys(previous.statuses).filter((id) => !has(state.statuses, id));
+  const gone = Object.keys(previous.statuses).filter((id) => !hasOwn(state.statuses, id));
   return { rows, gone, connection, stale };
 }
 
 /**
  * @param {PresenceState} state
- * @param {Patch} patch
- * @returns {Partial<PresenceState>} what is new, for `setState`
+ * @param {StateDiff} diff
+ * @returns {Partial<PresenceState>} the changed fields, for `setState`
  */
-export function applied(state, { whole = false, rows = [], gone = [], connection, stale }) {
+export function applyDiff(state, { whole = false, rows = [], gone = [], connection, stale }) {
   const next = {
     ...(connection === undefined ? {} : { connection }),
     ...(stale === undefined ? {} : { stale }),
@@ -86,8 +91,8 @@ export function applied(state, { whole = false, rows = [], gone = [], connection
 function rowOf(state, id) {
   return [
     id,
-    of(state.statuses, id) === true,
-    of(state.timestamps, id) ?? null,
-    of(state.lastSeen, id) ?? null,
+    getOwn(state.statuses, id) === true,
+    getOwn(state.timestamps, id) ?? null,
+    getOwn(state.lastSeen, id) ?? null,
   ];
 }

@@ -1,4 +1,4 @@
-"""Print who is online, and who comes and goes: python who.py URL TOKEN."""
+"""Print which friends are online, then each change: python watch.py URL TOKEN."""
 # ruff: noqa: INP001, T201 - a script that prints
 
 import sys
@@ -9,7 +9,8 @@ try:
     with Presence(sys.argv[1], sys.argv[2]) as presence:
         print("online:", ", ".join(sorted(presence.online)) or "nobody", flush=True)
         for change in presence.changes():
-            print(change.user_id, "came" if change.online else "went", flush=True)
+            status = "online" if change.online else "offline"
+            print(change.user_id, "is", status, flush=True)
 except (Denied, ValueError) as error:
     sys.exit(str(error))
 except KeyboardInterrupt:
