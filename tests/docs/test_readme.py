@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
+from app.dev.local import environment
 from app.dev.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 from tests.clients import Client
@@ -235,6 +236,23 @@ def test_the_token_is_taken(system: System):
     token = done.stdout.strip()
     path = "/api/friends/online-status"
     assert system.request("GET", path, token=token)[0] == 200
+
+
+@pytest.mark.parametrize("page", [PAGE, INTEGRATE])
+def test_the_secrets_are_where_make_run_stores_them(tmp_path: Path, page: Page):
+    environ = environment(tmp_path / "var")
+    done = subprocess.run(
+        ["bash", "-euc", page.block("secrets").text + "env"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    exported = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert exported["KEY"] == environ["PRESENCE_SERVICE_KEY"]
+    if page is PAGE:
+        assert exported["PRESENCE_JWT_SECRET"] == environ["PRESENCE_JWT_SECRET"]
 
 
 @pytest.mark.e2e
