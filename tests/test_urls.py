@@ -236,7 +236,7 @@ def test_every_program_ends_with_that_line(variable, url, tmp_path):
 
 
 def test_the_docs_name_every_option():
-    page = (PROJECT_ROOT / "docs" / "OPERATIONS.md").read_text()
+    page = (PROJECT_ROOT / "docs" / "CONFIGURE.md").read_text()
     section = page.partition("## Options in the URLs\n")[2].partition("\n## ")[0]
     of_redis = {name for scheme in SCHEMES for name in redis_url._table(scheme)}
     of_database = database_url._OPTIONS | database_url._OF_OTHERS

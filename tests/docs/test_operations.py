@@ -1,4 +1,4 @@
-"""docs/OPERATIONS.md is true: it names every figure of /metrics, and no other, and the
+"""docs/OPERATIONS.md is true: it names every metric of /metrics, and no other, and the
 rights with which all works."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ pytestmark = pytest.mark.e2e
 
 
 def served(system: System) -> set[str]:
-    """The names of all figures, with the names of their labels."""
+    """The names of all metrics, with the names of their labels."""
     return {
         sample.name + ("{" + ",".join(sample.labels) + "}" if sample.labels else "")
         for family in text_string_to_metric_families(system.metrics())
@@ -35,8 +35,8 @@ def served(system: System) -> set[str]:
     }
 
 
-def test_the_tables_name_every_figure_and_no_other(system):
-    rows = PAGE.tables("figure", "what it says", "look into it when")
+def test_the_tables_name_every_metric_and_no_other(system):
+    rows = PAGE.tables("metric", "meaning", "alert when")
     named = [code(row[0]) for row in rows]
     assert len(named) == len(set(named))
     # The age of the last sweep is there once a sweep has run.

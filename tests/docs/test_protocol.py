@@ -137,7 +137,7 @@ def test_a_ticket_is_good_for_as_long_as_said(system: System):
 
 
 def test_the_close_codes_are_those_of_the_code():
-    table = PAGE.table("code", "name", "meaning", "come back?")
+    table = PAGE.table("code", "name", "meaning", "reconnect?")
     assert [(int(row[0]), row[1]) for row in table] == [
         (int(close), close.name) for close in CloseCode
     ]

@@ -1,4 +1,5 @@
-"""README.md is true: its clients, commands and tables are tried as they stand there."""
+"""README.md and the pages that it leads to are true: their clients, commands and tables
+are tried as they stand there."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ from pathlib import Path
 import pytest
 from websockets.sync.server import ServerConnection, serve
 
+from app.dev.local import environment
 from app.dev.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 from tests.clients import Client
@@ -24,6 +26,11 @@ from tests.docs.pages import Page, code
 from tests.system import JWT_SECRET, SERVICE_KEY, System, wait_until
 
 PAGE = Page("README.md")
+INSTALL = Page("docs/INSTALL.md")
+INTEGRATE = Page("docs/INTEGRATE.md")
+CONFIGURE = Page("docs/CONFIGURE.md")
+PROTOCOL = Page("docs/PROTOCOL.md")
+MOST_LINES = 250
 PACKAGE = PROJECT_ROOT / "app" / "static" / "greendot"
 BIN = Path(sys.executable).parent
 Start = Callable[..., Path]
@@ -201,8 +208,10 @@ def test_the_client_for_pages_works(system: System, start: Start, tmp_path: Path
 
 
 def test_the_react_bindings_are_named_as_they_are():
-    """The browser tests run them; this is about the names in the README."""
-    imported = re.search(r"import \{ (.*) \} from \"(.*)\";", PAGE.block("react").text)
+    """The browser tests run them; this is about the names on the page."""
+    imported = re.search(
+        r"import \{ (.*) \} from \"(.*)\";", INTEGRATE.block("react").text
+    )
     assert imported is not None
     package = json.loads((PACKAGE / "package.json").read_text())
     path = imported[2].replace(package["name"], ".")
@@ -210,7 +219,7 @@ def test_the_react_bindings_are_named_as_they_are():
     for binding in imported[1].split(", "):
         assert f"export function {binding}(" in bindings
     options = bindings + (PACKAGE / "client.js").read_text()
-    given = set(re.findall(r"\b(\w+)=\{?\"?", PAGE.block("react").text))
+    given = set(re.findall(r"\b(\w+)=\{?\"?", INTEGRATE.block("react").text))
     for prop in given - {"key"}:
         assert re.search(rf"\b{prop}\b", options), prop
 
@@ -229,6 +238,23 @@ def test_the_token_is_taken(system: System):
     assert system.request("GET", path, token=token)[0] == 200
 
 
+@pytest.mark.parametrize("page", [PAGE, INTEGRATE])
+def test_the_secrets_are_where_make_run_stores_them(tmp_path: Path, page: Page):
+    environ = environment(tmp_path / "var")
+    done = subprocess.run(
+        ["bash", "-euc", page.block("secrets").text + "env"],
+        env={"PATH": os.environ["PATH"]},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    exported = dict(line.split("=", 1) for line in done.stdout.splitlines())
+    assert exported["KEY"] == environ["PRESENCE_SERVICE_KEY"]
+    if page is PAGE:
+        assert exported["PRESENCE_JWT_SECRET"] == environ["PRESENCE_JWT_SECRET"]
+
+
 @pytest.mark.e2e
 def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
     # curl fails where the server refuses, and the shell at the first failure.
@@ -241,8 +267,12 @@ def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
         "GREENDOT_VAR": str(tmp_path / "var"),
         "KEY": SERVICE_KEY,
     }
-    blocks = [*PAGE.blocks("curl"), PAGE.block("csv")]
-    assert len(blocks) == 4
+    blocks = [
+        *PAGE.blocks("curl"),
+        *INTEGRATE.blocks("curl"),
+        INTEGRATE.block("csv"),
+    ]
+    assert len(blocks) == 5
     for block in blocks:
         command = block.text.replace(SHOWN_FOLDER, str(graph))
         command = command.replace(".venv/bin/", f"{BIN}/")
@@ -281,7 +311,7 @@ def _statuses(system: System, user_id: str, path: str) -> set[str]:
 def test_the_processes_are_those_of_the_procfile():
     lines = [
         re.sub(r"^PORT=\d+ ", "", line)
-        for line in PAGE.block("processes").text.splitlines()
+        for line in INSTALL.block("processes").text.splitlines()
     ]
     procfile = read_procfile(PROJECT_ROOT / "Procfile")
     assert set(lines) == set(procfile.values())
@@ -291,21 +321,26 @@ def test_the_processes_are_those_of_the_procfile():
 def test_the_variables_of_production_are_enough():
     exported = dict(
         line.removeprefix("export ").split("=", 1)
-        for line in PAGE.block("settings").text.splitlines()
+        for line in INSTALL.block("settings").text.splitlines()
     )
     assert Settings.from_env(exported).demo is False
 
 
-def test_every_target_that_is_named_exists():
+@pytest.mark.parametrize("page", [PAGE, INSTALL, INTEGRATE, CONFIGURE])
+def test_every_target_that_is_named_exists(page: Page):
     makefile = (PROJECT_ROOT / "Makefile").read_text()
-    for target in set(re.findall(r"\bmake (?:-s )?([a-z]+)\b", PAGE.text)):
+    for target in set(re.findall(r"\bmake (?:-s )?([a-z]+)\b", page.text)):
         # "and make" of a sentence is no target.
         assert re.search(rf"^{target}:", makefile, re.MULTILINE), target
 
 
+def test_the_readme_is_short():
+    assert len(PAGE.text.splitlines()) <= MOST_LINES
+
+
 # The table of settings
 
-SETTINGS = PAGE.table("variable", "default", "what")
+SETTINGS = CONFIGURE.table("variable", "default", "what")
 SECRET = {"SECRET_KEY": "s" * 32}
 
 
@@ -381,15 +416,33 @@ def test_the_table_of_routes_is_that_of_the_application():
         for method in methods
     }
     named = set()
-    for row in PAGE.table("route", "who", "what"):
+    for row in PROTOCOL.table("route", "caller", "what"):
         *methods, path = code(row[0]).split()
         named |= {(method, path) for method in methods}
     assert named == served
 
 
 def test_no_page_points_to_a_file_that_is_not_there():
-    pages = [*PROJECT_ROOT.glob("*.md"), *PROJECT_ROOT.glob("docs/**/*.md")]
+    pages = [
+        *PROJECT_ROOT.glob("*.md"),
+        *PROJECT_ROOT.glob("docs/**/*.md"),
+        *PROJECT_ROOT.glob("bench/*.md"),
+        *PROJECT_ROOT.glob("examples/*/*.md"),
+    ]
     assert len(pages) >= 5
     for page in pages:
-        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", page.read_text()):
-            assert (page.parent / link).exists(), f"{page}: {link}"
+        text = page.read_text()
+        for link, anchor in re.findall(r"\]\(([^)#:]*)(?:#([^)]*))?\)", text):
+            target = (page.parent / link) if link else page
+            assert target.exists(), f"{page}: {link}"
+            if anchor:
+                assert anchor in anchors(target.read_text()), f"{page}: {link}#{anchor}"
+
+
+def anchors(text: str) -> set[str]:
+    """The anchors that GitHub gives to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-")
+        for heading in headings
+    }
