@@ -159,7 +159,7 @@ def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_p
         assert is_ready(url)
         family = run.family()
         assert "valkey-server" in names_of(family)
-        assert names_of(family).count("gunicorn") == 3  # a master and two gateways
+        assert names_of(family).count("/gunicorn ") == 3  # a master and two gateways
         assert "tasks.celery_app worker" in names_of(family)
         assert "tasks.celery_app beat" in names_of(family)
         kept.add(secrets.read_bytes())
