@@ -255,7 +255,7 @@ def test_whatever_gunicorn_is_told_it_listens_on_this_computer_only(local):
     run = local(PORT=str(port), GUNICORN_CMD_ARGS=told)
     assert is_ready(run.url())
     family = run.family()
-    assert names_of(family).count("gunicorn") == 2  # the rest of it holds
+    assert names_of(family).count("/gunicorn ") == 2  # the rest of it holds
     listening = {
         connection.laddr
         for process in family
