@@ -159,7 +159,7 @@ def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_p
         assert is_ready(url)
         family = run.family()
         assert "valkey-server" in names_of(family)
-        assert names_of(family).count("gunicorn") == 3  # a master and two gateways
+        assert names_of(family).count("/gunicorn ") == 3  # a master and two gateways
         assert "tasks.celery_app worker" in names_of(family)
         assert "tasks.celery_app beat" in names_of(family)
         kept.add(secrets.read_bytes())
@@ -255,7 +255,7 @@ def test_whatever_gunicorn_is_told_it_listens_on_this_computer_only(local):
     run = local(PORT=str(port), GUNICORN_CMD_ARGS=told)
     assert is_ready(run.url())
     family = run.family()
-    assert names_of(family).count("gunicorn") == 2  # the rest of it holds
+    assert names_of(family).count("/gunicorn ") == 2  # the rest of it holds
     listening = {
         connection.laddr
         for process in family
