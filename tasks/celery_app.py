@@ -81,7 +81,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # An option in the Procfile would override CELERY_WORKER_CONCURRENCY.
         "worker_concurrency": 2,
         "worker_consumer": "tasks.worker:Consumer",
-        # It has no effect without late acknowledgement. If unset, Celery warns.
+        # It matters only with late acknowledgement. If unset, Celery warns.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
         # It needs pub/sub channels, to which a Redis 7 user has no right by default.

@@ -3,7 +3,7 @@
 Celery waits up to 30 s between two attempts to reach the broker, and stops after 100
 attempts. It takes an error reply of the broker (full, a replica) for a fault of its
 own. It writes a traceback per attempt and beat entry. Here a worker tries every two
-seconds for ever, and an outage is one log line a minute.
+seconds, for hours if need be, and an outage is one log line a minute.
 
 Worker and beat import this module because it is listed in Celery's `imports`. The web
 process, which only sends tasks, never does.
@@ -63,8 +63,8 @@ _AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Celery's consumer, but it tries again every two seconds, for ever. A broker that
-    refuses to declare our queue counts as unreachable."""
+    """Celery's consumer, but it tries again every two seconds and never gives up. A
+    broker that refuses to declare our queue counts as unreachable."""
 
     _failed_at = -RETRY_SECONDS
 

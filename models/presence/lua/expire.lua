@@ -6,10 +6,10 @@
 --          a sweep, 4 the deadline that it was last given, or the time until which the
 --          sweep's survey is valid, 0 for none, then per user: user id
 -- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
---          '0' for none}. {-1} if that time has passed, or Redis does not know that
---          deadline: Redis has lost state, or stood still while this call was on its way,
---          so it may lack live connections of other gateways. {-2} if a heartbeat of the
---          gateway arrived first: its reply tells whether Redis stood still
+--          '0' for none}. {-1} if that time has passed, or if Redis does not know that
+--          deadline. Then Redis has lost state, or stood still while this call was on its
+--          way. It may lack live connections of other gateways. {-2} if a heartbeat of
+--          the gateway arrived first. Its reply tells whether Redis stood still.
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}

@@ -6,9 +6,9 @@
 --          last given, 0 for none, 5 JSON: {user ids, connection ids, ages of the
 --          heartbeats (ms)}, one of each per connection
 -- Returns: {lapsed, the gateway's new deadline (ms), numbers of the connections that are
---          gone, from 0, maybe twice}; lapsed is 1 if this gateway is unknown or overdue,
---          its deadline is not the one it was given, or its users were deleted: it must
---          register all connections again
+--          gone, from 0, maybe twice}. lapsed is 1 if this gateway is unknown or overdue,
+--          its deadline is not the one it was given, or its users were deleted. It must
+--          then register all connections again.
 
 local call, ttl = redis.call, tonumber(ARGV[1])
 
