@@ -51,7 +51,7 @@ lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff format --check .
 
 prose: $(DEV) ## Check the prose of docs, docstrings and messages (proselint, our rules)
-	$(PY) -m tests.prose $(ARGS)
+	$(PY) -m tests.prose
 
 types: $(DEV) ## Check the types (mypy --strict)
 	$(PY) -m mypy
