@@ -18,6 +18,8 @@ CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
 LOOK_AGAIN = 0.1
 """Seconds between two checks whether Redis can be trusted again."""
+AFTER_HEARTBEAT = 0.01
+"""Seconds until a call that a heartbeat has overtaken is repeated."""
 
 
 class Disconnects:
@@ -119,12 +121,14 @@ class Disconnects:
             if reply.is_refused:
                 session.health.lost_state()
             if reply.is_refused or reply.is_overtaken:
-                self._put_back(due)
+                # The answer to the heartbeat that arrived first is on its way, or lost.
+                self._put_back(due, AFTER_HEARTBEAT if reply.is_overtaken else 0.0)
                 return
 
-    def _put_back(self, due: list[tuple[float, str]]) -> None:
-        for entry in due:
-            heapq.heappush(self._graces, entry)
+    def _put_back(self, due: list[tuple[float, str]], delay: float = 0.0) -> None:
+        again_at = time.monotonic() + delay
+        for _, user_id in due:
+            heapq.heappush(self._graces, (again_at, user_id))
 
     def _until_next(self) -> float | None:
         if not self._graces:
