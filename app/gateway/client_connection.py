@@ -1,6 +1,6 @@
 """One user's WebSocket: what its messages mean, and which events it still needs.
 
-`app.websocket.connection` does the protocol. Here are the events of DESIGN's protocol:
+`app.websocket.connection` does the protocol. Here are the events of docs/PROTOCOL.md:
 `heartbeat` and `leave` from the client, status events and snapshots to it.
 """
 
