@@ -3,7 +3,7 @@
 VENV ?= .venv
 ARGS ?=
 # Tests wait more than they work. ARGS="-n 0" runs one after the other.
-SIDE_BY_SIDE := -n logical --maxprocesses 4 --dist loadfile
+SIDE_BY_SIDE := -n auto --dist loadfile --no-loadscope-reorder
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 LOCAL := $(VENV)/.installed-local

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,26 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once for each missing program which tests it skipped."""
     for line in summary(terminalreporter.getreports("skipped")):
         terminalreporter.write_line(line, yellow=True)
+
+
+LONG_FILES = ("test_local.py", "browser", "e2e", "examples", "sql/test_plans.py")
+"""Files and folders under tests/ that take long."""
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores, and at most four: the tests wait a lot."""
+    return min(4, (os.cpu_count() or 1) + 1)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start the long files first. At the end a single one would run alone."""
+    here = Path(__file__).parent
+
+    def rank(item: pytest.Item) -> int:
+        path = item.path.relative_to(here).as_posix()
+        return 0 if path.startswith(LONG_FILES) else 1
+
+    items.sort(key=rank)
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])

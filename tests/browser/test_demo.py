@@ -279,7 +279,7 @@ def test_panels_come_and_go(side_by_side):
     ("shape", "scheme"),
     [
         ("desk", "light"),
-        ("phone", "dark"),
+        pytest.param("phone", "dark", marks=pytest.mark.slow),
         pytest.param("desk", "dark", marks=pytest.mark.slow),
         pytest.param("phone", "light", marks=pytest.mark.slow),
     ],
