@@ -32,13 +32,11 @@ class StatusEvent:
 def oldest(status_events: Iterable[StatusEvent]) -> float:
     """The oldest timestamp of `status_events` (ms). A snapshot read up to that time
     told none of them. Infinity if all of them are introductions."""
-    return min(
-        (
-            math.inf if event.is_introduction else event.timestamp
-            for event in status_events
-        ),
-        default=math.inf,
-    )
+    found = math.inf  # a plain loop: it runs once per recipient
+    for event in status_events:
+        if event.timestamp < found and not event.is_introduction:
+            found = event.timestamp
+    return found
 
 
 @dataclass(frozen=True, slots=True)
