@@ -127,6 +127,7 @@ def test_signing_out_in_one_window_takes_the_others_to_the_choice(site, open_tab
     expect(choice).to_be_visible(timeout=10_000)
 
 
+@pytest.mark.slow
 def test_last_seen_grows_old(site, ada_and_grace):
     ada, grace = ada_and_grace
     sign_in(grace.page, site, "Grace Hopper", web=1)

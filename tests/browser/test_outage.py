@@ -124,6 +124,7 @@ def test_a_crashed_server_is_noticed_at_once_and_its_return_too(fragile, ada):
     assert max(waits) <= 1_000
 
 
+@pytest.mark.slow
 def test_a_planned_restart_is_followed_by_a_planned_return(fragile, ada):
     ada.evaluate("Math.random = () => 5")  # what nobody planned takes five seconds
     ada.evaluate(ANOTHER)

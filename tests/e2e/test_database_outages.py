@@ -159,6 +159,7 @@ def assert_that_a_waiting_query_stops_no_heartbeat(system: System, superuser: En
         client.opened().close()
 
 
+@pytest.mark.slow
 def test_a_database_that_takes_no_writes_holds_up_no_snapshot(own_system_of, superuser):
     url = superuser.url.render_as_string(hide_password=False)
     system = own_system_of(database_url=url)

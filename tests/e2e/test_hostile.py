@@ -52,11 +52,12 @@ def test_one_that_asks_without_end_keeps_nobody_waiting(system, sockets):
     assert answered.count(b"HTTP/1.1 200") < count
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "begin",
     [
-        pytest.param(b"", id="nothing", marks=pytest.mark.slow),
-        pytest.param(b"GET /ws HT", id="half a line", marks=pytest.mark.slow),
+        pytest.param(b"", id="nothing"),
+        pytest.param(b"GET /ws HT", id="half a line"),
         pytest.param(
             b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nX-Slow: ", id="half a head"
         ),

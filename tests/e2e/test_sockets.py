@@ -248,6 +248,7 @@ def test_a_user_has_no_more_than_so_many_sockets(own_system_of):
         pass
 
 
+@pytest.mark.slow
 def test_a_client_that_does_not_read_is_closed_and_delays_nobody(own_system_of):
     system = own_system_of(PRESENCE_MAX_QUEUED_BYTES="8192")
     friends = [f"friend{n}" for n in range(300)]

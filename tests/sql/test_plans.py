@@ -91,6 +91,7 @@ def test_no_hot_query_scans_a_table(engine: Engine, session: Session):
         assert any("friendships" in line or "participants" in line for line in lines)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("large_graph")
 def test_a_full_batch_uses_the_indexes_of_friendships(session: Session):
     session.execute(text("ANALYZE"))
