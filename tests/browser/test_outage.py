@@ -94,6 +94,7 @@ def is_live(page: Page) -> None:
     expect(page.locator("#connection")).to_have_text("Live")
 
 
+@pytest.mark.slow
 def test_a_silent_server_is_noticed_within_one_heartbeat(fragile, ada, picture):
     web = fragile.processes["web0"]
     ada.evaluate("seen.length = 0")
@@ -107,6 +108,7 @@ def test_a_silent_server_is_noticed_within_one_heartbeat(fragile, ada, picture):
     is_live(ada)
 
 
+@pytest.mark.slow
 def test_a_crashed_server_is_noticed_at_once_and_its_return_too(fragile, ada):
     ada.evaluate(ANOTHER)
     # A function, not an expression: the page's policy forbids eval.
@@ -145,6 +147,7 @@ def test_a_planned_restart_is_followed_by_a_planned_return(fragile, ada):
         assert retry_in <= 1000
 
 
+@pytest.mark.slow
 def test_a_redis_that_comes_back_empty_is_filled_again(fragile, ada):
     fragile.server.kill()
     ada.wait_for_timeout(500)

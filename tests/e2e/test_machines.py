@@ -54,6 +54,7 @@ def answers(presence: Presence, user_id: str, *, online: bool) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_friends_in_all_shards_hear_each_other_once(system_on):
     system = system_on(PRESENCE_SHARDS=str(SHARDS))
     users = [user_of(shard, "ann") for shard in range(SHARDS)]
