@@ -16,9 +16,9 @@ from itertools import chain
 from models.events import Delivery, GatewayMessage, UnreadableMessage
 from models.identifiers import ids_in
 from models.presence.batches import by_shard
-from models.presence.errors import CommandRefused, PresenceUnavailable
+from models.presence.errors import PresenceUnavailable
 from models.presence.keys import Keys, shard_number, split
-from models.presence.redis.backend import Backend, Gathered
+from models.presence.redis.backend import Backend
 from models.presence.redis.commands import (
     Command,
     read_stream,
@@ -141,7 +141,7 @@ class GatewayStreams:
             shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
         }
         self._add_appends(commands, dict.fromkeys(known, message.as_entry()))
-        answers = self._append(commands, known)
+        answers = self._backend.gather(commands)
         present: set[str] = set()
         for shard in set(shards) - answers.errors.keys():
             ids = answers.replies[shard][0]
@@ -174,36 +174,7 @@ class GatewayStreams:
         commands: dict[int, list[Command]] = {}
         entries = {gateway: message.as_entry() for gateway, message in messages.items()}
         self._add_appends(commands, entries)
-        return self._append(commands, messages).errors
-
-    def _append(
-        self, commands: Mapping[int, Sequence[Command]], gateway_ids: Collection[str]
-    ) -> Gathered:
-        """Send `commands`, which append to the streams of `gateway_ids`.
-
-        If a value of another type is stored under a stream's name, delete it and send
-        all commands again. One gateway must not keep the others from getting their
-        messages, and it notices by itself that it has lost some.
-        """
-        try:
-            return self._backend.gather(commands)
-        except CommandRefused as error:
-            types: dict[int, list[Command]] = {}
-            for shard, stream in map(self._stream, gateway_ids):
-                types.setdefault(shard, []).append(("TYPE", stream))
-            found = self._backend.gather(types).replies
-            wrong: dict[int, list[Command]] = {}
-            for shard, kinds in found.items():
-                for (_, stream), kind in zip(types[shard], kinds, strict=True):
-                    if kind not in {"stream", "none"}:
-                        wrong.setdefault(shard, []).append(("DEL", stream))
-            if not wrong:
-                raise
-            log.warning(
-                "deleted keys that were no gateway streams: %s: %s", wrong, error
-            )
-            self._backend.gather(wrong)
-            return self._backend.gather(commands)
+        return self._backend.gather(commands).errors
 
     def _add_appends(
         self,
