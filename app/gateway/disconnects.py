@@ -12,7 +12,7 @@ import time
 from app.gateway.shard_session import EndedConnection, ShardSession
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
-from models.presence.store import Caller, ClosedConnection
+from models.presence.store import Caller, ClosedConnection, ExpireReply
 
 CLOCK_SLACK = 0.002
 """Seconds by which a script's whole milliseconds may be behind our clock."""
@@ -76,11 +76,7 @@ class Disconnects:
             self._store.release(session.gateway_id, departures)
             return batch
         reply = self._store.release_and_expire(self._caller(), departures, list(gone))
-        if reply.needs_drain:
-            session.request_drain()
-        if reply.is_refused:
-            session.health.lost_state()
-        if reply.is_refused or reply.is_overtaken:
+        if not self._has_checked_all(reply):
             return batch
         return [ended for ended in batch if ended.user_id not in gone]
 
@@ -116,14 +112,18 @@ class Disconnects:
             except BaseException:
                 self._put_back(due)
                 raise
-            if reply.needs_drain:
-                session.request_drain()
-            if reply.is_refused:
-                session.health.lost_state()
-            if reply.is_refused or reply.is_overtaken:
+            if not self._has_checked_all(reply):
                 # The answer to the heartbeat that arrived first is on its way, or lost.
                 self._put_back(due, AFTER_HEARTBEAT if reply.is_overtaken else 0.0)
                 return
+
+    def _has_checked_all(self, reply: ExpireReply) -> bool:
+        """Act on `reply`. False: not all users were checked, so call `expire` again."""
+        if reply.needs_drain:
+            self._session.request_drain()
+        if reply.is_refused:
+            self._session.health.lost_state()
+        return not (reply.is_refused or reply.is_overtaken)
 
     def _put_back(self, due: list[tuple[float, str]], delay: float = 0.0) -> None:
         again_at = time.monotonic() + delay

@@ -263,9 +263,7 @@ class Presence:
             keys = [one.online_users, one.gateways, one.transitions, one.sweeps]
             commands[one.shard] = [run_script("overview", [*keys, one.epoch])]
         answers = self._backend.gather(commands)
-        if not answers.replies:
-            answers.all()
-        shards = [list(map(int, reply)) for (reply,) in answers.replies.values()]
+        shards = [list(map(int, reply)) for (reply,) in answers.some().values()]
         now, online, gateways, overdue, outbox, held, holds, last, epoch = zip(
             *shards, strict=True
         )
@@ -293,9 +291,7 @@ class Presence:
             keys.shard: [("SET", keys.probe, 1, "PX", PROBE_TTL_MS)]
             for keys in self._keys
         }
-        answers = self._backend.gather(commands)
-        if not answers.replies:
-            answers.all()
+        self._backend.gather(commands).some()
 
 
 def _fields(info: str) -> Mapping[str, str]:

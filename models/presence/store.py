@@ -156,7 +156,8 @@ class PresenceStore:
             for one in batch:
                 values += (one.user_id, one.connection_id, one.age_ms)
             args = (self._online_ttl_ms, self._max_connections, json_argument(values))
-            return [run_script("connect", shared + self._user_keys(batch), args)]
+            names = shared + self._user_keys(one.user_id for one in batch)
+            return [run_script("connect", names, args)]
 
         for batch, replies, is_second in run_in_batches(
             self._backend, keys.shard, batches(opened, CONNECT_BATCH), commands_for
@@ -233,10 +234,8 @@ class PresenceStore:
                 failed.update(batch)
                 continue
             reply = _expire_reply(batch, replies[0])
-            if reply.is_refused:
-                return ExpireReply(transitions, needs_drain, is_refused=True)
-            if reply.is_overtaken:
-                return ExpireReply(transitions, needs_drain, is_overtaken=True)
+            if reply.is_refused or reply.is_overtaken:
+                return replace(reply, transitions=transitions, needs_drain=needs_drain)
             needs_drain |= reply.needs_drain
             transitions += reply.transitions
         return ExpireReply(transitions, needs_drain, failed=failed)
@@ -317,34 +316,29 @@ class PresenceStore:
         for one in closed:
             values += (one.user_id, one.connection_id, one.age_ms, one.grace_ms)
         args = (gateway_id, self._online_ttl_ms, json_argument(values))
-        return run_script("release", keys + self._user_keys(closed), args)
+        names = keys + self._user_keys(one.user_id for one in closed)
+        return run_script("release", names, args)
 
     def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
         keys = self._keys
-        names = [
+        shared = [
             keys.online_users,
             keys.deadlines,
             keys.transitions,
             keys.drainer,
             keys.gateways,
         ]
-        for user_id in user_ids:
-            names += (keys.user_status(user_id), keys.user_connections(user_id))
         args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
         args += (caller.gateway_id, caller.deadline)
-        return run_script("expire", names, args + list(user_ids))
+        args += user_ids
+        return run_script("expire", shared + self._user_keys(user_ids), args)
 
-    def _user_keys(
-        self, batch: Sequence[LiveConnection] | Sequence[ClosedConnection]
-    ) -> list[str]:
+    def _user_keys(self, user_ids: Iterable[str]) -> list[str]:
         keys = self._keys
         return [
             key
-            for one in batch
-            for key in (
-                keys.user_status(one.user_id),
-                keys.user_connections(one.user_id),
-            )
+            for user_id in user_ids
+            for key in (keys.user_status(user_id), keys.user_connections(user_id))
         ]
 
 

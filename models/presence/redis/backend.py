@@ -72,6 +72,14 @@ class Gathered:
             raise error
         return self.replies
 
+    def some(self) -> dict[int, list[Any]]:
+        """The replies of the shards that answered.
+
+        Raises:
+            PresenceUnavailable: none did.
+        """
+        return self.replies or self.all()
+
 
 class Backend(Protocol):
     """All servers of the presence state. Commands may be sent twice, so they must be
