@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.needs import missing, summary
-from tests.servers import RedisServer, server_command
+from tests.needs import summary
+from tests.servers import RedisServer, any_server_command, running_server
 from tests.system import System
 
 
@@ -45,25 +45,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session", params=["valkey", "redis"])
 def redis_server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A running server of each kind that Greendot supports: Valkey 9, Redis 7.0."""
-    binary = server_command(request.param)
-    if binary is None:
-        missing(f"{request.param}-server", "REDIS")
-    server = RedisServer(binary)
-    server.start()
-    yield server
-    server.close()
+    with running_server(request.param) as server:
+        yield server
 
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """The URL of a running Valkey (or Redis) that the whole session shares: every test
     uses users or a key prefix of its own."""
-    binary = server_command("valkey") or server_command("redis")
-    assert binary is not None, "no Valkey and no Redis to test with"
-    server = RedisServer(binary)
-    server.start()
-    yield server.url
-    server.close()
+    with closing(RedisServer(any_server_command())) as server:
+        server.start()
+        yield server.url
 
 
 @pytest.fixture(scope="session")

@@ -40,12 +40,17 @@ def alembic_config(url: str) -> Config:
     return config
 
 
+def sqlite_file(folder: Path) -> Path:
+    """A SQLite database in `folder`, with all tables and no rows."""
+    file = folder / "greendot.db"
+    command.upgrade(alembic_config(f"sqlite:///{file}"), "head")
+    return file
+
+
 @contextmanager
 def friends_in(folder: Path, *pairs: tuple[str, str]) -> Iterator[Engine]:
     """A SQLite database in `folder` in which these pairs are friends."""
-    url = f"sqlite:///{folder / 'greendot.db'}"
-    command.upgrade(alembic_config(url), "head")
-    engine = make_engine(url)
+    engine = make_engine(f"sqlite:///{sqlite_file(folder)}")
     with session_factory(engine)() as session:
         names = {name: name for pair in pairs for name in pair}
         load_bulk(

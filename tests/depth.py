@@ -38,7 +38,7 @@ from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tasks import broadcast, celery_app, resources
 from tests.databases import friends_in
-from tests.servers import RedisServer, server_command
+from tests.servers import RedisServer, any_server_command
 
 OURS = tuple(f"{PROJECT_ROOT / package}/" for package in ("app", "tasks", "models"))
 HEARTBEAT = b"\x81\x95\x00\x00\x00\x00" + b'{"event":"heartbeat"}'
@@ -145,9 +145,7 @@ class Stage:
     """A gateway whose loops are run step by step, with its Redis and its database."""
 
     def __init__(self, stack: ExitStack) -> None:
-        binary = server_command("valkey") or server_command("redis")
-        assert binary is not None, "no Valkey and no Redis to trace with"
-        server = stack.enter_context(closing(RedisServer(binary)))
+        server = stack.enter_context(closing(RedisServer(any_server_command())))
         server.start()
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         engine = stack.enter_context(friends_in(folder, ("ann", "bob")))

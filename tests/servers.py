@@ -10,11 +10,13 @@ import socket
 import subprocess
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import redis
 
 from app.dev.servers import LocalError, valkey_binary
+from tests.needs import missing
 
 _PORTS = range(10_000, 32_768)
 """Below the ports that the kernel gives to a process that connects or binds to port 0
@@ -122,3 +124,15 @@ class RedisServer:
         """End it and remove what it wrote."""
         self.kill()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def running_server(kind: str) -> Iterator[RedisServer]:
+    """A server of `kind`, "valkey" or "redis", that runs meanwhile. Skips the test
+    where there is none."""
+    binary = server_command(kind)
+    if binary is None:
+        missing(f"{kind}-server", "REDIS")
+    with contextlib.closing(RedisServer(binary)) as server:
+        server.start()
+        yield server

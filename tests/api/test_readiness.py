@@ -9,12 +9,11 @@ from pathlib import Path
 import gevent
 import pytest
 import redis
-from alembic import command
 
 from app.api import health
 from app.factory import create_app
 from config import Settings
-from tests.databases import alembic_config
+from tests.databases import sqlite_file
 from tests.servers import RedisServer, any_server_command
 
 pytestmark = pytest.mark.integration
@@ -36,9 +35,7 @@ def client(server):
 
 @pytest.fixture
 def file(tmp_path) -> Path:
-    file = tmp_path / "greendot.db"
-    command.upgrade(alembic_config(f"sqlite:///{file}"), "head")
-    return file
+    return sqlite_file(tmp_path)
 
 
 @pytest.fixture

@@ -8,9 +8,11 @@ import shutil
 import subprocess
 from pathlib import Path
 
+from config import PROJECT_ROOT
 from tests.needs import missing
 
 HERE = Path(__file__).parent
+PACKAGE = PROJECT_ROOT / "app" / "static" / "greendot"
 
 
 def npm(*arguments: str, folder: Path = HERE) -> str:
@@ -40,3 +42,13 @@ def node_modules(folder: Path = HERE) -> Path:
         if not stamp.exists() or stamp.stat().st_mtime < lock.stat().st_mtime:
             npm("ci", "--no-audit", "--no-fund", folder=folder)
     return installed
+
+
+def install_client(into: Path, folder: Path) -> Path:
+    """Install the client, as `npm pack` makes it in the empty `folder`, beside the
+    packages of `into`. Returns where they are."""
+    modules = node_modules(into)
+    npm("pack", "--pack-destination", str(folder), folder=PACKAGE)
+    (packed,) = folder.iterdir()
+    npm("install", "--no-save", "--no-package-lock", str(packed), folder=into)
+    return modules

@@ -9,8 +9,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import second_origin
-from tests.browser.needed import node_modules, npm
-from tests.browser.test_react import HERE, PACKAGE
+from tests.browser.needed import HERE, install_client
 from tests.clients import Client
 
 pytestmark = pytest.mark.timeout(300)
@@ -22,11 +21,7 @@ QUIET = {"NEXT_TELEMETRY_DISABLED": "1"}
 @pytest.fixture(scope="module")
 def application(site, tmp_path_factory):
     """tests/browser/next, built with the client as `npm pack` makes it, and served."""
-    modules = node_modules(APP)
-    folder = tmp_path_factory.mktemp("pack")
-    npm("pack", "--pack-destination", str(folder), folder=PACKAGE)
-    (packed,) = folder.iterdir()
-    npm("install", "--no-save", "--no-package-lock", str(packed), folder=APP)
+    modules = install_client(APP, tmp_path_factory.mktemp("pack"))
     environ = {**os.environ, **QUIET, "NEXT_PUBLIC_GREENDOT_URL": site.url()}
     command = [modules / ".bin" / "next"]
     built = subprocess.run(

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from config import PROJECT_ROOT
-from tests.browser.needed import node_modules, npm
+from tests.browser.needed import PACKAGE, install_client, node_modules
 from tests.clients import Client
 from tests.servers import free_port
 from tests.system import wait_until
@@ -21,7 +21,6 @@ from tests.system import wait_until
 pytestmark = pytest.mark.timeout(300)
 
 HERE = Path(__file__).parent
-PACKAGE = PROJECT_ROOT / "app" / "static" / "greendot"
 EXAMPLE = PROJECT_ROOT / "examples" / "react"
 numbers = itertools.count()
 
@@ -195,11 +194,7 @@ def test_it_speaks_other_languages(open_page, names):
 @pytest.fixture(scope="module")
 def example(site, tmp_path_factory):
     """examples/react, built with the client as `npm pack` makes it, and served."""
-    modules = node_modules(EXAMPLE)
-    folder = tmp_path_factory.mktemp("pack")
-    npm("pack", "--pack-destination", str(folder), folder=PACKAGE)
-    (packed,) = folder.iterdir()
-    npm("install", "--no-save", "--no-package-lock", str(packed), folder=EXAMPLE)
+    modules = install_client(EXAMPLE, tmp_path_factory.mktemp("pack"))
     vite = modules / ".bin" / "vite"
     subprocess.run([vite, "build"], cwd=EXAMPLE, check=True, capture_output=True)
     port = free_port()

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import resource
-import socket
-from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -23,15 +21,6 @@ SLOW_BODY = (
     b"POST /demo/sign-in HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n"
     b"Content-Type: application/x-www-form-urlencoded\r\n\r\nu"
 )
-
-
-@pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Whatever is put in here is closed at the end."""
-    held: list[socket.socket] = []
-    yield held
-    for sock in held:
-        sock.close()
 
 
 def assert_healthy(system: System) -> None:

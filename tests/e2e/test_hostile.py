@@ -6,9 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
-import socket
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -22,15 +20,6 @@ pytestmark = pytest.mark.e2e
 MANY = 500
 TTL = float(QUICK["PRESENCE_ONLINE_TTL"])
 GONE = (BrokenPipeError, ConnectionResetError)
-
-
-@pytest.fixture
-def sockets() -> Iterator[list[socket.socket]]:
-    """Whatever is put in here is closed at the end."""
-    held: list[socket.socket] = []
-    yield held
-    for sock in held:
-        sock.close()
 
 
 # Before the handshake

@@ -16,9 +16,8 @@ from models.presence.errors import CommandRefused
 from models.presence.redis.errors import translated
 from models.presence.redis.roundtrip import roundtrip
 from models.presence.store import LiveConnection
-from tests.needs import missing
 from tests.presence.shard import GATEWAY
-from tests.servers import RedisServer, server_command
+from tests.servers import RedisServer, running_server
 from tests.system import wait_until
 
 
@@ -48,13 +47,8 @@ def test_these_are_our_own_mistakes(reply):
 @pytest.fixture(scope="module", params=["valkey", "redis"])
 def server(request: pytest.FixtureRequest) -> Iterator[RedisServer]:
     """A server of this module, which is not as a server should be."""
-    binary = server_command(request.param)
-    if binary is None:
-        missing(f"{request.param}-server", "REDIS")
-    server = RedisServer(binary)
-    server.start()
-    yield server
-    server.close()
+    with running_server(request.param) as server:
+        yield server
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from models.presence.outbox import OutboxEntry
 from models.presence.redis import commands
 from models.presence.store import Caller, ClosedConnection, LiveConnection
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
-from tests.servers import RedisServer, free_port, server_command
+from tests.servers import RedisServer, any_server_command, free_port
 
 LUA = resources.files("models.presence") / "lua"
 SCRIPTS = sorted(
@@ -231,8 +231,7 @@ def test_the_error_can_be_caught_as_the_stores():
 
 @pytest.mark.integration
 def test_a_server_that_dies_and_comes_back_empty():
-    binary = server_command("valkey") or server_command("redis")
-    server = RedisServer(binary)
+    server = RedisServer(any_server_command())
     server.start()
     client = redis.Redis(port=server.port, decode_responses=True, retry=None)
     try:
@@ -260,7 +259,7 @@ def test_a_server_that_dies_and_comes_back_empty():
 )
 def test_a_server_that_cannot_write_now_is_away(name, value):
     """Out of memory; a primary without its replicas. Both pass."""
-    server = RedisServer(server_command("valkey") or server_command("redis"))
+    server = RedisServer(any_server_command())
     server.start()
     client = redis.Redis(port=server.port, decode_responses=True, retry=None)
     try:

@@ -23,7 +23,7 @@ from models.sql.db import (
     session_factory,
 )
 from models.sql.user import put_users, unknown_users
-from tests.databases import alembic_config
+from tests.databases import alembic_config, sqlite_file
 
 pytestmark = pytest.mark.integration
 
@@ -65,9 +65,7 @@ def threads():
 
 @pytest.fixture
 def file(tmp_path) -> Path:
-    file = tmp_path / "greendot.db"
-    command.upgrade(alembic_config(f"sqlite:///{file}"), "head")
-    return file
+    return sqlite_file(tmp_path)
 
 
 @pytest.fixture
