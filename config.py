@@ -30,12 +30,12 @@ DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 HEARTBEATS_PER_TTL = 3
 LEAST_HEARTBEATS_PER_TTL = 2
 
-MOST_SHARDS = 256
+MAX_SHARDS = 256
 """Each shard has its own loops in every gateway, and its own tasks."""
 
 LEAST_SECONDS = 0.01
 """Redis counts milliseconds, and a loop with a shorter wait only spins."""
-MOST_SECONDS = 1e9
+MAX_SECONDS = 1e9
 """About thirty years."""
 
 _TRUE = frozenset({"1", "true", "yes", "on"})
@@ -164,7 +164,7 @@ class Settings:
             max_frame_bytes=env.count("PRESENCE_MAX_FRAME_BYTES", 4096, least=64),
             max_queued_bytes=env.count("PRESENCE_MAX_QUEUED_BYTES", 262144, least=4096),
             max_frames_per_second=env.number("PRESENCE_MAX_FRAMES_PER_SECOND", 20.0),
-            shards=env.count("PRESENCE_SHARDS", 1, most=MOST_SHARDS),
+            shards=env.count("PRESENCE_SHARDS", 1, most=MAX_SHARDS),
             handshake_timeout=env.seconds("PRESENCE_HANDSHAKE_TIMEOUT", 10.0),
             redis_max_connections=env.count(
                 "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
@@ -251,9 +251,9 @@ class _Reader:
 
     def seconds(self, name: str, default: float, least: float = LEAST_SECONDS) -> float:
         value = self._number(name, default, float, "a number of seconds")
-        if not least <= value <= MOST_SECONDS:
+        if not least <= value <= MAX_SECONDS:
             raise self._wrong(
-                name, f"a number of seconds from {least:g} to {MOST_SECONDS:g}"
+                name, f"a number of seconds from {least:g} to {MAX_SECONDS:g}"
             )
         return value
 

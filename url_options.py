@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-MOST_PORT = 65535
+MAX_PORT = 65535
 _HOST = re.compile(r"[A-Za-z0-9._-]+")
 _NAME = re.compile(r"[A-Za-z0-9_]{1,40}")
 
@@ -70,7 +70,7 @@ def port_number(text: str) -> int:
     Raises:
         ValueError: `text` is not a port.
     """
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_PORT):
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MAX_PORT):
         raise ValueError(text)
     return int(text)
 

@@ -17,11 +17,11 @@ from models.presence.batches import batches
 from models.sql.db import error_text, is_unavailable, session_factory
 from models.sql.user import ensure_users
 
-MOST_WAIT = 1.0
+MAX_WAIT = 1.0
 """Seconds for which a caller waits at most until its users are stored."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts."""
-MOST = 10_000
+MAX_REMEMBERED = 10_000
 """Users that are remembered for another attempt. Users beyond that are stored when they
 come again."""
 
@@ -37,11 +37,11 @@ class NewUsers:
 
     def store(self, user_ids: Collection[str]) -> None:
         """Store those of `user_ids` that the database does not know. Waits for
-        up to MOST_WAIT seconds; the rest is done in the background. Never raises."""
+        up to MAX_WAIT seconds; the rest is done in the background. Never raises."""
         if self._retries:  # another attempt would fail as well
             self._keep(user_ids)
         else:
-            gevent.spawn(self._attempt, user_ids).join(MOST_WAIT)
+            gevent.spawn(self._attempt, user_ids).join(MAX_WAIT)
 
     def _attempt(self, user_ids: Collection[str]) -> bool:
         """Store `user_ids`. If one of them makes that fail, store each alone, and keep
@@ -60,7 +60,7 @@ class NewUsers:
         return True
 
     def _keep(self, user_ids: Collection[str]) -> None:
-        self._left.update(list(user_ids)[: max(0, MOST - len(self._left))])
+        self._left.update(list(user_ids)[: max(0, MAX_REMEMBERED - len(self._left))])
         if not self._retries:
             self._retries = True
             gevent.spawn(self._retry)

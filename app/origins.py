@@ -17,10 +17,10 @@ log = logging.getLogger(__name__)
 
 EVERY = 60.0
 """Seconds between two log lines about the same origin."""
-MOST = 20
+MAX_LOGGED = 20
 """Origins that are logged within that time, at most. A client may send any text as its
 origin."""
-MOST_CHARACTERS = 200
+MAX_CHARACTERS = 200
 OF_THE_SAME_SITE = {"same-origin", "none"}
 """Values of `Sec-Fetch-Site` in requests that need no CORS. They hold even if a proxy
 has changed the host."""
@@ -36,9 +36,9 @@ class RefusedOrigins:
         """`origin` was refused, at the monotonic time `now` (default: the current
         time)."""
         now = time.monotonic() if now is None else now
-        origin = origin[:MOST_CHARACTERS]
+        origin = origin[:MAX_CHARACTERS]
         self._said = {name: at for name, at in self._said.items() if now - at < EVERY}
-        if origin in self._said or len(self._said) >= MOST:
+        if origin in self._said or len(self._said) >= MAX_LOGGED:
             return
         self._said[origin] = now
         log.warning(

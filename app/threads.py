@@ -12,7 +12,7 @@ from gevent.threadpool import ThreadPool
 
 T = TypeVar("T")
 
-MOST_THREADS = 8
+MAX_THREADS = 8
 """These threads are not gevent's own pool, which resolves names. If DNS is slow, that
 pool may be full."""
 
@@ -45,4 +45,4 @@ def _outcome(call: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
 
 @cache
 def _pool(hub: Hub) -> ThreadPool:
-    return ThreadPool(MOST_THREADS, hub)
+    return ThreadPool(MAX_THREADS, hub)

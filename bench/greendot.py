@@ -25,7 +25,7 @@ from models.sql.user import User
 from tasks.celery_app import QUEUE
 
 SERVICE_KEY = "service key of the benchmarks"
-MOST_SOCKETS = 16_000
+MAX_SOCKETS = 16_000
 """Of one gateway: in a storm the new sockets come before the old ones are gone."""
 
 
@@ -52,7 +52,7 @@ class Greendot(Target):
             "REDIS_URL": self.redis_url,
             "PRESENCE_JWT_SECRET": SECRET,
             "PRESENCE_SERVICE_KEY": SERVICE_KEY,
-            "PRESENCE_WORKER_CONNECTIONS": str(MOST_SOCKETS),
+            "PRESENCE_WORKER_CONNECTIONS": str(MAX_SOCKETS),
             "PRESENCE_DRAIN_WINDOW": "0",
             "PORT": str(self.port),
             # The Procfile listens to the world; a benchmark to this machine only.

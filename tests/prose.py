@@ -34,7 +34,7 @@ from config import PROJECT_ROOT
 
 CODE = "Code"
 """The word that stands for inline code, a value or a name."""
-MOST_WORDS = 30
+MAX_WORDS = 30
 LOG_METHODS = {"debug", "info", "warning", "error", "exception", "critical", "log"}
 NOT_OF_PROSELINT = ("typography", "uncomparables", "weasel_words.very")
 """Checks of proselint that were wrong here more often than right."""
@@ -290,8 +290,8 @@ def has_noun_who(sentence: Sentence) -> bool:
 
 
 def is_too_long(sentence: Sentence) -> bool:
-    """Whether it has more than `MOST_WORDS` words. Split it."""
-    return len(WORD.findall(LIST_OF_CODE.sub(CODE, sentence.text))) > MOST_WORDS
+    """Whether it has more than `MAX_WORDS` words. Split it."""
+    return len(WORD.findall(LIST_OF_CODE.sub(CODE, sentence.text))) > MAX_WORDS
 
 
 def has_double_negative(sentence: Sentence) -> bool:
@@ -301,7 +301,7 @@ def has_double_negative(sentence: Sentence) -> bool:
 
 RULES: dict[str, Callable[[Sentence], bool]] = {
     '"who" as a noun': has_noun_who,
-    f"more than {MOST_WORDS} words": is_too_long,
+    f"more than {MAX_WORDS} words": is_too_long,
     "double negative": has_double_negative,
 }
 

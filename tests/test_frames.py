@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from wsproto.connection import Connection, ConnectionType
 from wsproto.events import CloseConnection, Event, Pong, TextMessage
 
-from app.websocket.frames import MOST_REASON_BYTES, close_frame, pong_frame, text_frame
+from app.websocket.frames import MAX_REASON_BYTES, close_frame, pong_frame, text_frame
 from models.events import CloseCode
 
 # Where the length field grows, and around it.
@@ -72,10 +72,10 @@ def test_close_frames(code, reason):
     assert isinstance(event, CloseConnection)
     assert event.code == code
     assert reason.startswith(event.reason or "")
-    if len(reason.encode()) <= MOST_REASON_BYTES:
+    if len(reason.encode()) <= MAX_REASON_BYTES:
         assert (event.reason or "") == reason
     else:
-        assert len((event.reason or "").encode()) > MOST_REASON_BYTES - 4
+        assert len((event.reason or "").encode()) > MAX_REASON_BYTES - 4
 
 
 def test_a_long_reason_is_cut_between_characters():

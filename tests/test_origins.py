@@ -10,7 +10,7 @@ from flask import Flask
 from app import origins
 from app.auth import is_own_origin
 from app.factory import create_app
-from app.origins import MOST, RefusedOrigins
+from app.origins import MAX_LOGGED, RefusedOrigins
 from config import Settings
 
 ALLOWED = ("https://chat.example.com", "http://[::1]:3000")
@@ -85,7 +85,7 @@ def test_a_flood_of_them_fills_neither_log_nor_memory(caplog):
         for number in range(10_000):
             refused.note(f"{number}\n" * 1_000, 0.0)
         refused.note("https://late.example", 60.0)
-    assert len(caplog.records) == MOST + 1
+    assert len(caplog.records) == MAX_LOGGED + 1
     assert len(refused._said) == 1
     assert all("\n" not in record.getMessage() for record in caplog.records)
     assert all(len(record.getMessage()) < 1_000 for record in caplog.records)

@@ -21,7 +21,7 @@ from models.presence import Presence
 from models.sql.db import PersistentReader
 from models.sql.statements import Reader
 
-MOST_AT_ONCE = 20
+MAX_AT_ONCE = 20
 """Callers of one read. If each has 500 related users, a read keeps the rest of this
 process waiting for some 5 ms."""
 
@@ -95,7 +95,7 @@ class CoalescedReads:
                 read = self._next = _Read()
             read.user_ids.add(user_id)
             read.callers += 1
-            if read.callers >= MOST_AT_ONCE:
+            if read.callers >= MAX_AT_ONCE:
                 self._next = None
             return read, is_first
 
@@ -115,7 +115,7 @@ class CoalescedReads:
     def _gather(self, read: _Read) -> None:
         """Yield to callers that come at the same time, as long as some join."""
         callers = 0
-        while callers < read.callers < MOST_AT_ONCE:
+        while callers < read.callers < MAX_AT_ONCE:
             callers = read.callers
             time.sleep(0)
 

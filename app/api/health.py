@@ -19,7 +19,7 @@ from models.sql.db import check_writes, error_text
 blueprint = Blueprint("health", __name__)
 
 EXTENSION = "greendot-readiness"
-MOST_WAIT = 2.0
+MAX_WAIT = 2.0
 """Seconds that each has to answer. Probes usually give up after 5."""
 GOOD_FOR = 1.0
 """Seconds for which an answer is kept. All probes within that time share it."""
@@ -42,12 +42,12 @@ class Check:
             self._greenlet = gevent.spawn(self._reason)
 
     def reason(self) -> str | None:
-        """Why it is not ready; None if it is ready. Waits until MOST_WAIT seconds
+        """Why it is not ready; None if it is ready. Waits until MAX_WAIT seconds
         after the start of the check. A longer check ends by the client's own
         time-outs."""
         assert self._greenlet is not None  # noqa: S101 - `begin` comes first
-        self._greenlet.join(max(0.0, self._asked_at + MOST_WAIT - time.monotonic()))
-        reason: str | None = f"no answer in {MOST_WAIT:g} s"
+        self._greenlet.join(max(0.0, self._asked_at + MAX_WAIT - time.monotonic()))
+        reason: str | None = f"no answer in {MAX_WAIT:g} s"
         if self._greenlet.ready():
             reason = self._greenlet.value
         if reason is None:

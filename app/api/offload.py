@@ -33,12 +33,12 @@ from models.sql.conversation import participant_table
 from models.sql.sql_arrays import among, text_list
 from tasks.celery_app import NICENESS
 
-MOST_PAIRS = 5_000
+MAX_PAIRS = 5_000
 """Pairs of users that a gateway computes itself. That takes some 30 ms, in which it
 does nothing else."""
-MOST_BYTES = 8 * 1024
+MAX_BYTES = 8 * 1024
 """The largest body of a bulk call that a gateway serves itself: some hundred rows."""
-MOST_MEMBERS = 100
+MAX_MEMBERS = 100
 """Members of all conversations in such a call, both before it and after it."""
 
 _PLAIN = (str, int, bool, tuple)
@@ -64,19 +64,19 @@ def is_large_conversation(conversation_id: str) -> bool:
     new = _ids(_fields().get("participants"))
     with services().database.connect() as reader:
         old = participants_of(reader, conversation_id) or set()
-    return len(old ^ new) * max(len(old), len(new)) > MOST_PAIRS
+    return len(old ^ new) * max(len(old), len(new)) > MAX_PAIRS
 
 
 def is_large_bulk() -> bool:
     """Whether the current bulk call is too large for a gateway."""
-    if len(request.get_data()) > MOST_BYTES:
+    if len(request.get_data()) > MAX_BYTES:
         return True
     named = _fields().get("conversations")
     listed = named if isinstance(named, list) else []
     records = [one for one in listed if isinstance(one, dict)]
     new = sum(len(_ids(one.get("participants"))) for one in records)
     ids = _ids([one.get("id") for one in records])
-    return new > MOST_MEMBERS or _members_of(ids) > MOST_MEMBERS
+    return new > MAX_MEMBERS or _members_of(ids) > MAX_MEMBERS
 
 
 def _members_of(conversation_ids: set[str]) -> int:

@@ -13,7 +13,7 @@ from models.sql.sql_arrays import among, text_list
 from models.sql.user import user_table
 
 # A page with more is hard to choose from. A host's database may hold millions.
-MOST_USERS = 200
+MAX_USERS = 200
 
 Person = dict[str, str]
 
@@ -22,7 +22,7 @@ def everybody(session: Session) -> list[Person]:
     """The first users by name, each with `id` and `display_name`."""
     names = user_table.c.display_name
     rows = session.execute(
-        select(user_table.c.id, names).order_by(names).limit(MOST_USERS)
+        select(user_table.c.id, names).order_by(names).limit(MAX_USERS)
     )
     return [{"id": key, "display_name": name} for key, name in rows.tuples()]
 

@@ -29,7 +29,7 @@ from models.events import BadFrame, ClientEvent, CloseCode
 GOODBYE_AFTER = 0.005
 """Seconds between a `leave` and its close frame. Friends are notified first: ending the
 socket takes processor time from that."""
-MOST_BAD_FRAMES = 10
+MAX_BAD_FRAMES = 10
 """A client is closed at this many bad frames. Each one before gets an `error`."""
 
 
@@ -121,7 +121,7 @@ class ClientConnection(Connection):
     def _reject(self, code: str, message: str) -> None:
         self._bad_frames += 1
         self.send(text_frame(events.error(code, message)))
-        if self._bad_frames >= MOST_BAD_FRAMES:
+        if self._bad_frames >= MAX_BAD_FRAMES:
             self.close(CloseCode.BAD_FRAME, "too many bad frames")
 
     # To the client

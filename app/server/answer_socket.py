@@ -13,7 +13,7 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-MOST_HELD = 64 * 1024
+MAX_HELD = 64 * 1024
 """The most bytes that are kept for later."""
 
 
@@ -58,7 +58,7 @@ class AnswerSocket:
             return
         self._parts.append(data)
         self._held += len(data)
-        if self._held > MOST_HELD:
+        if self._held > MAX_HELD:
             self.flush()
 
     def flush(self) -> None:

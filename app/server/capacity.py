@@ -17,7 +17,7 @@ HTTP_CONNECTIONS = 1000
 OTHER_FILES = 128
 """Open files beside clients: Redis, the database, the log."""
 LEAST = 8
-MOST_ON_MACOS = 10240
+MAX_ON_MACOS = 10240
 """macOS refuses more, even when it reports no limit."""
 _HTTP_SHARE = 4
 """If the file limit is low, one in four connections is for HTTP."""
@@ -69,7 +69,7 @@ def raise_file_limit(settings: Settings) -> None:
     soft, hard = _limit()
     wanted = min(hard, needed_files(settings))
     _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
-    for most in (wanted, MOST_ON_MACOS):
+    for most in (wanted, MAX_ON_MACOS):
         if soft < min(most, wanted):
             with suppress(OSError, ValueError):
                 resource.setrlimit(resource.RLIMIT_NOFILE, (min(most, wanted), given))

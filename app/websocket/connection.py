@@ -31,7 +31,7 @@ CLOSE_WAIT = 3.0
 READ_ON_AFTER = 0.01
 """Seconds to wait after a close frame before reading the rest. Ending a socket takes
 processor time, down to the web server's log: notifying friends comes first."""
-MOST_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
+MAX_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 BURST_SECONDS = 3.0
 """A client may send this many seconds' worth of frames at once."""
 
@@ -144,7 +144,7 @@ class Connection:
         """Read what the client sends after our close frame. Unread bytes would turn the
         end into a reset, and the client might not see the close frame."""
         gevent.sleep(READ_ON_AFTER)
-        left = MOST_BYTES_WHILE_CLOSING
+        left = MAX_BYTES_WHILE_CLOSING
         while left > 0 and (data := self._receive(READ_BYTES_WHILE_CLOSING)):
             left -= len(data)
             # Yield, or a client that floods this socket starves the others.

@@ -25,14 +25,14 @@ _FINAL_CLOSE = 0x88
 _FINAL_PING = 0x89
 _FINAL_PONG = 0x8A
 _MASKED = 0x80
-_MOST_IN_7_BITS = 125
-_MOST_IN_16_BITS = 0xFFFF
+_MAX_IN_7_BITS = 125
+_MAX_IN_16_BITS = 0xFFFF
 _HEADER_BYTES = 6
 """Bytes before the payload of a small frame: two for kind and size, four for the
 mask."""
 _BAD_GATEWAY = 1014
 """A close code registered after RFC 6455. wsproto treats it as an error."""
-MOST_REASON_BYTES = 123
+MAX_REASON_BYTES = 123
 """The payload of a close frame has at most 125 bytes, and the code takes two of
 them."""
 
@@ -44,7 +44,7 @@ def text_frame(payload: bytes) -> bytes:
 
 def close_frame(code: int, reason: str) -> bytes:
     """A close frame. A `reason` longer than 123 bytes is cut between characters."""
-    cut = reason.encode()[:MOST_REASON_BYTES].decode("utf-8", "ignore").encode()
+    cut = reason.encode()[:MAX_REASON_BYTES].decode("utf-8", "ignore").encode()
     return _frame(_FINAL_CLOSE, code.to_bytes(2, "big") + cut)
 
 
@@ -55,9 +55,9 @@ def pong_frame(payload: bytes) -> bytes:
 
 def _frame(first: int, payload: bytes) -> bytes:
     size = len(payload)
-    if size <= _MOST_IN_7_BITS:
+    if size <= _MAX_IN_7_BITS:
         return bytes((first, size)) + payload
-    if size <= _MOST_IN_16_BITS:
+    if size <= _MAX_IN_16_BITS:
         return bytes((first, 126)) + size.to_bytes(2, "big") + payload
     return bytes((first, 127)) + size.to_bytes(8, "big") + payload
 
@@ -126,7 +126,7 @@ def _small_frame(data: bytes) -> tuple[Event, bytes] | None:
         return None
     kind, size = data[0], data[1] - _MASKED
     end = _HEADER_BYTES + size
-    if not 0 <= size <= _MOST_IN_7_BITS or len(data) < end:
+    if not 0 <= size <= _MAX_IN_7_BITS or len(data) < end:
         return None
     mask = (data[2:_HEADER_BYTES] * (size // 4 + 1))[:size]
     masked = data[_HEADER_BYTES:end]

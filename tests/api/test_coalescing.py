@@ -149,7 +149,7 @@ def test_who_asks_meanwhile_gets_his_own_map_by_one_read(callers):
 
 
 def test_one_read_is_for_so_many_only(callers, monkeypatch):
-    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 2)
+    monkeypatch.setattr(coalescing, "MAX_AT_ONCE", 2)
     first = callers.hold("zoe")
     asked = [future for n in range(5) for future in callers.ask(f"u{n}")]
     callers.release()
@@ -180,14 +180,14 @@ def all_fail_by_one_try(callers: Callers) -> bool:
 
 def test_an_error_is_for_all_who_asked_before_it(callers, monkeypatch):
     """Where each try takes seconds the last of them would wait for all the tries."""
-    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(coalescing, "MAX_AT_ONCE", 1)
     callers.late_fault = PresenceUnavailable()
     assert all_fail_by_one_try(callers)
     assert callers.status_map("cid") == {"ann": False}
 
 
 def test_redis_that_is_away_is_tried_once_for_all_who_wait(database, monkeypatch):
-    monkeypatch.setattr(coalescing, "MOST_AT_ONCE", 1)
+    monkeypatch.setattr(coalescing, "MAX_AT_ONCE", 1)
     away = Shard.open(nowhere())
     with closing(Callers(away.presence, database)) as callers:
         assert all_fail_by_one_try(callers)

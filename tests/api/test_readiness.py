@@ -96,7 +96,7 @@ def test_a_locked_database_is_ready_if_the_lock_is_short(file, probe, monkeypatc
         gevent.spawn_later(0.2, writer.execute, "ROLLBACK")
         assert probe() == (200, {})
         writer.execute("BEGIN IMMEDIATE")
-        monkeypatch.setattr(health, "MOST_WAIT", 0.2)
+        monkeypatch.setattr(health, "MAX_WAIT", 0.2)
         status, reasons = probe()
         writer.execute("ROLLBACK")
     assert (status, set(reasons)) == (503, {"database"})

@@ -27,10 +27,10 @@ STAYS = (4.0, 24.0)
 """Seconds that a device is there."""
 AWAY = (0.3, 10.0)
 LEAST_BACKOFF = 0.25
-MOST_BACKOFF = 2.0
+MAX_BACKOFF = 2.0
 """A shorter backoff than a browser's: the other times of these runs are short too."""
 OPEN_TIMEOUT = 4.0
-MOST_UNANSWERED = 2
+MAX_UNANSWERED = 2
 """Heartbeats without an answer after which a line is dead. A client of production has
 twenty seconds for one; two of these take three, on a machine that is busy."""
 HEARTBEAT_FRAME = json.dumps({"event": ClientEvent.HEARTBEAT, "data": {}})
@@ -172,7 +172,7 @@ class Device:
                 await asyncio.sleep(max(0.0, come_back_at - time.monotonic()))
                 continue
             failures = min(failures + 1, 8)
-            bound = min(MOST_BACKOFF, LEAST_BACKOFF * 2**failures)
+            bound = min(MAX_BACKOFF, LEAST_BACKOFF * 2**failures)
             await asyncio.sleep(self._chance.uniform(0, bound))
 
     async def _connect_once(self) -> float | None:
@@ -224,7 +224,7 @@ class Device:
                 if come_back_at is not None and clock() >= come_back_at:
                     span.end("comes back as told")
                     return come_back_at
-                if unanswered == MOST_UNANSWERED or span.opened_at is None:
+                if unanswered == MAX_UNANSWERED or span.opened_at is None:
                     message = "the line is dead"
                     raise OSError(message) from None
                 unanswered += 1

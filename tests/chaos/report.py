@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from tests.chaos.faults import Injected
 
-MOST_LINES = 12
+MAX_LINES = 12
 """Lines of detail per thing that went wrong."""
 
 
@@ -80,7 +80,7 @@ class Report:
         ]
         for name, problems in self.failures().items():
             lines.append(f"WRONG: {name} ({len(problems)})")
-            lines += [f"    {problem}" for problem in problems[:MOST_LINES]]
+            lines += [f"    {problem}" for problem in problems[:MAX_LINES]]
         if self.failures():
             lines.append(f"logs: {self.logs}")
             lines.append(f"again: make chaos SEED={self.seed}")

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import redis
 
 from tests.chaos import truth
-from tests.chaos.device import MOST_BACKOFF
+from tests.chaos.device import MAX_BACKOFF
 from tests.chaos.faults import Injector
 from tests.chaos.graph import Graph, random_graph
 from tests.chaos.judgement import is_calm, judge
@@ -28,7 +28,7 @@ DEVICES = 200
 USERS_PER_DEVICE = 0.6
 CALM_SECONDS = 12.0
 """Seconds of churn without any fault, before the first round."""
-BOUND = TTL + GRACE + SWEEP + HOLD + MOST_BACKOFF
+BOUND = TTL + GRACE + SWEEP + HOLD + MAX_BACKOFF
 """Within that many seconds after the last fault all must be right: what the server
 promises, and what a client may wait before it comes back."""
 LOOK_EVERY = 0.25

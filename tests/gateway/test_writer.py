@@ -9,20 +9,20 @@ import pytest
 
 from app.websocket.writer import SocketCounts, Writer
 
-MOST = 10_000
+MAX_QUEUED = 10_000
 SNAPSHOT = b"s" * 1_000_000
 EVENT = b"e" * 100
 
 
 @pytest.fixture
 def pair():
-    """An `Writer` with a bound of `MOST` bytes, and the other end of its socket; the
-    kernel takes little, as on a line to another machine."""
+    """A `Writer` with a bound of `MAX_QUEUED` bytes, and the other end of its socket.
+    The kernel takes little, as on a line to another machine."""
     with ExitStack() as stack:
         ours, theirs = map(stack.enter_context, gevent.socket.socketpair())
         ours.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_SNDBUF, 4096)
         theirs.settimeout(5)
-        yield Writer(ours, MOST, SocketCounts()), theirs
+        yield Writer(ours, MAX_QUEUED, SocketCounts()), theirs
 
 
 def read(sock, size):
@@ -55,5 +55,5 @@ def test_who_does_not_read_reaches_the_bound(pair):
     taken = 0
     while outbound.write(EVENT):
         taken += len(EVENT)
-        assert taken <= MOST + len(EVENT)
-    assert taken == MOST + len(EVENT)
+        assert taken <= MAX_QUEUED + len(EVENT)
+    assert taken == MAX_QUEUED + len(EVENT)

@@ -14,7 +14,7 @@ from models.presence.store import ClosedConnection, LiveConnection
 TTL = 60_000
 OFFLINE_TTL = 600_000
 GATEWAY_TTL = 15_000
-MOST = 3
+MAX_CONNECTIONS = 3
 REQUEST = 2_000
 LEASE = 5_000
 TURNS = 4
@@ -79,7 +79,7 @@ class Model:
             for lease in [lease for lease, end in leases.items() if end < self.now]:
                 del leases[lease]
             count = sum(not lease.endswith(":released") for lease in leases)
-            if not known and count >= MOST:
+            if not known and count >= MAX_CONNECTIONS:
                 refused.add(sign.connection_id)
                 continue
             self._renew(sign)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 from models.events import Transition
 from models.presence.gateways import HeartbeatReply
 from models.presence.store import ClosedConnection, LiveConnection
-from tests.presence.model import GATEWAY_TTL, MOST, OFFLINE_TTL, TTL, Model
+from tests.presence.model import GATEWAY_TTL, MAX_CONNECTIONS, OFFLINE_TTL, TTL, Model
 from tests.presence.picture import USERS, Picture
 from tests.presence.shard import Shard
 from tests.presence.simulated import SimulatedTime
@@ -30,7 +30,7 @@ class SideBySide(RuleBasedStateMachine):
             online_ttl=TTL / 1000,
             offline_ttl=OFFLINE_TTL / 1000,
             gateway_ttl=GATEWAY_TTL / 1000,
-            max_connections_per_user=MOST,
+            max_connections_per_user=MAX_CONNECTIONS,
         )
         self.store = self.shard.store
         self.gateways = self.shard.gateways
