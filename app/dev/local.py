@@ -2,8 +2,7 @@
 
 Settings that the environment lacks get values here: secrets, a database file and a
 Valkey in var/, a free port. Then the lines of the Procfile are run, so what works here
-is what is deployed. Only the
-address differs: it is reachable from this computer only.
+is what is deployed. Only the address differs: it is reachable from this computer only.
 `python -m app.dev flask ...` runs one of the commands of app/cli.py with the same
 settings.
 """
