@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import orjson
 
@@ -122,8 +122,7 @@ class NewerVersion(UnreadableMessage):
     """A process of a newer version has written it."""
 
 
-@dataclass(frozen=True, slots=True)
-class UserStatus:
+class UserStatus(NamedTuple):
     """A user's status in Redis. Times are ms since the epoch. A user who was never
     online has `updated_at` 0 and `last_seen` None."""
 

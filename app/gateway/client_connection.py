@@ -130,8 +130,9 @@ class ClientConnection(Connection):
         self, status_events: list[StatusEvent], frames: bytes, since: float
     ) -> None:
         """Send those of `status_events` that the client still needs. `frames` has all
-        their frames in one piece, and `since` is their `oldest` timestamp. While a
-        snapshot is being read, hold the newest event of each user instead."""
+        their frames in one piece, and `since` is their `oldest` timestamp, or an older
+        one. While a snapshot is being read, hold the newest event of each user
+        instead."""
         if self._held is not None:
             for event in status_events:
                 held = self._held.get(event.user_id)

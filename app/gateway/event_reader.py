@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 
@@ -12,11 +13,15 @@ from app.gateway.hub import Hub
 from app.gateway.snapshots import Snapshots
 from models.events import EVERYBODY, CloseCode, GatewayMessage, UnreadableMessage
 from models.presence import Presence
-from models.presence.gateway_streams import STREAM_TTL_MS
+from models.presence.errors import CommandRefused
+from models.presence.gateway_streams import STREAM_TTL_MS, StreamRead
 from models.presence.redis.client import BLOCKING_READ_MS
 from models.presence.rules import has_lost_messages
 
 log = logging.getLogger(__name__)
+
+TRIM_EVERY = 0.2
+"""Seconds between two deletions of messages that were read."""
 
 
 class EventReader:
@@ -39,6 +44,7 @@ class EventReader:
         self._last_id = "0-0"
         self._read = 0
         self._heard_at = time.monotonic()
+        self._trim_at = self._heard_at
 
     def step(self) -> None:
         """Wait for messages, and deliver them.
@@ -47,10 +53,7 @@ class EventReader:
             PresenceUnavailable: Redis is down. The next step continues where this one
                 stopped.
         """
-        inbox = self._presence.gateway_streams.read(
-            self._gateway_id, self._last_id, BLOCKING_READ_MS
-        )
-        self._check_for_loss(inbox.gone)
+        inbox = self._next()
         if inbox.messages:
             self._heard_at = time.monotonic()
         for number, (entry_id, message) in enumerate(inbox.messages):
@@ -73,6 +76,24 @@ class EventReader:
         its clock stepped back, new ids may be less than the last one read."""
         if _milliseconds(self._last_id) >= now:
             self._last_id = f"{now - 1}-0"
+
+    def _next(self) -> StreamRead:
+        """Read the stream. Delete what was read before, unless that was done a moment
+        ago."""
+        started = time.monotonic()
+        wait = self._trim_at - started
+        if wait > 0:
+            with suppress(CommandRefused):  # no stream any more: the trim deletes it
+                return self._presence.gateway_streams.read(
+                    self._gateway_id, self._last_id, 1 + int(1000 * wait), trims=False
+                )
+        inbox = self._presence.gateway_streams.read(
+            self._gateway_id, self._last_id, BLOCKING_READ_MS
+        )
+        assert inbox.gone is not None  # noqa: S101 - this read has trimmed
+        self._check_for_loss(inbox.gone)
+        self._trim_at = started + TRIM_EVERY
+        return inbox
 
     def _check_for_loss(self, gone: int) -> None:
         """Notice messages that left the stream and were not read here."""

@@ -80,8 +80,11 @@ class Hub:
 
         An event is encoded once. One user gets all events in one send.
         """
+        # The keys of a dict: a recipient who is named twice is there once.
+        named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
+        since = oldest(event for event, _ in named)
         notifications = 0
-        for held, status_events, frames, since in self._by_recipient(addressed):
+        for held, status_events, frames in self._by_recipient(named):
             # Sending may close a connection; `held` is a tuple and stays as it is.
             for connection in held:
                 connection.deliver(status_events, frames, since)
@@ -89,21 +92,18 @@ class Hub:
         self._counts.notifications += notifications
 
     def _by_recipient(
-        self, addressed: Iterable[tuple[StatusEvent, str]]
-    ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes, float]]:
+        self, named: list[tuple[StatusEvent, dict[str, None]]]
+    ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes]]:
         """For each recipient with connections in this process: the connections, the
-        events, all frames in one piece, and the `oldest` timestamp. If there are few
-        gateways, messages name users of other gateways too."""
+        events, and all frames in one piece. If there are few gateways, messages name
+        users of other gateways too."""
         by_user = self._by_user
-        # The keys of a dict: a recipient who is named twice is there once.
-        named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
         if len(named) == 1:  # the first of many recipients need not wait for the last
             ((event, recipients),) = named
             only = [event]
-            since = oldest(only)
             for user_id in recipients:
                 if held := by_user.get(user_id):
-                    yield held, only, event.frame, since
+                    yield held, only, event.frame
             return
         for_user: dict[str, list[StatusEvent]] = {}
         for event, recipients in named:
@@ -113,7 +113,7 @@ class Hub:
         for user_id, status_events in for_user.items():
             if held := by_user.get(user_id):
                 frames = b"".join([event.frame for event in status_events])
-                yield held, status_events, frames, oldest(status_events)
+                yield held, status_events, frames
 
     def reset_after_loss(self, now: int) -> None:
         """Redis has lost its state, and its time is `now` (ms). Timestamps from now on

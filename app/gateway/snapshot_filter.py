@@ -32,11 +32,10 @@ class StatusEvent:
 def oldest(status_events: Iterable[StatusEvent]) -> float:
     """The oldest timestamp of `status_events` (ms). A snapshot read up to that time
     told none of them. Infinity if all of them are introductions."""
-    found = math.inf  # a plain loop: it runs once per recipient
-    for event in status_events:
-        if event.timestamp < found and not event.is_introduction:
-            found = event.timestamp
-    return found
+    return min(
+        (event.timestamp for event in status_events if not event.is_introduction),
+        default=math.inf,
+    )
 
 
 @dataclass(frozen=True, slots=True)

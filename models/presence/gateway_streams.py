@@ -48,8 +48,9 @@ class StreamRead:
 
     messages: list[tuple[str, GatewayMessage | UnreadableMessage]]
     """The next messages with their ids; for an unreadable one, the reason why."""
-    gone: int
-    """How many messages before these have left the stream since it began."""
+    gone: int | None
+    """How many messages before these have left the stream since it began; None if the
+    read did not trim."""
 
 
 class GatewayStreams:
@@ -201,25 +202,30 @@ class GatewayStreams:
             )
 
     def read(
-        self, gateway_id: str, after: str, wait_ms: int, limit: int = 100
+        self,
+        gateway_id: str,
+        after: str,
+        wait_ms: int,
+        limit: int = 100,
+        *,
+        trims: bool = True,
     ) -> StreamRead:
-        """Delete the messages of `gateway_id` up to the id `after` ("0-0": none), and
-        return the next `limit`. If there are none, wait up to `wait_ms` for the
-        first."""
+        """The next `limit` messages of `gateway_id` after the id `after` ("0-0": from
+        the beginning). If there are none, wait up to `wait_ms` for the first. A read
+        that `trims` first deletes the messages up to `after`."""
         shard, stream = self._stream(gateway_id)
-        milliseconds, _, number = after.partition("-")
-        unread = f"{milliseconds}-{int(number) + 1}"
-        commands = [
-            run_script("trim", [stream], [unread]),
-            read_stream(stream, after, limit, wait_ms),
-        ]
-        gone, reply = self._backend.run(shard, commands, raw=True)
+        commands = [read_stream(stream, after, limit, wait_ms)]
+        if trims:
+            milliseconds, _, number = after.partition("-")
+            unread = f"{milliseconds}-{int(number) + 1}"
+            commands.insert(0, run_script("trim", [stream], [unread]))
+        *trimmed, reply = self._backend.run(shard, commands, raw=True)
         return StreamRead(
             [
                 (entry_id, _message(fields))
                 for entry_id, fields in stream_entries(reply)
             ],
-            gone,
+            trimmed[0] if trimmed else None,
         )
 
     def _stream(self, gateway_id: str) -> tuple[int, str]:

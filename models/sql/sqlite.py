@@ -32,6 +32,8 @@ FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
 """Seconds between two attempts to get a lock: each delay is twice the one before."""
 READ_LIMIT = 0.02
 """Seconds that a read may block the other greenlets of a gateway."""
+FILE_CHECK = 1.0
+"""Seconds between two checks of the database's file by reads. Writes always check."""
 CHECK_EVERY = 5_000
 """Steps of SQLite's virtual machine between two checks of the time: some 0.1 ms."""
 
@@ -55,6 +57,7 @@ class RetryingConnection(sqlite3.Connection):
 
     _path = ""
     _file: tuple[int, int] | None = None
+    _file_check_at = -math.inf
     _in_thread: RunInThread | None = None
     _stop_at = math.inf
 
@@ -86,8 +89,11 @@ class RetryingConnection(sqlite3.Connection):
 
     def perform(self, call: Callable[[], T], *, is_read: bool = False) -> T:
         """The result of `call`, which is tried again while the database is locked."""
-        self._check_file()
-        delay, ends = FIRST_DELAY, time.monotonic() + BUSY_TIMEOUT
+        now = time.monotonic()
+        if not is_read or now >= self._file_check_at:
+            self._check_file()
+            self._file_check_at = now + FILE_CHECK
+        delay, ends = FIRST_DELAY, now + BUSY_TIMEOUT
         while True:
             try:
                 return self._read(call) if is_read else self._call_in_thread(call)

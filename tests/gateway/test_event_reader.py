@@ -9,6 +9,7 @@ import gevent
 import pytest
 import redis
 
+from app.gateway import event_reader
 from models.events import Delivery, GatewayMessage, Transition
 from models.presence.gateway_streams import STREAM_TTL_MS
 from models.presence.rules import has_lost_messages
@@ -85,8 +86,11 @@ def test_a_message_that_cannot_be_read_is_made_good_by_a_snapshot(
 
 @pytest.mark.parametrize("how", ["deleted", "cut", "replaced"])
 def test_messages_that_are_gone_are_made_good_by_a_snapshot(
-    gateway, presence, ann, stream, how
+    gateway, presence, ann, stream, how, monkeypatch
 ):
+    if how != "replaced":  # that is noticed at once
+        monkeypatch.setattr(event_reader, "TRIM_EVERY", 0)
+        gateway.event_reader._trim_at = 0
     client, key = stream
     now = int(time.time() * 1000) + 1000
     tell(presence, gateway, BEFORE, now)
@@ -104,6 +108,21 @@ def test_messages_that_are_gone_are_made_good_by_a_snapshot(
     tell(presence, gateway, AFTER, now + 1)
     listen(gateway)
     assert events_of(ann) == ["friend_status_changed"], "once is enough"
+
+
+def test_messages_are_deleted_now_and_then_after_they_were_read(
+    gateway, presence, ann, stream
+):
+    client, key = stream
+    now = int(time.time() * 1000) + 1000
+    for number in range(5):
+        tell(presence, gateway, BEFORE, now + number)
+        gateway.event_reader.step()
+    assert client.xlen(key) > 1, "not each read deletes"
+    gateway.event_reader.step()  # waits until the next deletion is due
+    gevent.with_timeout(0.5, gateway.event_reader.step, timeout_value=None)
+    assert client.xlen(key) == 0
+    assert events_of(ann) == 5 * ["friend_status_changed"]
 
 
 @pytest.mark.parametrize(
