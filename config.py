@@ -107,6 +107,8 @@ class Settings:
     """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
     """Check the certificate of a `rediss://` server (`PRESENCE_REDIS_TLS_VERIFY`)."""
+    allow_invisible: bool = True
+    """Users may hide from others (`PRESENCE_ALLOW_INVISIBLE`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     web_concurrency: int = 1
@@ -170,6 +172,7 @@ class Settings:
                 "PRESENCE_REDIS_MAX_CONNECTIONS", 16, least=2
             ),
             redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
+            allow_invisible=env.flag("PRESENCE_ALLOW_INVISIBLE", default=True),
             demo=env.flag("PRESENCE_DEMO", default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),

@@ -22,6 +22,7 @@ from models import fanout
 from models.presence import PresenceUnavailable
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
+from models.visibility_changes import Viewers
 
 _outage = Outage("changes of the graph are stored and will be announced later")
 
@@ -40,10 +41,14 @@ def commit_and_announce(
         session.commit()
         return
     affected = {user_id for pair in change.gained | change.lost for user_id in pair}
+    viewers = _viewers(change)
+    affected.update(*(one.changed() for one in viewers.values()))
     row = pending_announcements.record(session, affected, disconnects)
     session.commit()
     current = services()
     try:
+        for user_id, seen in viewers.items():
+            current.visibility.after_graph_change(user_id, seen)
         told_everybody = _announce(current, change, disconnects)
         with current.sessions() as own:
             if told_everybody:
@@ -57,13 +62,29 @@ def commit_and_announce(
         _outage.succeeded()
 
 
+def _viewers(change: GraphChange) -> dict[str, Viewers]:
+    """The viewers who see a user differently now, because they became friends or are
+    friends no more. By user."""
+    found: dict[str, Viewers] = {}
+    for views, which in ((change.before, "before"), (change.after, "after")):
+        for view in views:
+            one = found.setdefault(view.user_id, Viewers([], []))
+            getattr(one, which).append(view)
+    return {user_id: one for user_id, one in found.items() if one.before != one.after}
+
+
 def _announce(
     current: Services, change: GraphChange, disconnects: Collection[str]
 ) -> bool:
     """Announce `change`. False if a gateway may not know of `disconnects` yet."""
     if change.gained:
         with current.database.connect() as connection:
-            fanout.introduce(current.presence, connection, change.gained)
+            fanout.introduce(
+                current.presence,
+                connection,
+                change.gained,
+                may_hide=current.settings.allow_invisible,
+            )
     lost = {user_id for pair in change.lost for user_id in pair}
     if lost:
         fanout.refresh(current.presence, lost)

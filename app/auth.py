@@ -214,6 +214,23 @@ def socket_identity(current: Services) -> Identity:
     return identity
 
 
+def require_user_for_change() -> str:
+    """As `require_user`, for a call that changes something. If the cookie signs in, the
+    page that calls must have an allowed origin.
+
+    Raises:
+        ForeignOrigin: it has none, or one that is not allowed.
+    """
+    user_id = require_user()
+    origin = request.headers.get("Origin")
+    allowed = services().settings.allowed_origins
+    if _bearer() is None and not (
+        origin is not None and is_own_origin(origin, request.host, allowed)
+    ):
+        raise ForeignOrigin
+    return user_id
+
+
 def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
     """Whether a page of `origin` may use the cookie: the origin is our own `host` or
     one of `allowed`. Without an origin the caller is not a page: browsers always send

@@ -14,7 +14,15 @@ from gevent.queue import LifoQueue
 from werkzeug.routing import MapAdapter
 
 from app import cli, errors, origins
-from app.api import admin, health, metrics, offload, presence, websocket
+from app.api import (
+    admin,
+    health,
+    metrics,
+    offload,
+    presence,
+    presence_settings,
+    websocket,
+)
 from app.demo import routes as demo_routes
 from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
@@ -23,7 +31,8 @@ from app.threads import in_thread
 from config import Settings
 from models.presence import Presence
 from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
-from tasks import celery_app
+from models.visibility_changes import VisibilityChanges
+from tasks import broadcast, celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
 """A bulk call of some 100,000 rows fits."""
@@ -88,6 +97,12 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         presence=state,
         gateway=Gateway(settings, state, database, new_users),
+        visibility=VisibilityChanges(
+            state,
+            session_factory(writers),
+            broadcast.request_drain,
+            may_hide=settings.allow_invisible,
+        ),
         new_users=new_users,
     )
 
@@ -95,6 +110,7 @@ def create_app(settings: Settings) -> Flask:
     health.register(app)
     app.register_blueprint(metrics.blueprint)
     presence.register(app)
+    app.register_blueprint(presence_settings.blueprint)
     app.register_blueprint(admin.blueprint)
     offload.register(app, create_app)
     websocket.register(app)

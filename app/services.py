@@ -12,6 +12,7 @@ from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
 from config import Settings
 from models.presence import Presence
+from models.visibility_changes import VisibilityChanges
 
 EXTENSION = "greendot"
 
@@ -27,6 +28,8 @@ class Services:
     """Connections that read, one statement each."""
     presence: Presence
     gateway: Gateway
+    visibility: VisibilityChanges
+    """Changes who sees whom."""
     new_users: NewUsers
     """Stores users who connect before the host application has created them."""
 

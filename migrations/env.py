@@ -17,6 +17,7 @@ from sqlalchemy.exc import DBAPIError
 import models.sql.conversation
 import models.sql.friendship
 import models.sql.pending_announcements
+import models.sql.presence_settings
 import models.sql.user
 from config import Settings, SettingsError
 from models.sql.db import Base, make_engine, transactional
@@ -26,6 +27,9 @@ TABLES = (
     models.sql.friendship.Friendship,
     models.sql.conversation.Participant,
     models.sql.pending_announcements.PendingAnnouncement,
+    models.sql.presence_settings.StoredSettings,
+    models.sql.presence_settings.StoredException,
+    models.sql.presence_settings.FrozenStatus,
 )
 
 

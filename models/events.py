@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
+from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -20,7 +21,7 @@ from models.identifiers import joined_ids
 
 Status = Literal["online", "offline"]
 
-VERSION = 1
+VERSION = 2
 """The version of gateway messages and outbox entries. Raise it if an older process
 would misread a change of the format. A process reads all versions up to its own.
 
@@ -28,6 +29,10 @@ A gateway message has the version in the name of its field (`v1`), an outbox ent
 field `v`. Without one the version is 0: the same format, written by a process from
 before versions. A new field of an outbox entry needs no new version.
 """
+_WITHOUT_VIEWERS = 1
+"""The last version without changes of visibility. A message that has none is written in
+this version, so that an older gateway can read it. Outbox entries are not: an older
+worker would tell viewers from whom a user is hidden."""
 MAX_TIMESTAMP = 2**53
 """Every timestamp is less: Lua and JavaScript numbers are exact up to this."""
 
@@ -41,6 +46,7 @@ class ServerEvent(StrEnum):
     HEARTBEAT_ACK = "heartbeat_ack"
     ERROR = "error"
     GOING_AWAY = "going_away"
+    PRESENCE_SETTINGS_CHANGED = "presence_settings_changed"
 
 
 class ClientEvent(StrEnum):
@@ -148,6 +154,30 @@ class Delivery:
 
     transition: Transition
     recipients: str
+    for_viewers: bool = False
+    """The recipients see a change that others do not see: the user has become hidden
+    from them, or visible to them."""
+
+
+@dataclass(frozen=True, slots=True)
+class VisibilityChange:
+    """Viewers who are to see a user go online or offline. The user's real status does
+    not change. Viewers are one text of user ids, as `joined_ids` makes it."""
+
+    user_id: str
+    timestamp: int
+    online_to: str
+    offline_to: str
+
+    def deliveries(self) -> list[Delivery]:
+        """The events for the viewers."""
+        online = Transition(self.user_id, "online", self.timestamp)
+        offline = Transition(self.user_id, "offline", self.timestamp)
+        return [
+            Delivery(event, viewers, for_viewers=True)
+            for event, viewers in ((online, self.online_to), (offline, self.offline_to))
+            if viewers
+        ]
 
 
 EVERYBODY = "*"
@@ -169,17 +199,26 @@ class GatewayMessage:
     may have missed transitions."""
     disconnects: tuple[str, ...] = ()
     """Users whose sockets must be closed."""
+    own: tuple[tuple[str, str], ...] = ()
+    """Users, and an event that all sockets of that user get."""
+
+    @property
+    def version(self) -> int:
+        """The oldest version that can express the message."""
+        is_new = self.own or any(one.for_viewers for one in self.transitions)
+        return VERSION if is_new else _WITHOUT_VIEWERS
 
     def encode(self) -> bytes:
-        """The message as bytes for `decode`, in version VERSION."""
-        return orjson.dumps(
-            [
-                [_pack(delivery) for delivery in self.transitions],
-                [_pack(delivery) for delivery in self.introductions],
-                self.snapshots,
-                self.disconnects,
-            ]
-        )
+        """The message as bytes for `decode`, in its `version`."""
+        parts: list[object] = [
+            [_pack(delivery) for delivery in self.transitions],
+            [_pack(delivery) for delivery in self.introductions],
+            self.snapshots,
+            self.disconnects,
+        ]
+        if self.version > _WITHOUT_VIEWERS:
+            parts.append(self.own)
+        return orjson.dumps(parts)
 
     @classmethod
     def decode(cls, encoded: bytes | str) -> GatewayMessage:
@@ -189,12 +228,15 @@ class GatewayMessage:
             UnreadableMessage: `encoded` is not a gateway message.
         """
         try:
-            transitions, introductions, snapshots, disconnects = orjson.loads(encoded)
+            transitions, introductions, snapshots, disconnects, *own = orjson.loads(
+                encoded
+            )
             return cls(
                 tuple(map(_unpack, transitions)),
                 tuple(map(_unpack, introductions)),
                 tuple(map(_text, snapshots)),
                 tuple(map(_text, disconnects)),
+                tuple((_text(user_id), _text(event)) for user_id, event in chain(*own)),
             )
         except (TypeError, ValueError) as error:
             message = f"not a gateway message: {error}"
@@ -202,7 +244,7 @@ class GatewayMessage:
 
     def as_entry(self) -> tuple[str, bytes]:
         """The message as the field of a stream entry: name and value."""
-        return f"v{VERSION}", self.encode()
+        return f"v{self.version}", self.encode()
 
     @classmethod
     def from_entry(cls, fields: Sequence[bytes]) -> GatewayMessage:
@@ -220,20 +262,23 @@ class GatewayMessage:
 
 def _pack(delivery: Delivery) -> list[object]:
     transition = delivery.transition
-    return [
+    packed: list[object] = [
         transition.user_id,
         transition.status,
         transition.timestamp,
         delivery.recipients,
     ]
+    if delivery.for_viewers:
+        packed.append(1)
+    return packed
 
 
 def _unpack(packed: list[Any]) -> Delivery:
-    user_id, status, timestamp, recipients = packed
+    user_id, status, timestamp, recipients, *for_viewers = packed
     if isinstance(recipients, list):  # some processes before version 1 wrote lists
         recipients = joined_ids(recipients)
     transition = check_transition(user_id, status, timestamp)
-    return Delivery(transition, _text(recipients))
+    return Delivery(transition, _text(recipients), for_viewers=bool(for_viewers))
 
 
 def _text(value: object) -> str:
@@ -322,6 +367,11 @@ def friend_status_changed(transition: Transition) -> bytes:
             "timestamp": transition.timestamp,
         },
     )
+
+
+def presence_settings_changed(settings: Mapping[str, object]) -> bytes:
+    """The user's own settings have changed, maybe on another device."""
+    return encode(ServerEvent.PRESENCE_SETTINGS_CHANGED, settings)
 
 
 def heartbeat_ack(timestamp: int) -> bytes:

@@ -8,13 +8,22 @@ of them hold the audience.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from dataclasses import replace
 
-from models.events import EVERYBODY, Delivery, GatewayMessage, Transition
-from models.identifiers import count_ids, joined_ids
+from models.events import (
+    EVERYBODY,
+    Delivery,
+    GatewayMessage,
+    Transition,
+    VisibilityChange,
+)
+from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
-from models.sql.audience import audiences, relevant_users, split_audiences
+from models.shown_statuses import Rules, ShownStatuses
+from models.sql.audience import audiences, relevant_users
 from models.sql.statements import Reader
+from models.sql.visibility import visible_to
 
 MAX_INTRODUCTIONS = 5_000
 """Introductions in one message. A conversation of a thousand users makes a million of
@@ -22,10 +31,15 @@ them, and a gateway does nothing else while it delivers those of one message."""
 
 
 def fan_out(
-    presence: Presence, reader: Reader, transitions: Iterable[Transition]
+    presence: Presence,
+    reader: Reader,
+    changes: Iterable[Transition | VisibilityChange],
+    *,
+    may_hide: bool,
 ) -> dict[int, PresenceUnavailable]:
-    """Send `transitions` to the connected relevant users. Only the newest transition of
-    each user is sent.
+    """Send transitions to the connected relevant users who see the user's presence, and
+    changes of visibility to their viewers. Only the newest transition of each user is
+    sent.
 
     Returns the shards that did not answer, and why. Their users missed the transitions,
     and so did the gateways whose streams they hold.
@@ -33,26 +47,47 @@ def fan_out(
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
     """
+    transitions: list[Transition] = []
+    others: list[Delivery] = []
+    for change in changes:
+        if isinstance(change, Transition):
+            transitions.append(change)
+        else:
+            others += change.deliveries()
     newest = newest_per_user(transitions)
-    joined = audiences(reader, [change.user_id for change in newest])
-    ids = sum(map(count_ids, joined.values()))
+    joined = _visible_audiences(reader, newest, may_hide=may_hide)
+    deliveries = [
+        Delivery(transition, recipients)
+        for transition in newest
+        if (recipients := joined[transition.user_id])
+    ]
+    if others:  # a client gets the events of one user in the order of their timestamps
+        deliveries += others
+        deliveries.sort(key=lambda delivery: delivery.transition.timestamp)
+    ids = sum(count_ids(delivery.recipients) for delivery in deliveries)
     if presence.gateway_streams.is_cheaper_to_all(ids):
-        return presence.gateway_streams.publish_to_all(
-            Delivery(transition, recipients)
-            for transition in newest
-            if (recipients := joined[transition.user_id])
-        )
-    audience = split_audiences(joined)
+        return presence.gateway_streams.publish_to_all(deliveries)
     held, away = presence.gateway_streams.holders_where_possible(
-        set().union(*audience.values())
+        {key for delivery in deliveries for key in ids_in(delivery.recipients)}
     )
     not_published = presence.gateway_streams.publish_where_possible(
         {
-            gateway_id: GatewayMessage(transitions=deliveries)
-            for gateway_id, deliveries in _deliveries(newest, audience, held).items()
+            gateway_id: GatewayMessage(transitions=here)
+            for gateway_id, here in _by_gateway(deliveries, held).items()
         }
     )
     return {**away, **not_published}
+
+
+def _visible_audiences(
+    reader: Reader, transitions: Iterable[Transition], *, may_hide: bool
+) -> dict[str, str]:
+    """The relevant users who see each user's presence, by user."""
+    user_ids = [transition.user_id for transition in transitions]
+    joined = audiences(reader, user_ids)
+    for user_id, viewers in visible_to(reader, user_ids, may_hide=may_hide).items():
+        joined[user_id] = joined_ids(sorted(viewers))
+    return joined
 
 
 def refresh_all(presence: Presence) -> None:
@@ -66,7 +101,11 @@ def refresh_all(presence: Presence) -> None:
 
 
 def introduce(
-    presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
+    presence: Presence,
+    reader: Reader,
+    pairs: Collection[tuple[str, str]],
+    *,
+    may_hide: bool,
 ) -> None:
     """Send both users of each pair the present status of the other, if they are
     relevant to each other. Pairs without a connected user cost nothing.
@@ -86,14 +125,32 @@ def introduce(
                 audience.setdefault(subject, set()).add(viewer)
     for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
-    present = [status.as_transition() for status in presence.statuses(audience)]
-    for part in _parts(present, audience):
+    rules = Rules.read(reader, connected, may_hide=may_hide)
+    statuses = presence.read_statuses(audience)
+    shown = ShownStatuses(presence, rules, statuses)
+    deliveries = [
+        Delivery(status.as_transition(), joined_ids(viewers))
+        for subject, viewers_of_it in audience.items()
+        for status, viewers in shown.by_status(subject, viewers_of_it).items()
+    ]
+    for part in _parts(deliveries):
         presence.gateway_streams.publish(
             {
-                gateway_id: GatewayMessage(introductions=deliveries)
-                for gateway_id, deliveries in _deliveries(part, audience, held).items()
+                gateway_id: GatewayMessage(introductions=here)
+                for gateway_id, here in _by_gateway(part, held).items()
             }
         )
+
+
+def tell_devices(presence: Presence, user_id: str, event: bytes) -> None:
+    """Send `event` to every socket of `user_id`.
+
+    Raises:
+        PresenceUnavailable: a shard did not answer; some sockets may have it.
+    """
+    held = presence.gateway_streams.holders([user_id])
+    message = GatewayMessage(own=((user_id, event.decode()),))
+    presence.gateway_streams.publish(dict.fromkeys(held, message))
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
@@ -121,15 +178,13 @@ def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> No
     )
 
 
-def _parts(
-    transitions: Iterable[Transition], audience: Mapping[str, set[str]]
-) -> Iterator[list[Transition]]:
-    """`transitions` in parts of about MAX_INTRODUCTIONS recipients."""
-    part: list[Transition] = []
+def _parts(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
+    """`deliveries` in parts of about MAX_INTRODUCTIONS recipients."""
+    part: list[Delivery] = []
     count = 0
-    for transition in transitions:
-        part.append(transition)
-        count += len(audience[transition.user_id])
+    for delivery in deliveries:
+        part.append(delivery)
+        count += count_ids(delivery.recipients)
         if count >= MAX_INTRODUCTIONS:
             yield part
             part, count = [], 0
@@ -137,10 +192,8 @@ def _parts(
         yield part
 
 
-def _deliveries(
-    transitions: Iterable[Transition],
-    audience: Mapping[str, set[str]],
-    held: Mapping[str, set[str]],
+def _by_gateway(
+    deliveries: Iterable[Delivery], held: Mapping[str, set[str]]
 ) -> dict[str, tuple[Delivery, ...]]:
     """What each gateway must deliver to the users that it holds. The cost follows the
     number of users, not of gateways."""
@@ -149,12 +202,12 @@ def _deliveries(
         for user_id in users:
             gateways.setdefault(user_id, []).append(gateway_id)
     found: dict[str, list[Delivery]] = {}
-    for transition in transitions:
+    for delivery in deliveries:
         recipients: dict[str, list[str]] = {}
-        for user_id in audience[transition.user_id]:
+        for user_id in dict.fromkeys(ids_in(delivery.recipients)):
             for gateway_id in gateways.get(user_id, ()):
                 recipients.setdefault(gateway_id, []).append(user_id)
         for gateway_id, here in recipients.items():
-            delivery = Delivery(transition, joined_ids(here))
-            found.setdefault(gateway_id, []).append(delivery)
-    return {gateway_id: tuple(deliveries) for gateway_id, deliveries in found.items()}
+            part = replace(delivery, recipients=joined_ids(here))
+            found.setdefault(gateway_id, []).append(part)
+    return {gateway_id: tuple(parts) for gateway_id, parts in found.items()}

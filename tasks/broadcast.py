@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy.exc import SQLAlchemyError
 
 from models import fanout
-from models.events import NewerVersion, Transition
+from models.events import NewerVersion, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from models.sql.db import PersistentReader, error_text, is_unavailable
@@ -95,7 +95,7 @@ def _drain(presence: Presence, shard: int, database: PersistentReader) -> bool:
             if entries:
                 ours = list(takewhile(_is_ours, entries))
                 if not ours:
-                    log.warning(HELD_BACK, entries[0].transition)
+                    log.warning(HELD_BACK, entries[0].content)
                     _leave(outbox, token, published)
                     return False
                 if not _publish(presence, shard, database, ours):
@@ -124,14 +124,17 @@ def _publish(
 
     False: an entry could not be read and was published to nobody. That is recorded too.
     """
-    transitions = []
+    changes = []
     unreadable = []
     for entry in entries:
-        if isinstance(entry.transition, Transition):
-            transitions.append(entry.transition)
-        else:
+        if isinstance(entry.content, UnreadableMessage):
             unreadable.append(entry)
-    away = database.read(lambda reader: fanout.fan_out(presence, reader, transitions))
+        else:
+            changes.append(entry.content)
+    may_hide = resources.settings().allow_invisible
+    away = database.read(
+        lambda reader: fanout.fan_out(presence, reader, changes, may_hide=may_hide)
+    )
     if shard in away:
         raise away[shard]
     outbox = presence.shards[shard].outbox
@@ -139,7 +142,7 @@ def _publish(
         outbox.record_missed(away)
     if unreadable:
         first = unreadable[0]
-        log.warning(UNREADABLE, len(unreadable), first.entry_id, first.transition)
+        log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
         outbox.record_missed([shard])
     return not unreadable
 
@@ -147,7 +150,7 @@ def _publish(
 def _is_ours(entry: OutboxEntry) -> bool:
     """Whether this version can handle `entry`: broadcast it, or skip what no version
     can read. An entry of a newer version is left to a newer worker."""
-    return not isinstance(entry.transition, NewerVersion)
+    return not isinstance(entry.content, NewerVersion)
 
 
 def _refresh_after_miss(presence: Presence, outbox: Outbox) -> None:

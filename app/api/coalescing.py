@@ -20,6 +20,7 @@ import orjson
 from models.presence import Presence
 from models.sql.db import PersistentReader
 from models.sql.statements import Reader
+from models.sql.visibility import views_of_viewers
 
 MAX_AT_ONCE = 20
 """Callers of one read. If each has 500 related users, a read keeps the rest of this
@@ -55,11 +56,17 @@ class CoalescedReads:
     """Status maps of one relation: of friends, or of conversation partners."""
 
     def __init__(
-        self, presence: Presence, database: PersistentReader, related: Related
+        self,
+        presence: Presence,
+        database: PersistentReader,
+        related: Related,
+        *,
+        may_hide: bool,
     ) -> None:
         self._presence = presence
         self._database = database
         self._related = related
+        self._may_hide = may_hide
         self._next: _Read | None = None
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -138,13 +145,18 @@ class CoalescedReads:
                 self._next = None
 
     def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
-        related = self._database.read(lambda reader: self._related(reader, user_ids))
+        related, views = self._database.read(
+            lambda reader: (
+                self._related(reader, user_ids),
+                views_of_viewers(reader, sorted(user_ids), may_hide=self._may_hide),
+            )
+        )
         everybody = set().union(*related.values())
         online, unknown = self._presence.online_where_possible(everybody)
         if unknown and len(unknown) == len(everybody):
             self._fail(next(iter(unknown.values())))
         return {
-            user_id: _status_map(others, online, unknown)
+            user_id: _status_map(others, online - views.hidden_from(user_id), unknown)
             for user_id, others in related.items()
         }
 

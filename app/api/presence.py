@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from flask import Blueprint, Flask, Response, current_app
+from sqlalchemy import Connection
 
 from app.api.coalescing import CoalescedReads
 from app.auth import read_token, require_token, require_user
@@ -10,6 +11,7 @@ from app.errors import ApiError
 from app.services import services
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
+from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import (
     friends_of,
     participants_of,
@@ -32,8 +34,13 @@ def register(app: Flask) -> None:
         current = services()
     reader = PersistentReader(current.database)
     app.extensions[EXTENSION] = {
-        "friends": CoalescedReads(current.presence, reader, friends_of),
-        "partners": CoalescedReads(current.presence, reader, partners_of),
+        name: CoalescedReads(
+            current.presence,
+            reader,
+            related,
+            may_hide=current.settings.allow_invisible,
+        )
+        for name, related in (("friends", friends_of), ("partners", partners_of))
     }
     app.register_blueprint(blueprint)
 
@@ -63,8 +70,10 @@ def conversation_online_status(conversation_id: str) -> Answer:
         if user_id not in participants:
             message = "you are not in this conversation"
             raise ApiError(403, "forbidden", message)
-        visible = participants & relevant_users(reader, [user_id])[user_id]
-    statuses = services().presence.online(visible | {user_id})
+        relevant = participants & relevant_users(reader, [user_id])[user_id]
+        hidden = _rules(reader, user_id).views.hidden_from(user_id)
+    statuses = services().presence.online(relevant | {user_id})
+    statuses.update(dict.fromkeys(hidden & statuses.keys(), False))
     return {"data": {"statuses": statuses}}
 
 
@@ -73,21 +82,28 @@ def user_status(user_id: str) -> Answer:
     """The status of one relevant user, or of the caller. Times in ms."""
     caller = require_user()
     subject = _identifier(user_id)
-    if subject != caller:
-        with services().database.connect() as reader:
-            relevant = relevant_users(reader, [caller])[caller]
-        if subject not in relevant:
-            message = "this user is neither your friend nor in a conversation with you"
-            raise ApiError(403, "forbidden", message)
-    (status,) = services().presence.statuses([subject])
-    return {
-        "data": {
-            "user_id": subject,
-            "status": status.status,
-            "last_seen": status.last_seen,
-            "updated_at": status.updated_at or None,
-        }
+    current = services()
+    with current.database.connect() as reader:
+        relevant = relevant_users(reader, [caller])[caller]
+        rules = _rules(reader, caller)
+    if subject not in relevant | {caller}:
+        message = "this user is neither your friend nor in a conversation with you"
+        raise ApiError(403, "forbidden", message)
+    statuses = current.presence.read_statuses([subject])
+    if subject == caller:
+        status, hidden_by = statuses.found[subject], None
+    else:
+        status = ShownStatuses(current.presence, rules, statuses).shown(caller, subject)
+        hidden_by = rules.hides_last_seen(caller, subject)
+    data: dict[str, object] = {
+        "user_id": subject,
+        "status": status.status,
+        "last_seen": status.last_seen,
+        "updated_at": None if hidden_by else status.updated_at or None,
     }
+    if hidden_by == "you":
+        data["last_seen_hidden_by"] = hidden_by
+    return {"data": data}
 
 
 @blueprint.post("/ws-ticket")
@@ -97,6 +113,10 @@ def ws_ticket() -> Answer:
     read_token(services().settings, token)
     ticket = services().presence.tickets.issue(token)
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
+
+
+def _rules(reader: Connection, user_id: str) -> Rules:
+    return Rules.read(reader, [user_id], may_hide=services().settings.allow_invisible)
 
 
 def _status_map(related: str) -> Response:

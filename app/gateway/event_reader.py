@@ -110,6 +110,8 @@ class EventReader:
     def _deliver(self, message: GatewayMessage) -> None:
         self._hub.deliver_transitions(message.transitions)
         self._hub.introduce(message.introductions)
+        for user_id, event in message.own:
+            self._hub.send_to_user(user_id, event.encode())
         if EVERYBODY in message.snapshots:
             self._resend_all()
         for user_id in message.snapshots:

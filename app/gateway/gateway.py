@@ -71,7 +71,14 @@ class Gateway:
         self.counts = Counts()
         self.hub = Hub(self.counts)
         self.metrics = GatewayMetrics(self.hub, self.counts)
-        self.snapshots = Snapshots(presence, self.hub, self.counts, database, new_users)
+        self.snapshots = Snapshots(
+            presence,
+            self.hub,
+            self.counts,
+            database,
+            new_users,
+            may_hide=settings.allow_invisible,
+        )
         self.event_reader = EventReader(
             self.id, presence, self.hub, self.snapshots, self._resend_snapshots
         )

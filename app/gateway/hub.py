@@ -10,7 +10,7 @@ from app.gateway.snapshot_filter import StatusEvent, oldest
 from app.websocket.frames import text_frame
 from models import events
 from models.events import Delivery, Transition
-from models.identifiers import ids_in
+from models.identifiers import ids_in, joined_ids
 
 REMEMBERED = 50_000
 """The hub remembers the newest timestamp of this many users, at most twice as many.
@@ -27,6 +27,9 @@ class Hub:
         self._connections: dict[str, ClientConnection] = {}
         self._newest: dict[str, int] = {}
         self._newest_before: dict[str, int] = {}
+        # Changes of visibility: user -> viewer -> timestamp of the last one. A late
+        # transition from before it must not reach this viewer.
+        self._told: dict[str, dict[str, int]] = {}
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -62,10 +65,16 @@ class Hub:
         """Deliver transitions that are newer than the last one delivered for the same
         user. The others are repeats, or another drainer overtook them."""
         self._deliver(
-            (_status_event(one.transition), one.recipients)
+            (_status_event(one.transition, for_viewers=one.for_viewers), recipients)
             for one in deliveries
-            if self._is_newest(one.transition)
+            if (recipients := self._recipients(one))
         )
+
+    def send_to_user(self, user_id: str, event: bytes) -> None:
+        """Send `event` to all connections of `user_id`."""
+        frame = text_frame(event)
+        for connection in self._by_user.get(user_id, ()):
+            connection.send(frame)
 
     def introduce(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver the current status of users to others who may see them from now
@@ -122,12 +131,33 @@ class Hub:
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
+        self._told = {}
         self.clock_set_back(now)
 
     def clock_set_back(self, now: int) -> None:
         """The clock of Redis was set back to `now` (ms)."""
         for connection in self._connections.values():
             connection.clock_set_back(now)
+
+    def _recipients(self, delivery: Delivery) -> str:
+        """Those of the recipients who have not been told anything newer."""
+        transition, recipients = delivery.transition, delivery.recipients
+        if delivery.for_viewers:
+            viewers = self._told.setdefault(transition.user_id, {})
+            for viewer in ids_in(recipients):
+                if viewer in self._by_user:
+                    viewers[viewer] = max(transition.timestamp, viewers.get(viewer, 0))
+            return recipients
+        if not self._is_newest(transition):
+            return ""
+        told = self._told.get(transition.user_id)
+        if told is None:
+            return recipients
+        return joined_ids(
+            viewer
+            for viewer in ids_in(recipients)
+            if told.get(viewer, 0) < transition.timestamp
+        )
 
     def _is_newest(self, transition: Transition) -> bool:
         user_id = transition.user_id
@@ -137,11 +167,18 @@ class Hub:
         self._newest[user_id] = transition.timestamp
         if len(self._newest) > REMEMBERED:
             self._newest, self._newest_before = {}, self._newest
+            self._told = {}
         return True
 
 
 def _status_event(
-    transition: Transition, *, is_introduction: bool = False
+    transition: Transition, *, is_introduction: bool = False, for_viewers: bool = False
 ) -> StatusEvent:
     frame = text_frame(events.friend_status_changed(transition))
-    return StatusEvent(transition.user_id, transition.timestamp, frame, is_introduction)
+    return StatusEvent(
+        transition.user_id,
+        transition.timestamp,
+        frame,
+        is_introduction=is_introduction,
+        for_viewers=for_viewers,
+    )

@@ -13,7 +13,7 @@ everything that is older.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
@@ -21,12 +21,14 @@ from dataclasses import dataclass, field
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
     """A user's status and its frame. `is_introduction`: the recipient may see the user
-    only from now on, so the status may have any age. `timestamp` is ms."""
+    only from now on, so the status may have any age. `for_viewers`: the user has become
+    hidden from the recipient, or visible. `timestamp` is ms."""
 
     user_id: str
     timestamp: int
     frame: bytes
     is_introduction: bool = False
+    for_viewers: bool = False
 
 
 def oldest(status_events: Iterable[StatusEvent]) -> float:
@@ -47,16 +49,25 @@ class SettledFilter:
     ahead: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, times: Mapping[str, int], read_at: int) -> SettledFilter:
+    def of(
+        cls, times: Mapping[str, int], read_at: int, keep: Collection[str] = ()
+    ) -> SettledFilter:
         """The filter for snapshots that were read together at `read_at` (ms), and
-        contained these timestamps."""
-        ahead = {user: time for user, time in times.items() if time >= read_at}
+        contained these timestamps. It keeps those of the users in `keep`, whose
+        visibility may change."""
+        ahead = {
+            user: time
+            for user, time in times.items()
+            if time >= read_at or user in keep
+        }
         return cls(read_at, ahead)
 
     def passes(self, event: StatusEvent) -> bool:
         """Whether the client needs `event` after the snapshot."""
         if event.is_introduction:
             return True
+        if event.for_viewers:  # the snapshot may have read the rule before it changed
+            return event.timestamp > self.ahead.get(event.user_id, -1)
         return event.timestamp > self.ahead.get(event.user_id, self.read_at - 1)
 
 

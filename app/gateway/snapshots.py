@@ -30,6 +30,7 @@ from app.websocket.frames import text_frame
 from models import events
 from models.presence import Presence, PresenceUnavailable
 from models.presence.batches import batches
+from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import relevant_users
 from models.sql.db import error_text, is_unavailable
 from models.sql.user import unknown_users
@@ -61,12 +62,15 @@ class Snapshots:
         counts: Counts,
         database: Engine,
         new_users: NewUsers,
+        *,
+        may_hide: bool,
     ) -> None:
         self._presence = presence
         self._hub = hub
         self._counts = counts
         self._database = database
         self._new_users = new_users
+        self._may_hide = may_hide
         self._requested: dict[str, ClientConnection] = {}
         self._first: set[str] = set()
         """Ids of connections that have had no snapshot yet."""
@@ -213,28 +217,46 @@ class Snapshots:
         unknown: set[str] = set()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
+            rules = Rules.read(connection, sorted(user_ids), may_hide=self._may_hide)
             # New connections only. A user deleted while connected gets a snapshot
             # without anybody, and must not be created again by it.
             unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         everybody = set().union(*relevant.values())
-        statuses, read_at = self._presence.statuses_where_possible(everybody)
-        missing = everybody - statuses.keys()
-        times = {one.user_id: one.updated_at for one in statuses.values()}
-        settled = SettledFilter.of(times, read_at)
+        statuses = self._presence.statuses_where_possible(everybody)
+        found = statuses.found
+        missing = everybody - found.keys()
+        times = {one.user_id: one.updated_at for one in found.values()}
+        settled = SettledFilter.of(times, statuses.read_at)
+        for_viewers = ShownStatuses(self._presence, rules, statuses)
         snapshots = {}
         incomplete = set()
         for user_id, others in relevant.items():
             shown = others - missing
             if len(shown) < len(others):
                 incomplete.add(user_id)
-            snapshot = events.presence_snapshot(
-                statuses[other] for other in sorted(shown)
-            )
-            told = SnapshotFilter(shown, times, settled)
+            if rules.apply_to(user_id):
+                snapshot, told = _snapshot_by_rules(for_viewers, rules, user_id, shown)
+            else:
+                in_order = (found[other] for other in sorted(shown))
+                snapshot = events.presence_snapshot(in_order)
+                told = SnapshotFilter(shown, times, settled)
             snapshots[user_id] = text_frame(snapshot), told
         return snapshots, incomplete, unknown
+
+
+def _snapshot_by_rules(
+    statuses: ShownStatuses, rules: Rules, viewer: str, users: set[str]
+) -> tuple[bytes, SnapshotFilter]:
+    """The snapshot and the filter of a viewer who is not shown all real statuses."""
+    snapshot = events.presence_snapshot(
+        statuses.shown(viewer, user_id) for user_id in sorted(users)
+    )
+    times = {user_id: statuses.known(viewer, user_id).updated_at for user_id in users}
+    with_settings = rules.views.of.get(viewer, {}).keys()
+    settled = SettledFilter.of(times, statuses.read_at, keep=with_settings)
+    return snapshot, SnapshotFilter(users, times, settled)
 
 
 def _settle(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:

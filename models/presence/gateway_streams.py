@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from models.events import Delivery, GatewayMessage, UnreadableMessage
+from models.events import VERSION, Delivery, GatewayMessage, UnreadableMessage
 from models.identifiers import ids_in
 from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
@@ -116,6 +116,15 @@ class GatewayStreams:
         }
         replies = self._backend.gather(commands).all()
         return {gateway_id for (present,) in replies.values() for gateway_id in present}
+
+    def knows_visibility(self) -> bool:
+        """Whether every gateway knows that users may be hidden. One of an older version
+        would show them."""
+        return all(
+            (version := _NAMES_VERSION.search(gateway_id)) is not None
+            and int(version[0].removeprefix("-v")) >= VERSION
+            for gateway_id in self.gateway_ids()
+        )
 
     def is_cheaper_to_all(self, ids: int) -> bool:
         """Whether a message with so many `ids` should go to all gateways at once, and

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from models.events import (
     Transition,
     UnreadableMessage,
+    VisibilityChange,
     check_transition,
     check_version,
 )
@@ -36,10 +37,10 @@ MAX_ENTRIES = 100_000
 
 @dataclass(frozen=True, slots=True)
 class OutboxEntry:
-    """An entry of the outbox: a transition, or the reason why it cannot be read."""
+    """An entry of the outbox, or the reason why it cannot be read."""
 
     entry_id: str
-    transition: Transition | UnreadableMessage
+    content: Transition | VisibilityChange | UnreadableMessage
 
 
 class Outbox:
@@ -73,9 +74,7 @@ class Outbox:
         if replies[0] == _ANOTHER:
             return None
         found = stream_entries(replies[1]) if wait_ms else entries_with_ids(replies[0])
-        return [
-            OutboxEntry(entry_id, _transition(fields)) for entry_id, fields in found
-        ]
+        return [OutboxEntry(entry_id, _content(fields)) for entry_id, fields in found]
 
     def leave(
         self,
@@ -125,16 +124,21 @@ class Outbox:
         return int(length)
 
 
-def _transition(fields: Sequence[bytes]) -> Transition | UnreadableMessage:
+def _content(
+    fields: Sequence[bytes],
+) -> Transition | VisibilityChange | UnreadableMessage:
     """Another program may have written the `fields`, and a bad entry must not stop the
     others."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         check_version(data.get(b"v", b"0"))
-        user_id, status = (data[name].decode() for name in (b"user_id", b"status"))
-        return check_transition(
-            check_user_id(user_id), status, int(data[b"timestamp"][:20])
-        )
+        user_id = check_user_id(data[b"user_id"].decode())
+        timestamp = int(data[b"timestamp"][:20])
+        if b"online_to" in data:
+            viewers = (data[name].decode() for name in (b"online_to", b"offline_to"))
+            check_transition(user_id, "online", timestamp)
+            return VisibilityChange(user_id, timestamp, *viewers)
+        return check_transition(user_id, data[b"status"].decode(), timestamp)
     except UnreadableMessage as error:
         return error
     except (KeyError, ValueError) as error:

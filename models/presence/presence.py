@@ -16,6 +16,7 @@ from typing import Self
 
 from config import Settings
 from models.events import MAX_TIMESTAMP, UserStatus
+from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
@@ -28,9 +29,11 @@ from models.presence.redis.commands import Command, run_script
 from models.presence.rules import has_settled
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
+from models.visibility import Clock
 
 PROBE_TTL_MS = 10_000
 """Milliseconds that the key lives which tests whether a server accepts writes."""
+_REFUSED = -1
 _MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 
@@ -43,6 +46,7 @@ class Shard:
     store: PresenceStore
     outbox: Outbox
     gateways: GatewayStore
+    keys: Keys
 
     @classmethod
     def open(cls, settings: Settings, backend: Backend, keys: Keys) -> Self:
@@ -63,6 +67,7 @@ class Shard:
                 online_ttl=settings.online_ttl,
                 gateway_ttl=settings.gateway_ttl,
             ),
+            keys=keys,
         )
 
 
@@ -90,6 +95,28 @@ class Overview:
     """Shards that did not answer, and are not counted."""
 
 
+@dataclass(frozen=True, slots=True)
+class Statuses:
+    """The statuses of users, and the clocks of their shards at the time of the read."""
+
+    found: dict[str, UserStatus]
+    clocks: dict[int, Clock]
+
+    @property
+    def read_at(self) -> int:
+        """The earliest time of these clocks (ms), or 0 without users."""
+        return min((clock.now for clock in self.clocks.values()), default=0)
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A number of a user's sequence (ms), and the user's real status and clock then."""
+
+    timestamp: int
+    real: UserStatus
+    clock: Clock
+
+
 class Presence:
     """The shards, the gateways' streams and the tickets. Connects on first use.
 
@@ -104,6 +131,7 @@ class Presence:
         self._settles_in = int(
             1000 * max(settings.gateway_ttl, 2 * settings.sweep_interval)
         )
+        self._offline_ttl = int(settings.offline_ttl * 1000)
         self._keys = tuple(
             Keys(prefix, number) for number, prefix in enumerate(prefixes)
         )
@@ -129,28 +157,34 @@ class Presence:
         the loss was noticed. So it is newer than anything announced before.
         """
         asked = list(user_ids)
-        found, _, away = self._read(asked)
-        for error in away.values():
-            raise error
+        found = self.read_statuses(asked).found
         return [found[user_id] for user_id in asked]
 
-    def statuses_where_possible(
-        self, user_ids: Iterable[str]
-    ) -> tuple[dict[str, UserStatus], int]:
-        """The statuses of those of `user_ids` whose shards answer, and when they were
-        read: the earliest time of these shards' clocks (ms), or 0 without `user_ids`.
+    def read_statuses(self, user_ids: Iterable[str]) -> Statuses:
+        """As `statuses`, with the clocks of the shards."""
+        found, clocks, away = self._read(user_ids)
+        for error in away.values():
+            raise error
+        return Statuses(found, clocks)
+
+    def statuses_where_possible(self, user_ids: Iterable[str]) -> Statuses:
+        """The statuses of those of `user_ids` whose shards answer.
 
         Raises:
             PresenceUnavailable: no shard answered.
         """
-        found, read_at, away = self._read(user_ids)
+        found, clocks, away = self._read(user_ids)
         if len(away) == len(self.shards):
             raise away[0]
-        return found, read_at
+        return Statuses(found, clocks)
+
+    def clock_of(self, clocks: Mapping[int, Clock], user_id: str) -> Clock:
+        """The clock of the shard of `user_id`."""
+        return clocks[shard_number(user_id, len(self.shards))]
 
     def _read(
         self, user_ids: Iterable[str]
-    ) -> tuple[dict[str, UserStatus], int, dict[int, PresenceUnavailable]]:
+    ) -> tuple[dict[str, UserStatus], dict[int, Clock], dict[int, PresenceUnavailable]]:
         asked = by_shard(user_ids, len(self._keys))
         commands: dict[int, list[Command]] = {}
         for shard, lists in asked.items():
@@ -161,18 +195,60 @@ class Presence:
                 for batch in lists
             ]
         if not commands:
-            return {}, 0, {}
+            return {}, {}, {}
         answers = self._backend.gather(commands)
         found: dict[str, UserStatus] = {}
-        times = []
+        clocks: dict[int, Clock] = {}
         for shard, replies in answers.replies.items():
-            for batch, (now, *reply) in zip(asked[shard], replies, strict=True):
-                times.append(int(now))
+            for batch, (now, epoch, *reply) in zip(asked[shard], replies, strict=True):
+                # The first batch was read first.
+                clocks.setdefault(shard, self._clock(int(now), _time(epoch) or 0))
                 for status in map(
                     _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
                 ):
                     found[status.user_id] = status
-        return found, min(times, default=0), answers.errors
+        return found, clocks, answers.errors
+
+    def _clock(self, now: int, epoch: int) -> Clock:
+        return Clock(now, epoch, self._offline_ttl)
+
+    def mark(self, user_id: str) -> Mark:
+        """Take the next number of the user's sequence, and read the real status. For a
+        change of visibility: see `tell`."""
+        keys = self.shard_of(user_id).keys
+        names = [keys.online_users, keys.epoch, keys.user_status(user_id)]
+        command = run_script("mark", names, [user_id, self._offline_ttl])
+        ((number, now, epoch, online, updated_at, last_seen),) = self._backend.run(
+            keys.shard, [command]
+        )
+        clock = self._clock(int(now), _time(epoch) or 0)
+        real = _user_status(user_id, online, updated_at, last_seen)
+        if real.updated_at < clock.epoch:
+            real = real._replace(updated_at=clock.epoch)
+        return Mark(int(number), real, clock)
+
+    def tell(
+        self,
+        user_id: str,
+        timestamp: int,
+        online_to: Iterable[str],
+        offline_to: Iterable[str],
+    ) -> bool | None:
+        """Put a change of visibility into the outbox: the viewers who are to see the
+        user go online, and those who are to see the user go offline. `timestamp` is
+        from `mark`.
+
+        Returns whether the caller must request a drain. None: the user has had a
+        transition since `mark`, so nothing was done.
+        """
+        keys = self.shard_of(user_id).keys
+        names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        viewers = [joined_ids(sorted(online_to)), joined_ids(sorted(offline_to))]
+        command = run_script(
+            "tell", [*names, keys.user_status(user_id)], [user_id, timestamp, *viewers]
+        )
+        (reply,) = self._backend.run(keys.shard, [command])
+        return None if reply == _REFUSED else bool(reply)
 
     def online(self, user_ids: Iterable[str]) -> dict[str, bool]:
         """Which of `user_ids` are online, in their order."""

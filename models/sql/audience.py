@@ -161,12 +161,13 @@ def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
 
 def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
     """The pair is stored in this order and blocked: one index lookup."""
-    return _friendship(a, b, BLOCKED)
+    return has_friendship(a, b, BLOCKED)
 
 
-def _friendship(
+def has_friendship(
     a: ColumnElement[str], b: ColumnElement[str], status: ColumnElement[str]
 ) -> ColumnElement[bool]:
+    """The pair is stored in this order, with this status."""
     row = friendship_table.alias()
     return exists().where(row.c.user_a == a, row.c.user_b == b, row.c.status == status)
 
@@ -182,7 +183,7 @@ def _pairs() -> Select[str, str]:
     )
     return select(one, other).where(
         or_(
-            _friendship(one, other, ACCEPTED),
+            has_friendship(one, other, ACCEPTED),
             and_(shared, ~_blocked(one, other)),
         )
     )

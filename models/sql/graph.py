@@ -13,7 +13,7 @@ caller commits, then announces. On an error it rolls back, and nothing has chang
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations, islice
 
 from sqlalchemy import delete
@@ -33,6 +33,8 @@ from models.sql.graph_rows import (
     take_write_lock,
 )
 from models.sql.user import put_users
+from models.sql.visibility import views_on
+from models.visibility import View
 
 # Each pair costs a lookup before and after the write, and memory for the result.
 MAX_PAIRS = 1_000_000
@@ -50,15 +52,21 @@ class GraphChange:
     """Pairs that see each other now and did not before."""
     lost: frozenset[Pair] = frozenset()
     """Pairs that saw each other before and do not now."""
+    before: tuple[View, ...] = ()
+    after: tuple[View, ...] = ()
+    """Of pairs whose friendship changed: what one saw of the other, before and after,
+    if the other has settings."""
 
     def __bool__(self) -> bool:
-        return bool(self.gained or self.lost)
+        return bool(self.gained or self.lost or self.before != self.after)
 
     def then(self, later: GraphChange) -> GraphChange:
         """This change and a later one as one change, without what cancels out."""
         return GraphChange(
             (self.gained - later.lost) | (later.gained - self.lost),
             (self.lost - later.gained) | (later.lost - self.gained),
+            self.before + later.before,
+            self.after + later.after,
         )
 
 
@@ -123,12 +131,14 @@ def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
     a, b = canonical(one, other)
     lock_users(session, {a, b})
     before = _relevant(session, {(a, b)})
+    seen_before = views_on(session, [(a, b)])
     session.execute(
         delete(friendship_table).where(
             friendship_table.c.user_a == a, friendship_table.c.user_b == b
         )
     )
-    return _change(before, _relevant(session, {(a, b)}))
+    change = _change(before, _relevant(session, {(a, b)}))
+    return replace(change, before=seen_before, after=views_on(session, [(a, b)]))
 
 
 def put_conversation(
@@ -201,11 +211,13 @@ def load_bulk(
             )
             raise TooManyPairs(message)
     before = _relevant(session, pairs)
+    seen_before = views_on(session, statuses)
     put_friendship_rows(session, statuses)
     for key, members in new.items():
         remove_participants(session, key, old[key] - members)
     add_participants(session, {key: new[key] - old[key] for key in new})
-    return _change(before, _relevant(session, pairs))
+    change = _change(before, _relevant(session, pairs))
+    return replace(change, before=seen_before, after=views_on(session, statuses))
 
 
 def _change(before: set[Pair], after: set[Pair]) -> GraphChange:

@@ -6,22 +6,34 @@
 
 local OUTBOX_MAX = 100000 -- entries, some 10 MB: a bound on memory if no worker drains.
                            -- Entries cut off lead to fresh snapshots (missed.lua)
-local VERSION = 1          -- of an entry's fields, as in models.events
+local VERSION = 2          -- of an entry's fields, as in models.events
 local REQUEST_MS = 2000    -- a requested drain that has not begun is requested again
 
 local transitions = 0
 
+-- The newest number of the user's sequence: of a transition, or of another change.
+local function last_number(status_key)
+  local newest = 0
+  for _, text in ipairs(redis.call('HMGET', status_key, 'updated_at', 'sequence')) do
+    local number = tonumber(text or 0) or 0
+    -- Not less: another program wrote it.
+    if number < 2^53 and number > newest then newest = number end
+  end
+  return newest
+end
+
+local function add_entry(...)
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', VERSION, ...)
+  transitions = transitions + 1
+end
+
 local function transition(user, status, status_key, last_seen, ttl)
-  local previous = tonumber(redis.call('HGET', status_key, 'updated_at') or 0) or 0
-  if not (previous < 2^53) then previous = 0 end -- another program wrote it
-  local timestamp = math.max(previous + 1, now)
+  local timestamp = math.max(last_number(status_key) + 1, now)
   redis.call('HSET', status_key, 'status', status,
     'last_seen', last_seen, 'updated_at', timestamp)
   -- A timestamp ahead of the clock, which stepped back, must be kept until it is past.
   redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*',
-    'user_id', user, 'status', status, 'timestamp', timestamp, 'v', VERSION)
-  transitions = transitions + 1
+  add_entry('user_id', user, 'status', status, 'timestamp', timestamp)
   return ms(timestamp)
 end
 

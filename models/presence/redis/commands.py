@@ -23,6 +23,8 @@ Command = tuple[Any, ...]
 _PROLOGUES = {
     "connect": ("clock", "transition"),
     "expire": ("clock", "transition"),
+    "mark": ("clock", "transition"),
+    "tell": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),
 }

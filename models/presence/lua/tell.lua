@@ -1,0 +1,12 @@
+-- Purpose: put a change of visibility into the outbox, for named viewers. Refused if the
+--          user has had a transition since `mark`: its fan-out may have used the old rule,
+--          so the change needs a greater number.
+-- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 status
+-- ARGV:    1 user id, 2 the number that mark returned, 3 viewers who are told online,
+--          4 viewers who are told offline, as text
+-- Returns: 1 if the caller must request a drain, 0 if not, -1 if refused
+
+if ms(last_number(KEYS[5])) ~= ARGV[2] then return -1 end
+add_entry('user_id', ARGV[1], 'timestamp', ARGV[2], 'online_to', ARGV[3],
+  'offline_to', ARGV[4])
+return needs_drain()

@@ -1,0 +1,102 @@
+"""What viewers are shown: the real statuses from Redis, and who may see whom from SQL.
+
+Snapshots, introductions and REST all read statuses from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from models.events import UserStatus
+from models.presence import Presence
+from models.presence.presence import Statuses
+from models.sql.audience import friends_of
+from models.sql.statements import Reader
+from models.sql.visibility import Views, views_of_viewers
+from models.visibility import Visible, shown
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """Who may see whom, for some viewers. Read it before the statuses: a change in
+    between is then announced after the statuses were read."""
+
+    views: Views
+    friends: Mapping[str, set[str]]
+    """The friends of viewers who show their own `last_seen` to friends only."""
+
+    @classmethod
+    def read(cls, reader: Reader, viewers: Iterable[str], *, may_hide: bool) -> Rules:
+        """Read the rules for `viewers`. Without `may_hide` no user is invisible."""
+        views = views_of_viewers(reader, viewers, may_hide=may_hide)
+        asked = [
+            viewer
+            for viewer, last_seen in views.last_seen.items()
+            if last_seen is Visible.FRIENDS
+        ]
+        return cls(views, friends_of(reader, asked))
+
+    def apply_to(self, viewer: str) -> bool:
+        """Whether `viewer` may be shown something else than the real statuses."""
+        return viewer in self.views.of or viewer in self.views.last_seen
+
+    def hides_last_seen(self, viewer: str, user_id: str) -> str | None:
+        """Whose setting hides the `last_seen` of `user_id` from `viewer`: `you` (the
+        viewer's), `them`, or None."""
+        view = self.views.of.get(viewer, {}).get(user_id)
+        if view is not None and not view.shows_last_seen:
+            return "them"
+        own = self.views.last_seen.get(viewer, Visible.EVERYONE)
+        if own is Visible.EVERYONE or (
+            own is Visible.FRIENDS and user_id in self.friends[viewer]
+        ):
+            return None
+        return "you"
+
+
+class ShownStatuses:
+    """The statuses of users, as each viewer is shown them."""
+
+    def __init__(self, presence: Presence, rules: Rules, statuses: Statuses) -> None:
+        self._presence = presence
+        self._rules = rules
+        self._statuses = statuses
+        self.read_at = statuses.read_at
+
+    def known(self, viewer: str, user_id: str) -> UserStatus:
+        """The status that counts for `viewer`: its time is that of the last event for
+        this viewer. It may have a `last_seen` that must not be shown.
+
+        Raises:
+            KeyError: the shard of `user_id` did not answer.
+        """
+        real = self._statuses.found[user_id]
+        view = self._rules.views.of.get(viewer, {}).get(user_id)
+        if view is None:
+            return real
+        clock = self._presence.clock_of(self._statuses.clocks, user_id)
+        return shown(real, view.frozen, clock, is_visible=view.is_visible)
+
+    def shown(self, viewer: str, user_id: str) -> UserStatus:
+        """The status to send to `viewer`.
+
+        If `last_seen` is hidden, the time of an offline user must not tell it. So it
+        is just before the read, which is older than any later event.
+        """
+        status = self.known(viewer, user_id)
+        if self._rules.hides_last_seen(viewer, user_id) is None:
+            return status
+        if status.online:
+            return status._replace(last_seen=None)
+        clock = self._presence.clock_of(self._statuses.clocks, user_id)
+        return status._replace(last_seen=None, updated_at=clock.now - 1)
+
+    def by_status(
+        self, user_id: str, viewers: Collection[str]
+    ) -> dict[UserStatus, list[str]]:
+        """The viewers, by the status of `user_id` that they are shown."""
+        found: dict[UserStatus, list[str]] = {}
+        for viewer in viewers:
+            found.setdefault(self.shown(viewer, user_id), []).append(viewer)
+        return found

@@ -1,0 +1,265 @@
+"""Who may see whom, in SQL. This module only reads.
+
+`_is_visible` is the rule `can_see` of `models.visibility` as one SQL condition.
+Fan-out, snapshots and REST all read it from here, for many users at once.
+
+Every statement begins with the users who have settings. If nobody has any, a statement
+costs a few lookups in an empty table.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    FromClause,
+    Integer,
+    Select,
+    and_,
+    bindparam,
+    case,
+    exists,
+    false,
+    literal_column,
+    null,
+    or_,
+    select,
+    true,
+    union_all,
+)
+
+from models.sql.audience import has_friendship
+from models.sql.conversation import participant_table
+from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
+from models.sql.presence_settings import (
+    ALWAYS,
+    NEVER,
+    exception_table,
+    frozen_of,
+    frozen_table,
+    settings_table,
+)
+from models.sql.sql_arrays import among, text_list
+from models.sql.statements import Reader, Row, Statement
+from models.visibility import View, Visible
+
+
+@dataclass(frozen=True, slots=True)
+class Views:
+    """What the database knows about some viewers. `of` has the users with settings who
+    are relevant to each viewer. `last_seen` has the own setting of each viewer who has
+    settings."""
+
+    of: Mapping[str, Mapping[str, View]]
+    last_seen: Mapping[str, Visible]
+
+    def hidden_from(self, viewer: str) -> set[str]:
+        """The relevant users whom `viewer` must see as offline."""
+        return {
+            user_id
+            for user_id, view in self.of.get(viewer, {}).items()
+            if not view.is_visible
+        }
+
+
+def views_of_viewers(
+    reader: Reader, viewers: Iterable[str], *, may_hide: bool
+) -> Views:
+    """What the database knows about `viewers`. Without `may_hide` invisible users are
+    visible (`PRESENCE_ALLOW_INVISIBLE`)."""
+    asked = {"ids": list(viewers), "may_hide": int(may_hide)}
+    of: dict[str, dict[str, View]] = {}
+    last_seen: dict[str, Visible] = {}
+    for row in _OF_VIEWERS.rows(reader, asked):
+        if row[-1] is None:
+            view = _view(row)
+            of.setdefault(view.viewer, {})[view.user_id] = view
+        else:
+            last_seen[row[0]] = Visible(row[-1])
+    return Views(of, last_seen)
+
+
+def views_of_user(reader: Reader, user_id: str, *, may_hide: bool) -> list[View]:
+    """The views of all relevant users on `user_id`. None if that user has no
+    settings."""
+    asked = {"ids": [user_id], "may_hide": int(may_hide)}
+    return [_view(row) for row in _OF_USERS.rows(reader, asked)]
+
+
+def views_on(
+    reader: Reader, pairs: Iterable[tuple[str, str]], *, may_hide: bool = True
+) -> tuple[View, ...]:
+    """The views of the users of each pair on each other, if they are relevant to each
+    other, and the one who is seen has settings."""
+    both = {pair for one, other in pairs for pair in ((one, other), (other, one))}
+    asked = {user_id for user_id, _ in both}
+    if not asked:
+        return ()
+    known = {user for (user,) in _WITH_SETTINGS.rows(reader, {"ids": sorted(asked)})}
+    if not known:
+        return ()
+    rows = _OF_USERS.rows(reader, {"ids": sorted(known), "may_hide": int(may_hide)})
+    views = map(_view, rows)
+    return tuple(view for view in views if (view.viewer, view.user_id) in both)
+
+
+def visible_to(
+    reader: Reader, user_ids: Iterable[str], *, may_hide: bool
+) -> dict[str, set[str]]:
+    """Those of `user_ids` who have settings, each with the relevant users who see the
+    user's presence."""
+    asked: dict[str, object] = {"ids": list(user_ids)}
+    found: dict[str, set[str]] = {
+        user_id: set() for (user_id,) in _WITH_SETTINGS.rows(reader, asked)
+    }
+    if found:
+        asked = {"ids": list(found), "may_hide": int(may_hide)}
+        for row in _OF_USERS.rows(reader, asked):
+            view = _view(row)
+            if view.is_visible:
+                found[view.user_id].add(view.viewer)
+    return found
+
+
+def _view(row: Row) -> View:
+    viewer, user_id, is_friend, is_visible, shows_last_seen, *times, _ = row
+    return View(
+        viewer,
+        user_id,
+        is_friend=bool(is_friend),
+        is_visible=bool(is_visible),
+        shows_last_seen=bool(shows_last_seen),
+        own=frozen_of(*times[:3]),
+        for_all=frozen_of(*times[3:]),
+    )
+
+
+_viewer_row = participant_table.alias("viewer_row")
+_user_row = participant_table.alias("user_row")
+# The user comes from this table, so that the database looks there first.
+_user: ColumnElement[str] = settings_table.c.user_id
+_ids = text_list("ids")
+_may_hide: ColumnElement[bool] = bindparam(
+    "may_hide", type_=Integer()
+) == literal_column("1")
+_somebody_has_settings = exists(select(settings_table.alias().c.user_id))
+
+
+def _text(value: str) -> ColumnElement[str]:
+    """A constant in the statement."""
+    return literal_column(f"'{value}'")
+
+
+def _is_visible(is_friend: ColumnElement[bool]) -> ColumnElement[bool]:
+    """The rule `models.visibility.can_see` for a relevant viewer."""
+    kind, visibility = exception_table.c.kind, settings_table.c.visibility
+    return case(
+        (and_(_may_hide, kind == _text(NEVER)), false()),
+        (kind == _text(ALWAYS), true()),
+        (visibility == _text(Visible.FRIENDS), is_friend),
+        (visibility == _text(Visible.NOBODY), ~_may_hide),
+        else_=true(),
+    )
+
+
+def _columns(
+    viewer: ColumnElement[str], *, is_friend: bool
+) -> tuple[ColumnElement[Any], ...]:
+    stored, own = settings_table.c, frozen_table.c
+    friend = true() if is_friend else false()
+    for_all = (
+        (stored.friends_timestamp, stored.friends_last_seen, stored.friends_until)
+        if is_friend
+        else (stored.others_timestamp, stored.others_last_seen, stored.others_until)
+    )
+    shows_last_seen = or_(
+        stored.last_seen == _text(Visible.EVERYONE),
+        and_(stored.last_seen == _text(Visible.FRIENDS), friend),
+    )
+    return (
+        viewer,
+        _user,
+        friend,
+        _is_visible(friend),
+        shows_last_seen,
+        *(own.timestamp, own.last_seen, own.until),
+        *for_all,
+        null(),
+    )
+
+
+def _with_what_is_stored(
+    columns: tuple[ColumnElement[Any], ...],
+    source: FromClause,
+    viewer: ColumnElement[str],
+) -> Select[Any]:
+    exception, own = exception_table.c, frozen_table.c
+    return (
+        select(*columns)
+        .select_from(
+            source.outerjoin(
+                exception_table,
+                and_(exception.user_id == _user, exception.viewer_id == viewer),
+            ).outerjoin(
+                frozen_table, and_(own.user_id == _user, own.viewer_id == viewer)
+            )
+        )
+        .where(_somebody_has_settings)
+    )
+
+
+def _views(
+    asked: Callable[[ColumnElement[str]], ColumnElement[bool]],
+) -> list[Select[Any]]:
+    """Rows for the `asked` viewers. `asked` takes the column of the viewer."""
+    a, b, status = (
+        friendship_table.c.user_a,
+        friendship_table.c.user_b,
+        friendship_table.c.status,
+    )
+    selects = [
+        _with_what_is_stored(
+            _columns(viewer, is_friend=True),
+            friendship_table.join(settings_table, user == _user),
+            viewer,
+        ).where(status == ACCEPTED, asked(viewer))
+        for viewer, user in ((a, b), (b, a))
+    ]
+    viewer = _viewer_row.c.user_id
+    partners = (
+        _with_what_is_stored(
+            _columns(viewer, is_friend=False),
+            _viewer_row.join(
+                _user_row,
+                _viewer_row.c.conversation_id == _user_row.c.conversation_id,
+            ).join(settings_table, _user_row.c.user_id == _user),
+            viewer,
+        )
+        .where(
+            asked(viewer),
+            viewer != _user,
+            *(
+                ~has_friendship(one, other, status)
+                for one, other in ((viewer, _user), (_user, viewer))
+                for status in (BLOCKED, ACCEPTED)
+            ),
+        )
+        .distinct()
+    )
+    return [*selects, partners]
+
+
+_nothing = [null()] * 6
+_own = select(
+    _user, _user, true(), true(), true(), *_nothing, settings_table.c.last_seen
+)
+_OF_VIEWERS = Statement(
+    union_all(
+        *_views(lambda viewer: among(viewer, _ids)), _own.where(among(_user, _ids))
+    )
+)
+_OF_USERS = Statement(union_all(*_views(lambda _: among(_user, _ids))))
+_WITH_SETTINGS = Statement(select(_user).where(among(_user, _ids)))

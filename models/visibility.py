@@ -1,0 +1,249 @@
+"""Who may see whom: the settings of a user, and what a viewer is shown. Plain Python.
+
+A viewer may be allowed to see a user's presence, or not. In the second case the user is
+*hidden* from this viewer, and must look like a user who is offline. So the viewer is
+shown a *frozen* status: that of the moment of hiding. `shown` is the only place that
+decides what a viewer is shown.
+
+`can_see` here is the rule for readers and for tests. The rule that the server uses is
+the same one in SQL (`models.sql.visibility`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Self
+
+from models.events import UserStatus
+
+
+class Visible(StrEnum):
+    """Which of the relevant users may see something."""
+
+    EVERYONE = "everyone"
+    FRIENDS = "friends"
+    NOBODY = "nobody"
+
+    @classmethod
+    def parse(cls, value: object) -> Self:
+        """The member with this value.
+
+        Raises:
+            ValueError: there is none. The message names the valid ones.
+        """
+        for one in cls:
+            if one.value == value:
+                return one
+        message = "takes everyone, friends or nobody"
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, slots=True)
+class PresenceSettings:
+    """A user's choice of who may see what. `always` and `never` are viewers for whom
+    `visibility` does not count."""
+
+    visibility: Visible = Visible.EVERYONE
+    last_seen: Visible = Visible.EVERYONE
+    always: frozenset[str] = frozenset()
+    never: frozenset[str] = frozenset()
+
+    @property
+    def hides(self) -> bool:
+        """Whether they need `PRESENCE_ALLOW_INVISIBLE`."""
+        return self.visibility is Visible.NOBODY or bool(self.never)
+
+
+class Frozen(NamedTuple):
+    """The offline status that a viewer is shown instead of the real one. Times are ms.
+
+    `until` is None while the user is hidden. When the user becomes visible again, it is
+    the timestamp of that moment: what happened before stays hidden for ever.
+    """
+
+    timestamp: int
+    last_seen: int | None
+    until: int | None = None
+
+
+NEVER_SEEN = Frozen(0, None)
+
+
+def can_see(viewer: str, *, is_friend: bool, settings: PresenceSettings) -> bool:
+    """Whether `viewer`, who is relevant to the user, may see the user's presence."""
+    if viewer in settings.never:
+        return False
+    return viewer in settings.always or _admits(
+        settings.visibility, is_friend=is_friend
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Clock:
+    """What `shown` must know of the shard of a user: its time now, and its epoch, which
+    is when it last lost its state (0: never). Both in ms. `offline_ttl` is how long the
+    status of an offline user is kept (ms)."""
+
+    now: int
+    epoch: int
+    offline_ttl: int
+
+
+def shown(
+    real: UserStatus, frozen: Frozen | None, clock: Clock, *, is_visible: bool
+) -> UserStatus:
+    """The status of a user for one viewer. `frozen` is what is stored for the two of
+    them, or None.
+
+    A frozen status ages like that of a user who is offline: it expires, and it is lost
+    when Redis loses its state.
+    """
+    if is_visible:
+        if frozen is None or frozen.until is None or real.updated_at > frozen.until:
+            return real
+        if real.online:
+            return real._replace(updated_at=frozen.until)
+    timestamp, last_seen, _ = frozen or NEVER_SEEN
+    if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
+        timestamp, last_seen = clock.epoch, None
+    return UserStatus(real.user_id, False, timestamp, last_seen)  # noqa: FBT003
+
+
+class FrozenForAll(NamedTuple):
+    """What viewers without a `Frozen` of their own are shown: friends, and others."""
+
+    friends: Frozen | None = None
+    others: Frozen | None = None
+
+    def of(self, *, is_friend: bool) -> Frozen | None:
+        """What counts for a viewer."""
+        return self.friends if is_friend else self.others
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """What is stored about one viewer of one user who has settings."""
+
+    viewer: str
+    user_id: str
+    is_friend: bool
+    is_visible: bool
+    """The user is visible to the viewer."""
+    shows_last_seen: bool
+    """The user's setting shows `last_seen` to the viewer. The viewer's own setting may
+    still forbid it."""
+    own: Frozen | None
+    """Stored for this viewer alone."""
+    for_all: Frozen | None
+    """Stored for all friends, or for all others."""
+
+    @property
+    def frozen(self) -> Frozen | None:
+        """What counts for this viewer."""
+        return self.own or self.for_all
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a change of one user's visibility means. Events go to the viewers in
+    `online_to` and `offline_to`. The rest must be stored."""
+
+    online_to: frozenset[str]
+    offline_to: frozenset[str]
+    for_all: FrozenForAll
+    own: dict[str, Frozen]
+    """New rows, by viewer."""
+    not_own: frozenset[str]
+    """Viewers whose rows are not necessary any more."""
+
+
+_TRANSPARENT = Frozen(0, None, 0)
+"""For a viewer who has always seen the user: nothing real is older than 0."""
+
+
+class ChangeOfVisibility:
+    """Computes a `Change` for one user.
+
+    `real` is the user's present status, `clock` the time of that, and `timestamp` the
+    next number of the user's sequence, which the events will have.
+    """
+
+    def __init__(self, real: UserStatus, clock: Clock, timestamp: int) -> None:
+        self._real = real
+        self._clock = clock
+        self._timestamp = timestamp
+
+    def change(
+        self,
+        before: Iterable[View],
+        after: Iterable[View],
+        old: PresenceSettings,
+        new: PresenceSettings,
+        for_all: FrozenForAll,
+    ) -> Change:
+        """The change from the views `before` to the views `after`, by a change of
+        settings from `old` to `new` or of friendships. A viewer who is only in one of
+        the two is left out."""
+        new_for_all = FrozenForAll(
+            *(
+                self._refrozen(
+                    kept,
+                    was_visible=_admits(old.visibility, is_friend=is_friend),
+                    is_visible=_admits(new.visibility, is_friend=is_friend),
+                )
+                for kept, is_friend in zip(for_all, (True, False), strict=True)
+            )
+        )
+        was = {view.viewer: view for view in before}
+        online_to, offline_to, own, not_own = set(), set(), {}, set()
+        for view in after:
+            old_view = was.get(view.viewer)
+            if old_view is None:
+                continue
+            frozen = self._refrozen(
+                old_view.frozen,
+                was_visible=old_view.is_visible,
+                is_visible=view.is_visible,
+            )
+            if frozen == new_for_all.of(is_friend=view.is_friend):
+                not_own.add(view.viewer)
+            else:
+                default = _TRANSPARENT if view.is_visible else NEVER_SEEN
+                own[view.viewer] = frozen or default
+            if old_view.is_visible == view.is_visible:
+                continue
+            if view.is_visible and self._real.online:
+                online_to.add(view.viewer)
+            elif self._shown(old_view.frozen, is_visible=old_view.is_visible).online:
+                offline_to.add(view.viewer)
+        return Change(
+            frozenset(online_to),
+            frozenset(offline_to),
+            new_for_all,
+            own,
+            frozenset(not_own),
+        )
+
+    def _refrozen(
+        self, frozen: Frozen | None, *, was_visible: bool, is_visible: bool
+    ) -> Frozen | None:
+        if was_visible == is_visible:
+            return frozen
+        saw = self._shown(frozen, is_visible=was_visible)
+        if is_visible:
+            return Frozen(saw.updated_at, saw.last_seen, self._timestamp)
+        if saw.online:
+            return Frozen(self._timestamp, self._clock.now)
+        return Frozen(saw.updated_at, saw.last_seen)
+
+    def _shown(self, frozen: Frozen | None, *, is_visible: bool) -> UserStatus:
+        return shown(self._real, frozen, self._clock, is_visible=is_visible)
+
+
+def _admits(visibility: Visible, *, is_friend: bool) -> bool:
+    """Whether viewers of this kind, without exceptions, see the user."""
+    return visibility is Visible.EVERYONE or (
+        visibility is Visible.FRIENDS and is_friend
+    )

@@ -1,0 +1,198 @@
+"""Changes of visibility: stored in SQL, and told to the viewers through the outbox.
+
+A user becomes hidden from some viewers, or visible to them, when settings or
+friendships change. The steps are:
+
+1. `mark` takes the next number of the user's sequence, and reads the real status.
+2. One transaction changes the rule, and stores what the viewers are shown from now on
+   (`models.visibility.ChangeOfVisibility`).
+3. `tell` puts the events into the outbox, after the commit. The drainer asks SQL for
+   each audience, so entries after this one use the new rule.
+
+An entry before this one may use the old rule, but its number is smaller. If the user
+had a transition between the steps, `tell` refuses, and all steps are repeated with a
+new number. If the process dies after the commit, `tasks.announcements` sends the
+viewers fresh snapshots.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from sqlalchemy.exc import SQLAlchemyError
+from sqlalchemy.orm import Session, sessionmaker
+
+from models.presence import Presence, PresenceUnavailable
+from models.presence.presence import Mark
+from models.sql import pending_announcements
+from models.sql.graph_rows import lock_users
+from models.sql.presence_settings import (
+    StoredSettings,
+    put_frozen,
+    put_settings,
+    read_settings,
+    remove_frozen,
+)
+from models.sql.visibility import views_of_user
+from models.visibility import (
+    Change,
+    ChangeOfVisibility,
+    FrozenForAll,
+    PresenceSettings,
+    View,
+    Visible,
+)
+
+log = logging.getLogger(__name__)
+
+NOT_TOLD = "viewers of %s are told of a change of visibility later: %s"
+MAX_ATTEMPTS = 10
+"""A user has a transition between two steps at each attempt: give up, and send fresh
+snapshots."""
+
+
+@dataclass(frozen=True, slots=True)
+class Viewers:
+    """The viewers of one user, before and after a change."""
+
+    before: list[View]
+    after: list[View]
+
+    def changed(self) -> set[str]:
+        """Viewers from whom the user was hidden, or to whom the user became visible."""
+        was = {view.viewer: view.is_visible for view in self.before}
+        return {
+            view.viewer
+            for view in self.after
+            if was.get(view.viewer, view.is_visible) != view.is_visible
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A change of one user's rule: who sees what before and after, the settings, and
+    what was frozen for all viewers before."""
+
+    user_id: str
+    viewers: Viewers
+    old: PresenceSettings
+    new: PresenceSettings
+    for_all: FrozenForAll
+
+
+class VisibilityChanges:
+    """Changes who sees the presence of users. Without `may_hide` no user is invisible
+    (`PRESENCE_ALLOW_INVISIBLE`).
+
+    Methods raise `PresenceUnavailable` and `sqlalchemy.exc.SQLAlchemyError` only if
+    nothing was changed. `request_drain` is called with the number of a shard.
+    """
+
+    def __init__(
+        self,
+        presence: Presence,
+        sessions: sessionmaker[Session],
+        request_drain: Callable[[int], object],
+        *,
+        may_hide: bool,
+    ) -> None:
+        self._presence = presence
+        self._sessions = sessions
+        self._request_drain = request_drain
+        self._may_hide = may_hide
+
+    def change_settings(
+        self, user_id: str, update: Callable[[PresenceSettings], PresenceSettings]
+    ) -> PresenceSettings:
+        """Replace the settings of a user who is stored by what `update` makes of them.
+        Returns the new settings. Viewers are told if they see something else now."""
+        mark = self._presence.mark(user_id)
+        with self._sessions() as session:
+            lock_users(session, [user_id])
+            old = read_settings(session, user_id)
+            new = update(old)
+            put_settings(session, user_id, old)  # so that there is a row to read
+            before = self._views(session, user_id)
+            put_settings(session, user_id, new)
+            step = _Step(
+                user_id,
+                Viewers(before, self._views(session, user_id)),
+                self._effective(old),
+                self._effective(new),
+                session.get_one(StoredSettings, user_id).frozen_for_all,
+            )
+            change = self._store(session, step, mark)
+            row = self._record(session, step)
+            session.commit()
+        self._tell(step, mark, change, row)
+        return new
+
+    def after_graph_change(self, user_id: str, viewers: Viewers) -> None:
+        """Friendships of `user_id` have changed, so that the user is hidden from some
+        viewers, or visible to them. Call it after the commit."""
+        mark = self._presence.mark(user_id)
+        with self._sessions() as session:
+            lock_users(session, [user_id])
+            stored = session.get(StoredSettings, user_id)
+            if stored is None:  # the user was deleted
+                return
+            same = self._effective(read_settings(session, user_id))
+            step = _Step(user_id, viewers, same, same, stored.frozen_for_all)
+            change = self._store(session, step, mark)
+            row = self._record(session, step)
+            session.commit()
+        self._tell(step, mark, change, row)
+
+    def _views(self, session: Session, user_id: str) -> list[View]:
+        return views_of_user(session, user_id, may_hide=self._may_hide)
+
+    def _effective(self, settings: PresenceSettings) -> PresenceSettings:
+        if self._may_hide or settings.visibility is not Visible.NOBODY:
+            return settings
+        return replace(settings, visibility=Visible.EVERYONE)
+
+    def _store(self, session: Session, step: _Step, mark: Mark) -> Change:
+        """Compute the change, and store what the viewers are shown from now on."""
+        change = ChangeOfVisibility(mark.real, mark.clock, mark.timestamp).change(
+            step.viewers.before, step.viewers.after, step.old, step.new, step.for_all
+        )
+        stored = session.get_one(StoredSettings, step.user_id)
+        stored.frozen_for_all = change.for_all
+        put_frozen(session, step.user_id, change.own)
+        remove_frozen(session, step.user_id, change.not_own)
+        return change
+
+    def _record(self, session: Session, step: _Step) -> str | None:
+        changed = step.viewers.changed()
+        return pending_announcements.record(session, changed) if changed else None
+
+    def _tell(self, step: _Step, mark: Mark, change: Change, row: str | None) -> None:
+        """Tell the viewers. If that is not possible now, `row` is left, and they get
+        fresh snapshots later."""
+        if row is None:
+            return
+        try:
+            for _ in range(MAX_ATTEMPTS):
+                needs_drain = self._presence.tell(
+                    step.user_id, mark.timestamp, change.online_to, change.offline_to
+                )
+                if needs_drain is not None:
+                    if needs_drain:
+                        shard = self._presence.shard_of(step.user_id)
+                        self._request_drain(shard.number)
+                    with self._sessions() as session:
+                        pending_announcements.remove(session, [row])
+                        session.commit()
+                    return
+                mark = self._presence.mark(step.user_id)
+                with self._sessions() as session:
+                    lock_users(session, [step.user_id])
+                    stored = read_settings(session, step.user_id)
+                    if self._effective(stored) != step.new:
+                        return  # another call has changed them again
+                    change = self._store(session, step, mark)
+                    session.commit()
+        except (PresenceUnavailable, SQLAlchemyError) as error:
+            log.warning(NOT_TOLD, step.user_id, error)
