@@ -128,8 +128,8 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert outbox.length() == 2
     first = outbox.drain("me")
     assert first == shard.waiting()
-    assert [entry.transition for entry in first] == shard.transitions()
-    assert [entry.transition.status for entry in first] == ["online", "offline"]
+    assert [entry.content for entry in first] == shard.transitions()
+    assert [entry.content.status for entry in first] == ["online", "offline"]
     assert outbox.drain("me") == first
     assert outbox.drain("me", limit=1) == first[:1]
     assert outbox.drain("me", first[:1]) == first[1:]
@@ -145,7 +145,7 @@ def test_it_takes_the_oldest_first_and_no_more_than_asked(shard, wait_ms):
     for number in range(5):
         shard.connect(f"u{number}")
     entries = shard.outbox.drain("me", limit=3, wait_ms=wait_ms)
-    assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
+    assert [entry.content.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
@@ -170,7 +170,7 @@ def test_it_wakes_up_for_the_first_entry(shard):
 
     def read() -> None:
         found.extend(
-            entry.transition for entry in shard.outbox.drain("me", wait_ms=20_000)
+            entry.content for entry in shard.outbox.drain("me", wait_ms=20_000)
         )
 
     reader = threading.Thread(target=read)
@@ -214,7 +214,7 @@ class Drainers:
     def _drain(self, outbox: Outbox, token: str) -> None:
         entries: list[OutboxEntry] | None = []
         while (entries := outbox.drain(token, entries, 7)) is not None:
-            self.drained += [entry.transition for entry in entries]
+            self.drained += [entry.content for entry in entries]
             if not entries and outbox.leave(token):
                 break
 
@@ -281,9 +281,9 @@ def test_an_entry_that_cannot_be_read_is_one_of_many(shard, fields, wait_ms):
     shard.client.xadd(shard.keys.transitions, fields)
     shard.connect("bob")
     first, bad, last = shard.outbox.drain("me", wait_ms=wait_ms)
-    assert [first.transition.user_id, last.transition.user_id] == ["ann", "bob"]
-    assert isinstance(bad.transition, UnreadableMessage)
-    assert not isinstance(bad.transition, NewerVersion)
+    assert [first.content.user_id, last.content.user_id] == ["ann", "bob"]
+    assert isinstance(bad.content, UnreadableMessage)
+    assert not isinstance(bad.content, NewerVersion)
     assert shard.outbox.leave("me", [first, bad, last])
 
 
@@ -293,7 +293,7 @@ def test_an_entry_without_a_version_is_of_the_time_before(shard):
         {"user_id": "ann", "status": "online", "timestamp": "5"},
     )
     (entry,) = shard.outbox.drain("me")
-    assert entry.transition == Transition("ann", "online", 5)
+    assert entry.content == Transition("ann", "online", 5)
 
 
 def test_an_entry_of_a_newer_version_is_known_as_such(shard):
@@ -302,7 +302,7 @@ def test_an_entry_of_a_newer_version_is_known_as_such(shard):
         {"user_id": "ann", "status": "online", "timestamp": "5", "v": "2"},
     )
     (entry,) = shard.outbox.drain("me")
-    assert isinstance(entry.transition, NewerVersion)
+    assert isinstance(entry.content, NewerVersion)
 
 
 def drain_all(shard: Shard) -> None:
@@ -332,7 +332,7 @@ def test_a_deleted_outbox_is_noticed_once(shard, deleted):
     assert outbox.has_missed()
     outbox.clear_missed()
     assert not outbox.has_missed()
-    assert [one.transition.user_id for one in outbox.drain("me")] == ["cid"]
+    assert [one.content.user_id for one in outbox.drain("me")] == ["cid"]
 
 
 def test_a_deleted_number_of_those_taken_is_set_again(shard):

@@ -24,6 +24,9 @@ TABLES = {
     "conversations",
     "participants",
     "pending_announcements",
+    "presence_settings",
+    "presence_exceptions",
+    "frozen_statuses",
 }
 
 
