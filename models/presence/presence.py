@@ -129,8 +129,8 @@ class Presence:
         the loss was noticed. So it is newer than anything announced before.
         """
         asked = list(user_ids)
-        found, _, away = self._read(asked)
-        for error in away.values():
+        found, _, failed_shards = self._read(asked)
+        for error in failed_shards.values():
             raise error
         return [found[user_id] for user_id in asked]
 
@@ -143,9 +143,9 @@ class Presence:
         Raises:
             PresenceUnavailable: no shard answered.
         """
-        found, read_at, away = self._read(user_ids)
-        if len(away) == len(self.shards):
-            raise away[0]
+        found, read_at, failed_shards = self._read(user_ids)
+        if len(failed_shards) == len(self.shards):
+            raise failed_shards[0]
         return found, read_at
 
     def _read(
