@@ -67,7 +67,7 @@ def fan_out(
     ids = sum(count_ids(delivery.recipients) for delivery in deliveries)
     if presence.gateway_streams.is_cheaper_to_all(ids):
         return presence.gateway_streams.publish_to_all(deliveries)
-    held, away = presence.gateway_streams.holders_where_possible(
+    held, failed_shards = presence.gateway_streams.holders_where_possible(
         {key for delivery in deliveries for key in ids_in(delivery.recipients)}
     )
     not_published = presence.gateway_streams.publish_where_possible(
@@ -76,7 +76,7 @@ def fan_out(
             for gateway_id, here in _by_gateway(deliveries, held).items()
         }
     )
-    return {**away, **not_published}
+    return {**failed_shards, **not_published}
 
 
 def _visible_audiences(

@@ -71,8 +71,8 @@ class GatewayStreams:
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
         """Gateway id -> those of `user_ids` that the gateway holds. Gateways that hold
         none are left out. One round trip for any number of users and gateways."""
-        held, away = self.holders_where_possible(user_ids)
-        for error in away.values():
+        held, failed_shards = self.holders_where_possible(user_ids)
+        for error in failed_shards.values():
             raise error
         return held
 

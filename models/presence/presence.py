@@ -162,8 +162,8 @@ class Presence:
 
     def read_statuses(self, user_ids: Iterable[str]) -> Statuses:
         """As `statuses`, with the clocks of the shards."""
-        found, clocks, away = self._read(user_ids)
-        for error in away.values():
+        found, clocks, failed_shards = self._read(user_ids)
+        for error in failed_shards.values():
             raise error
         return Statuses(found, clocks)
 
@@ -173,9 +173,9 @@ class Presence:
         Raises:
             PresenceUnavailable: no shard answered.
         """
-        found, clocks, away = self._read(user_ids)
-        if len(away) == len(self.shards):
-            raise away[0]
+        found, clocks, failed_shards = self._read(user_ids)
+        if len(failed_shards) == len(self.shards):
+            raise failed_shards[0]
         return Statuses(found, clocks)
 
     def clock_of(self, clocks: Mapping[int, Clock], user_id: str) -> Clock:
