@@ -79,12 +79,7 @@ def _announce(
     """Announce `change`. Returns False if a gateway may have missed `disconnects`."""
     if change.gained:
         with current.database.connect() as connection:
-            fanout.introduce(
-                current.presence,
-                connection,
-                change.gained,
-                may_hide=current.settings.allow_invisible,
-            )
+            fanout.introduce(current.presence, connection, change.gained)
     lost = {user_id for pair in change.lost for user_id in pair}
     if lost:
         fanout.refresh(current.presence, lost)

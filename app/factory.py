@@ -104,7 +104,6 @@ def create_app(settings: Settings) -> Flask:
             state,
             session_factory(writers),
             broadcast.request_drain,
-            may_hide=settings.allow_invisible,
         ),
         new_users=new_users,
     )

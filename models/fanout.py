@@ -21,7 +21,7 @@ from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
-from models.sql.audience import audiences, relevant_users
+from models.sql.audience import audiences, relevant_users, users_with_settings
 from models.sql.statements import Reader
 from models.sql.visibility import visible_to
 
@@ -34,8 +34,6 @@ def fan_out(
     presence: Presence,
     reader: Reader,
     changes: Iterable[Transition | VisibilityChange],
-    *,
-    may_hide: bool,
 ) -> dict[int, PresenceUnavailable]:
     """Send transitions to the connected relevant users who see the user's presence, and
     changes of visibility to their viewers. Only the newest transition of each user is
@@ -55,7 +53,11 @@ def fan_out(
         else:
             others += change.deliveries()
     newest = newest_per_user(transitions)
-    joined = _visible_audiences(reader, newest, may_hide=may_hide)
+    user_ids = [transition.user_id for transition in newest]
+    joined = audiences(reader, user_ids)
+    if with_settings := users_with_settings(reader, user_ids):
+        visible = visible_to(reader, with_settings, may_hide=presence.may_hide)
+        joined.update({key: joined_ids(sorted(who)) for key, who in visible.items()})
     deliveries = [
         Delivery(transition, recipients)
         for transition in newest
@@ -79,17 +81,6 @@ def fan_out(
     return {**failed_shards, **not_published}
 
 
-def _visible_audiences(
-    reader: Reader, transitions: Iterable[Transition], *, may_hide: bool
-) -> dict[str, str]:
-    """The relevant users who see each user's presence, by user."""
-    user_ids = [transition.user_id for transition in transitions]
-    joined = audiences(reader, user_ids)
-    for user_id, viewers in visible_to(reader, user_ids, may_hide=may_hide).items():
-        joined[user_id] = joined_ids(sorted(viewers))
-    return joined
-
-
 def refresh_all(presence: Presence) -> None:
     """Have every gateway send fresh snapshots to all its users, because some have
     missed transitions.
@@ -104,8 +95,6 @@ def introduce(
     presence: Presence,
     reader: Reader,
     pairs: Collection[tuple[str, str]],
-    *,
-    may_hide: bool,
 ) -> None:
     """Send both users of each pair the present status of the other, if they are
     relevant to each other. Pairs without a connected user cost nothing.
@@ -125,7 +114,7 @@ def introduce(
                 audience.setdefault(subject, set()).add(viewer)
     for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
-    rules = Rules.read(reader, connected, may_hide=may_hide)
+    rules = Rules.read(reader, connected, may_hide=presence.may_hide)
     statuses = presence.read_statuses(audience)
     shown = ShownStatuses(presence, rules, statuses)
     deliveries = [

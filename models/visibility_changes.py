@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from models import fanout
 from models.presence import Presence, PresenceUnavailable
 from models.presence.presence import Mark
 from models.sql import pending_announcements
@@ -83,8 +84,7 @@ class _Step:
 
 
 class VisibilityChanges:
-    """Changes who sees the presence of users. Without `may_hide` no user is invisible
-    (`PRESENCE_ALLOW_INVISIBLE`).
+    """Changes who sees the presence of users.
 
     Methods raise `PresenceUnavailable` and `sqlalchemy.exc.SQLAlchemyError` only if
     nothing was changed. `request_drain` is called with the number of a shard.
@@ -95,13 +95,10 @@ class VisibilityChanges:
         presence: Presence,
         sessions: sessionmaker[Session],
         request_drain: Callable[[int], object],
-        *,
-        may_hide: bool,
     ) -> None:
         self._presence = presence
         self._sessions = sessions
         self._request_drain = request_drain
-        self._may_hide = may_hide
 
     def change_settings(
         self, user_id: str, update: Callable[[PresenceSettings], PresenceSettings]
@@ -127,6 +124,8 @@ class VisibilityChanges:
             row = self._record(session, step)
             session.commit()
         self._tell(step, mark, change, row)
+        if old.last_seen is not new.last_seen:
+            self._refresh({view.viewer for view in step.viewers.after} | {user_id})
         return new
 
     def after_graph_change(self, user_id: str, viewers: Viewers) -> None:
@@ -145,11 +144,18 @@ class VisibilityChanges:
             session.commit()
         self._tell(step, mark, change, row)
 
+    def _refresh(self, viewers: set[str]) -> None:
+        """Send fresh snapshots: no event says that a `last_seen` may be shown."""
+        try:
+            fanout.refresh(self._presence, viewers)
+        except PresenceUnavailable as error:
+            log.warning("snapshots with the new last_seen are not sent: %s", error)
+
     def _views(self, session: Session, user_id: str) -> list[View]:
-        return views_of_user(session, user_id, may_hide=self._may_hide)
+        return views_of_user(session, user_id, may_hide=self._presence.may_hide)
 
     def _effective(self, settings: PresenceSettings) -> PresenceSettings:
-        if self._may_hide or settings.visibility is not Visible.NOBODY:
+        if self._presence.may_hide or settings.visibility is not Visible.NOBODY:
             return settings
         return replace(settings, visibility=Visible.EVERYONE)
 

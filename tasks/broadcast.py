@@ -142,9 +142,8 @@ def _publish(
             unreadable.append(entry)
         else:
             changes.append(entry.content)
-    may_hide = resources.settings().allow_invisible
     failed_shards = database.read(
-        lambda reader: fanout.fan_out(presence, reader, changes, may_hide=may_hide)
+        lambda reader: fanout.fan_out(presence, reader, changes)
     )
     if shard in failed_shards:
         raise failed_shards[shard]

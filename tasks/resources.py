@@ -10,15 +10,9 @@ from functools import cache
 
 from sqlalchemy import Engine
 
-from config import Settings
 from models.presence import Presence
 from models.sql.db import make_engine
 from tasks.celery_app import current_settings
-
-
-def settings() -> Settings:
-    """The settings of this process."""
-    return current_settings()
 
 
 @cache

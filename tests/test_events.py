@@ -106,6 +106,7 @@ def test_names_are_the_contract():
         "heartbeat_ack",
         "error",
         "going_away",
+        "presence_settings_changed",
     }
     assert set(ClientEvent) == {"heartbeat", "leave"}
 

@@ -61,13 +61,10 @@ class CoalescedReads:
         presence: Presence,
         database: PersistentReader,
         related: Related,
-        *,
-        may_hide: bool,
     ) -> None:
         self._presence = presence
         self._database = database
         self._related = related
-        self._may_hide = may_hide
         self._next: _Read | None = None
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -151,7 +148,9 @@ class CoalescedReads:
         related, views = self._database.read(
             lambda reader: (
                 self._related(reader, user_ids),
-                views_of_viewers(reader, sorted(user_ids), may_hide=self._may_hide),
+                views_of_viewers(
+                    reader, sorted(user_ids), may_hide=self._presence.may_hide
+                ),
             )
         )
         everybody = set().union(*related.values())

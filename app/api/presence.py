@@ -34,13 +34,8 @@ def register(app: Flask) -> None:
         current = services()
     reader = PersistentReader(current.database)
     app.extensions[EXTENSION] = {
-        name: CoalescedReads(
-            current.presence,
-            reader,
-            related,
-            may_hide=current.settings.allow_invisible,
-        )
-        for name, related in (("friends", friends_of), ("partners", partners_of))
+        "friends": CoalescedReads(current.presence, reader, friends_of),
+        "partners": CoalescedReads(current.presence, reader, partners_of),
     }
     app.register_blueprint(blueprint)
 
@@ -116,7 +111,7 @@ def ws_ticket() -> Answer:
 
 
 def _rules(reader: Connection, user_id: str) -> Rules:
-    return Rules.read(reader, [user_id], may_hide=services().settings.allow_invisible)
+    return Rules.read(reader, [user_id], may_hide=services().presence.may_hide)
 
 
 def _status_map(related: str) -> Response:

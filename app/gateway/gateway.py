@@ -78,7 +78,6 @@ class Gateway:
             self.counts,
             database,
             new_users,
-            may_hide=settings.allow_invisible,
         )
         self.event_reader = EventReader(
             self.id, presence, self.hub, self.snapshots, self._resend_snapshots

@@ -65,15 +65,12 @@ class Snapshots:
         counts: Counts,
         database: Engine,
         new_users: NewUsers,
-        *,
-        may_hide: bool,
     ) -> None:
         self._presence = presence
         self._hub = hub
         self._counts = counts
         self._database = database
         self._new_users = new_users
-        self._may_hide = may_hide
         self._requested: dict[str, ClientConnection] = {}
         self._first: set[str] = set()
         """Ids of connections that have had no snapshot yet."""
@@ -224,7 +221,9 @@ class Snapshots:
         unknown: set[str] = set()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
-            rules = Rules.read(connection, sorted(user_ids), may_hide=self._may_hide)
+            rules = Rules.read(
+                connection, sorted(user_ids), may_hide=self._presence.may_hide
+            )
             # Only for first snapshots: a user who is deleted while connected gets an
             # empty snapshot, and this must not create the user again.
             unrelated = [one for one in sorted(maybe_new) if not relevant[one]]

@@ -131,6 +131,8 @@ class Presence:
         self._settles_in = int(
             1000 * max(settings.gateway_ttl, 2 * settings.sweep_interval)
         )
+        self.may_hide = settings.allow_invisible
+        """Whether users may be hidden from others (`PRESENCE_ALLOW_INVISIBLE`)."""
         self._offline_ttl = int(settings.offline_ttl * 1000)
         self._keys = tuple(
             Keys(prefix, number) for number, prefix in enumerate(prefixes)
@@ -157,7 +159,9 @@ class Presence:
         the loss was noticed. So it is newer than anything announced before.
         """
         asked = list(user_ids)
-        found = self.read_statuses(asked).found
+        found, _, failed_shards = self._read(asked)
+        for error in failed_shards.values():
+            raise error
         return [found[user_id] for user_id in asked]
 
     def read_statuses(self, user_ids: Iterable[str]) -> Statuses:

@@ -31,7 +31,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from models.sql.audience import has_friendship
+from models.sql.audience import has_friendship, users_with_settings
 from models.sql.conversation import participant_table
 from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
 from models.sql.presence_settings import (
@@ -98,7 +98,7 @@ def views_on(
     asked = {user_id for user_id, _ in both}
     if not asked:
         return ()
-    known = {user for (user,) in _WITH_SETTINGS.rows(reader, {"ids": sorted(asked)})}
+    known = users_with_settings(reader, asked)
     if not known:
         return ()
     rows = _OF_USERS.rows(reader, {"ids": sorted(known), "may_hide": int(may_hide)})
@@ -109,18 +109,13 @@ def views_on(
 def visible_to(
     reader: Reader, user_ids: Iterable[str], *, may_hide: bool
 ) -> dict[str, set[str]]:
-    """Those of `user_ids` who have settings, each with the relevant users who see the
-    user's presence."""
-    asked: dict[str, object] = {"ids": list(user_ids)}
-    found: dict[str, set[str]] = {
-        user_id: set() for (user_id,) in _WITH_SETTINGS.rows(reader, asked)
-    }
-    if found:
-        asked = {"ids": list(found), "may_hide": int(may_hide)}
-        for row in _OF_USERS.rows(reader, asked):
-            view = _view(row)
-            if view.is_visible:
-                found[view.user_id].add(view.viewer)
+    """The relevant users who see the presence of each of `user_ids`, all of whom have
+    settings."""
+    found: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    asked = {"ids": list(found), "may_hide": int(may_hide)}
+    for view in map(_view, _OF_USERS.rows(reader, asked)):
+        if view.is_visible:
+            found[view.user_id].add(view.viewer)
     return found
 
 
@@ -262,4 +257,3 @@ _OF_VIEWERS = Statement(
     )
 )
 _OF_USERS = Statement(union_all(*_views(lambda _: among(_user, _ids))))
-_WITH_SETTINGS = Statement(select(_user).where(among(_user, _ids)))
