@@ -69,6 +69,7 @@ class Frozen(NamedTuple):
 
 
 NEVER_SEEN = Frozen(0, None)
+"""For a viewer to whom no status was frozen."""
 
 
 def can_see(viewer: str, *, is_friend: bool, settings: PresenceSettings) -> bool:
@@ -159,10 +160,6 @@ class Change:
     """Viewers whose rows are not necessary any more."""
 
 
-_TRANSPARENT = Frozen(0, None, 0)
-"""For a viewer who has always seen the user: nothing real is older than 0."""
-
-
 class ChangeOfVisibility:
     """Computes a `Change` for one user.
 
@@ -210,8 +207,7 @@ class ChangeOfVisibility:
             if frozen == new_for_all.of(is_friend=view.is_friend):
                 not_own.add(view.viewer)
             else:
-                default = _TRANSPARENT if view.is_visible else NEVER_SEEN
-                own[view.viewer] = frozen or default
+                own[view.viewer] = frozen or NEVER_SEEN
             if old_view.is_visible == view.is_visible:
                 continue
             if view.is_visible and self._real.online:

@@ -140,7 +140,7 @@ _ids = text_list("ids")
 _may_hide: ColumnElement[bool] = bindparam(
     "may_hide", type_=Integer()
 ) == literal_column("1")
-_somebody_has_settings = exists(select(settings_table.alias().c.user_id))
+_somebody_has_settings = exists(select(settings_table.alias("anybody").c.user_id))
 
 
 def _text(value: str) -> ColumnElement[str]:

@@ -1,0 +1,195 @@
+"""What viewers are shown: the stored form against one status per viewer, kept by hand.
+
+The model below changes the status of each viewer at each step, as DESIGN says it. The
+code stores much less: one frozen status for all friends, one for all others, and a few
+for single viewers. Over any history both must say the same.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from models.events import UserStatus
+from models.visibility import (
+    ChangeOfVisibility,
+    Clock,
+    Frozen,
+    FrozenForAll,
+    PresenceSettings,
+    View,
+    Visible,
+    can_see,
+    shown,
+)
+
+VIEWERS = ("ann", "bob", "cid", "dan")
+TTL = 1_000
+
+
+@dataclass
+class Stored:
+    """What the database keeps about one user."""
+
+    settings: PresenceSettings = field(default_factory=PresenceSettings)
+    friends: set[str] = field(default_factory=lambda: {"ann", "bob"})
+    for_all: FrozenForAll = field(default_factory=FrozenForAll)
+    own: dict[str, Frozen] = field(default_factory=dict)
+
+    def views(self) -> list[View]:
+        return [
+            View(
+                viewer,
+                "me",
+                is_friend=viewer in self.friends,
+                is_visible=self.sees(viewer),
+                shows_last_seen=True,
+                own=self.own.get(viewer),
+                for_all=self.for_all.of(is_friend=viewer in self.friends),
+            )
+            for viewer in VIEWERS
+        ]
+
+    def sees(self, viewer: str) -> bool:
+        return can_see(viewer, is_friend=viewer in self.friends, settings=self.settings)
+
+
+class World:
+    """One user, the viewers, the time, and both forms of what is shown."""
+
+    def __init__(self) -> None:
+        self.now = 1_000_000
+        self.epoch = 0
+        self.real = UserStatus("me", online=False, updated_at=0, last_seen=None)
+        self.sequence = 0
+        self.stored = Stored()
+        self.model = dict.fromkeys(VIEWERS, self.real)
+
+    def number(self) -> int:
+        self.sequence = max(self.sequence + 1, self.now)
+        return self.sequence
+
+    def clock(self) -> Clock:
+        return Clock(self.now, self.epoch, TTL)
+
+    def toggle(self) -> None:
+        """The user comes or goes."""
+        self.real = UserStatus(
+            "me",
+            online=not self.real.online,
+            updated_at=self.number(),
+            last_seen=self.now,
+        )
+        for viewer in VIEWERS:
+            if self.stored.sees(viewer):
+                self.model[viewer] = self.real
+
+    def wait(self, ms: int) -> None:
+        self.now += ms
+        self.age()
+
+    def age(self) -> None:
+        """An offline status expires, real or not."""
+        self.real = self.aged(self.real)
+        self.model = {viewer: self.aged(one) for viewer, one in self.model.items()}
+
+    def aged(self, status: UserStatus) -> UserStatus:
+        if status.online or (
+            status.updated_at + TTL >= self.now and status.updated_at >= self.epoch
+        ):
+            return status
+        return UserStatus("me", online=False, updated_at=self.epoch, last_seen=None)
+
+    def lose(self) -> None:
+        """Redis loses its state. The user is registered again if online."""
+        self.now += 1
+        self.epoch = self.now
+        if self.real.online:
+            self.real = replace_status(self.real, self.number(), self.now)
+            for viewer in VIEWERS:
+                if self.stored.sees(viewer):
+                    self.model[viewer] = self.real
+        self.age()
+
+    def change(self, new: PresenceSettings, friends: set[str]) -> None:
+        """Settings or friendships change."""
+        old, before = self.stored.settings, self.stored.views()
+        self.stored.settings, self.stored.friends = new, friends
+        number = self.number()
+        change = ChangeOfVisibility(self.real, self.clock(), number).change(
+            before, self.stored.views(), old, new, self.stored.for_all
+        )
+        self.stored.for_all = change.for_all
+        self.stored.own.update(change.own)
+        for viewer in change.not_own:
+            self.stored.own.pop(viewer, None)
+        told: dict[str, str] = {}
+        for view in before:
+            is_visible, saw = self.stored.sees(view.viewer), self.model[view.viewer]
+            if view.is_visible and not is_visible and saw.online:
+                told[view.viewer] = "offline"
+                self.model[view.viewer] = UserStatus(
+                    "me", online=False, updated_at=number, last_seen=self.now
+                )
+            elif not view.is_visible and is_visible and self.real.online:
+                told[view.viewer] = "online"
+                self.model[view.viewer] = replace_status(
+                    self.real, number, self.real.last_seen
+                )
+        assert told == {
+            **dict.fromkeys(change.online_to, "online"),
+            **dict.fromkeys(change.offline_to, "offline"),
+        }
+
+    def check(self) -> None:
+        for view in self.stored.views():
+            found = shown(
+                self.real, view.frozen, self.clock(), is_visible=view.is_visible
+            )
+            assert found == self.model[view.viewer], view
+
+
+def replace_status(
+    status: UserStatus, updated_at: int, last_seen: int | None
+) -> UserStatus:
+    return status._replace(updated_at=updated_at, last_seen=last_seen)
+
+
+ids = st.frozensets(st.sampled_from(VIEWERS))
+choices = st.builds(
+    lambda visibility, always, never: PresenceSettings(
+        visibility, always=always - never, never=never
+    ),
+    st.sampled_from(Visible),
+    ids,
+    ids,
+)
+steps = st.one_of(
+    st.just(("toggle", None)),
+    st.tuples(st.just("wait"), st.sampled_from([0, 1, 300, TTL + 1])),
+    st.just(("lose", None)),
+    st.tuples(st.just("settings"), choices),
+    st.tuples(st.just("visibility"), st.sampled_from(Visible)),
+    st.tuples(st.just("friends"), ids),
+)
+
+
+@given(st.lists(steps, max_size=25))
+@settings(max_examples=400)
+def test_the_stored_form_says_what_each_viewer_was_shown(history):
+    world = World()
+    for name, value in history:
+        now = world.stored
+        if name == "settings":
+            world.change(value, now.friends)
+        elif name == "visibility":
+            world.change(replace(now.settings, visibility=value), now.friends)
+        elif name == "friends":
+            world.change(now.settings, set(value))
+        elif value is None:
+            getattr(world, name)()
+        else:
+            world.wait(value)
+        world.check()
