@@ -31,8 +31,8 @@ before versions. A new field of an outbox entry needs no new version.
 """
 _WITHOUT_VIEWERS = 1
 """The last version without changes of visibility. A message that has none is written in
-this version, so that an older gateway can read it. Outbox entries are not: an older
-worker would tell viewers from whom a user is hidden."""
+this version, so that an older gateway can read it. An outbox entry always has the
+present version: an older worker would show hidden users."""
 MAX_TIMESTAMP = 2**53
 """Every timestamp is less: Lua and JavaScript numbers are exact up to this."""
 

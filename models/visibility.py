@@ -42,8 +42,8 @@ class Visible(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PresenceSettings:
-    """A user's choice of who may see what. `always` and `never` are viewers for whom
-    `visibility` does not count."""
+    """A user's choice: which relevant users may see what. The viewers in `always` and
+    `never` are exceptions to `visibility`."""
 
     visibility: Visible = Visible.EVERYONE
     last_seen: Visible = Visible.EVERYONE
@@ -60,7 +60,7 @@ class Frozen(NamedTuple):
     """The offline status that a viewer is shown instead of the real one. Times are ms.
 
     `until` is None while the user is hidden. When the user becomes visible again, it is
-    the timestamp of that moment: what happened before stays hidden for ever.
+    the timestamp of that moment: what happened before stays hidden.
     """
 
     timestamp: int
@@ -69,7 +69,7 @@ class Frozen(NamedTuple):
 
 
 NEVER_SEEN = Frozen(0, None)
-"""For a viewer to whom no status was frozen."""
+"""Shown if no status was frozen for a viewer."""
 
 
 def can_see(viewer: str, *, is_friend: bool, settings: PresenceSettings) -> bool:

@@ -62,7 +62,7 @@ class Viewers:
     after: list[View]
 
     def changed(self) -> set[str]:
-        """Viewers from whom the user was hidden, or to whom the user became visible."""
+        """Viewers who see the user now and did not before, or the other way round."""
         was = {view.viewer: view.is_visible for view in self.before}
         return {
             view.viewer

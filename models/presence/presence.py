@@ -238,9 +238,9 @@ class Presence:
         online_to: Iterable[str],
         offline_to: Iterable[str],
     ) -> bool | None:
-        """Put a change of visibility into the outbox: the viewers who are to see the
-        user go online, and those who are to see the user go offline. `timestamp` is
-        from `mark`.
+        """Put a change of visibility into the outbox. The viewers `online_to` will see
+        that the user goes online, and `offline_to` that the user goes offline.
+        `timestamp` is from `mark`.
 
         Returns whether the caller must request a drain. None: the user has had a
         transition since `mark`, so nothing was done.

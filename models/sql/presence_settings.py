@@ -74,7 +74,7 @@ class StoredSettings(Base):
 
 
 class StoredException(Base):
-    """A viewer for whom the visibility of `user_id` does not count."""
+    """One viewer who is an exception to the visibility of `user_id`."""
 
     __tablename__ = "presence_exceptions"
 

@@ -140,7 +140,12 @@ _ids = text_list("ids")
 _may_hide: ColumnElement[bool] = bindparam(
     "may_hide", type_=Integer()
 ) == literal_column("1")
-_somebody_has_settings = exists(select(settings_table.alias("anybody").c.user_id))
+# One row if anybody has settings, and none otherwise. The database reads it first.
+_anybody = (
+    select(literal_column("1").label("one"))
+    .where(exists(select(settings_table.alias("anybody").c.user_id)))
+    .subquery("anybody_has_settings")
+)
 
 
 def _text(value: str) -> ColumnElement[str]:
@@ -192,17 +197,11 @@ def _with_what_is_stored(
     viewer: ColumnElement[str],
 ) -> Select[Any]:
     exception, own = exception_table.c, frozen_table.c
-    return (
-        select(*columns)
-        .select_from(
-            source.outerjoin(
-                exception_table,
-                and_(exception.user_id == _user, exception.viewer_id == viewer),
-            ).outerjoin(
-                frozen_table, and_(own.user_id == _user, own.viewer_id == viewer)
-            )
-        )
-        .where(_somebody_has_settings)
+    return select(*columns).select_from(
+        source.outerjoin(
+            exception_table,
+            and_(exception.user_id == _user, exception.viewer_id == viewer),
+        ).outerjoin(frozen_table, and_(own.user_id == _user, own.viewer_id == viewer))
     )
 
 
@@ -218,7 +217,7 @@ def _views(
     selects = [
         _with_what_is_stored(
             _columns(viewer, is_friend=True),
-            friendship_table.join(settings_table, user == _user),
+            _anybody.join(friendship_table, true()).join(settings_table, user == _user),
             viewer,
         ).where(status == ACCEPTED, asked(viewer))
         for viewer, user in ((a, b), (b, a))
@@ -227,10 +226,12 @@ def _views(
     partners = (
         _with_what_is_stored(
             _columns(viewer, is_friend=False),
-            _viewer_row.join(
+            _anybody.join(_viewer_row, true())
+            .join(
                 _user_row,
                 _viewer_row.c.conversation_id == _user_row.c.conversation_id,
-            ).join(settings_table, _user_row.c.user_id == _user),
+            )
+            .join(settings_table, _user_row.c.user_id == _user),
             viewer,
         )
         .where(
