@@ -65,7 +65,7 @@ class CloseCode(IntEnum):
     """A bug in the server; its log has the traceback."""
     RESTART = 1012
     """The server restarts: reconnect after `reconnect_in`."""
-    TOO_SLOW = 1013
+    TRY_AGAIN_LATER = 1013
     """The client reads too slowly, or the server is full."""
     BAD_FRAME = 4400
     """A frame that is not an event: the client has a bug."""
@@ -83,7 +83,7 @@ RETRY = frozenset(
     {
         CloseCode.INTERNAL_ERROR,
         CloseCode.RESTART,
-        CloseCode.TOO_SLOW,
+        CloseCode.TRY_AGAIN_LATER,
         CloseCode.HEARTBEATS_STOPPED,
         CloseCode.TOO_MANY,
     }

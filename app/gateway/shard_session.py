@@ -156,7 +156,7 @@ class ShardSession:
                 reason = "too many connections of this user"
                 connection.close(CloseCode.TOO_MANY, reason)
             elif connection.connection_id in reply.failed:
-                connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
+                connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
 
     def signs(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
         """The last heartbeat of each of `connections`, with its age."""

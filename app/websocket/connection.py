@@ -107,7 +107,7 @@ class Connection:
         if self._early is not None:
             self._early.append(frames)
         elif not self._writer.write(frames):
-            self.close(CloseCode.TOO_SLOW, "this client reads too slowly")
+            self.close(CloseCode.TRY_AGAIN_LATER, "this client reads too slowly")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send a close frame and treat the connection as gone. The client has
