@@ -1,8 +1,8 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs one relations query and two round trips to Redis. It costs one
-round trip if there are few gateways: all of them get the message, and nobody asks which
-of them hold the audience.
+A batch of any size costs one relations query and two round trips to Redis. With few
+gateways it costs one round trip: all gateways get the message, so there is no need to
+ask which of them hold the audience.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from models.sql.audience import audiences, relevant_users, split_audiences
 from models.sql.statements import Reader
 
 MAX_INTRODUCTIONS = 5_000
-"""Introductions in one message. A conversation of a thousand users makes a million of
-them, and a gateway does nothing else while it delivers those of one message."""
+"""Introductions in one message. A conversation of a thousand users makes a million
+introductions. While a gateway delivers those of one message, it does nothing else."""
 
 
 def fan_out(
@@ -27,11 +27,11 @@ def fan_out(
     """Send `transitions` to the connected relevant users. Only the newest transition of
     each user is sent.
 
-    Returns the shards that did not answer, and why. Their users missed the transitions,
-    and so did the gateways whose streams they hold.
+    Returns the shards that did not answer, and why. The users of these shards missed
+    the transitions. So did the gateways whose streams are in these shards.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     newest = newest_per_user(transitions)
     joined = audiences(reader, [change.user_id for change in newest])
@@ -43,7 +43,7 @@ def fan_out(
             if (recipients := joined[transition.user_id])
         )
     audience = split_audiences(joined)
-    held, away = presence.gateway_streams.holders_where_possible(
+    held, unreachable = presence.gateway_streams.holders_where_possible(
         set().union(*audience.values())
     )
     not_published = presence.gateway_streams.publish_where_possible(
@@ -52,7 +52,7 @@ def fan_out(
             for gateway_id, deliveries in _deliveries(newest, audience, held).items()
         }
     )
-    return {**away, **not_published}
+    return {**unreachable, **not_published}
 
 
 def refresh_all(presence: Presence) -> None:
@@ -69,11 +69,11 @@ def introduce(
     presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
     """Send both users of each pair the present status of the other, if they are
-    relevant to each other. Pairs without a connected user cost nothing.
+    relevant to each other. A pair without a connected user costs nothing.
 
     Raises:
         PresenceUnavailable: a shard did not answer; maybe nothing was published.
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     held = presence.gateway_streams.holders(
         {user_id for pair in pairs for user_id in pair}
@@ -97,7 +97,8 @@ def introduce(
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have the gateways send a fresh snapshot to those of `user_ids` that they hold."""
+    """Have each gateway send a fresh snapshot to the users in `user_ids` that it
+    holds."""
     held = presence.gateway_streams.holders(user_ids)
     presence.gateway_streams.publish(
         {
@@ -142,8 +143,8 @@ def _deliveries(
     audience: Mapping[str, set[str]],
     held: Mapping[str, set[str]],
 ) -> dict[str, tuple[Delivery, ...]]:
-    """What each gateway must deliver to the users that it holds. The cost follows the
-    number of users, not of gateways."""
+    """What each gateway must deliver to the users that it holds. The cost depends on
+    the number of users, and not on the number of gateways."""
     gateways: dict[str, list[str]] = {}
     for gateway_id, users in held.items():
         for user_id in users:
