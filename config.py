@@ -1,8 +1,8 @@
 """Every setting of Greendot, read once from the environment and validated at start.
 
-The settings are one frozen dataclass: a process that has started holds only values
-that fit together. A wrong value raises `SettingsError` with one line that names the
-variable and says what it takes. Times are seconds and may be fractional.
+The settings are one frozen dataclass, whose values have been checked one by one and
+together. A wrong value raises `SettingsError` with one line that names the variable and
+says what it takes. Times are seconds and may be fractional.
 """
 
 from __future__ import annotations
@@ -24,17 +24,20 @@ PROJECT_ROOT = Path(__file__).resolve().parent
 DEFAULT_DATABASE_URL = f"sqlite:///{PROJECT_ROOT / 'var' / 'greendot.db'}"
 DEFAULT_REDIS_URL = "redis://127.0.0.1:6379/0"
 
-# A connection should survive two lost heartbeats, so by default three fit into the TTL.
-# Zulip requires that of its ping interval, and Phoenix of its down period. A connection
-# must survive one lost heartbeat.
 HEARTBEATS_PER_TTL = 3
+"""By default this many heartbeats fit into the TTL, so that a connection survives two
+lost heartbeats. Zulip and Phoenix have the same rule for their intervals."""
 LEAST_HEARTBEATS_PER_TTL = 2
+"""At least this many heartbeats must fit into the TTL, so that a connection survives
+one lost heartbeat."""
 
 MAX_SHARDS = 256
-"""Each shard has its own loops in every gateway, and its own tasks."""
+"""There is a limit, because each shard has its own loops in every gateway, and its own
+tasks."""
 
 LEAST_SECONDS = 0.01
-"""Redis counts milliseconds, and a loop with a shorter wait only spins."""
+"""Redis counts whole milliseconds, and with shorter waits our loops would use the
+processor all the time."""
 MAX_SECONDS = 1e9
 """About thirty years."""
 
@@ -56,13 +59,13 @@ class Settings:
     """All settings of one process. Times are seconds, sizes are bytes."""
 
     database_url: str = field(repr=False)
-    """SQLAlchemy URL, with the driver named (`DATABASE_URL`)."""
+    """SQLAlchemy URL that names the driver (`DATABASE_URL`)."""
     redis_url: str = field(repr=False)
     """The Redis with the presence state (`REDIS_URL`)."""
     broker_url: str = field(repr=False)
     """The broker of Celery's messages (`CELERY_BROKER_URL`)."""
     jwt_secret: str = field(repr=False)
-    """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, else `SECRET_KEY`)."""
+    """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, or else `SECRET_KEY`)."""
     service_key: str | None = field(repr=False)
     """Bearer key of the admin routes. None closes them (`PRESENCE_SERVICE_KEY`)."""
     allowed_origins: tuple[str, ...] = ()
@@ -70,7 +73,7 @@ class Settings:
     heartbeat_interval: float = 20.0
     """Time between two heartbeats of a client (`PRESENCE_HEARTBEAT_INTERVAL`)."""
     online_ttl: float = 60.0
-    """Silence after which a connection is gone (`PRESENCE_ONLINE_TTL`)."""
+    """Silence after which a connection counts as closed (`PRESENCE_ONLINE_TTL`)."""
     offline_ttl: float = 86400.0
     """Time for which an offline user's status is kept (`PRESENCE_OFFLINE_TTL`)."""
     disconnect_grace: float = 3.0
@@ -78,24 +81,24 @@ class Settings:
     sweep_interval: float = 5.0
     """Time between two sweeps, which expire users (`PRESENCE_SWEEP_INTERVAL`)."""
     gateway_ttl: float = 15.0
-    """Silence after which a gateway process is dead (`PRESENCE_GATEWAY_TTL`)."""
+    """Silence after which a gateway process counts as dead (`PRESENCE_GATEWAY_TTL`)."""
     drain_window: float = 10.0
     """Time in which a stopping gateway closes its sockets (`PRESENCE_DRAIN_WINDOW`)."""
     breaker_share: float = 0.5
-    """A sweep that would expire this share of all online users holds first
-    (`PRESENCE_BREAKER_SHARE`)."""
+    """If a sweep would expire at least this share of all online users, it may wait
+    first (`PRESENCE_BREAKER_SHARE`). See *The breaker* in docs/CONFIGURE.md."""
     breaker_count: int = 100
-    """Fewer users than this are expired without a hold, unless a gateway seems dead
+    """The same for at least this number of users. Both must be reached
     (`PRESENCE_BREAKER_COUNT`)."""
     breaker_hold: float = 5.0
-    """Time for which such a sweep holds (`PRESENCE_BREAKER_HOLD`). Below 2 s a gateway
-    may not have registered its users again after an outage of Redis."""
+    """How long such a sweep waits (`PRESENCE_BREAKER_HOLD`). After an outage of Redis,
+    gateways need up to 2 s to register their users again."""
     max_connections_per_user: int = 100
-    """Open connections of one user, at most (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
+    """The most open connections of one user (`PRESENCE_MAX_CONNECTIONS_PER_USER`)."""
     max_frame_bytes: int = 4096
-    """Largest frame a client may send (`PRESENCE_MAX_FRAME_BYTES`)."""
+    """Largest message that a client may send (`PRESENCE_MAX_FRAME_BYTES`)."""
     max_queued_bytes: int = 262144
-    """Bytes queued for one slow socket, at most (`PRESENCE_MAX_QUEUED_BYTES`)."""
+    """The most bytes queued for one slow socket (`PRESENCE_MAX_QUEUED_BYTES`)."""
     max_frames_per_second: float = 20.0
     """Frames a client may send per second (`PRESENCE_MAX_FRAMES_PER_SECOND`)."""
     shards: int = 1
@@ -104,7 +107,8 @@ class Settings:
     """Time that a client has for each step of an HTTP request or a handshake
     (`PRESENCE_HANDSHAKE_TIMEOUT`)."""
     redis_max_connections: int = 16
-    """Redis connections of one process, at most (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
+    """The most Redis connections of one process
+    (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
     """Check the certificate of a `rediss://` server (`PRESENCE_REDIS_TLS_VERIFY`)."""
     demo: bool = False
@@ -112,14 +116,14 @@ class Settings:
     web_concurrency: int = 1
     """Gateway processes of one web server (`WEB_CONCURRENCY`)."""
     worker_connections: int = 10000
-    """Sockets of one gateway process, at most (`PRESENCE_WORKER_CONNECTIONS`)."""
+    """The most WebSockets of one gateway process (`PRESENCE_WORKER_CONNECTIONS`)."""
     port: int = 8000
     """The port of the web process (`PORT`)."""
 
     @property
     def flush_interval(self) -> float:
-        """Seconds between two flushes of a gateway's heartbeats: one, or less if the
-        TTL is so short that a delay of a second matters."""
+        """Seconds between two flushes of a gateway's heartbeats. It is 1 s, or less if
+        a TTL is so short that a delay of 1 s matters."""
         return min(1.0, self.online_ttl / 10, self.gateway_ttl / 10)
 
     @classmethod
@@ -220,8 +224,8 @@ class Settings:
 def settings_or_exit() -> Settings:
     """`Settings.from_env()` for an entry point: a wrong setting ends the process.
 
-    It prints one line to stderr, without a traceback, and exits with code 3. From a
-    worker, this code tells gunicorn that another start would not help.
+    It prints one line to stderr, without a traceback, and exits with code 3. If a
+    worker exits with this code, gunicorn does not start another one.
     """
     try:
         return Settings.from_env()
@@ -306,7 +310,7 @@ class _Reader:
 
     @staticmethod
     def _check_amqp(urls: str) -> None:
-        """Check each broker in `urls`. Celery takes the first one that answers."""
+        """Check each broker in `urls`. Celery uses the first broker that answers."""
         for url in urls.split(";"):
             scheme = redis_url.scheme_of(url)
             _, host, _, query = url_options.parts_of(url)
@@ -341,7 +345,7 @@ class _Reader:
         return tuple(self._origin(name, origin) for origin in origins if origin)
 
     def _origin(self, name: str, origin: str) -> str:
-        # An origin as a browser sends it: no path, no pattern, no user.
+        # An origin has the form that a browser sends: no path, no pattern, no user.
         found = _ORIGIN.fullmatch(origin.lower())
         if found is None or not self._has_port(origin):
             raise self._wrong(
@@ -368,6 +372,6 @@ class _Reader:
 
     def _refused(self, name: str, why: str) -> SettingsError:
         shown = self._environ.get(name, "")
-        if "URL" in name:  # may hold a password
+        if "URL" in name:  # it may contain a password
             shown = f"{redis_url.scheme_of(shown)}://…" if "://" in shown else "…"
         return SettingsError(f"{name}={shown}: {why}")

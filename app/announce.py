@@ -1,12 +1,12 @@
 """Announces changes of the graph to users who are online.
 
 The process that makes a change announces it, after its commit and before it answers. A
-client that connects after the answer has the change in its snapshot, and is not told
-twice.
+client that connects after the answer has the change in its snapshot, and gets no event
+about it.
 
-The change is written in one transaction with a row that says that it must be announced.
-The row is deleted when all gateways were told. If Redis is down, or this process dies
-in between, beat has the change announced later (`tasks.announcements`).
+The change and a row in `pending_announcements` are written in one transaction. The row
+is deleted when all gateways have got the announcement. If Redis is down, or this
+process dies before that, a task announces the change later (`tasks.announcements`).
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ _outage = Outage("changes of the graph are stored and will be announced later")
 def commit_and_announce(
     session: Session, change: GraphChange, disconnects: Collection[str] = ()
 ) -> None:
-    """Commit what `session` has written, then announce it. New friends and partners
-    get each other's status, users who lost a relation get a fresh snapshot without it,
-    and the sockets of `disconnects` are closed.
+    """Commit what `session` has written, then announce it. New friends and partners get
+    each other's status. Users who lost a relation get a fresh snapshot. The sockets of
+    the users in `disconnects` are closed.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the change was neither committed nor announced.
@@ -44,9 +44,9 @@ def commit_and_announce(
     session.commit()
     current = services()
     try:
-        told_everybody = _announce(current, change, disconnects)
+        reached_all = _announce(current, change, disconnects)
         with current.sessions() as own:
-            if told_everybody:
+            if reached_all:
                 pending_announcements.remove(own, [row])
             else:
                 pending_announcements.mark_told(own, [row])
@@ -60,7 +60,7 @@ def commit_and_announce(
 def _announce(
     current: Services, change: GraphChange, disconnects: Collection[str]
 ) -> bool:
-    """Announce `change`. False if a gateway may not know of `disconnects` yet."""
+    """Announce `change`. Returns False if a gateway may have missed `disconnects`."""
     if change.gained:
         with current.database.connect() as connection:
             fanout.introduce(current.presence, connection, change.gained)

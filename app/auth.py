@@ -26,17 +26,17 @@ ALGORITHM = "HS256"
 COOKIE = "presence_token"
 EXPIRED = "the token has expired"
 TOKENS_REMEMBERED = 4096
-"""Verified tokens that one process remembers (some 2 MB). A page sends the same token
-several times while it loads, and verifying it takes 50 us."""
+"""One process remembers this many verified tokens (about 2 MB). A page sends the same
+token several times while it loads, and verifying a token takes 50 us."""
 LEEWAY = 60.0
-"""Seconds by which the host's clock may be ahead of ours. `nbf` and `iat` may be that
-much later than our time."""
+"""Seconds by which `nbf` and `iat` may be in the future, because the host's clock may
+be ahead of ours."""
 _TIMES = ("exp", "nbf", "iat")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class ForeignOrigin(ApiError):
-    """The cookie came with a page of an origin that may not use it."""
+    """A page sent the cookie, but its origin may not use it."""
 
     def __init__(self) -> None:
         message = "this origin may not use the cookie; see PRESENCE_ALLOWED_ORIGINS"
@@ -45,8 +45,8 @@ class ForeignOrigin(ApiError):
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """The calling user, and when the token expires (seconds since the epoch; None:
-    never)."""
+    """The calling user, and when the token expires: in seconds since the epoch, or None
+    if it never expires."""
 
     user_id: str
     expires_at: float | None
@@ -83,11 +83,11 @@ def read_token(settings: Settings, token: str) -> Identity:
 
 @dataclass(frozen=True, slots=True)
 class _Verified:
-    """A token with a good signature. Its times are not checked yet."""
+    """A token whose signature is right. Its times are not checked yet."""
 
     identity: Identity
     begins: tuple[tuple[str, float], ...]
-    """Claims with a time before which the token is not valid."""
+    """Claims and their times. Before such a time the token is not valid."""
 
     def check_times(self, now: float) -> None:
         """Check that the token is valid `now` (seconds since the epoch).
@@ -128,13 +128,13 @@ def _verified(token: str, secret: str) -> _Verified:
 
 
 def _user_id(subject: object) -> str:
-    """The user id in `sub`. If a host numbers its users, many JWT libraries write a
-    number instead of a text."""
+    """The user id in `sub`. Some hosts number their users, and many JWT libraries then
+    write a number instead of a string."""
     return check_user_id(str(subject) if type(subject) is int else subject)
 
 
 def _seconds(name: str, value: object) -> float:
-    """A time in a token. A number in JSON may be too large for a float."""
+    """A time in a token. The number in the JSON may be too large for a float."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         with suppress(OverflowError):
             if math.isfinite(seconds := float(value)):
@@ -188,15 +188,16 @@ def require_service_key() -> None:
 def socket_identity(current: Services) -> Identity:
     """The identity that opens this WebSocket: by ticket, by header or by cookie.
 
-    A foreign page cannot send the header or the ticket by itself. But a browser sends
-    the cookie for any page, so with a cookie the origin must be ours or allowed.
+    A page of another site cannot send the header or a ticket, because it knows no
+    token. But a browser sends the cookie for every page. So if the client uses the
+    cookie, the origin must be ours or an allowed one.
 
     Raises:
-        Unauthenticated: none of the three was sent, or it is not valid.
-        ForeignOrigin: a cookie came from a page that may not use it.
+        Unauthenticated: the client sent none of the three, or an invalid one.
+        ForeignOrigin: the cookie came from a page that may not use it.
         PresenceUnavailable: the ticket cannot be read now.
     """
-    # Most clients send no query, so do not parse one.
+    # Most clients send no query string. Parsing an empty one would cost time.
     ticket = request.args.get("ticket") if request.query_string else None
     if ticket is not None:
         token = current.presence.tickets.take(ticket)
@@ -216,8 +217,8 @@ def socket_identity(current: Services) -> Identity:
 
 def is_own_origin(origin: str | None, host: str, allowed: tuple[str, ...]) -> bool:
     """Whether a page of `origin` may use the cookie: the origin is our own `host` or
-    one of `allowed`. Without an origin the caller is not a page: browsers always send
-    it."""
+    one of `allowed`. Browsers always send an origin. So without one the caller is not a
+    page, and may use the cookie."""
     if origin is None:
         return True
     if origin.lower() in allowed:

@@ -68,8 +68,8 @@ def register(app: Flask) -> None:
 def import_csv_command(folder: Path) -> None:
     """Load users.csv, friendships.csv, conversations.csv and participants.csv.
 
-    Each file in FOLDER is optional; the last two belong together. Everything is loaded
-    or nothing. Users who are online are told at once.
+    Each file in FOLDER is optional, but the last two belong together. If one row is
+    wrong, nothing is loaded. Online users are notified at once.
     """
     with services().sessions() as session:
         try:

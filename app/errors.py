@@ -2,10 +2,10 @@
 
     GreendotError
     └── ApiError               a REST call that cannot be served: status, code, message
-        └── Unauthenticated    no token, or one that is not valid
+        └── Unauthenticated    no token, or an invalid one
 
-Errors from lower layers are translated here: `PresenceUnavailable` and a database that
-does not answer become 503, an unknown route 404, a bad handshake 400.
+Errors from lower layers are translated here. `PresenceUnavailable` and a database that
+does not answer become 503. An unknown route becomes 404, a bad handshake 400.
 """
 
 from __future__ import annotations

@@ -26,11 +26,12 @@ from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
 from tasks import celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
-"""A bulk call of some 100,000 rows fits."""
+"""Enough for a bulk call of about 100,000 rows."""
 
 
 class NoSessions(SessionInterface):
-    """No session cookie: Flask would look for one in each request."""
+    """Sessions without a cookie. Flask's own would look for a cookie in each
+    request."""
 
     none = NullSession()
 
@@ -40,10 +41,12 @@ class NoSessions(SessionInterface):
 
 
 class Greendot(Flask):
-    """Flask, but an `Upgrade` header does not change the route: only the path does."""
+    """Flask, but only the path selects the route. In Flask the `Upgrade` header does
+    too."""
 
     def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
-        """As in Flask, for any protocol. `Handshake` checks the headers."""
+        """Like `Flask.create_url_adapter`, but a request for /ws is always treated as a
+        WebSocket. `Handshake` checks the headers."""
         adapter = super().create_url_adapter(request)
         if adapter is not None and request is not None:
             adapter.websocket = request.path == websocket.PATH
@@ -51,8 +54,8 @@ class Greendot(Flask):
 
 
 class CompactJSON(DefaultJSONProvider):
-    """JSON by orjson, without blanks and in the order given. It encodes a map of 500
-    friends in a tenth of the time of Flask's encoder."""
+    """JSON by orjson, without spaces, and with the keys in their given order. orjson
+    encodes a map of 500 friends in a tenth of the time of Flask's encoder."""
 
     def dumps(self, obj: Any, **_options: Any) -> str:  # noqa: ANN401 - as in Flask
         """`obj` as JSON text."""
@@ -74,8 +77,8 @@ def create_app(settings: Settings) -> Flask:
     app.config["MAX_CONTENT_LENGTH"] = MAX_BODY_BYTES
 
     celery_app.configure(settings)
-    # gevent's own queue. With the standard library's, the last caller overtakes callers
-    # that have waited for a connection for tenths of a second.
+    # gevent's own queue. With the queue of the standard library, a new caller can get a
+    # connection before callers that have waited tenths of a second for one.
     state = Presence.open(settings, LifoQueue)
     database = make_engine(
         settings.database_url, size=POOL_SIZE - WRITERS, in_thread=in_thread
@@ -111,5 +114,6 @@ def create_app(settings: Settings) -> Flask:
 
 
 def _exactly(origins: tuple[str, ...]) -> list[re.Pattern[str]]:
-    """Patterns for Flask-CORS, which reads a text with brackets (IPv6) as a pattern."""
+    """Patterns that match only these origins. Flask-CORS would read an origin with
+    brackets (IPv6) as a pattern."""
     return [re.compile(re.escape(origin) + r"\Z") for origin in origins]

@@ -1,8 +1,9 @@
 """Stores users who connect before the host application has created them.
 
-The host vouches for its users by the token, so a user may come with nothing but a
-token. Storing one must not take long: if the database takes no writes, the user gets an
-empty map all the same, and storing is tried again until it works.
+The host signs a token only for its own users. So a user with a valid token is accepted,
+even if the database does not know the user. Storing the user must not take long. If the
+database takes no writes, the user still gets an empty map, and storing is retried until
+it works.
 """
 
 from __future__ import annotations
@@ -18,12 +19,12 @@ from models.sql.db import error_text, is_unavailable, session_factory
 from models.sql.user import ensure_users
 
 MAX_WAIT = 1.0
-"""Seconds for which a caller waits at most until its users are stored."""
+"""The most seconds that a caller waits until its users are stored."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts."""
 MAX_REMEMBERED = 10_000
-"""Users that are remembered for another attempt. Users beyond that are stored when they
-come again."""
+"""The most users that are remembered for another attempt. Any further user is stored
+when the user connects again."""
 
 
 class NewUsers:
@@ -36,16 +37,16 @@ class NewUsers:
         self._outage = Outage("new users cannot be stored yet, it is tried again")
 
     def store(self, user_ids: Collection[str]) -> None:
-        """Store those of `user_ids` that the database does not know. Waits for
-        up to MAX_WAIT seconds; the rest is done in the background. Never raises."""
-        if self._retries:  # another attempt would fail as well
+        """Store the `user_ids` that the database does not know. Waits for up to
+        MAX_WAIT seconds, and then continues in the background. Never raises."""
+        if self._retries:  # the database is down, so an attempt now would fail too
             self._keep(user_ids)
         else:
             gevent.spawn(self._attempt, user_ids).join(MAX_WAIT)
 
     def _attempt(self, user_ids: Collection[str]) -> bool:
-        """Store `user_ids`. If one of them makes that fail, store each alone, and keep
-        the failing ones for later. False if the database is down."""
+        """Store `user_ids`. If one of them makes this fail, store each user alone, and
+        keep the failing ones for later. Returns False if the database is down."""
         try:
             with self._sessions() as session:
                 ensure_users(session, user_ids)

@@ -1,7 +1,7 @@
 """Logs which origins are refused.
 
-A page of a refused origin is not told the reason: its browser shows a CORS error. So
-the log names the origin, and the setting that allows it.
+If an origin is refused, the browser shows only a CORS error and no reason. So the log
+names the origin, and the setting that allows it.
 """
 
 from __future__ import annotations
@@ -18,29 +18,30 @@ log = logging.getLogger(__name__)
 EVERY = 60.0
 """Seconds between two log lines about the same origin."""
 MAX_LOGGED = 20
-"""Origins that are logged within that time, at most. A client may send any text as its
-origin."""
+"""The most origins that are logged within that time. A client may send any text as its
+origin, and must not fill the log."""
 MAX_CHARACTERS = 200
 OF_THE_SAME_SITE = {"same-origin", "none"}
-"""Values of `Sec-Fetch-Site` in requests that need no CORS. They hold even if a proxy
-has changed the host."""
+"""Values of `Sec-Fetch-Site` in requests that need no CORS. They are right even if a
+proxy has changed the `Host` header."""
 
 
 class RefusedOrigins:
     """Logs once a minute that an origin was refused."""
 
     def __init__(self) -> None:
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
     def note(self, origin: str, now: float | None = None) -> None:
         """`origin` was refused, at the monotonic time `now` (default: the current
         time)."""
         now = time.monotonic() if now is None else now
         origin = origin[:MAX_CHARACTERS]
-        self._said = {name: at for name, at in self._said.items() if now - at < EVERY}
-        if origin in self._said or len(self._said) >= MAX_LOGGED:
+        recent = {o: at for o, at in self._logged_at.items() if now - at < EVERY}
+        self._logged_at = recent
+        if origin in recent or len(recent) >= MAX_LOGGED:
             return
-        self._said[origin] = now
+        recent[origin] = now
         log.warning(
             "refused a page of the origin %r: it is not in PRESENCE_ALLOWED_ORIGINS"
             " (logged once a minute)",

@@ -1,4 +1,4 @@
-"""Log lines about outages: one at once, one a minute, and one when it is over."""
+"""Log lines about outages: one at the start, then one a minute, and one at the end."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import ClassVar
 
 log = logging.getLogger(__name__)
 
-SAY_EVERY = 60.0
+LOG_EVERY = 60.0
 """Seconds between two lines about the same outage."""
 
 
@@ -18,14 +18,15 @@ class _Down:
     def __init__(self) -> None:
         self.failing: set[Outage] = set()
         self.since = 0.0
-        self.said_at = -SAY_EVERY
+        self.logged_at = -LOG_EVERY
 
 
 class Outage:
     """Logs that something is down: at once, once a minute, and when it works again.
 
-    Several users of the same thing log it once: the type of the error tells what is
-    down. An outage that is `alone` shares nothing with the others.
+    Several parts of the process may use the same thing. Its outage is then logged once
+    for all of them: errors of the same type mean that the same thing is down. With
+    `alone`, this outage is logged separately.
     """
 
     _shared: ClassVar[dict[type, _Down]] = {}
@@ -41,14 +42,15 @@ class Outage:
         self.failures += 1
         down = self._down.setdefault(type(error), _Down())
         if not down.failing:
-            down.since, down.said_at = now, -SAY_EVERY
+            down.since, down.logged_at = now, -LOG_EVERY
         down.failing.add(self)
-        if now - down.said_at >= SAY_EVERY:
-            down.said_at = now
+        if now - down.logged_at >= LOG_EVERY:
+            down.logged_at = now
             log.warning("%s: %s", self._what, error)
 
     def succeeded(self) -> None:
-        """An attempt succeeded. The last of the users for which it was down logs it."""
+        """An attempt succeeded. If several parts had failed, only the last one logs
+        this."""
         if not self.failures:
             return
         self.failures = 0

@@ -1,4 +1,4 @@
-"""The parts of one web process, in one place for every request."""
+"""The parts of one web process, where every request finds them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Services:
     sessions: sessionmaker[Session]
     """Transactions that write to the database."""
     database: Engine
-    """Connections that read, one statement each."""
+    """Connections for reading, with one statement per transaction."""
     presence: Presence
     gateway: Gateway
     new_users: NewUsers

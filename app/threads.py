@@ -1,4 +1,6 @@
-"""Threads for calls that would block a gateway in C: SQLite's writes and long reads."""
+"""Threads for calls that would block a whole gateway, because they wait in C: writes
+and long reads in SQLite.
+"""
 
 from __future__ import annotations
 
@@ -13,15 +15,16 @@ from gevent.threadpool import ThreadPool
 T = TypeVar("T")
 
 MAX_THREADS = 8
-"""These threads are not gevent's own pool, which resolves names. If DNS is slow, that
-pool may be full."""
+"""We do not use gevent's own pool, because gevent resolves host names in it. If DNS is
+slow, that pool may be full."""
 
 
 def in_thread(call: Callable[[], T]) -> T:
-    """The result of `call`, made in a thread. Meanwhile other greenlets run.
+    """Run `call` in a thread and return its result. Other greenlets run at the same
+    time.
 
-    When this returns or raises, `call` has ended, even if this greenlet was killed.
-    Only then may others use what `call` works with.
+    When this function returns or raises, `call` has ended, even if this greenlet was
+    killed. So afterwards others may use the objects that `call` uses.
     """
     result = _pool(gevent.get_hub()).spawn(_outcome, call)
     try:
@@ -35,8 +38,8 @@ def in_thread(call: Callable[[], T]) -> T:
 
 
 def _outcome(call: Callable[[], T]) -> tuple[T, None] | tuple[None, Exception]:
-    """The result or the error of `call`. gevent would print the traceback of an error
-    that is raised in the thread."""
+    """The result or the error of `call`. The error is not raised in the thread, because
+    gevent would print its traceback."""
     try:
         return call(), None
     except Exception as error:  # noqa: BLE001 - raised again in the caller's greenlet

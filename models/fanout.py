@@ -43,7 +43,7 @@ def fan_out(
             if (recipients := joined[transition.user_id])
         )
     audience = split_audiences(joined)
-    held, unreachable = presence.gateway_streams.holders_where_possible(
+    held, failed_shards = presence.gateway_streams.holders_where_possible(
         set().union(*audience.values())
     )
     not_published = presence.gateway_streams.publish_where_possible(
@@ -52,7 +52,7 @@ def fan_out(
             for gateway_id, deliveries in _deliveries(newest, audience, held).items()
         }
     )
-    return {**unreachable, **not_published}
+    return {**failed_shards, **not_published}
 
 
 def refresh_all(presence: Presence) -> None:

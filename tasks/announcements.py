@@ -1,9 +1,10 @@
-"""The task that announces changes of the graph which were never announced.
+"""The task that announces changes of the graph whose announcement failed.
 
 The process that changes the graph announces the change after its commit
-(`app.announce`). If Redis was away then, or the process died in between, a row stays in
-`pending_announcements`, and beat runs this task. Gateways read fresh snapshots from
-SQL, so a snapshot is right whatever has changed since.
+(`app.announce`). If Redis is down at that moment, or the process dies before it has
+announced the change, a row stays in `pending_announcements`. Beat runs this task, which
+announces such changes. It sends fresh snapshots, which gateways read from SQL. So the
+result is right even if the graph has changed again.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ log = logging.getLogger(__name__)
 
 NOT_ANNOUNCED = "changes of the graph are not announced yet: %s"
 OLDER_THAN = 5.0
-"""Seconds after which a row is due. A younger one is usually being announced by the
-process that made the change."""
+"""Seconds after which a row is due. A younger row is usually still being announced by
+the process that made the change."""
 
 
 @celery.task(name="tasks.announcements.announce_pending")
@@ -47,8 +48,8 @@ def announce(
     """Announce the changes that were made at least `older_than` seconds ago.
 
     Raises:
-        PresenceUnavailable: a shard did not answer; the next run announces all again.
-        sqlalchemy.exc.SQLAlchemyError: the database is away.
+        PresenceUnavailable: a shard did not answer. The next run announces all rows.
+        sqlalchemy.exc.SQLAlchemyError: the database is down.
     """
     with database.connect() as reader:
         rows = [
@@ -58,7 +59,8 @@ def announce(
         ]
     if not rows:
         return
-    # This asks every shard. If one is away, it raises, so nothing is sent repeatedly.
+    # This asks every shard and raises if one is down. Without that, each run during an
+    # outage would send the same messages to the gateways that can be reached.
     is_settled = presence.is_settled()
     due = [row for row in rows if is_settled or not row.was_told]
     snapshots = {key for row in due if not row.was_told for key in row.snapshots}
@@ -69,13 +71,14 @@ def announce(
         fanout.refresh(presence, snapshots)
     if disconnects:
         fanout.disconnect(presence, disconnects)
-    # A gateway that registers again sends fresh snapshots by itself. But a message that
-    # closes sockets only reaches gateways that have registered.
-    again = [row.id for row in due if row.disconnects and not is_settled]
+    # Redis may not know all gateways yet. A gateway that registers later sends fresh
+    # snapshots by itself, but it misses a message that closes sockets. So send that
+    # message a second time later.
+    repeat = [row.id for row in due if row.disconnects and not is_settled]
     with session_factory(database)() as session:
-        pending_announcements.remove(session, {row.id for row in due} - set(again))
-        if again:
-            pending_announcements.mark_told(session, again)
+        pending_announcements.remove(session, {row.id for row in due} - set(repeat))
+        if repeat:
+            pending_announcements.mark_told(session, repeat)
         session.commit()
     if due:
         log.info("%d changes of the graph were announced late", len(due))

@@ -1,9 +1,10 @@
 """The task that broadcasts transitions: from the outbox to the gateways' streams.
 
-A process requests `drain_transitions` when its script call made a transition and no
-drainer was active. Beat runs it as a safety net. Each shard has one drainer at a time.
-It stays after the outbox is empty, so that hardly any change waits for a task of its
-own (see `tasks.drainer_policy`).
+If a script call makes a transition while no drainer is active, the calling process
+requests the task `drain_transitions`. Beat also sends the task regularly, in case a
+request was lost. Each shard has one drainer at a time. The drainer may stay when the
+outbox is empty. Then most changes need not wait for a new task
+(see `tasks.drainer_policy`).
 """
 
 from __future__ import annotations
@@ -30,15 +31,16 @@ from tasks.drainer_policy import worker_state
 log = logging.getLogger(__name__)
 
 BATCH = 500
-"""Transitions of one fan-out."""
-LINGER_MS = 1000
-"""Milliseconds that a drainer waits for more before it leaves."""
-STAY_MS = 200
-"""Milliseconds that a drainer which stays waits before it checks whether its worker is
-shutting down."""
+"""The most transitions in one fan-out."""
+WAIT_BEFORE_LEAVING_MS = 1000
+"""Milliseconds that a drainer waits for another entry before it stops. All shards share
+this time."""
+SHUTDOWN_CHECK_MS = 200
+"""If a drainer stays, it waits this many milliseconds for an entry, and then checks
+whether its worker is shutting down."""
 CHECK_EVERY = 5.0
-"""Seconds between two checks whether shards that were away are back."""
-HELD_BACK = "changes are not broadcast: the outbox needs a newer worker: %s"
+"""Seconds between two checks whether users missed transitions."""
+NEEDS_NEWER_WORKER = "changes are not broadcast: the outbox needs a newer worker: %s"
 UNREADABLE = (
     "%d entries of the outbox cannot be read, so all users get a fresh snapshot; "
     "the first is %s: %s"
@@ -50,10 +52,11 @@ NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
 
 @celery.task(name="tasks.broadcast.drain_transitions")
 def drain_transitions(shard: int = 0) -> None:
-    """Broadcast what is in the outbox of `shard`, and what is added meanwhile."""
+    """Broadcast all transitions in the outbox of `shard`, including those that are
+    added while the task runs."""
     try:
         while drain(resources.presence(), shard):
-            # If the broker is away, no other drainer will come, so this one goes on.
+            # If the broker is down, no other drainer can start, so this one continues.
             if request_drain(shard) or worker_state.is_stopping:
                 return
     except PresenceUnavailable as error:
@@ -65,42 +68,46 @@ def drain_transitions(shard: int = 0) -> None:
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:
-    """Drain the outbox of `shard` until it stays empty. Returns whether there may be
-    more to do.
+    """Drain the outbox of `shard` until it stays empty. Returns True if the time of
+    this drainer is over before that, or if its worker is shutting down. Then another
+    drainer should continue.
 
     An entry is acknowledged only after it was published. If a drainer dies in between,
-    the next one publishes the entry again. That is harmless, because the newest
+    the next drainer publishes the entry again. This is harmless, because the newest
     timestamp wins.
     """
     with closing(PersistentReader(resources.database())) as database:
-        return _drain(presence, shard, database)
+        return _publish_batches(presence, shard, database)
 
 
-def _drain(presence: Presence, shard: int, database: PersistentReader) -> bool:
+def _publish_batches(
+    presence: Presence, shard: int, database: PersistentReader
+) -> bool:
     token = secrets.token_hex(8)
     outbox = presence.shards[shard].outbox
     shards = len(presence.shards)
     stays = worker_state.keeps_drainers(shards)
-    # The first call does not wait: it ends if another drainer is active.
-    wait_ms, later_wait_ms = 0, STAY_MS if stays else LINGER_MS // shards
+    # The first call does not wait. If another drainer is active, it returns None.
+    wait_ms = 0
+    later_wait_ms = SHUTDOWN_CHECK_MS if stays else WAIT_BEFORE_LEAVING_MS // shards
     now = time.monotonic()
-    ends_at, check_at = now + worker_state.turn(shards), now
+    ends_at, check_at = now + worker_state.stay_seconds(shards), now
     published: list[OutboxEntry] = []
-    while (entries := outbox.drain(token, published, BATCH, wait_ms)) is not None:
+    while (entries := outbox.take(token, published, BATCH, wait_ms)) is not None:
         published, wait_ms = [], later_wait_ms
         try:
             if now >= check_at:
                 check_at = now + CHECK_EVERY
                 _refresh_after_miss(presence, outbox)
             if entries:
-                ours = list(takewhile(_is_ours, entries))
-                if not ours:
-                    log.warning(HELD_BACK, entries[0].transition)
+                handled = list(takewhile(_can_handle, entries))
+                if not handled:
+                    log.warning(NEEDS_NEWER_WORKER, entries[0].transition)
                     _leave(outbox, token, published)
                     return False
-                if not _publish(presence, shard, database, ours):
+                if not _publish(presence, shard, database, handled):
                     check_at = now
-                published = ours
+                published = handled
             elif not stays and outbox.leave(token):
                 return False
         except BaseException:
@@ -119,10 +126,14 @@ def _publish(
     database: PersistentReader,
     entries: list[OutboxEntry],
 ) -> bool:
-    """Publish `entries` to all gateways that can be reached. If another shard is away,
-    that is recorded in the outbox, and the others do not wait for it.
+    """Publish `entries` to all gateways that can be reached. If another shard does not
+    answer, this is recorded in the outbox, and the other shards do not wait for it.
 
-    False: an entry could not be read and was published to nobody. That is recorded too.
+    Returns False if an entry could not be read, so that nobody got it. This is recorded
+    too.
+
+    Raises:
+        PresenceUnavailable: `shard` itself did not answer.
     """
     transitions = []
     unreadable = []
@@ -131,12 +142,14 @@ def _publish(
             transitions.append(entry.transition)
         else:
             unreadable.append(entry)
-    away = database.read(lambda reader: fanout.fan_out(presence, reader, transitions))
-    if shard in away:
-        raise away[shard]
+    failed_shards = database.read(
+        lambda reader: fanout.fan_out(presence, reader, transitions)
+    )
+    if shard in failed_shards:
+        raise failed_shards[shard]
     outbox = presence.shards[shard].outbox
-    if away:
-        outbox.record_missed(away)
+    if failed_shards:
+        outbox.record_missed(failed_shards)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.transition)
@@ -144,15 +157,16 @@ def _publish(
     return not unreadable
 
 
-def _is_ours(entry: OutboxEntry) -> bool:
-    """Whether this version can handle `entry`: broadcast it, or skip what no version
-    can read. An entry of a newer version is left to a newer worker."""
+def _can_handle(entry: OutboxEntry) -> bool:
+    """Whether this version can handle `entry`: broadcast it, or skip it because no
+    version can read it. Only a newer worker can handle an entry of a newer version."""
     return not isinstance(entry.transition, NewerVersion)
 
 
 def _refresh_after_miss(presence: Presence, outbox: Outbox) -> None:
-    """If users have missed transitions that have left the outbox, send fresh snapshots
-    to all: shards were away and are back, or entries were lost."""
+    """Send fresh snapshots to all users if some of them missed transitions: a shard did
+    not answer, or entries of the outbox were lost. If a shard still does not answer, a
+    later check does it."""
     if not outbox.has_missed():
         return
     try:
@@ -172,8 +186,8 @@ def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None
 
 
 def request_drain(shard: int = 0) -> bool:
-    """Send a task that drains `shard`. False: the broker is away; beat sends one
-    later."""
+    """Send a task that drains `shard`. Returns False if the broker is down. Beat sends
+    a task later."""
     try:
         drain_transitions.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
     except BrokerError as error:

@@ -1,8 +1,7 @@
 """The Celery application, configured from the settings on first use.
 
-`celery -A tasks.celery_app worker` and `... beat` read the environment. The web
-process, which only sends tasks, passes its settings to `configure`. Nothing connects at
-import.
+`celery -A tasks.celery_app worker` and `... beat` read the environment. The web process
+only sends tasks, and passes its settings to `configure`. Nothing connects at import.
 """
 
 from __future__ import annotations
@@ -19,25 +18,26 @@ from models.presence.redis.client import PrimaryConnection, SecurePrimaryConnect
 
 QUEUE = "greendot"
 TASK_EXPIRES = 60
-"""Seconds after which a waiting task is dropped, since beat has sent others. A worker
-compares it with its own host's clock, so it must be longer than the difference between
-the clocks of two hosts."""
+"""Seconds after which a waiting task is dropped, because beat has sent newer ones. The
+worker and the sender may be on hosts whose clocks differ. This time must be longer than
+the difference."""
 
 NICENESS = 5
-"""The niceness of processes that are not gateways. A gateway on the same machine goes
-first: without it a worker takes a quarter of a core, and needs a tenth."""
+"""The niceness of processes that are not gateways, so that a gateway on the same
+machine runs first. With normal priority a worker takes a quarter of a core, although it
+needs only a tenth."""
 
 _configured: list[Settings] = []
 
 
 def configure(settings: Settings) -> None:
-    """Use `settings` in this process instead of those of the environment."""
+    """Use `settings` in this process instead of the settings in the environment."""
     _configured[:] = [settings]
     celery.conf.update(_celery_settings(settings))
 
 
 def current_settings() -> Settings:
-    """The settings of this process. A wrong one ends the process with one line."""
+    """The settings of this process. If one is wrong, the process ends with one line."""
     if not _configured:
         _configured.append(settings_or_exit())
     return _configured[0]
@@ -56,7 +56,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         if scheme in redis_url.SENTINEL:
             sentinels = _through_sentinels(broker, tls)
     return {
-        # Not broker_url: Celery would use CELERY_BROKER_URL itself instead of that.
+        # Not `broker_url`: Celery would ignore it and read CELERY_BROKER_URL itself.
         "broker_read_url": broker_url,
         "broker_write_url": broker_url,
         "broker_use_ssl": tls or None,
@@ -68,7 +68,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "socket_timeout": 5,
             "socket_keepalive": True,
             # A worker notices a dead connection after one to two of these intervals.
-            # With kombu's 25 s nothing would be broadcast for a minute.
+            # With kombu's default of 25 s, nothing would be broadcast for a minute.
             "health_check_interval": 5,
             # No copy of an unacknowledged message: see `do_restore` below.
             "ack_emulation": False,
@@ -76,7 +76,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         },
         "task_default_queue": QUEUE,
         "task_ignore_result": True,
-        # Tasks are few and carry batches, so none must wait behind another one.
+        # A task may take long, because it handles batches. So a process must not
+        # reserve a second task.
         "worker_prefetch_multiplier": 1,
         # An option in the Procfile would override CELERY_WORKER_CONCURRENCY.
         "worker_concurrency": 2,
@@ -84,7 +85,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # It matters only with late acknowledgement. If unset, Celery warns.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
         "worker_send_task_events": False,
-        # It needs pub/sub channels, to which a Redis 7 user has no right by default.
+        # It needs pub/sub channels. By default a Redis 7 user has no permission for
+        # any channel.
         "worker_enable_remote_control": False,
         "imports": (
             "tasks.announcements",
@@ -93,11 +95,11 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.worker",
         ),
         "timezone": "UTC",
-        # Beat knows intervals only, so it needs no file to remember anything in.
+        # All entries have intervals, so beat needs no file to remember the last runs.
         "beat_scheduler": "celery.beat:Scheduler",
         "beat_max_loop_interval": max(0.1, sweep / 2),
-        # Without a worker, tasks pile up for TASK_EXPIRES and no longer. There is one
-        # of each kind per shard, so that a shard that is away does not delay another.
+        # If no worker runs, tasks wait in the queue for TASK_EXPIRES at most. Each
+        # shard has its own tasks, so that a shard that is down does not delay others.
         "beat_schedule": {
             f"{task.rpartition('.')[2]}-{shard}": {
                 "task": task,
@@ -134,17 +136,19 @@ def _through_sentinels(
     return {"master_name": broker.group, "sentinel_kwargs": options}
 
 
-# Unacknowledged messages are not put back into the queue. Nothing is lost with one: the
-# outbox keeps the work until it is done, and beat sends the next task. With messages to
-# put back, kombu 5.7 fails when it loses the broker: "'NoneType' object has no
-# attribute 'hostname'" (seen when Redis was killed under a worker with late
-# acknowledgement).
+# Do not put unacknowledged messages back into the queue. If a message is lost, no work
+# is lost: the outbox keeps the work until it is done, and beat sends the next task. If
+# there are messages to put back, kombu 5.7 fails when it loses the broker: "'NoneType'
+# object has no attribute 'hostname'". We saw this when Redis was killed under a worker
+# with late acknowledgement.
 Channel.do_restore = False
 
-# An error reply of the broker is an outage like a lost connection: it is out of memory,
-# has too few replicas, denies a right, or has become a replica. kombu ends the worker.
+# An error reply of the broker is an outage, like a lost connection. The broker is out
+# of memory, has too few replicas, denies a permission, or has become a replica. Without
+# this line kombu would end the worker.
 Transport.connection_errors += (ResponseError,)
-# Leave a server that has become a replica: the address leads to another one now.
+# If the server has become a replica, connect again: the address leads to the new
+# primary.
 Channel.connection_class = PrimaryConnection
 Channel.connection_class_ssl = SecurePrimaryConnection
 

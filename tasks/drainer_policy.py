@@ -1,10 +1,10 @@
-"""How long a drainer of an outbox stays.
+"""Decides how long a drainer of an outbox stays.
 
-A change that finds a drainer waiting is broadcast at once. Otherwise a task must be
-sent, and waiting for the broker and a worker takes longer than all other steps. So if
-the worker has a spare process, a drainer stays for a minute, even if nothing changes.
-If not, it leaves when the outbox is empty, or after some seconds, to let other tasks
-run.
+If a drainer is waiting, a change is broadcast at once. Otherwise a task must be sent
+first, and its way through the broker to a worker takes longer than all other steps. So
+if the worker has a spare process, a drainer stays for a minute, even if nothing
+changes. If not, the drainer stops when the outbox is empty, or after some seconds, so
+that other tasks can run.
 """
 
 from __future__ import annotations
@@ -14,22 +14,25 @@ from dataclasses import dataclass, field
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
-RESIDENT_TURN = 60.0
-"""Seconds after which a drainer that stays lets another one take over."""
-SHORT_TURN = 3.0
-"""Seconds after which a drainer lets other tasks run; all shards share them."""
+LONG_STAY = 60.0
+"""If a worker has a spare process: seconds after which a drainer hands over to the next
+drainer."""
+SHORT_STAY = 3.0
+"""Otherwise: seconds after which a drainer lets other tasks run. The drainers of all
+shards share this time."""
 
 
 @dataclass(slots=True)
 class WorkerState:
-    """What all processes of a Celery worker know, because they are forked from the one
-    that does. Outside a worker there is one process, which is never told to stop."""
+    """State that all processes of a Celery worker share, because they are forked from
+    the process that makes it. Outside a worker it is that of a single process, which
+    never stops."""
 
     processes: int = 1
     _is_stopping: Any = field(default_factory=lambda: RawValue(ctypes.c_bool))
 
     def stop(self) -> None:
-        """Tell all processes that the worker is shutting down."""
+        """Record for all processes that the worker is shutting down."""
         self._is_stopping.value = True
 
     @property
@@ -38,14 +41,14 @@ class WorkerState:
         return bool(self._is_stopping.value)
 
     def keeps_drainers(self, shards: int) -> bool:
-        """Whether the drainers of all `shards` may stay: a process must be left for the
-        other tasks."""
+        """Whether the drainers of all `shards` may stay. They may if there is still a
+        process for the other tasks."""
         return self.processes > shards
 
-    def turn(self, shards: int) -> float:
+    def stay_seconds(self, shards: int) -> float:
         """Seconds that the drainer of one of `shards` stays. If there are too few
-        processes, the shards share SHORT_TURN, so that each of them gets a turn."""
-        return RESIDENT_TURN if self.keeps_drainers(shards) else SHORT_TURN / shards
+        processes, the shards share SHORT_STAY, so that each shard is drained soon."""
+        return LONG_STAY if self.keeps_drainers(shards) else SHORT_STAY / shards
 
 
 worker_state = WorkerState()

@@ -1,7 +1,8 @@
-"""The sweep: beat runs it, and it makes users offline whose deadline has passed.
+"""The sweep: a task of beat that makes users offline whose deadline has passed.
 
-Its cost follows the number of users who are due. Running it twice, or ten times at
-once, changes nothing: the script that makes a user offline checks the deadline itself.
+A user whose deadline has passed is *due*. The cost of a sweep depends on how many users
+are due, not on how many are online. Two sweeps at the same time do no harm, because the
+script that makes a user offline checks the deadline itself.
 """
 
 from __future__ import annotations
@@ -20,16 +21,17 @@ log = logging.getLogger(__name__)
 
 NOT_EXPIRED = "no user was expired, the next sweep will do it: %s"
 MAX_PER_SWEEP = 100_000
-"""Users that one sweep expires. It must end well before the next one is late."""
+"""The most users that one sweep expires. A sweep must end soon, so that the next one is
+not late."""
 GAP_SWEEPS = 2
-"""After this many sweep intervals without a sweep, there is a gap: Redis or the sweeps
+"""If no sweep ran for this many sweep intervals, there is a gap: Redis or the sweeps
 stood still."""
 
 
 @celery.task(name="tasks.expiry.expire_due")
 def expire_due(shard: int = 0) -> None:
-    """Release the users of dead gateways in `shard`, then expire every user of the
-    shard who is due."""
+    """Release the users of dead gateways in `shard`, then expire all users of the shard
+    who are due."""
     try:
         needs_drain = sweep(resources.presence().shards[shard], current_settings())
     except PresenceUnavailable as error:
@@ -40,8 +42,8 @@ def expire_due(shard: int = 0) -> None:
 
 
 def sweep(shard: Shard, settings: Settings, limit: int = MAX_PER_SWEEP) -> bool:
-    """Sweep `shard` once, unless the guard holds the sweep. Returns whether the caller
-    must request a drain."""
+    """Sweep `shard` once, unless the guard says that the sweep must expire nobody now.
+    Returns whether the caller must request a drain."""
     caller = _caller(shard, settings)
     if caller is None:
         return False
@@ -55,7 +57,7 @@ def sweep(shard: Shard, settings: Settings, limit: int = MAX_PER_SWEEP) -> bool:
         except PresenceUnavailable:
             raise
         except Exception:
-            # Whatever the error is, other gateways and users must not wait for it.
+            # Other gateways and users must not wait for this one.
             log.exception("dead gateway %s was not removed", gateway_id)
             continue
         needs_drain |= reply.needs_drain
@@ -90,8 +92,11 @@ def _reap(shard: Shard, gateway_id: str, caller: Caller) -> ExpireReply:
 
 
 def _caller(shard: Shard, settings: Settings) -> Caller | None:
-    """The caller as which this sweep may expire users. Its survey is valid for as long
-    as two sweeps may be apart. None: the guard holds the sweep."""
+    """What `expire` must know about this sweep as its caller. None if the guard says
+    that the sweep must expire nobody now.
+
+    The guard decides from a survey of the shard. The survey is valid until the next
+    sweep would be late."""
     guard = MassExpiryGuard(
         share=settings.breaker_share,
         count=settings.breaker_count,

@@ -1,6 +1,7 @@
 """The presence state and the database of a worker process, for its whole life.
 
-They are made on first use, after the fork: processes must not share connections.
+They are made on first use, after the fork, because processes must not share
+connections.
 """
 
 from __future__ import annotations

@@ -1,12 +1,15 @@
-"""What a worker and beat do beyond Celery: signals, waiting for the broker, log lines.
+"""Changes how Celery's worker and beat wait for the broker, and what they log.
 
 Celery waits up to 30 s between two attempts to reach the broker, and stops after 100
-attempts. It takes an error reply of the broker (full, a replica) for a fault of its
-own. It writes a traceback per attempt and beat entry. Here a worker tries every two
-seconds, for hours if need be, and an outage is one log line a minute.
+attempts. If the broker answers with an error (it is full, or a replica), Celery does
+not treat this as an outage. It logs a traceback for each attempt, and for each task
+that beat cannot send.
+
+Here a worker tries every two seconds and never gives up. It treats an error reply as an
+outage. An outage is one log line a minute.
 
 Worker and beat import this module because it is listed in Celery's `imports`. The web
-process, which only sends tasks, never does.
+process only sends tasks, and never imports it.
 """
 
 from __future__ import annotations
@@ -40,31 +43,33 @@ RETRY_SECONDS = 2.0
 """Seconds between two attempts to reach the broker."""
 LOG_EVERY = 60.0
 """Seconds between two log lines about the same outage."""
+
+# What may be missing
 BROKER = "the broker"
 STATE = "Redis or the database"
-VERSION = "a newer worker"
+NEWER_WORKER = "a newer worker"
 _BEAT_ERROR = "Message Error: %s\n%s"
 OUTAGES = {
     CONNECTION_ERROR: BROKER,
-    "%s (%r)": BROKER,  # the consumer's, with CONNECTION_RETRY
+    "%s (%r)": BROKER,  # from Celery's consumer, with its text CONNECTION_RETRY
     _BEAT_ERROR: BROKER,
     "beat: Connection error: %s. Trying again in %s seconds...": BROKER,
     broadcast.DRAIN_NOT_REQUESTED: BROKER,
-    broadcast.HELD_BACK: VERSION,
+    broadcast.NEEDS_NEWER_WORKER: NEWER_WORKER,
     broadcast.NOT_BROADCAST: STATE,
     broadcast.LEASE_NOT_GIVEN_UP: STATE,
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,
 }
-"""Log messages about an outage -> what is missing."""
+"""Log message -> what is missing when it is logged."""
 
 log = logging.getLogger(consumer.consumer.__name__)
-_AGAIN = f"Trying again in {RETRY_SECONDS} s"
+_TRY_AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Celery's consumer, but it tries again every two seconds and never gives up. A
-    broker that refuses to declare our queue counts as unreachable."""
+    """Celery's consumer, but it tries again every two seconds and never gives up. If
+    the broker refuses to declare our queue, the broker counts as unreachable."""
 
     _failed_at = -RETRY_SECONDS
 
@@ -83,19 +88,22 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
                     queue(conn.default_channel).declare()
             except conn.connection_errors as error:
                 conn.collect()
-                log.error(CONNECTION_ERROR, conn.as_uri(), error, _AGAIN)  # noqa: TRY400
+                log.error(  # noqa: TRY400
+                    CONNECTION_ERROR, conn.as_uri(), error, _TRY_AGAIN
+                )
                 _wait()
             else:
                 return conn
 
     def on_connection_error_before_connected(self, exc: Exception) -> None:
-        """As Celery's, but without a busy loop."""
+        """Do what Celery does, and wait after repeated errors."""
         super().on_connection_error_before_connected(exc)
         self._wait_if_repeated()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """As Celery's, but without a busy loop: a broker can accept the connection and
-        refuse the first command."""
+        """Do what Celery does, and wait after repeated errors. Without the wait this
+        would be a busy loop if a broker accepts each connection but refuses the first
+        command."""
         super().on_connection_error_after_connected(exc)
         self._wait_if_repeated()
 
@@ -106,7 +114,8 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
 
 
 def _wait() -> None:
-    """Wait RETRY_SECONDS, or raise as Celery does when the worker is told to stop."""
+    """Wait RETRY_SECONDS. If the worker must stop in this time, raise what Celery
+    raises."""
     until = time.monotonic() + RETRY_SECONDS
     while time.monotonic() < until:
         maybe_shutdown()
@@ -114,11 +123,11 @@ def _wait() -> None:
 
 
 class OutageFilter(logging.Filter):
-    """Passes a log line about an outage once a minute, without its traceback. Any other
-    line passes unchanged. `messages` maps messages to outages, as OUTAGES does.
+    """Lets a log line about an outage pass once a minute, without its traceback. All
+    other lines pass unchanged. `messages` has the form of OUTAGES.
 
-    Made before a worker forks its processes, which then share the time of the last
-    line.
+    A worker makes the filter before it forks its processes. So all of them share the
+    time of the last line.
     """
 
     def __init__(self, messages: Mapping[str, str]) -> None:
@@ -139,7 +148,7 @@ class OutageFilter(logging.Filter):
         logged_at.value = now
         record.exc_info = None
         if record.msg == _BEAT_ERROR and isinstance(record.args, tuple):
-            record.msg, record.args = "%s", record.args[:1]  # without beat's stack
+            record.msg, record.args = "%s", record.args[:1]  # without the traceback
         return True
 
 
@@ -148,8 +157,9 @@ def _set_up_logging(**_: object) -> None:
     outages = OutageFilter(OUTAGES)
     for logger in (log, beat.logger, announcements.log, broadcast.log, expiry.log):
         logger.addFilter(outages)
-    # Tasks come every few seconds, and two lines about each say nothing. Nor does a
-    # line about each task that came too late. Failures and our own lines stay.
+    # Celery writes two lines about each task, and one about each expired task. Tasks
+    # come every few seconds, so these lines say nothing. Failures and our own lines are
+    # still logged.
     for name in ("strategy", "request"):
         logging.getLogger(f"celery.worker.{name}").setLevel(logging.WARNING)
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
@@ -163,7 +173,7 @@ def _prepare_process(**_: object) -> None:
 
 @worker_init.connect
 def _count_processes(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
-    # This runs before the fork, so all processes know the number.
+    # This runs before the fork, so all processes get the number.
     concurrency = sender.concurrency
     worker_state.processes = concurrency if isinstance(concurrency, int) else 1
 

@@ -358,7 +358,7 @@ def test_unreadable_secrets_are_one_line(local, tmp_path):
     run = local()
     assert run.end() == 1
     assert len(run.errors) == 1
-    assert "secrets.json does not hold the secrets" in run.errors[0]
+    assert "secrets.json has no valid secrets" in run.errors[0]
 
 
 def test_a_port_that_was_asked_for_and_is_busy_is_one_line(local):

@@ -86,7 +86,7 @@ def test_a_flood_of_them_fills_neither_log_nor_memory(caplog):
             refused.note(f"{number}\n" * 1_000, 0.0)
         refused.note("https://late.example", 60.0)
     assert len(caplog.records) == MAX_LOGGED + 1
-    assert len(refused._said) == 1
+    assert len(refused._logged_at) == 1
     assert all("\n" not in record.getMessage() for record in caplog.records)
     assert all(len(record.getMessage()) < 1_000 for record in caplog.records)
 

@@ -2,8 +2,7 @@
 
 Every route needs `Authorization: Bearer $PRESENCE_SERVICE_KEY` and is idempotent. PUT
 answers with what is stored now: 201 if it is new, 200 if it existed. DELETE answers
-204, also if nothing existed. Users who are online are told of a change after its
-commit.
+204, even if nothing existed. After the commit of a change, online users are notified.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
 # Ten thousand users, as many friendships and as many conversations are about 3 MB.
 BULK_BYTES = 16 * 1024 * 1024
-# The largest single body is a conversation of a thousand ids of 128 characters.
+# The largest other body is a conversation of a thousand ids with 128 characters each.
 BODY_BYTES = 256 * 1024
 
 Answer = tuple[dict[str, object], int]
@@ -49,7 +48,7 @@ def _guard() -> Response | None:
     require_service_key()
     is_bulk = request.endpoint == "admin.post_bulk"
     request.max_content_length = BULK_BYTES if is_bulk else BODY_BYTES
-    # If the body has no length, werkzeug reads up to the bound and no further.
+    # If the body has no Content-Length, werkzeug reads only up to the limit.
     if len(request.get_data()) >= request.max_content_length:
         raise RequestEntityTooLarge
     return serve_offloaded() if not is_offloaded() and _is_large() else None
@@ -107,7 +106,8 @@ def post_disconnect(user_id: str) -> tuple[str, int]:
 
 @blueprint.put("/friendships/<a>/<b>")
 def put_friendship(a: str, b: str) -> Answer:
-    """Create a friendship or set its status. The order of the users does not matter."""
+    """Create a friendship, or set its status. The order of the two users does not
+    matter."""
     pair = canonical(*admin_input.pair(a, b, "path"))
     status = admin_input.status(admin_input.body())
     with services().sessions() as session:

@@ -1,7 +1,7 @@
-"""The bodies of the admin routes, parsed and checked before anything is written.
+"""Parses and checks the bodies of the admin routes before anything is written.
 
-Every failure is a 400 that names the field, such as `friendships[3][1]`, and says what
-the field takes.
+Every mistake is answered with 400. The message names the field, such as
+`friendships[3][1]`, and says what the field takes.
 """
 
 from __future__ import annotations
@@ -43,8 +43,8 @@ def bad_request(*, field: str, takes: str) -> ApiError:
 
 def body() -> dict[str, Any]:
     """The JSON object in the request's body. The content type is ignored."""
-    # orjson refuses halves of characters, which no database can store, and endless
-    # brackets, which would exhaust the stack.
+    # orjson refuses halves of characters, which a database cannot store. It also
+    # refuses too many nested brackets, which would exhaust the stack.
     try:
         parsed = orjson.loads(request.get_data(cache=False))
     except orjson.JSONDecodeError as error:
@@ -86,7 +86,7 @@ def status(fields: dict[str, Any]) -> FriendshipStatus:
 def conversation(
     key: str, fields: dict[str, Any], prefix: str = ""
 ) -> ConversationRecord:
-    """A conversation with its participants. A missing title is an empty one."""
+    """A conversation with its participants. Without `title` the title is empty."""
     title = fields.get("title")
     members = _list(fields, "participants", prefix, required=True)
     field = f"{prefix}participants"

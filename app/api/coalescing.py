@@ -1,11 +1,11 @@
 """The status maps that applications load at start, read for many callers at once.
 
-While one read is under way, more callers gather, and the next read serves all of them:
-one query, one round trip to Redis. So when all clients of an application load at the
-same time, that is a few reads. A caller that comes alone does not wait.
+While one read is running, more callers gather. The next read serves all of them with
+one query and one round trip to Redis. So if all clients of an application load at the
+same time, only a few reads are needed. A caller that comes alone does not wait.
 
-A read starts only after its last caller has joined. So no caller gets a state that is
-older than its request.
+A read starts only after its last caller has joined. So each caller gets a state that is
+newer than its request.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from models.sql.db import PersistentReader
 from models.sql.statements import Reader
 
 MAX_AT_ONCE = 20
-"""Callers of one read. If each has 500 related users, a read keeps the rest of this
-process waiting for some 5 ms."""
+"""The most callers of one read. If each has 500 related users, the rest of this process
+waits about 5 ms for a read."""
 
 Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
 """Reads the related users of each of many users, as in `models.sql.audience`."""
@@ -31,8 +31,9 @@ Related = Callable[[Reader, Iterable[str]], Mapping[str, set[str]]]
 
 @dataclass(frozen=True, slots=True)
 class StatusMap:
-    """Which of a user's related users are online. `body` is the JSON answer, encoded
-    once for all callers: `{"data": {"statuses": {"user id": true}}}`."""
+    """Which of a user's related users are online. `body` is the JSON answer:
+    `{"data": {"statuses": {"user id": true}}}`. It is encoded once for all callers that
+    ask for the same user."""
 
     body: bytes
     is_empty: bool
@@ -74,7 +75,7 @@ class CoalescedReads:
             sqlalchemy.exc.SQLAlchemyError: the database is down.
         """
         found = None
-        while found is None:  # it stays None if the reading caller was stopped
+        while found is None:  # None if the caller that read for all was stopped
             read, is_first = self._join(user_id)
             if is_first:
                 self._perform(read)
@@ -82,12 +83,14 @@ class CoalescedReads:
                 read.is_over.wait()
             found = read.found.get(user_id)
         if isinstance(found, Exception):
-            # Many callers raise this error. Only the one that read keeps its traceback.
+            # Many callers raise the same error. Only the caller that made the read
+            # keeps the traceback.
             raise found if is_first else found.with_traceback(None)
         return found
 
     def _join(self, user_id: str) -> tuple[_Read, bool]:
-        """Join the next read. True if the caller is its first, which performs it."""
+        """Join the next read. Also returns True if this is its first caller, which must
+        perform the read."""
         with self._gathering:
             read = self._next
             is_first = read is None
@@ -113,20 +116,20 @@ class CoalescedReads:
             read.is_over.set()
 
     def _gather(self, read: _Read) -> None:
-        """Yield to callers that come at the same time, as long as some join."""
+        """Yield to callers that come at the same time, until no more of them join."""
         callers = 0
         while callers < read.callers < MAX_AT_ONCE:
             callers = read.callers
             time.sleep(0)
 
     def _fail(self, error: Exception) -> None:
-        """A read has failed. It counts for all callers that have joined by now."""
+        """A read has failed. All callers that have joined by now get this error."""
         self._failure, self._failed_at = error, time.monotonic()
 
     def _failed_since(self, read: _Read) -> dict[str, StatusMap | Exception]:
-        """The error of another read that failed after `read` was made, for all callers.
-        An attempt takes seconds: without this, the last of many callers would wait for
-        the attempts of all others."""
+        """If another read failed after `read` was made: its error, for all callers of
+        `read`. A failing attempt takes seconds. Without this, the last of many callers
+        would wait for the attempts of all the others."""
         if self._failure is None or read.since >= self._failed_at:
             return {}
         return dict.fromkeys(read.user_ids, self._failure)
@@ -153,7 +156,7 @@ def _status_map(
     others: set[str], online: set[str], unknown: Mapping[str, Exception]
 ) -> StatusMap | Exception:
     if unknown:
-        # The error is only for callers with a related user in a shard that is down.
+        # Only callers with a related user in a shard that is down get the error.
         for other in unknown.keys() & others:
             return unknown[other]
     statuses = dict.fromkeys(others, False)

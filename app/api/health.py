@@ -1,7 +1,7 @@
-"""Whether the process is up, and whether its database and its Redis take writes.
+"""Answers whether the process is up, and whether its database and Redis take writes.
 
-A probe needs its answer soon. So `/readyz` waits for a database or a Redis that does
-not answer for a shorter time than their clients would.
+A probe needs its answer soon. So `/readyz` does not wait for the time-outs of the
+database client and the Redis client. It stops waiting earlier.
 """
 
 from __future__ import annotations
@@ -20,13 +20,14 @@ blueprint = Blueprint("health", __name__)
 
 EXTENSION = "greendot-readiness"
 MAX_WAIT = 2.0
-"""Seconds that each has to answer. Probes usually give up after 5."""
+"""Seconds that the database and Redis each have to answer. Probes usually give up after
+5 s."""
 GOOD_FOR = 1.0
-"""Seconds for which an answer is kept. All probes within that time share it."""
+"""Seconds for which a result is kept. All probes within that time share it."""
 
 
 class Check:
-    """A check of the database or of Redis, made at most once at a time."""
+    """A check of the database or of Redis. Two probes never run it at the same time."""
 
     def __init__(self, name: str, ask: Callable[[], None]) -> None:
         self._ask = ask
@@ -35,16 +36,16 @@ class Check:
         self._outage = Outage(f"not ready, {name}", alone=True)
 
     def begin(self) -> None:
-        """Start the check, unless it was just made or is still under way."""
+        """Start the check, unless it is still running or its last result is fresh."""
         is_old = time.monotonic() - self._asked_at >= GOOD_FOR
         if self._greenlet is None or (is_old and self._greenlet.ready()):
             self._asked_at = time.monotonic()
             self._greenlet = gevent.spawn(self._reason)
 
     def reason(self) -> str | None:
-        """Why it is not ready; None if it is ready. Waits until MAX_WAIT seconds
-        after the start of the check. A longer check ends by the client's own
-        time-outs."""
+        """Why the database or Redis is not ready; None if it is ready. Waits until
+        MAX_WAIT seconds after the start of the check. A check that takes longer goes on
+        in the background until the client's own time-out."""
         assert self._greenlet is not None  # noqa: S101 - `begin` comes first
         self._greenlet.join(max(0.0, self._asked_at + MAX_WAIT - time.monotonic()))
         reason: str | None = f"no answer in {MAX_WAIT:g} s"
@@ -83,8 +84,8 @@ def healthz() -> dict[str, str]:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 if the database has its tables and takes writes, and Redis takes writes. Else
-    503; the body says which does not, and why."""
+    """200 if the database has its tables and takes writes, and Redis takes writes.
+    Otherwise 503, and the body says what fails and why."""
     asked: dict[str, Check] = current_app.extensions[EXTENSION]
     for check in asked.values():
         check.begin()

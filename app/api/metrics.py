@@ -1,8 +1,8 @@
 """`GET /metrics` for Prometheus: the system's state, and this web server's work.
 
-The state comes from Redis at the moment of the scrape, so every process answers the
-same. The work of this web server's gateways comes from `GatewayMetrics`, and is
-answered also while Redis is down.
+The state comes from Redis at the moment of the scrape, so every process gives the same
+answer. The work of this web server's gateways comes from `GatewayMetrics`, which needs
+no Redis.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ REDIS_SECONDS = 2.0
 
 @blueprint.get("/metrics")
 def metrics() -> Response:
-    """All metrics, as text. 200 also while Redis is down."""
+    """All metrics, as text. The answer is 200 even while Redis is down."""
     current = services()
     state = CollectorRegistry()
     state.register(State(_overview(current.presence)))
@@ -38,8 +38,8 @@ def metrics() -> Response:
 
 
 def _overview(presence: Presence) -> Overview | None:
-    """The state; None if Redis is down. If Redis does not answer, a greenlet goes on
-    waiting for it. That greenlet ends by the client's own time-outs."""
+    """The state; None if Redis is down. If Redis does not answer in time, a greenlet
+    continues to wait until the Redis client's own time-out."""
 
     def read() -> Overview | None:
         try:
@@ -59,7 +59,8 @@ def _overview(presence: Presence) -> Overview | None:
 
 
 class State(Collector):
-    """The state of the whole system for Prometheus. If Redis is down, only that."""
+    """The state of the whole system for Prometheus. If Redis is down, the only metric
+    is that it is down."""
 
     def __init__(self, overview: Overview | None) -> None:
         self._overview = overview

@@ -1,9 +1,9 @@
-"""Serves large admin calls in a process of their own: `python -m app.api.offload`.
+"""Serves large admin calls in a separate process: `python -m app.api.offload`.
 
-A gateway is one thread. While it computed what a call changes for a thousand users, it
-would serve no socket, and after some seconds its own users would count as gone. So
-another process serves such a call, at a lower priority. The greenlet of the request
-waits for it as it would for a database.
+A gateway is one thread. If it computed itself what a call changes for a thousand users,
+it could serve no socket in that time. After some seconds its own users would go
+offline. So the gateway starts another process for such a call, with a lower priority.
+The greenlet of the request waits for that process, as it waits for a database.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from gevent.lock import Semaphore
 from sqlalchemy import func, select
 from werkzeug import Response as BaseResponse
 
-from app.gateway.metrics import FOLDER
+from app.gateway.metrics import METRICS_FOLDER
 from app.services import services
 from config import PROJECT_ROOT, Settings
 from models.identifiers import USER_ID
@@ -34,22 +34,25 @@ from models.sql.sql_arrays import among, text_list
 from tasks.celery_app import NICENESS
 
 MAX_PAIRS = 5_000
-"""Pairs of users that a gateway computes itself. That takes some 30 ms, in which it
-does nothing else."""
+"""The most pairs of users that a gateway computes itself. This takes about 30 ms, in
+which it does nothing else."""
 MAX_BYTES = 8 * 1024
-"""The largest body of a bulk call that a gateway serves itself: some hundred rows."""
+"""The largest body of a bulk call that a gateway serves itself: about a hundred
+rows."""
 MAX_MEMBERS = 100
-"""Members of all conversations in such a call, both before it and after it."""
+"""The most members, before or after a bulk call, of all its conversations together, if
+a gateway serves the call itself."""
 
 _PLAIN = (str, int, bool, tuple)
 _OFFLOADED = "GREENDOT_OFFLOADED"
 _FACTORY = "GREENDOT_FACTORY"
-_turn = Semaphore()  # one process at a time: each takes 76 MB and its working memory
+# Each process takes 76 MB, and more for its work. So only one runs at a time.
+_one_at_a_time = Semaphore()
 
 
 def register(app: Flask, factory: Callable[[Settings], Flask]) -> None:
-    """Let other processes serve large calls of `app`. They make their application with
-    `factory`, a function of a module."""
+    """Let separate processes serve large calls of `app`. They make their own
+    application with `factory`, a function that they can import by its name."""
     app.config[_FACTORY] = factory
 
 
@@ -57,8 +60,9 @@ def register(app: Flask, factory: Callable[[Settings], Flask]) -> None:
 
 
 def is_large_conversation(conversation_id: str) -> bool:
-    """Whether the current call changes too many pairs of users who see each other by
-    this conversation. A user who joins or leaves makes a pair with every member."""
+    """Whether the current call changes too many pairs of users. All members of a
+    conversation see each other. So a user who joins or leaves changes one pair with
+    each member."""
     if not _ids([conversation_id]):
         return False
     new = _ids(_fields().get("participants"))
@@ -93,7 +97,8 @@ def _members_of(conversation_ids: set[str]) -> int:
 
 
 def _fields() -> dict[str, Any]:
-    """The body as an object; empty if it is none. The route reports what is wrong."""
+    """The body as a JSON object. If it is not one, the result is empty, and the route
+    reports the error later."""
     try:
         fields = orjson.loads(request.get_data() or b"{}")
     except orjson.JSONDecodeError:
@@ -102,7 +107,7 @@ def _fields() -> dict[str, Any]:
 
 
 def _ids(values: object) -> set[str]:
-    """Those of `values` that are ids."""
+    """The items of `values` that are valid ids."""
     listed = values if isinstance(values, list) else []
     texts = [value for value in listed if isinstance(value, str)]
     return set(filter(USER_ID.fullmatch, texts))
@@ -112,12 +117,13 @@ def _ids(values: object) -> set[str]:
 
 
 def is_offloaded() -> bool:
-    """Whether this process serves one large call and nothing else."""
+    """Whether this is the separate process of a large call."""
     return bool(current_app.config.get(_OFFLOADED))
 
 
 def serve_offloaded() -> Response:
-    """Serve the current request in a process of its own, one at a time.
+    """Serve the current request in a separate process. If another one is running, wait
+    for its end first.
 
     Raises:
         RuntimeError: the process gave no answer. Its transaction is rolled back.
@@ -126,11 +132,11 @@ def serve_offloaded() -> Response:
     environ = {k: v for k, v in request.environ.items() if isinstance(v, _PLAIN)}
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     environ["CONTENT_LENGTH"] = str(len(body))
-    # It is no gateway, so it must not leave the metrics of one behind.
-    variables = {k: v for k, v in os.environ.items() if k != FOLDER}
+    # The process is not a gateway, so it must not write a gateway's metrics.
+    variables = {k: v for k, v in os.environ.items() if k != METRICS_FOLDER}
     call = current_app.config[_FACTORY], services().settings, environ, body
     with (
-        _turn,
+        _one_at_a_time,
         subprocess.Popen(
             [sys.executable, "-m", "app.api.offload"],
             cwd=PROJECT_ROOT,
@@ -142,7 +148,8 @@ def serve_offloaded() -> Response:
         assert process.stdin is not None  # noqa: S101 - both are pipes
         assert process.stdout is not None  # noqa: S101
         try:
-            # Its stdin stays open: if this process ends first, the other one ends too.
+            # Its stdin stays open. If this gateway ends first, the pipe breaks, and the
+            # other process ends too.
             pickle.dump(call, process.stdin)
             process.stdin.flush()
             answer = process.stdout.read()
@@ -163,8 +170,8 @@ def main() -> None:
     """Serve the request on standard input, and write the answer to standard output."""
     os.nice(NICENESS)
     out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # for everything that prints
-    # The factory is pickled by name: loading it imports the application.
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # `print` must not mix with it
+    # A pickled function is only a name. Loading the factory imports the application.
     factory, settings, environ, body = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
     logging.basicConfig(level=logging.WARNING)
@@ -180,7 +187,7 @@ def _served(app: Flask, environ: dict[str, Any], body: bytes) -> BaseResponse:
 
 
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing more comes except the end of the pipe
+    os.read(sys.stdin.fileno(), 1)  # returns when the parent has closed the pipe
     os._exit(1)
 
 

@@ -70,7 +70,7 @@ def conversation_online_status(conversation_id: str) -> Answer:
 
 @blueprint.get("/users/<user_id>/status")
 def user_status(user_id: str) -> Answer:
-    """The status of one relevant user, or of the caller. Times in ms."""
+    """The status of one relevant user, or of the caller. Times are in ms."""
     caller = require_user()
     subject = _identifier(user_id)
     if subject != caller:
@@ -104,8 +104,8 @@ def _status_map(related: str) -> Response:
     reads: CoalescedReads = current_app.extensions[EXTENSION][related]
     statuses = reads.status_map(user_id)
     if statuses.is_empty:
-        # A token is enough to be a user: the host application vouches for its users. A
-        # user with relations is in the database, so most calls need no query for this.
+        # A token is enough to be a user, so this user may not be stored yet. A user
+        # with relations is stored, so most calls need no query for this.
         with services().database.connect() as reader:
             unknown = unknown_users(reader, [user_id])
         if unknown:

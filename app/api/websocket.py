@@ -1,7 +1,7 @@
-"""`GET /ws`, the WebSocket route: shake hands, authenticate, serve, close.
+"""`GET /ws`, the WebSocket route: answer the handshake, authenticate, serve, close.
 
 The client is authenticated after the handshake, so that a refusal can have a close
-code: a browser shows a page nothing of a handshake that was refused.
+code. If a handshake itself is refused, the browser does not tell the page why.
 """
 
 from __future__ import annotations
@@ -44,19 +44,19 @@ def register(app: Flask) -> None:
             raise ApiError(503, "gateway_full", FULL)
         counts.sockets += 1
         try:
-            sock, first = handshake.accept()
+            sock, received = handshake.accept()
             counts.handshakes += 1
-            # Before the ticket is read: it is good once, and the client may need it for
-            # another gateway.
+            # Check this before the ticket is read: a ticket works once, and the client
+            # may need it for another gateway.
             if counts.sockets > capacity.sockets:
-                _refuse(current, sock, first, CloseCode.TRY_AGAIN_LATER, FULL)
+                _refuse(current, sock, received, CloseCode.TRY_AGAIN_LATER, FULL)
             else:
-                _serve(current, sock, first)
+                _serve(current, sock, received)
         finally:
             counts.sockets -= 1
 
 
-def _serve(current: Services, sock: socket.socket, first: bytes) -> None:
+def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     try:
         identity = socket_identity(current)
     except ForeignOrigin as error:
@@ -72,15 +72,21 @@ def _serve(current: Services, sock: socket.socket, first: bytes) -> None:
     else:
         gateway = current.gateway
         gateway.serve(
-            gateway.new_connection(sock, identity.user_id, identity.expires_at, first)
+            gateway.new_connection(
+                sock, identity.user_id, identity.expires_at, received
+            )
         )
         return
-    _refuse(current, sock, first, code, reason)
+    _refuse(current, sock, received, code, reason)
 
 
 def _refuse(
-    current: Services, sock: socket.socket, first: bytes, code: CloseCode, reason: str
+    current: Services,
+    sock: socket.socket,
+    received: bytes,
+    code: CloseCode,
+    reason: str,
 ) -> None:
-    connection = Connection(sock, current.settings, current.gateway.counts, first)
+    connection = Connection(sock, current.settings, current.gateway.counts, received)
     connection.close(code, reason)
     connection.run()

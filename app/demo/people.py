@@ -1,5 +1,5 @@
-"""Names, friendships and conversations for the demo page. A host application has these
-itself.
+"""Names, friendships and conversations for the demo page. Other pages get them from
+their own host application.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from models.sql.conversation import conversation_table, participant_table
 from models.sql.sql_arrays import among, text_list
 from models.sql.user import user_table
 
-# A page with more is hard to choose from. A host's database may hold millions.
+# A list with more users is hard to choose from. A host's database may have millions.
 MAX_USERS = 200
 
 Person = dict[str, str]
@@ -28,7 +28,7 @@ def everybody(session: Session) -> list[Person]:
 
 
 def name_of(session: Session, user_id: str) -> str | None:
-    """The user's display name; None for an unknown user."""
+    """The user's display name, or None if the user is unknown."""
     return session.scalar(
         select(user_table.c.display_name).where(user_table.c.id == user_id)
     )
@@ -86,7 +86,7 @@ def _conversations(
     for key, title, member in rows.tuples():
         titles[key] = title
         others = members.setdefault(key, [])
-        if member in relevant:  # neither the user itself nor a user in a blocked pair
+        if member in relevant:  # not the user itself, and nobody in a blocked pair
             others.append(member)
     return [
         {"id": key, "title": titles[key] or key, "participants": sorted(members[key])}

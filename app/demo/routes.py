@@ -1,7 +1,7 @@
 """The demo page: choose a user, sign in with one click, see who is online.
 
-It exists only if `PRESENCE_DEMO` is on, since it lets anybody sign in as anybody. If it
-is off, `/` is a plain page that says what runs here.
+The demo lets anybody sign in as anybody. So it exists only if `PRESENCE_DEMO` is on.
+Otherwise `/` is a plain page that says what runs here.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def _page(template: str, **values: object) -> Response:
     response = current_app.make_response(render_template(template, **values))
     response.headers["Content-Security-Policy"] = PAGE_POLICY
     response.headers["Referrer-Policy"] = "same-origin"
-    # A page shows who is signed in: the back button must not show an older answer.
+    # A page shows who is signed in, so the back button must not show an old page.
     response.headers["Cache-Control"] = "no-store"
     return response
 
@@ -96,7 +96,7 @@ def side_by_side() -> Response:
 @demo.post("/demo/sign-in")
 def sign_in() -> AnyResponse:
     """Sign in as the form's `user_id`: set the cookie that REST and /ws take."""
-    # A form that is not encoded turns the `+` of an id into a space.
+    # If a form is not URL-encoded, the `+` in an id arrives as a space.
     user_id = _known_user(request.form.get("user_id", "").replace(" ", "+"))
     token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
     response = redirect(url_for("demo.front"), code=303)
@@ -139,7 +139,7 @@ def token() -> dict[str, object]:
 
 @demo.put("/demo/friendships/<one>/<other>")
 def befriend(one: str, other: str) -> tuple[str, int]:
-    """Make the two users friends, as the host application would by the admin API."""
+    """Make the two users friends. A host application would use the admin API."""
     _two_users(one, other)
     with services().sessions() as session:
         change = put_friendship(session, one, other, FriendshipStatus.ACCEPTED)

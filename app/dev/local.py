@@ -1,9 +1,9 @@
 """`make run`: all of Greendot on this computer, with demo users in its own database.
 
-Settings that the environment lacks get values here: secrets, a database file and a
-Valkey in var/, a free port. Then the lines of the Procfile are run, so what works here
-is what is deployed. Only the address differs: it is reachable from this computer only.
-`python -m app.dev flask ...` runs one of the commands of app/cli.py with the same
+If the environment lacks a setting, it gets a value here: secrets, a database file and a
+Valkey in var/, a free port. Then the lines of the Procfile are run, as in a deployment.
+Only the address differs: Greendot can be reached from this computer only.
+`python -m app.dev flask ...` runs one of the commands in app/cli.py with the same
 settings.
 """
 
@@ -38,10 +38,10 @@ from config import PROJECT_ROOT, Settings, SettingsError
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
 _VALKEY_URL = "valkey.url"  # a file that exists while our own Valkey runs
-_LOCK = "run.lock"  # locked while a `make run` uses this folder; holds its URL
+_LOCK = "run.lock"  # locked while a `make run` uses this folder; contains its URL
 _READY_SECONDS = 20.0
 _POLL_SECONDS = 0.1
-_STOP_SECONDS = 10.0  # in addition to the drain window
+_STOP_SECONDS = 10.0  # after the drain window
 _FREE_PORTS = 100
 
 _WELCOME = """
@@ -55,13 +55,13 @@ Greendot is ready: {url}
   Ctrl-C stops everything.
 """
 _WITH_DEMO = """\
-  Open it in two windows, one of them a private one, and sign in as two friends, say
-  ada and grace. Each sees the other's green dot; close one window, and the dot goes
-  in the other. Or see several users at once: {url}/side-by-side"""
+  Open it in two windows, one of them private, and sign in as two friends, for example
+  ada and grace. Each sees the other's green dot. Close one window, and the dot
+  disappears in the other. Or see several users at once: {url}/side-by-side"""
 _WITHOUT_DEMO = """\
   There are no demo users and no sign-in page. PRESENCE_DEMO=1 adds both, and writes the
   users into your database. README.md says how to load your own graph."""
-# Not valid in a shell: a command with this text fails instead of creating a user.
+# Not valid in a shell. So a command copied with this text fails and creates no user.
 _NOBODY = "<user id>"
 
 
@@ -79,8 +79,8 @@ def main(arguments: list[str]) -> int:
         if "REDIS_URL" in environ:
             check_redis(environ["REDIS_URL"])
             return _run(environ, settings, var, None)
-        # Two runs with a Valkey each would share one database, and their users would
-        # not see each other.
+        # Two runs would share one database, but each would have its own Valkey. Their
+        # users would not see each other.
         with only_one(var / _LOCK, _url(environ["PORT"])):
             valkey, environ["REDIS_URL"] = valkey_command(var / "valkey")
             return _run(environ, settings, var, valkey)
@@ -91,10 +91,10 @@ def main(arguments: list[str]) -> int:
 
 @contextmanager
 def only_one(lock: Path, url: str) -> Iterator[None]:
-    """Hold `lock`, and write into it that Greendot is at `url`.
+    """Lock `lock`, and write into it that Greendot is at `url`.
 
     Raises:
-        LocalError: another process holds `lock`.
+        LocalError: another process has locked `lock`.
     """
     with lock.open("a+", encoding="utf-8") as file:
         try:
@@ -103,7 +103,7 @@ def only_one(lock: Path, url: str) -> Iterator[None]:
             file.seek(0)
             message = (
                 f"it runs here already: {file.read()}. GREENDOT_VAR=FOLDER makes a "
-                f"second one with data of its own"
+                f"second one with its own data"
             )
             raise LocalError(message) from None
         file.truncate(0)
@@ -113,7 +113,7 @@ def only_one(lock: Path, url: str) -> Iterator[None]:
 
 
 def environment(var: Path) -> dict[str, str]:
-    """This process's environment, with what it lacks for a local run.
+    """The environment of this process, plus the settings that a local run needs.
 
     Raises:
         LocalError: the secrets stored in `var` cannot be read.
@@ -132,7 +132,8 @@ def environment(var: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         **given,
     }
-    # gunicorn and celery of this Python, even if its virtual environment is not active.
+    # Find gunicorn and celery of this Python, even if its virtual environment is not
+    # active.
     path = (str(Path(sys.executable).parent), environ.get("PATH", os.defpath))
     environ["PATH"] = os.pathsep.join(path)
     return environ
@@ -162,7 +163,7 @@ def _run(
             processes.say("stopping everything")
             return 0
         except Ended as ended:
-            # On both: the log shows when it happened, and a script reads stderr.
+            # Print it twice: the log shows when it happened, and a script reads stderr.
             processes.say(f"{ended}: stopping everything")
             print(f"greendot: {ended}", file=sys.stderr)
             return ended.code or 1
@@ -175,8 +176,8 @@ def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
     processes.finish("release", lines.pop("release"))
     if settings.demo:
         processes.finish("seed", f"{_FLASK} seed-demo")
-    # Demo sign-in is for the person at this computer, not for the network. A flag on
-    # the command line overrides GUNICORN_CMD_ARGS.
+    # The demo must not be reachable from the network, because anybody can sign in. A
+    # flag on the command line overrides GUNICORN_CMD_ARGS.
     lines["web"] += f" --bind=127.0.0.1:{port}"
     for name, command in lines.items():
         processes.start(name, command)
@@ -221,8 +222,8 @@ def _ask_ready(port: int) -> str | None:
 
 
 def _kept_secrets(path: Path) -> dict[str, str]:
-    """The secrets of this computer. They are made once and kept, so tokens stay
-    valid."""
+    """The secrets of this computer. They are made once and stored in `path`, so that
+    tokens stay valid."""
     if not path.exists():
         made = {name: secrets.token_urlsafe(32) for name in _SECRETS}
         mode = os.O_WRONLY | os.O_CREAT | os.O_EXCL
@@ -232,7 +233,7 @@ def _kept_secrets(path: Path) -> dict[str, str]:
         kept = json.loads(path.read_text(encoding="utf-8"))
         return {name: str(kept[name]) for name in _SECRETS}
     except (ValueError, KeyError, TypeError):
-        message = f"{path} does not hold the secrets: delete it, and new ones are made"
+        message = f"{path} has no valid secrets: delete it, and new ones are made"
         raise LocalError(message) from None
 
 
@@ -260,6 +261,7 @@ def _is_free(port: int) -> bool:
             probe.bind(("127.0.0.1", port))
         except OSError:
             return False
-    # macOS binds beside a program that listens on all addresses, so connect too.
+    # If another program listens on all addresses, macOS still allows the bind. So also
+    # try to connect.
     with socket.socket() as probe:
         return probe.connect_ex(("127.0.0.1", port)) != 0

@@ -1,13 +1,14 @@
 """Runs several commands with one log, and stops them together: `make run`.
 
-Each command leads a process group of its own. So Ctrl-C reaches this process only, and
-it stops the commands in order, Redis last, and kills what is left of each group.
+Each command has its own process group. So Ctrl-C reaches only this process. It stops
+the commands in order, Redis last, and then kills all processes that are left in each
+group.
 
-honcho 2.0 was tried instead, and leaves processes behind. It does not notice that a
-command was killed while the command's children hold its output, as those of gunicorn
-and Celery do. When the terminal is closed (SIGHUP), it ends and its commands go on. On
-Ctrl-C it stops Redis together with the gateways, before they report their last
-disconnects.
+We tried honcho 2.0, but it leaves processes behind. If a command is killed while its
+children still have its output open, honcho does not notice it. The children of gunicorn
+and Celery do this. When the terminal is closed (SIGHUP), honcho ends but its commands
+continue. On Ctrl-C it stops Redis together with the gateways, before these have
+reported their last disconnects.
 """
 
 from __future__ import annotations
@@ -50,23 +51,23 @@ class Ended(Exception):
 
 
 class Processes:
-    """The running commands. A context manager: its end stops all of them.
+    """The running commands. As a context manager it stops all of them at the end.
 
     Create it in the main thread. From then on SIGINT, SIGTERM and SIGHUP request a
-    stop, which `wait` reports. A second signal, while the commands stop, kills them.
+    stop, and `wait` reports it. A second signal kills commands that are still stopping.
     """
 
     def __init__(self, environ: Mapping[str, str], stop_seconds: float) -> None:
         self._environ = dict(environ)
         self._stop_seconds = stop_seconds
         self._children: dict[str, subprocess.Popen[bytes]] = {}
-        # What ended, or None if a stop was requested. A signal handler may put to a
-        # SimpleQueue.
+        # The command that ended, or None if a stop was requested. A signal handler can
+        # safely put items into a SimpleQueue.
         self._events: SimpleQueue[Ended | None] = SimpleQueue()
         self._signals = 0
         self._printing = threading.Lock()
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-            # nohup ignores SIGHUP on purpose: keep that.
+            # Under nohup SIGHUP is ignored on purpose, so do not handle it then.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 signal.signal(number, self._on_signal)
 
@@ -83,8 +84,8 @@ class Processes:
 
     def start(self, name: str, command: str, log: IO[bytes] | None = None) -> None:
         """Start the shell `command`. Its output goes to `log`, or to stdout."""
-        # exec: the child is the command itself, so it gets our signals, and its exit
-        # code is ours to read.
+        # With exec the child is the command itself and not a shell. So the command gets
+        # our signals, and we get its exit code.
         child = subprocess.Popen(  # noqa: S602  a Procfile has shell lines
             f"exec {command}",
             shell=True,
@@ -112,10 +113,10 @@ class Processes:
         return event
 
     def finish(self, name: str, command: str) -> None:
-        """Run one command until it succeeds, beside those that are running.
+        """Run one command to its end, while the others go on running.
 
         Raises:
-            Ended: it failed, or another command ended meanwhile.
+            Ended: this command failed, or another command ended.
             Stopped: a signal requested a stop first.
         """
         self.start(name, command)
@@ -125,7 +126,8 @@ class Processes:
         del self._children[name]
 
     def stop(self) -> None:
-        """Stop every command, the first one last: the others may depend on it."""
+        """Stop all commands. The first one is stopped last, because the others may
+        depend on it."""
         first, *others = [*self._children] or [""]
         for names in (others, [first]):
             children = [self._children.pop(name) for name in names if name]
@@ -146,7 +148,8 @@ class Processes:
             self._events.put(None)
 
     def _stop(self, children: list[subprocess.Popen[bytes]]) -> None:
-        # Leaders first: each ends its own children. gunicorn closes sockets in order.
+        # Stop only the first process of each group, which stops its own children.
+        # gunicorn then closes its sockets in order.
         for child in children:
             if child.poll() is None:
                 child.terminate()
@@ -180,7 +183,7 @@ class Processes:
 
 
 def _kill_group(leader: int) -> None:
-    # Both errors mean that the whole group is gone; macOS gives the second for a
+    # Both errors mean that the whole group has ended. macOS gives the second one for a
     # zombie.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(leader, signal.SIGKILL)

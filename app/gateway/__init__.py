@@ -1,1 +1,1 @@
-"""One web process's part in presence: its connections and what it tells Redis."""
+"""One web process's part in presence: its connections, and what it reports to Redis."""

@@ -1,7 +1,8 @@
 """One user's WebSocket: what its messages mean, and which events it still needs.
 
-`app.websocket.connection` does the protocol. Here are the events of docs/PROTOCOL.md:
-`heartbeat` and `leave` from the client, status events and snapshots to it.
+`app.websocket.connection` does the protocol. This module handles the events of
+docs/PROTOCOL.md: the client sends `heartbeat` and `leave`, and gets status events and
+snapshots.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import gevent
 
 from app.gateway.metrics import Counts
 from app.gateway.snapshot_filter import (
-    SettledFilter,
+    ShortFilter,
     SnapshotFilter,
     StatusEvent,
     oldest,
@@ -27,10 +28,11 @@ from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
 
 GOODBYE_AFTER = 0.005
-"""Seconds between a `leave` and its close frame. Friends are notified first: ending the
-socket takes processor time from that."""
+"""Seconds between a `leave` and its close frame. Ending a socket takes processor time,
+and notifying friends comes first."""
 MAX_BAD_FRAMES = 10
-"""A client is closed at this many bad frames. Each one before gets an `error`."""
+"""A connection is closed at this number of bad frames. Each bad frame gets an
+`error`."""
 
 
 class Owner(Protocol):
@@ -50,13 +52,13 @@ class ClientConnection(Connection):
     """A user's connection to this process.
 
     `last_heartbeat` is in monotonic seconds, `expires_at` in seconds since the epoch.
-    `has_left` says that the end of this connection needs no grace.
+    If `has_left` is true, this connection gets no grace at its end.
     """
 
     __slots__ = (
         "_bad_frames",
+        "_delayed",
         "_filter",
-        "_held",
         "_owner",
         "_passes_from",
         "connection_id",
@@ -74,9 +76,9 @@ class ClientConnection(Connection):
         connection_id: str,
         user_id: str,
         expires_at: float | None,
-        first: bytes = b"",
+        received: bytes = b"",
     ) -> None:
-        super().__init__(sock, owner.settings, owner.counts, first)
+        super().__init__(sock, owner.settings, owner.counts, received)
         self.connection_id = connection_id
         self.user_id = user_id
         self.expires_at = expires_at
@@ -84,8 +86,8 @@ class ClientConnection(Connection):
         self.has_left = False
         self._owner = owner
         self._bad_frames = 0
-        self._held: dict[str, StatusEvent] | None = {}
-        self._filter: SnapshotFilter | SettledFilter | None = None
+        self._delayed: dict[str, StatusEvent] | None = {}
+        self._filter: SnapshotFilter | ShortFilter | None = None
         self._passes_from: float = math.inf
 
     # From the client
@@ -129,60 +131,63 @@ class ClientConnection(Connection):
     def deliver(
         self, status_events: list[StatusEvent], frames: bytes, since: float
     ) -> None:
-        """Send those of `status_events` that the client still needs. `frames` has all
-        their frames in one piece, and `since` is their `oldest` timestamp, or an older
-        one. While a snapshot is being read, hold the newest event of each user
+        """Send the `status_events` that the client still needs. `frames` has all their
+        frames in one piece. `since` is their `oldest` timestamp, or an older one. While
+        a snapshot is being read, keep the newest event of each user for later
         instead."""
-        if self._held is not None:
+        if self._delayed is not None:
             for event in status_events:
-                held = self._held.get(event.user_id)
-                if held is None or event.timestamp > held.timestamp:
-                    self._held[event.user_id] = event
+                kept = self._delayed.get(event.user_id)
+                if kept is None or event.timestamp > kept.timestamp:
+                    self._delayed[event.user_id] = event
         elif self._filter is None and since >= self._passes_from:
             self.send(frames)
         else:
-            current = self._filter or SettledFilter(int(self._passes_from))
+            current = self._filter or ShortFilter(int(self._passes_from))
             needed = [event.frame for event in status_events if current.passes(event)]
             if needed:
                 self.send(b"".join(needed))
 
-    def hold_events(self) -> None:
-        """A snapshot is about to be read. Hold events until it is sent: they may be
-        about users that the snapshot does not have yet."""
-        if self._held is None:
-            self._held = {}
+    def delay_events(self) -> None:
+        """A snapshot is about to be read. Keep events until it is sent, because the
+        client may not know their users before."""
+        if self._delayed is None:
+            self._delayed = {}
 
-    def release_events(self) -> None:
-        """The snapshot does not come now. Send the events that were held for it."""
-        held, self._held = self._held or {}, None
-        if held:
-            waiting = list(held.values())
+    def send_delayed(self) -> None:
+        """The snapshot does not come now. Send the events that were delayed for it."""
+        delayed, self._delayed = self._delayed or {}, None
+        if delayed:
+            waiting = list(delayed.values())
             frames = b"".join([event.frame for event in waiting])
             self.deliver(waiting, frames, oldest(waiting))
 
-    def send_snapshot(self, snapshot: bytes, told: SnapshotFilter) -> None:
-        """Send the frame `snapshot`, then those held events that `told` passes. A
-        change from before the snapshot is in it, though its event may come long
-        after."""
-        held, self._held = self._held or {}, None
-        self._filter, self._passes_from = told, math.inf
-        frames = [event.frame for event in held.values() if told.passes(event)]
+    def send_snapshot(self, snapshot: bytes, snapshot_filter: SnapshotFilter) -> None:
+        """Send the frame `snapshot`, then the delayed events that `snapshot_filter`
+        passes. From now on the filter also drops late events about changes that are in
+        the snapshot."""
+        delayed, self._delayed = self._delayed or {}, None
+        self._filter, self._passes_from = snapshot_filter, math.inf
+        frames = [
+            event.frame for event in delayed.values() if snapshot_filter.passes(event)
+        ]
         self.send(b"".join((snapshot, *frames)))
 
-    def settle(self, told: SnapshotFilter) -> None:
-        """Replace the filter `told` by its short form. Of the changes in its snapshot,
-        no event is under way any more except those that wait in the outbox."""
-        if self._filter is not told:  # there was another snapshot since
+    def shorten_filter(self, snapshot_filter: SnapshotFilter) -> None:
+        """Replace `snapshot_filter` by its short form. By now all events about changes
+        in that snapshot have arrived, except those that still wait in the outbox."""
+        if self._filter is not snapshot_filter:  # another snapshot was sent since
             return
-        self._filter = told.settled if told.settled.ahead else None
+        short = snapshot_filter.short
+        self._filter = short if short.ahead else None
         if self._filter is None:
-            self._passes_from = told.settled.read_at
+            self._passes_from = short.read_at
 
     def clock_set_back(self, now: int) -> None:
-        """The clock of the timestamps was set back to `now` (ms). A change with a
-        timestamp before the last snapshot's may be newer than the snapshot."""
-        if isinstance(self._filter, SettledFilter):
+        """The clock of the timestamps was set back to `now` (ms). So a change that has
+        an older timestamp than the last snapshot may be newer than the snapshot."""
+        if isinstance(self._filter, ShortFilter):
             read_at = min(self._filter.read_at, now)
-            self._filter = SettledFilter(read_at, self._filter.ahead)
+            self._filter = ShortFilter(read_at, self._filter.ahead)
         elif self._filter is None:
             self._passes_from = min(self._passes_from, now)

@@ -1,7 +1,7 @@
 """Registers new connections in Redis, and opens them.
 
-While one script call is under way, more connections gather, and the next call takes
-them together. So a thousand clients that return at once are a few calls. A connection
+While one script call is running, new connections gather, and the next call takes them
+together. So a thousand clients that return at once need only a few calls. A connection
 that comes alone does not wait.
 """
 
@@ -28,7 +28,8 @@ class Connects:
         """Wait for new connections, and open them.
 
         Raises:
-            PresenceUnavailable: Redis is down. Their clients are told to come back.
+            PresenceUnavailable: Redis is down. The new connections are closed with a
+                code that lets their clients retry.
         """
         session = self._session
         if not session.opening:
@@ -54,5 +55,6 @@ class Connects:
                     time.time_ns() // 1_000_000,
                 )
             )
-        # Registered first, then read: each change is in the snapshot or comes later.
+        # Only now, after the registration: so each change is in the snapshot, or its
+        # event comes later.
         self._snapshots.request_first(batch)

@@ -1,7 +1,8 @@
-"""Releases connections that ended, and expires their users when the grace is over.
+"""Releases closed connections in Redis, and expires their users when the grace is over.
 
-The end of a socket is only noted in the session; this loop tells Redis. So a thousand
-ends at once are a few script calls, and ends during an outage are reported after it.
+The session only notes a disconnect, and this loop reports it to Redis. So a thousand
+disconnects at once need only a few script calls. Disconnects during an outage are
+reported after it.
 """
 
 from __future__ import annotations
@@ -9,94 +10,95 @@ from __future__ import annotations
 import heapq
 import time
 
-from app.gateway.shard_session import EndedConnection, ShardSession
+from app.gateway.shard_session import Disconnect, ShardSession
 from models.presence.batches import SCRIPT_BATCH, batches
 from models.presence.rules import age_ms
 from models.presence.store import Caller, ClosedConnection, ExpireReply
 
 CLOCK_SLACK = 0.002
-"""Seconds by which a script's whole milliseconds may be behind our clock."""
-LOOK_AGAIN = 0.1
+"""Seconds to wait longer than the grace. Scripts use whole milliseconds, so a deadline
+in Redis may end a little later than it does here."""
+TRUST_CHECK_EVERY = 0.1
 """Seconds between two checks whether Redis can be trusted again."""
 AFTER_HEARTBEAT = 0.01
-"""Seconds until a call that a heartbeat has overtaken is repeated."""
+"""Seconds to wait before `expire` is called again, if a heartbeat reached Redis before
+the first call."""
 
 
 class Disconnects:
-    """The loop that reports the ended connections of one session. Monotonic seconds."""
+    """The loop that reports the disconnects of one session. All times are monotonic
+    seconds."""
 
     def __init__(self, session: ShardSession) -> None:
         self._session = session
         self._store = session.shard.store
         self._graces: list[tuple[float, str]] = []
-        """When a grace ends, and whose: a heap."""
+        """A heap: the time at which a grace ends, and the id of its user."""
 
     def step(self) -> None:
-        """Wait for an ended connection or the end of a grace, and tell Redis.
+        """Wait for a disconnect or the end of a grace, and report it to Redis.
 
         Raises:
-            PresenceUnavailable: Redis is down. What was to be told is kept.
+            PresenceUnavailable: Redis is down. The next step reports the same again.
         """
-        if not self._session.ended:
-            self._session.has_ended.wait(self._until_next())
-        self._session.has_ended.clear()
+        if not self._session.disconnected:
+            self._session.has_disconnected.wait(self._until_next())
+        self._session.has_disconnected.clear()
         self.release()
         self.expire()
 
     def release(self) -> None:
-        """Tell Redis of every end so far. A user who left without grace, and has no
-        other connection here, is expired in the same call.
+        """Report all disconnects so far. If a user left without grace and has no other
+        connection here, the same call expires the user.
 
         Raises:
-            PresenceUnavailable: Redis is down. What was to be told is kept.
+            PresenceUnavailable: Redis is down. The next call reports the same again.
         """
-        ended = self._session.ended
-        while ended:
-            batch = [ended.popleft() for _ in range(min(len(ended), SCRIPT_BATCH))]
+        queue = self._session.disconnected
+        while queue:
+            batch = [queue.popleft() for _ in range(min(len(queue), SCRIPT_BATCH))]
             now = time.monotonic()
             try:
-                waiting = self._release(batch, now)
+                to_expire = self._release(batch, now)
             except BaseException:
-                ended.extendleft(reversed(batch))
+                queue.extendleft(reversed(batch))
                 raise
-            # Counted from the answer, so that it is never before Redis's own deadline.
+            # The deadline in Redis counts from the moment when the script ran. Add the
+            # whole time of the call, so that `expire` does not come too early.
             delay = time.monotonic() - now + CLOCK_SLACK
-            for one in waiting:
+            for one in to_expire:
                 due_at = max(now, one.at + one.grace) + delay
                 heapq.heappush(self._graces, (due_at, one.user_id))
 
-    def _release(
-        self, batch: list[EndedConnection], now: float
-    ) -> list[EndedConnection]:
-        """Tell Redis of `batch`. Returns those whose users are still to be expired."""
+    def _release(self, batch: list[Disconnect], now: float) -> list[Disconnect]:
+        """Release the connections of `batch`. Returns the disconnects whose users must
+        still be expired later."""
         session = self._session
-        departures = [self._departure(ended, now) for ended in batch]
-        gone = self._without_grace(batch) if session.health.is_trusted() else set()
-        if not gone:
-            self._store.release(session.gateway_id, departures)
+        closed = [self._closed_connection(one, now) for one in batch]
+        left = self._users_who_left(batch) if session.health.is_trusted() else set()
+        if not left:
+            self._store.release(session.gateway_id, closed)
             return batch
-        reply = self._store.release_and_expire(self._caller(), departures, list(gone))
-        if not self._has_checked_all(reply):
+        reply = self._store.release_and_expire(self._caller(), closed, list(left))
+        if not self._handle_reply(reply):
             return batch
-        return [ended for ended in batch if ended.user_id not in gone]
+        return [one for one in batch if one.user_id not in left]
 
     def _caller(self) -> Caller:
         return Caller(self._session.gateway_id, self._session.health.deadline)
 
-    def _without_grace(self, batch: list[EndedConnection]) -> set[str]:
+    def _users_who_left(self, batch: list[Disconnect]) -> set[str]:
         """Users in `batch` who left without grace and have no connection here."""
         of_user = self._session.hub.of_user
         return {
-            ended.user_id
-            for ended in batch
-            if not ended.grace and not of_user(ended.user_id)
+            one.user_id for one in batch if not one.grace and not of_user(one.user_id)
         }
 
     def expire(self) -> None:
         """Expire users whose grace is over and who have no connection here.
 
         Raises:
-            PresenceUnavailable: Redis is down. It is tried again.
+            PresenceUnavailable: Redis is down. The next call expires the same users.
         """
         session = self._session
         if not session.health.is_trusted():
@@ -112,13 +114,15 @@ class Disconnects:
             except BaseException:
                 self._put_back(due)
                 raise
-            if not self._has_checked_all(reply):
-                # The answer to the heartbeat that arrived first is on its way, or lost.
+            if not self._handle_reply(reply):
+                # If it is overtaken: wait for the reply to that heartbeat. It has the
+                # deadline that the next call must send.
                 self._put_back(due, AFTER_HEARTBEAT if reply.is_overtaken else 0.0)
                 return
 
-    def _has_checked_all(self, reply: ExpireReply) -> bool:
-        """Act on `reply`. False: not all users were checked, so call `expire` again."""
+    def _handle_reply(self, reply: ExpireReply) -> bool:
+        """Act on `reply`. Returns False if some users were not checked: then call
+        `expire` again."""
         if reply.needs_drain:
             self._session.request_drain()
         if reply.is_refused:
@@ -133,13 +137,15 @@ class Disconnects:
     def _until_next(self) -> float | None:
         if not self._graces:
             return None
-        least = 0.0 if self._session.health.is_trusted() else LOOK_AGAIN
+        least = 0.0 if self._session.health.is_trusted() else TRUST_CHECK_EVERY
         return max(least, self._graces[0][0] - time.monotonic())
 
-    def _departure(self, ended: EndedConnection, now: float) -> ClosedConnection:
+    def _closed_connection(
+        self, disconnect: Disconnect, now: float
+    ) -> ClosedConnection:
         return ClosedConnection(
-            ended.user_id,
-            ended.connection_id,
-            grace_ms=int(ended.grace * 1000),
-            age_ms=age_ms(ended.at, now, self._session.settings.online_ttl),
+            disconnect.user_id,
+            disconnect.connection_id,
+            grace_ms=int(disconnect.grace * 1000),
+            age_ms=age_ms(disconnect.at, now, self._session.settings.online_ttl),
         )

@@ -1,4 +1,4 @@
-"""Reads this gateway's event stream, and delivers what it says to the connections."""
+"""Reads this gateway's stream of events, and delivers them to the connections."""
 
 from __future__ import annotations
 
@@ -25,8 +25,9 @@ TRIM_EVERY = 0.2
 
 
 class EventReader:
-    """The loop that reads one gateway's stream. It continues from the last id it has
-    read, so a lost connection to Redis loses nothing that the stream still holds."""
+    """The loop that reads one gateway's stream. It continues after the last id that it
+    has read. So after a lost connection to Redis it gets all messages that are still in
+    the stream."""
 
     def __init__(
         self,
@@ -57,7 +58,7 @@ class EventReader:
         if inbox.messages:
             self._heard_at = time.monotonic()
         for number, (entry_id, message) in enumerate(inbox.messages):
-            if number:  # a message may be long: yield between two of them
+            if number:  # yield between two messages, because one may be long
                 gevent.sleep(0)
             self._last_id = entry_id
             self._read += 1
@@ -73,17 +74,18 @@ class EventReader:
 
     def reset_after_loss(self, now: int) -> None:
         """The server of the stream has lost its state, and its time is `now` (ms). If
-        its clock stepped back, new ids may be less than the last one read."""
+        its clock stepped back, the ids of new messages may be less than the last id
+        read."""
         if _milliseconds(self._last_id) >= now:
             self._last_id = f"{now - 1}-0"
 
     def _next(self) -> StreamRead:
-        """Read the stream. Delete what was read before, unless that was done a moment
-        ago."""
+        """Read the next messages. Also delete the messages that were read before, but
+        not more often than TRIM_EVERY allows."""
         started = time.monotonic()
         wait = self._trim_at - started
         if wait > 0:
-            with suppress(CommandRefused):  # no stream any more: the trim deletes it
+            with suppress(CommandRefused):  # not a stream any more: go on with the trim
                 return self._presence.gateway_streams.read(
                     self._gateway_id, self._last_id, 1 + int(1000 * wait), trims=False
                 )
@@ -95,17 +97,18 @@ class EventReader:
         self._trim_at = started + TRIM_EVERY
         return inbox
 
-    def _check_for_loss(self, gone: int) -> None:
-        """Notice messages that left the stream and were not read here."""
+    def _check_for_loss(self, removed: int) -> None:
+        """Notice messages that were removed from the stream before they were read here.
+        `removed` counts all messages that were removed."""
         silent_ms = (time.monotonic() - self._heard_at) * 1000
-        if has_lost_messages(self._read, gone, silent_ms, STREAM_TTL_MS):
+        if has_lost_messages(self._read, removed, silent_ms, STREAM_TTL_MS):
             log.warning(
                 "the stream of gateway %s was deleted or cut: "
                 "all clients get a fresh snapshot",
                 self._gateway_id,
             )
             self._resend_all()
-        self._read = gone
+        self._read = removed
 
     def _deliver(self, message: GatewayMessage) -> None:
         self._hub.deliver_transitions(message.transitions)

@@ -1,9 +1,10 @@
 """The gateway of one web process: its parts, its loops and the life of a connection.
 
-The data's way, in the order of docs/ARCHITECTURE.md: messages of a client arrive in its
-`ClientConnection`, which notes them in the `ShardSession` of its user. The loops
-`Connects`, `Heartbeats` and `Disconnects` tell Redis. The results of a fan-out come
-back through the `EventReader` to the `Hub`, which writes them to the sockets.
+The way of the data, in the order of docs/ARCHITECTURE.md: A client's messages arrive in
+its `ClientConnection`, which notes them in the `ShardSession` of its user. The loops
+`Connects`, `Heartbeats` and `Disconnects` report them to Redis. The results of a
+fan-out come back through the `EventReader` to the `Hub`, which writes them to the
+sockets.
 """
 
 from __future__ import annotations
@@ -44,9 +45,9 @@ Step = Callable[[], None]
 
 
 def new_gateway_id() -> str:
-    """A new gateway id, `name:incarnation`. A restarted process gets another one. The
-    incarnation ends with the version of the messages that this gateway reads, so that
-    every sender knows it."""
+    """A new gateway id, `name:incarnation`. A restarted process gets another id. The
+    incarnation ends with the version of the messages that this gateway reads. So every
+    sender knows that version."""
     name = os.environ.get("DYNO") or socket.gethostname()
     name = re.sub(r"[^A-Za-z0-9_.-]", "-", name)
     return f"{name}.{os.getpid()}:{secrets.token_hex(4)}-v{VERSION}"
@@ -134,8 +135,8 @@ class Gateway:
         send_all_away(self.hub, self._settings.drain_window)
 
     def stop(self) -> None:
-        """Tell Redis of the last ends, and that this gateway is gone. If Redis is down,
-        the sweep notices when this gateway's deadline has passed."""
+        """Release all connections in Redis, and remove this gateway. If Redis is down,
+        a sweep does both after this gateway's deadline has passed."""
         gevent.killall(self._loops)
         for connection in self.hub.connections():
             connection.on_end()
@@ -149,7 +150,8 @@ class Gateway:
         self.sessions[shard].shard.gateways.forget(self.id)
 
     def _in_each_shard(self, what: str, steps: list[Step]) -> None:
-        """Run a step for each shard, all at once: a shard that is down takes long."""
+        """Run a step for each shard, all at the same time, because a shard that is down
+        takes long."""
 
         def attempt(step: Step) -> None:
             try:
@@ -169,18 +171,19 @@ class Gateway:
         sock: socket.socket,
         user_id: str,
         expires_at: float | None,
-        first: bytes = b"",
+        received: bytes = b"",
     ) -> ClientConnection:
-        """A connection of `user_id` on `sock`, for `serve`. Its id begins with the
-        gateway's, so that the connections of a dead gateway can be found. `expires_at`
-        is in seconds since the epoch; `first` are bytes that came already."""
+        """A connection of `user_id` on `sock`, for `serve`. The connection's id begins
+        with the gateway's id, so that the connections of a dead gateway can be found.
+        `expires_at` is in seconds since the epoch. `received` are bytes that came
+        directly after the handshake."""
         return ClientConnection(
             sock,
             self._session_of(user_id),
             connection_id=f"{self.id}:{next(self._numbers)}",
             user_id=user_id,
             expires_at=expires_at,
-            first=first,
+            received=received,
         )
 
     def serve(self, connection: ClientConnection) -> None:
@@ -203,7 +206,7 @@ class Gateway:
     # After a loss
 
     def _reset_after_loss(self, shard: int, now: int) -> None:
-        """A shard had lost this gateway. Its time is `now` (ms)."""
+        """A shard had lost this gateway. The shard's time is `now` (ms)."""
         self.hub.reset_after_loss(now)
         if shard == self._presence.shard_of(self.id).number:
             self.event_reader.reset_after_loss(now)
@@ -211,7 +214,7 @@ class Gateway:
 
     def _clock_set_back(self, now: int) -> None:
         """A shard's clock was set back to `now` (ms). A new change may look older than
-        a snapshot, and may have been dropped already."""
+        a snapshot, so its event may have been dropped already."""
         self.hub.clock_set_back(now)
         self._resend_snapshots()
 
@@ -232,8 +235,8 @@ class Gateway:
 def _spawn_loop(name: str, step: Step) -> gevent.Greenlet[..., None]:
     """Call `step` again and again in a greenlet, for as long as the process lives.
 
-    `step` waits by itself. The loop survives every error. While Redis is down it tries
-    again with backoff.
+    `step` waits by itself. The loop survives every error. While Redis is down, the loop
+    repeats the step with growing pauses.
     """
 
     def loop() -> None:
@@ -245,7 +248,7 @@ def _spawn_loop(name: str, step: Step) -> gevent.Greenlet[..., None]:
                 outage.failed(error)
                 gevent.sleep(retry_delay(outage.failures))
             except Exception:
-                # A bug in one step must not end heartbeats or delivery for everybody.
+                # A bug in one step must not stop heartbeats or delivery for all users.
                 log.exception("%s: a step failed", name)
                 gevent.sleep(1)
             else:

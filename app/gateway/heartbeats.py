@@ -1,8 +1,9 @@
-"""Reports a session's heartbeats: one script call per flush for all of them.
+"""Reports a session's heartbeats to Redis: all of them in each flush.
 
-The same call keeps the gateway itself alive, and says whether Redis still knows the
-gateway and its connections. What Redis does not know is registered again. This is how
-the state is rebuilt after Redis came back empty, and how a stalled gateway recovers.
+A flush also moves the deadline of the gateway itself. The reply says whether Redis
+still knows the gateway and its connections. What Redis does not know is registered
+again. In this way the state is rebuilt after Redis came back empty, and a stalled
+gateway recovers.
 """
 
 from __future__ import annotations
@@ -22,18 +23,21 @@ from models.presence.rules import is_expired, is_silent
 log = logging.getLogger(__name__)
 
 CLOCK_SLACK_MS = 100
-"""Milliseconds by which the clock of Redis may fall behind ours between two flushes,
-plus a thousandth of the time between them. If it falls behind more, it was set back."""
+"""Between two flushes the clock of Redis may fall behind ours by this many
+milliseconds, plus a thousandth of the time between them. If it falls behind further, it
+was set back."""
 STOOD_STILL = 1.0
-"""A sleep that takes this many seconds too long means that the process or its machine
-stood still. The heartbeats of that time wait in the sockets, and are read first."""
+"""If a sleep takes this many seconds too long, the process or its machine stood still.
+The heartbeats of that time still wait in the sockets. Read them before any connection
+is closed as silent."""
 
 
 class Heartbeats:
     """The loop that reports heartbeats and closes silent connections.
 
-    `on_loss` is called after a loss in the shard, with the shard's number and its time
-    (ms); `on_clock_set_back` with its time (ms).
+    After a loss in the shard, `on_loss` is called with the shard's number and its time
+    (ms). If the shard's clock was set back, `on_clock_set_back` is called with its time
+    (ms).
     """
 
     def __init__(
@@ -49,7 +53,9 @@ class Heartbeats:
         self._on_clock_set_back = on_clock_set_back
         self._must_register = False
         self._stood_still = False
-        self._clock = (0, 0.0)  # Redis's time (ms) in its last answer, and when it came
+        self._clock = (0, 0.0)
+        """Redis's time (ms) in the last reply, and the monotonic time at which that
+        reply came."""
 
     def step(self) -> None:
         """Wait for the interval, close silent connections, and flush."""
@@ -57,7 +63,7 @@ class Heartbeats:
         began = time.monotonic()
         gevent.sleep(interval)
         stood_still = time.monotonic() - began > interval + STOOD_STILL
-        # Skipped once only: a process that is always late has to close them too.
+        # Skipped only once: a process that is always late must close them too.
         if not stood_still or self._stood_still:
             self._close_overdue()
         self._stood_still = stood_still
@@ -75,7 +81,7 @@ class Heartbeats:
         try:
             reply = session.shard.gateways.heartbeat(
                 session.gateway_id,
-                session.signs(list(pending.values())),
+                session.as_live(list(pending.values())),
                 health.deadline,
             )
         except BaseException:
@@ -95,13 +101,13 @@ class Heartbeats:
         if self._must_register:
             self._register_all(reply.now)
         elif reply.gone:
-            found = (session.hub.get(sign.connection_id) for sign in reply.gone)
-            gone = [connection for connection in found if connection]
+            found = (session.hub.get(one.connection_id) for one in reply.gone)
+            lost = [connection for connection in found if connection]
             try:
-                self._register(gone)
+                self._register(lost)
             finally:
-                # Fan-outs did not reach them: Redis did not know where they were.
-                self._snapshots.request(gone)
+                # They may have missed events: fan-outs look in Redis for the gateways.
+                self._snapshots.request(lost)
 
     def _is_set_back(self, now: int, sent_at: float) -> bool:
         """Whether the clock of Redis, now at `now` (ms), was set back since the last
@@ -112,12 +118,13 @@ class Heartbeats:
         return now < before + passed_ms * 0.999 - CLOCK_SLACK_MS
 
     def _register_all(self, now: int) -> None:
-        """The shard, whose time is `now` (ms), had lost this gateway."""
-        # After a stall, sockets may have ended without our having read it yet.
+        """The shard, whose time is `now` (ms), had lost this gateway. Register all its
+        connections."""
+        # After a stall, sockets may have ended, and we have not read that yet.
         gevent.sleep(0.01)
         connections = list(self._session.live.values())
         self._register(connections)
-        # Only now: if Redis went down again meanwhile, everything is still to be done.
+        # Only now: if Redis went down again, the next flush must do all of it.
         self._must_register = False
         if connections:
             self._session.counts.lapses += 1
@@ -140,7 +147,7 @@ class Heartbeats:
             if connection.is_closing:
                 continue
             if is_silent(connection.last_heartbeat, now, ttl):
-                connection.has_left = True  # it had the whole TTL: no grace on top
+                connection.has_left = True  # it had the whole TTL, so it gets no grace
                 connection.close(CloseCode.HEARTBEATS_STOPPED, "no heartbeat")
             elif is_expired(connection.expires_at, wall):
                 connection.close(CloseCode.NOT_AUTHENTICATED, "the token has expired")

@@ -1,4 +1,4 @@
-"""Which user has which connections in this process, and delivery of events to them."""
+"""Knows the connections of each user in this process, and delivers events to them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from models.events import Delivery, Transition
 from models.identifiers import ids_in
 
 REMEMBERED = 50_000
-"""The hub remembers the newest timestamp of this many users, at most twice as many.
-Repeats come within seconds, so older ones may be forgotten."""
+"""The hub remembers the newest timestamp of at least this many users, and of at most
+twice as many. Repeats come within seconds, so older timestamps may be forgotten."""
 
 
 class Hub:
@@ -22,7 +22,8 @@ class Hub:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        # Tuples: a list's array would be one more place in memory for each friend.
+        # Tuples, because a list has its items in a second place in memory, and each
+        # delivery would read that place too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
         self._connections: dict[str, ClientConnection] = {}
         self._newest: dict[str, int] = {}
@@ -38,16 +39,17 @@ class Hub:
         self._by_user[user_id] = (*self._by_user.get(user_id, ()), connection)
 
     def remove(self, connection: ClientConnection) -> bool:
-        """Events no longer reach `connection`. False if it was not in the hub."""
+        """Events no longer reach `connection`. Returns False if it was not in the
+        hub."""
         if self._connections.pop(connection.connection_id, None) is None:
             return False
-        held = self._by_user.pop(connection.user_id)
-        if left := tuple(one for one in held if one is not connection):
-            self._by_user[connection.user_id] = left
+        before = self._by_user.pop(connection.user_id)
+        if others := tuple(one for one in before if one is not connection):
+            self._by_user[connection.user_id] = others
         return True
 
     def get(self, connection_id: str) -> ClientConnection | None:
-        """The connection with that id, if it is in the hub."""
+        """The connection with that id, or None if it is not in the hub."""
         return self._connections.get(connection_id)
 
     def of_user(self, user_id: str) -> list[ClientConnection]:
@@ -55,12 +57,14 @@ class Hub:
         return list(self._by_user.get(user_id, ()))
 
     def connections(self) -> list[ClientConnection]:
-        """All connections; a copy, so that connections may come and go meanwhile."""
+        """All connections. This is a copy, so the hub may change while a caller uses
+        it."""
         return list(self._connections.values())
 
     def deliver_transitions(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver transitions that are newer than the last one delivered for the same
-        user. The others are repeats, or another drainer overtook them."""
+        """Deliver each transition that is newer than the last one delivered for the
+        same user. Older ones are repeats, or come from a slow drainer that another one
+        has overtaken."""
         self._deliver(
             (_status_event(one.transition), one.recipients)
             for one in deliveries
@@ -68,8 +72,8 @@ class Hub:
         )
 
     def introduce(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver the current status of users to others who may see them from now
-        on."""
+        """Deliver the current status of users to recipients who may see these users
+        only from now on."""
         self._deliver(
             (_status_event(one.transition, is_introduction=True), one.recipients)
             for one in deliveries
@@ -78,15 +82,15 @@ class Hub:
     def _deliver(self, addressed: Iterable[tuple[StatusEvent, str]]) -> None:
         """Write each event to every connection of its recipients.
 
-        An event is encoded once. One user gets all events in one send.
+        An event is encoded once. A recipient gets all its events in one send.
         """
-        # The keys of a dict: a recipient who is named twice is there once.
+        # As keys of a dict, because an id may be in the list twice.
         named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
         since = oldest(event for event, _ in named)
         notifications = 0
-        for held, status_events, frames in self._by_recipient(named):
-            # Sending may close a connection; `held` is a tuple and stays as it is.
-            for connection in held:
+        for connections, status_events, frames in self._by_recipient(named):
+            # Sending may close a connection. That does not change this tuple.
+            for connection in connections:
                 connection.deliver(status_events, frames, since)
                 notifications += len(status_events)
         self._counts.notifications += notifications
@@ -95,15 +99,16 @@ class Hub:
         self, named: list[tuple[StatusEvent, dict[str, None]]]
     ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes]]:
         """For each recipient with connections in this process: the connections, the
-        events, and all frames in one piece. If there are few gateways, messages name
-        users of other gateways too."""
+        events, and all frames in one piece. Recipients without a connection here are
+        left out: if there are few gateways, messages also name users of other
+        gateways."""
         by_user = self._by_user
-        if len(named) == 1:  # the first of many recipients need not wait for the last
+        if len(named) == 1:  # the first recipient need not wait for the other lookups
             ((event, recipients),) = named
             only = [event]
             for user_id in recipients:
-                if held := by_user.get(user_id):
-                    yield held, only, event.frame
+                if connections := by_user.get(user_id):
+                    yield connections, only, event.frame
             return
         for_user: dict[str, list[StatusEvent]] = {}
         for event, recipients in named:
@@ -111,14 +116,14 @@ class Hub:
                 if user_id in by_user:
                     for_user.setdefault(user_id, []).append(event)
         for user_id, status_events in for_user.items():
-            if held := by_user.get(user_id):
+            if connections := by_user.get(user_id):
                 frames = b"".join([event.frame for event in status_events])
-                yield held, status_events, frames
+                yield connections, status_events, frames
 
     def reset_after_loss(self, now: int) -> None:
-        """Redis has lost its state, and its time is `now` (ms). Timestamps from now on
-        are not less, even if its clock stepped back. Repeats of what was delivered
-        before stay repeats."""
+        """Redis has lost its state, and its time is `now` (ms). All timestamps from now
+        on are at least `now`, even if the clock stepped back, so none of them may be
+        dropped. Repeats of what was delivered before are still dropped."""
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)

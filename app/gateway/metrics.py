@@ -1,12 +1,13 @@
 """What the gateways of this web server have done, as numbers for Prometheus.
 
-The code that does something adds to a number in `Counts`, once per batch if there are
-batches. `GatewayMetrics` publishes the numbers once a second, so counting costs the
-sockets nothing that can be measured.
+The code that does something adds to a number in `Counts`. Code that works in batches
+adds once per batch. `GatewayMetrics` publishes the numbers once a second. So counting
+costs the sockets nothing that can be measured.
 
-A scrape reaches any one of the server's worker processes. So each process writes its
-numbers into a file of its own, and the process that is scraped adds them up. This is
-the multiprocess mode of prometheus-client; `app.server.gunicorn_config` sets it up.
+A scrape reaches one of the server's worker processes, and any of them may answer it. So
+each process writes its numbers into its own file, and the process that answers adds
+them up. This is the multiprocess mode of prometheus-client, which
+`app.server.gunicorn_config` sets up.
 """
 
 from __future__ import annotations
@@ -23,41 +24,42 @@ from app.websocket.connection import BY_CLIENT, LOST
 from app.websocket.writer import SocketCounts
 from models.events import CloseCode
 
-FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""The library's variable for the folder of the files. The library reads it when it is
-imported."""
+METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
+"""The environment variable in which prometheus-client expects the folder for these
+files. The library reads the variable when it is imported."""
 EVERY = 1.0
 """Seconds between two writes."""
 
 COUNTERS = {
-    "handshakes": "WebSocket handshakes answered, those then refused included",
+    "handshakes": "WebSocket handshakes answered, including those refused afterwards",
     "frames": "Frames that clients sent",
     "heartbeats": "Heartbeats that clients sent",
     "notifications": "Status changes handed to connections",
     "snapshots": "Snapshots sent",
-    "lapses": "Times that Redis had lost a gateway that held connections",
-    "registered_anew": "Connections registered anew, for Redis had lost them",
+    "lapses": "Times that Redis had lost a gateway that had connections",
+    "registered_anew": "Connections registered again, because Redis had lost them",
 }
 """Fields of `Counts` that only grow, with their descriptions."""
 
 
 @dataclass(slots=True)
 class Counts(SocketCounts):
-    """The numbers of one gateway process. All of these only grow."""
+    """The numbers of one gateway process. All fields of this class only grow."""
 
     heartbeats: int = 0
     notifications: int = 0
     """Status changes handed to a connection."""
     snapshots: int = 0
     lapses: int = 0
-    """Times that Redis had lost this gateway while it held connections."""
+    """Times that Redis had lost this gateway while the gateway had connections."""
     registered_anew: int = 0
     """Connections that Redis had lost and that were registered again."""
 
 
 class GatewayMetrics:
-    """The metrics of one gateway process, and of all processes beside it.
-    `connections` has as many items as there are open connections."""
+    """The metrics of one gateway process. `collected` adds those of the other processes
+    of this web server. The length of `connections` is the number of open
+    connections."""
 
     def __init__(self, connections: Sized, counts: Counts) -> None:
         self._all_connections = connections
@@ -83,7 +85,7 @@ class GatewayMetrics:
         )
         self._written = Counts()
         for code in (*map(str, map(int, CloseCode)), BY_CLIENT, LOST):
-            self._closes.labels(code)  # a rate needs the 0 that came before the 1
+            self._closes.labels(code)  # Prometheus needs a 0 first to compute a rate
 
     def step(self) -> None:
         """Wait for the interval, and write."""
@@ -105,10 +107,10 @@ class GatewayMetrics:
         self._queued_bytes.set(counts.queued_bytes)
 
     def collected(self) -> CollectorRegistry:
-        """The metrics of all gateways of this web server. If no folder is set up, those
-        of this process only."""
+        """The metrics of all gateways of this web server. If no folder is set up, the
+        metrics of this process only."""
         self.write()
-        if FOLDER not in os.environ:
+        if METRICS_FOLDER not in os.environ:
             return self._registry
         registry = CollectorRegistry()
         MultiProcessCollector(registry)  # type: ignore[no-untyped-call]

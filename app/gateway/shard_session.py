@@ -1,8 +1,8 @@
 """One gateway's session with one shard: the connections of the shard's users.
 
-The gateway notes here what happens on its sockets, and never waits. Three loops tell
-the shard: `Connects`, `Heartbeats` and `Disconnects`. Each shard has a session and
-loops of its own, so a shard that is down delays only its own users.
+The gateway notes here what happens on its sockets, and never waits. Three loops report
+it to the shard: `Connects`, `Heartbeats` and `Disconnects`. Each shard has its own
+session and its own loops, so a shard that is down delays only its own users.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ from models.presence.store import LiveConnection
 from tasks import broadcast
 
 FLUSHES = 3
-"""After this many flush intervals without an answer, Redis may have been down."""
+"""After this many flush intervals without an answer, Redis counts as down."""
 
 
 class RedisHealth:
-    """Whether this gateway may expire users: whether it believes what a shard says.
+    """Decides whether this gateway trusts a shard enough to expire its users.
 
-    A Redis that has just come back with an older state does not know the connections
-    opened since, until the gateways have registered them again. A gateway that expired
-    users in that time would report users offline who are online. Monotonic seconds.
+    A Redis that comes back with an older state does not know newer connections until
+    the gateways have registered them again. If a gateway expired users in that time, it
+    would announce users as offline who are online. Times are monotonic seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -42,8 +42,8 @@ class RedisHealth:
         self._answered_at = time.monotonic()
         self._lost_at: float | None = None
         self.deadline = 0
-        """This gateway's deadline in the shard's last answer (ms); 0 if there is
-        none."""
+        """This gateway's deadline in the shard's last answer (ms). 0 before the first
+        answer."""
 
     def answered(self, deadline: int) -> None:
         """The shard has answered a heartbeat with this new `deadline` (ms)."""
@@ -51,12 +51,12 @@ class RedisHealth:
         self.deadline = deadline
 
     def lost_state(self) -> None:
-        """The shard had lost this gateway, and perhaps others."""
+        """The shard had lost this gateway, and perhaps other gateways."""
         self._lost_at = time.monotonic()
 
     def is_trusted(self) -> bool:
-        """Whether users may be expired: heartbeats are answered, and since the last
-        loss the other gateways have had time to register."""
+        """Whether users may be expired: heartbeats are answered, and the other gateways
+        have had time to register since the last loss."""
         now = time.monotonic()
         if now - self._answered_at > self._within:
             return False
@@ -64,8 +64,8 @@ class RedisHealth:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedConnection:
-    """A connection that ended at the monotonic time `at`, with its grace in seconds."""
+class Disconnect:
+    """The end of a connection, at the monotonic time `at`. `grace` is in seconds."""
 
     user_id: str
     connection_id: str
@@ -96,15 +96,16 @@ class ShardSession:
         """The connections whose heartbeat the next flush reports."""
         self.opening: deque[ClientConnection] = deque()
         self.has_opening = Event()
-        self.ended: deque[EndedConnection] = deque()
-        self.has_ended = Event()
+        self.disconnected: deque[Disconnect] = deque()
+        self.has_disconnected = Event()
         self._drain_requested = Event()
 
-    # What happens on the sockets; none of these waits
+    # What happens on the sockets. None of these methods waits
 
     def connect(self, connection: ClientConnection) -> None:
         """`connection` has passed its handshake: register it, then open it."""
-        # In the hub first, then in Redis, then the snapshot: no change is missed.
+        # First the hub, then Redis, then the snapshot: in this order the client misses
+        # no change.
         self.hub.add(connection)
         self.live[connection.connection_id] = connection
         self.opening.append(connection)
@@ -122,33 +123,36 @@ class ShardSession:
         # Its heartbeat must not be reported any more.
         self.live.pop(connection.connection_id, None)
         self.pending_heartbeats.pop(connection.connection_id, None)
-        self._add_ended(connection)
+        self._add_disconnect(connection)
 
-    def _add_ended(self, connection: ClientConnection) -> None:
+    def _add_disconnect(self, connection: ClientConnection) -> None:
         grace = 0.0 if connection.has_left else self.settings.disconnect_grace
-        self.ended.append(
-            EndedConnection(
+        self.disconnected.append(
+            Disconnect(
                 connection.user_id, connection.connection_id, time.monotonic(), grace
             )
         )
-        self.has_ended.set()
+        self.has_disconnected.set()
 
     # What the loops share
 
     def register(self, connections: Sequence[ClientConnection]) -> None:
-        """Tell the shard of `connections`: new ones, or ones that Redis has lost. Close
-        those whose user has too many, or whose state in Redis is damaged.
+        """Register `connections` in the shard: new ones, or ones that Redis has lost.
+        Close a connection if its user has too many, or if the user's state in Redis is
+        damaged.
 
         Raises:
-            PresenceUnavailable: Redis did not answer. Any of them may be registered.
+            PresenceUnavailable: Redis did not answer. Some connections may be
+                registered.
         """
         try:
-            reply = self.shard.store.connect(self.gateway_id, self.signs(connections))
+            reply = self.shard.store.connect(self.gateway_id, self.as_live(connections))
         finally:
-            # One that ended meanwhile may have been released before it was registered.
+            # A connection that ended during the call may have been released too early,
+            # before it was registered. So release it once more.
             for connection in connections:
                 if self.hub.get(connection.connection_id) is None:
-                    self._add_ended(connection)
+                    self._add_disconnect(connection)
         if reply.needs_drain:
             self.request_drain()
         for connection in connections:
@@ -158,22 +162,23 @@ class ShardSession:
             elif connection.connection_id in reply.failed:
                 connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
 
-    def signs(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
-        """The last heartbeat of each of `connections`, with its age."""
+    def as_live(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
+        """`connections` as the store takes them: each with the age of its last
+        heartbeat."""
         now, ttl = time.monotonic(), self.settings.online_ttl
-        signs = []
+        live = []
         for connection in connections:
             age = age_ms(connection.last_heartbeat, now, ttl)
-            sign = LiveConnection(connection.user_id, connection.connection_id, age)
-            signs.append(sign)
-        return signs
+            one = LiveConnection(connection.user_id, connection.connection_id, age)
+            live.append(one)
+        return live
 
     def request_drain(self) -> None:
         """Have the shard's outbox drained soon. Never waits."""
         self._drain_requested.set()
 
     def drain_request_step(self) -> None:
-        """Wait for a request, and send it to Celery. This is a loop of its own, so that
+        """Wait for a request, and send it to Celery. A separate loop does this, so that
         a slow broker delays no connection."""
         self._drain_requested.wait()
         self._drain_requested.clear()

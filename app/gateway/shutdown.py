@@ -1,9 +1,9 @@
 """A planned shutdown that no friend notices: clients reconnect before they are closed.
 
 If all sockets were closed at once, all clients would return at once. So each client has
-its own moment in the drain window. It gets `going_away` at that moment and is closed a
-second later. A client that were closed early and told to return late would be offline
-in between.
+its own moment in the drain window. At that moment it gets `going_away`, and a second
+later its socket is closed. The time between the two is short, so that no user goes
+offline in it.
 """
 
 from __future__ import annotations
@@ -22,11 +22,12 @@ from models.events import CloseCode
 log = logging.getLogger(__name__)
 
 CLOSING_SHARE = 0.8
-"""The part of the window in which clients are told. The sockets end in the rest."""
+"""The part of the window in which clients get `going_away`. The last sockets end in the
+rest of it."""
 NOTICE = 1.0
-"""Seconds between `going_away` and the close, in which the client reconnects; at most
-NOTICE_SHARE of the window. It is shorter than the grace, so a client that first waits
-for the close, and then for `reconnect_in`, is not too late either."""
+"""Seconds between `going_away` and the close, in which the client reconnects. The
+notice is at most NOTICE_SHARE of the window. It is shorter than the default grace. So a
+client that waits for the close first, and then for `reconnect_in`, is in time too."""
 NOTICE_SHARE = 0.2
 
 
@@ -42,10 +43,10 @@ def send_all_away(hub: Hub, window: float) -> None:
     for connection in connections:
         _send_away(connection, notice)
         gevent.sleep(pause)
-    # Connections whose handshake was under way when the listening socket was closed.
-    told = {connection.connection_id for connection in connections}
+    # Some connections were still in their handshake when the listening socket closed.
+    notified = {connection.connection_id for connection in connections}
     for connection in hub.connections():
-        if connection.connection_id not in told:
+        if connection.connection_id not in notified:
             _send_away(connection, notice)
     gevent.sleep(notice)
 

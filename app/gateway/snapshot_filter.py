@@ -1,13 +1,13 @@
-"""Which status events a client still needs after a snapshot.
+"""Decides which status events a client still needs after a snapshot.
 
-A change made before a snapshot was read is in the snapshot. Its event may arrive later:
-a moment later, or minutes later if no worker ran. The client must not get it again, so
-each connection keeps a filter that knows what its last snapshot told.
+A change made before a snapshot was read is in the snapshot. The event of that change
+may arrive after the snapshot: a moment later, or minutes later if no worker ran. The
+client must not get the change twice. So each connection keeps a filter that knows what
+is in its last snapshot.
 
-Keeping the timestamps of all friends for as long as a socket lives would cost more
-memory than the socket. After some seconds one number is enough: the time at which the
-snapshot was read. Timestamps are times of the same clock, so the snapshot told
-everything that is older.
+The timestamps of all friends, kept as long as the socket lives, would cost more memory
+than the socket. After some seconds one number is enough: the time at which the snapshot
+was read. Timestamps come from the same clock, so all older changes are in the snapshot.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """A user's status and its frame. `is_introduction`: the recipient may see the user
-    only from now on, so the status may have any age. `timestamp` is ms."""
+    """A user's status and its frame. `timestamp` is in ms. In an introduction the
+    recipient may see the user only from now on, so the status may be old."""
 
     user_id: str
     timestamp: int
@@ -30,8 +30,9 @@ class StatusEvent:
 
 
 def oldest(status_events: Iterable[StatusEvent]) -> float:
-    """The oldest timestamp of `status_events` (ms). A snapshot read up to that time
-    told none of them. Infinity if all of them are introductions."""
+    """The oldest timestamp of `status_events` (ms), without introductions. A snapshot
+    that was read at or before that time contains none of these changes. Infinity if all
+    events are introductions."""
     return min(
         (event.timestamp for event in status_events if not event.is_introduction),
         default=math.inf,
@@ -39,17 +40,18 @@ def oldest(status_events: Iterable[StatusEvent]) -> float:
 
 
 @dataclass(frozen=True, slots=True)
-class SettledFilter:
-    """The short form of a filter. The snapshot told everything older than `read_at`
-    (ms). For the few users in `ahead` it told everything up to the timestamp there."""
+class ShortFilter:
+    """The short form of a filter. The snapshot contains all changes before `read_at`
+    (ms). For the few users in `ahead` it contains all changes up to the timestamp
+    there."""
 
     read_at: int
     ahead: Mapping[str, int] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, times: Mapping[str, int], read_at: int) -> SettledFilter:
-        """The filter for snapshots that were read together at `read_at` (ms), and
-        contained these timestamps."""
+    def of(cls, times: Mapping[str, int], read_at: int) -> ShortFilter:
+        """The filter for snapshots that were read together at `read_at` (ms). `times`
+        are the timestamps in them."""
         ahead = {user: time for user, time in times.items() if time >= read_at}
         return cls(read_at, ahead)
 
@@ -64,16 +66,16 @@ class SettledFilter:
 class SnapshotFilter:
     """The exact filter for one client's snapshot.
 
-    `users` are the users in that snapshot. `times` has their timestamps (ms), and those
-    of all users in snapshots that were read with it: one map is shared by all of them.
-    `settled` is the short form that replaces this filter later.
+    `users` are the users in that snapshot, and `times` has their timestamps (ms). All
+    snapshots that were read together share one `times`, so it has more users than this
+    snapshot. `short` is the short form that replaces this filter later.
     """
 
     users: AbstractSet[str]
     times: Mapping[str, int]
-    settled: SettledFilter
+    short: ShortFilter
 
     def passes(self, event: StatusEvent) -> bool:
-        """As `SettledFilter.passes`, and exact for introductions too."""
+        """Like `ShortFilter.passes`, but exact for introductions too."""
         user_id = event.user_id
         return user_id not in self.users or event.timestamp > self.times[user_id]

@@ -1,11 +1,11 @@
 """Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
-Snapshots that are requested at the same time are read together: one query, one round
-trip to Redis. A new connection is in the hub and in Redis before its snapshot is read.
-So each change is in the snapshot or comes as an event; the newest timestamp wins.
+Snapshots that are requested at the same time are read together, with one query and one
+round trip to Redis. A new connection is in the hub and in Redis before its snapshot is
+read. So each change is in the snapshot or comes as an event. The newest timestamp wins.
 
-One client's problem delays no other. A user who is new to the database is stored in
-the background. If a batch cannot be read, each snapshot in it is read alone.
+A problem of one client delays no other client. A user who is new to the database is
+stored in the background. If a batch cannot be read, each snapshot in it is read alone.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from app.gateway.client_connection import ClientConnection
 from app.gateway.hub import Hub
 from app.gateway.metrics import Counts
-from app.gateway.snapshot_filter import SettledFilter, SnapshotFilter
+from app.gateway.snapshot_filter import ShortFilter, SnapshotFilter
 from app.new_users import NewUsers
 from app.outages import Outage
 from app.websocket.frames import text_frame
@@ -37,18 +37,21 @@ from models.sql.user import unknown_users
 log = logging.getLogger(__name__)
 
 BATCH = 100
-"""Connections whose snapshots are read together. One read for all connections of a
+"""At most this many snapshots are read together. One read for all connections of a
 reconnect storm would keep every other greenlet waiting."""
 GATHER = 0.002
-"""Seconds that the first request waits for others, so that one read serves all of them.
-Events go first meanwhile: many wait for an event, and one client for a snapshot."""
-SETTLE_AFTER = 5.0
-"""Seconds after a snapshot until its filter is replaced by the short form. By then no
-introduction of its users is under way, and no event except those in the outbox."""
+"""Seconds that the first request waits for more requests, so that one read serves all
+of them. In this time the gateway delivers events, which go to many clients. A snapshot
+is for one client."""
+SHORTEN_AFTER = 5.0
+"""Seconds after a snapshot until its filter is replaced by the short form. By then all
+introductions of its users have arrived, and all events except those that still wait in
+the outbox."""
 RETRY_AFTER = 1.0
 """Seconds between attempts while the database or Redis is down."""
 RETRY_ALONE_AFTER = 5.0
-"""Seconds between attempts to read a snapshot that fails while others do not."""
+"""Seconds between attempts to read a snapshot that fails while other snapshots can be
+read."""
 
 
 class Snapshots:
@@ -71,10 +74,11 @@ class Snapshots:
         self._first: set[str] = set()
         """Ids of connections that have had no snapshot yet."""
         self._stored: set[str] = set()
-        """Those of them whose users were new and have been stored."""
+        """Ids in `_first` whose users were new and have been stored."""
         self._incomplete: dict[str, ClientConnection] = {}
         """Connections whose last snapshot lacked the users of a shard that is down."""
-        self._complete_at = 0.0
+        self._next_complete_attempt = 0.0
+        """The monotonic time of the next attempt to send complete snapshots."""
         self._wake = Event()
         self._outage = Outage("snapshots")
 
@@ -85,11 +89,12 @@ class Snapshots:
         self._wake.set()
 
     def request_first(self, connections: Iterable[ClientConnection]) -> None:
-        """As `request`, for connections without a snapshot yet. If a shard is down they
-        do not wait for its users, and get another snapshot when it is back."""
-        new = {connection.connection_id: connection for connection in connections}
-        self._first.update(new)
-        self.request(new.values())
+        """Like `request`, but for connections that have had no snapshot yet. If a shard
+        is down, they get a snapshot without its users at once, and a complete one when
+        the shard is back."""
+        first = {connection.connection_id: connection for connection in connections}
+        self._first.update(first)
+        self.request(first.values())
 
     def step(self) -> None:
         """Wait until snapshots are requested, and send them."""
@@ -99,7 +104,7 @@ class Snapshots:
         requested, self._requested = self._requested, {}
         try:
             for batch in batches(list(requested.values()), BATCH):
-                self._send_each(batch)
+                self._send_or_split(batch)
                 for connection in batch:
                     del requested[connection.connection_id]
                 gevent.sleep(0)
@@ -110,12 +115,13 @@ class Snapshots:
             gevent.sleep(RETRY_AFTER)
             self._wake.set()
 
-    def _send_each(self, batch: list[ClientConnection]) -> None:
-        """Send the snapshots of `batch`. If the batch cannot be read, and not because
-        of an outage, read each snapshot alone, and try the failing ones again later.
+    def _send_or_split(self, batch: list[ClientConnection]) -> None:
+        """Send the snapshots of `batch`. If the batch cannot be read, but not because
+        of an outage, read each snapshot alone. Retry a snapshot that fails alone later.
 
         Raises:
-            PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: an outage.
+            PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: Redis or the database
+                is down.
         """
         try:
             self._send(batch)
@@ -126,7 +132,7 @@ class Snapshots:
                 raise
             if len(batch) > 1:
                 for connection in batch:
-                    self._send_each([connection])
+                    self._send_or_split([connection])
                 return
             log.exception(
                 "the snapshot for %s could not be read, it is tried again in %.0f s",
@@ -137,44 +143,44 @@ class Snapshots:
             gevent.spawn_later(RETRY_ALONE_AFTER, self.request, batch)
 
     def _complete(self) -> None:
-        """Send complete snapshots to connections whose last one was incomplete. Try a
-        few of them; if those are complete now, go on with the others."""
-        while self._incomplete and time.monotonic() >= self._complete_at:
+        """Send complete snapshots to connections whose last snapshot was incomplete.
+        Try one batch. Only if all of that batch is complete now, try the next batch."""
+        while self._incomplete and time.monotonic() >= self._next_complete_attempt:
             batch = dict(itertools.islice(self._incomplete.items(), BATCH))
-            self._send_each(list(batch.values()))
+            self._send_or_split(list(batch.values()))
             if self._incomplete.keys() & batch.keys():
-                self._complete_at = time.monotonic() + RETRY_AFTER
+                self._next_complete_attempt = time.monotonic() + RETRY_AFTER
             gevent.sleep(0)
 
     def _send(self, connections: list[ClientConnection]) -> None:
         open_ones = list(filter(self._is_open, connections))
-        new = {one.connection_id for one in connections} & self._first
-        again = [one for one in open_ones if one.connection_id not in new]
+        first = {one.connection_id for one in connections} & self._first
+        refreshed = [one for one in open_ones if one.connection_id not in first]
         for connection in open_ones:
-            connection.hold_events()
+            connection.delay_events()
         try:
             snapshots, incomplete, unknown = self._read(
                 {one.user_id for one in open_ones},
                 {
                     one.user_id
                     for one in open_ones
-                    if one.connection_id in new - self._stored
+                    if one.connection_id in first - self._stored
                 },
             )
         except BaseException:
-            for connection in again:
-                connection.release_events()
+            for connection in refreshed:
+                connection.send_delayed()
             raise
-        if open_ones:  # else nothing was read
+        if open_ones:  # otherwise nothing was read
             self._outage.succeeded()
-        if unknown:  # new users: all their connections get a snapshot a little later
+        if unknown:  # new users: their connections get a snapshot a little later
             waiting = [one for one in open_ones if one.user_id in unknown]
             gevent.spawn(self._store, waiting)
             connections = [one for one in connections if one not in waiting]
             open_ones = [one for one in open_ones if one not in waiting]
-            new -= {one.connection_id for one in waiting}
-        self._first -= new
-        self._stored -= new
+            first -= {one.connection_id for one in waiting}
+        self._first -= first
+        self._stored -= first
         for connection in connections:
             self._incomplete.pop(connection.connection_id, None)
         sent = []
@@ -182,15 +188,16 @@ class Snapshots:
             is_complete = connection.user_id not in incomplete
             if not is_complete:
                 self._incomplete[connection.connection_id] = connection
-            # An incomplete snapshot is better than none, and worse than an older one.
-            if is_complete or connection.connection_id in new:
-                frame, told = snapshots[connection.user_id]
-                connection.send_snapshot(frame, told)
-                sent.append((connection, told))
+            # An incomplete snapshot is better than no snapshot, but worse than the
+            # older one that the client may have.
+            if is_complete or connection.connection_id in first:
+                frame, snapshot_filter = snapshots[connection.user_id]
+                connection.send_snapshot(frame, snapshot_filter)
+                sent.append((connection, snapshot_filter))
             else:
-                connection.release_events()
+                connection.send_delayed()
         self._counts.snapshots += len(sent)
-        gevent.spawn_later(SETTLE_AFTER, _settle, sent)
+        gevent.spawn_later(SHORTEN_AFTER, _shorten_filters, sent)
 
     def _is_open(self, connection: ClientConnection) -> bool:
         return self._hub.get(connection.connection_id) is not None
@@ -202,27 +209,27 @@ class Snapshots:
         self.request(connections)
 
     def _read(
-        self, user_ids: set[str], new: set[str]
+        self, user_ids: set[str], maybe_new: set[str]
     ) -> tuple[dict[str, tuple[bytes, SnapshotFilter]], set[str], set[str]]:
         """Read the snapshots of `user_ids`.
 
         Returns three values. The first has the frame and the filter of each user. The
         second has the users whose frames are incomplete because a shard is down. The
-        third has the `new` users that the database does not know.
+        third has the users in `maybe_new` that the database does not know.
         """
         unknown: set[str] = set()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, sorted(user_ids))
-            # New connections only. A user deleted while connected gets a snapshot
-            # without anybody, and must not be created again by it.
-            unrelated = [user_id for user_id in sorted(new) if not relevant[user_id]]
+            # Only for first snapshots: a user who is deleted while connected gets an
+            # empty snapshot, and this must not create the user again.
+            unrelated = [one for one in sorted(maybe_new) if not relevant[one]]
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         everybody = set().union(*relevant.values())
         statuses, read_at = self._presence.statuses_where_possible(everybody)
         missing = everybody - statuses.keys()
         times = {one.user_id: one.updated_at for one in statuses.values()}
-        settled = SettledFilter.of(times, read_at)
+        short = ShortFilter.of(times, read_at)
         snapshots = {}
         incomplete = set()
         for user_id, others in relevant.items():
@@ -232,11 +239,11 @@ class Snapshots:
             snapshot = events.presence_snapshot(
                 statuses[other] for other in sorted(shown)
             )
-            told = SnapshotFilter(shown, times, settled)
-            snapshots[user_id] = text_frame(snapshot), told
+            snapshot_filter = SnapshotFilter(shown, times, short)
+            snapshots[user_id] = text_frame(snapshot), snapshot_filter
         return snapshots, incomplete, unknown
 
 
-def _settle(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:
-    for connection, told in sent:
-        connection.settle(told)
+def _shorten_filters(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:
+    for connection, snapshot_filter in sent:
+        connection.shorten_filter(snapshot_filter)

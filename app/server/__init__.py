@@ -1,4 +1,4 @@
-"""gunicorn's side: its configuration, its worker class, and how many sockets it takes.
+"""gunicorn's part: its configuration, its worker class, and how many sockets it takes.
 
-This package knows nothing of what is served.
+This package knows nothing about users or presence.
 """

@@ -1,10 +1,10 @@
 """The socket on which gunicorn writes an answer; it sends the answer in one piece.
 
-gunicorn writes the head of an answer and then its body: two system calls, and the
-client wakes up twice. `AnswerSocket` stands in for the socket that gunicorn writes to.
-It keeps what is written until `flush`. A WebSocket handshake takes the real socket
-from it, and gunicorn writes nothing more. tests/api/test_answer_socket.py compares it
-with a plain socket.
+gunicorn writes the head of an answer and then its body. This needs two system calls,
+and the client wakes up twice. So gunicorn gets an `AnswerSocket` in place of the real
+socket. It keeps what gunicorn writes until `flush`. A WebSocket handshake takes the
+real socket out of it, and after that gunicorn writes nothing more.
+tests/api/test_answer_socket.py compares it with a plain socket.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ import socket
 from collections.abc import Callable
 from typing import Any
 
-MAX_HELD = 64 * 1024
-"""The most bytes that are kept for later."""
+MAX_KEPT = 64 * 1024
+"""If more bytes than this are kept, they are written at once."""
 
 
 def send_whole(sock: socket.socket, data: bytes) -> None:
-    """As `sock.sendall`, for data that nearly always goes out at once. gevent's would
-    first ask the system for the size of the socket's buffer.
+    """Like `sock.sendall`, but faster for data that the system nearly always takes in
+    one call. gevent's `sendall` first asks for the size of the socket's buffer.
 
     Raises:
-        OSError: as a socket does; TimeoutError if the socket has a time-out.
+        OSError: like a socket's method. TimeoutError if the socket has a time-out.
     """
     sent = sock.send(data)
     if sent < len(data):
@@ -30,14 +30,14 @@ def send_whole(sock: socket.socket, data: bytes) -> None:
 
 
 class AnswerSocket:
-    """A socket that keeps what is written until there is much of it, or until `flush`
-    says that the answer is complete. Any other use of the socket flushes first.
+    """A socket that keeps what is written, until it has more than MAX_KEPT bytes or
+    until `flush`. Any other use of the socket flushes first.
 
-    `hand_over` is called when the socket is taken for a protocol other than HTTP. It
-    returns the bytes that the web server has read already.
+    When the socket is taken for a protocol other than HTTP, `hand_over` is called. It
+    returns the bytes of that protocol that the web server has already read.
     """
 
-    __slots__ = ("_hand_over", "_held", "_parts", "_sock", "is_taken")
+    __slots__ = ("_hand_over", "_kept_bytes", "_parts", "_sock", "is_taken")
 
     def __init__(
         self, sock: socket.socket, hand_over: Callable[[], bytes] = bytes
@@ -46,36 +46,37 @@ class AnswerSocket:
         self._sock = sock
         self._hand_over = hand_over
         self._parts: list[bytes] = []
-        self._held = 0
+        self._kept_bytes = 0
 
     def sendall(self, data: bytes) -> None:
-        """Write `data`, now or together with what follows.
+        """Write `data`, now or together with later data.
 
         Raises:
-            OSError: as a socket does; TimeoutError if the socket has a time-out.
+            OSError: like a socket's method. TimeoutError if the socket has a time-out.
         """
         if self.is_taken:
             return
         self._parts.append(data)
-        self._held += len(data)
-        if self._held > MAX_HELD:
+        self._kept_bytes += len(data)
+        if self._kept_bytes > MAX_KEPT:
             self.flush()
 
     def flush(self) -> None:
         """Write what was kept.
 
         Raises:
-            OSError: as a socket does; TimeoutError if the socket has a time-out.
+            OSError: like a socket's method. TimeoutError if the socket has a time-out.
         """
         if not self._parts:
             return
         data = b"".join(self._parts)
-        self._parts, self._held = [], 0
+        self._parts, self._kept_bytes = [], 0
         send_whole(self._sock, data)
 
     def take(self) -> tuple[socket.socket, bytes]:
-        """Take the socket for a protocol other than HTTP. Returns it and the bytes that
-        came for that protocol. After this no answer is written, whatever happens."""
+        """Take the socket for a protocol other than HTTP. Returns the socket, and the
+        bytes that came for that protocol. From now on gunicorn's answers are
+        dropped."""
         self.flush()
         self.is_taken = True
         return self._sock, self._hand_over()

@@ -1,7 +1,7 @@
-"""How many sockets one web process holds, by the settings and by its file limit.
+"""How many sockets one web process takes. The settings and its file limit decide it.
 
-Every socket is an open file. Health checks and REST must be answered however many
-WebSockets are open, so some connections are reserved for HTTP.
+Every socket is an open file. Health checks and REST must be answered even if all
+WebSockets are taken, so some connections are reserved for HTTP.
 """
 
 from __future__ import annotations
@@ -15,24 +15,26 @@ from config import Settings
 HTTP_CONNECTIONS = 1000
 """Connections that are reserved for HTTP, handshakes included."""
 OTHER_FILES = 128
-"""Open files beside clients: Redis, the database, the log."""
+"""Open files that are not clients: Redis, the database, the log."""
 LEAST = 8
+"""Connections that a process takes even with a very low file limit."""
 MAX_ON_MACOS = 10240
-"""macOS refuses more, even when it reports no limit."""
+"""macOS refuses a higher file limit, even when it reports no limit."""
 _HTTP_SHARE = 4
-"""If the file limit is low, one in four connections is for HTTP."""
+"""If the file limit is low, one in this many connections is for HTTP."""
 _REFUSED_SHARE = 5
-"""One in five of the HTTP connections is for WebSockets that are being refused."""
+"""One in this many HTTP connections is for WebSockets that are being refused."""
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How many connections one web process holds at a time."""
+    """How many connections one web process takes at a time."""
 
     sockets: int
-    """WebSockets that are served, at most."""
+    """The most WebSockets that are served."""
     http: int
-    """Other connections, at least: they may also use what WebSockets leave free."""
+    """Connections that are reserved for HTTP. HTTP may also use connections that no
+    WebSocket uses."""
 
     @property
     def connections(self) -> int:
@@ -41,7 +43,7 @@ class Capacity:
 
     @property
     def sockets_with_refused(self) -> int:
-        """WebSockets that are served or being refused, at most."""
+        """The most WebSockets that are served or being refused."""
         return self.sockets + self.http // _REFUSED_SHARE
 
     @classmethod
@@ -64,8 +66,8 @@ def needed_files(settings: Settings) -> int:
 
 
 def raise_file_limit(settings: Settings) -> None:
-    """Raise the file limit of this process, and of those it starts, to what `settings`
-    need, or to what the system allows."""
+    """Raise the file limit of this process to what `settings` need, or to what the
+    system allows. Processes that it starts get the same limit."""
     soft, hard = _limit()
     wanted = min(hard, needed_files(settings))
     _, given = resource.getrlimit(resource.RLIMIT_NOFILE)
@@ -77,7 +79,7 @@ def raise_file_limit(settings: Settings) -> None:
 
 
 def file_limit_warning(settings: Settings) -> str | None:
-    """A log line if the limit of open files is too low; else None."""
+    """A log line if the limit of open files is too low, or None."""
     files, capacity = _limit()[0], Capacity.of(settings)
     if files >= needed_files(settings):
         return None

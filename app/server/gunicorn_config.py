@@ -1,10 +1,10 @@
 """gunicorn's configuration: `gunicorn -c python:app.server.gunicorn_config wsgi:app`.
 
-Each worker process is a gateway. The hooks start the gateway after the fork, close its
-connections when the worker is told to stop, and stop it at the end.
+Each worker process is a gateway. The hooks start the gateway after the fork. When the
+worker is told to stop, they close the gateway's connections, and then stop the gateway.
 
-The master reads this before a worker has patched the standard library for gevent. So
-this module imports nothing that opens sockets.
+The master reads this module before a worker has patched the standard library for
+gevent. So this module imports nothing that opens sockets.
 """
 
 from __future__ import annotations
@@ -27,25 +27,28 @@ raise_file_limit(_settings)
 bind = f"0.0.0.0:{_settings.port}"
 worker_class = "app.server.worker.Worker"
 workers = _settings.web_concurrency
-# More than the WebSockets, which the gateway counts: HTTP has connections of its own.
+# This is more than the number of WebSockets, because HTTP has reserved connections. The
+# gateway itself limits the WebSockets.
 worker_connections = Capacity.of(_settings).connections
 # A client's headers must not change the route. gunicorn would accept SCRIPT_NAME from a
-# proxy on this machine, and the proxy passes on what its own client sent.
+# proxy on this machine, although the proxy may have got it from a client.
 forwarder_headers = ""
 # Used only for the `Secure` of the demo's cookie, and only from FORWARDED_ALLOW_IPS.
 secure_scheme_headers = {"X-FORWARDED-PROTO": "https"}
-# A reconnect storm waits here instead of in the clients' retries.
+# In a reconnect storm clients wait here. If the queue were full, they would have to
+# retry.
 backlog = 4096
 # Closed sockets need CLOSE_WAIT to end. Heroku kills a process 30 s after SIGTERM.
 graceful_timeout = int(_settings.drain_window) + 5
-keepalive = 5  # any number above 0 means on; the worker class bounds the wait
+keepalive = 5  # any number above 0 means on; the worker class limits the wait
 control_socket_disable = True
 errorlog = "-"
 loglevel = "info"
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-"""prometheus-client's variable for the folder in which each worker keeps a file of its
-metrics. Any worker answers /metrics for all of them."""
+"""The environment variable that tells prometheus-client the folder of its files. Each
+worker writes its metrics into a file there. So any worker can answer /metrics for all
+of them."""
 WATCH_EVERY = 0.1
 """Seconds between two checks whether the worker was told to stop."""
 
@@ -58,16 +61,16 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
 
 
 def child_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
-    """In the master, after any end of a worker: remove its gauges. Its counters
-    stay."""
-    # Imported late: the master must not import modules that open sockets earlier.
+    """In the master, after the end of a worker: remove the worker's gauges. Its
+    counters stay."""
+    # Imported here: at its start the master must not import what opens sockets.
     from prometheus_client.multiprocess import mark_process_dead  # noqa: PLC0415
 
     mark_process_dead(worker.pid)  # type: ignore[no-untyped-call]
 
 
 def on_exit(_server: Any) -> None:  # noqa: ANN401
-    """At the end of the master: remove the folder."""
+    """At the end of the master: remove the folder of the metrics."""
     shutil.rmtree(os.environ[METRICS_FOLDER], ignore_errors=True)
 
 

@@ -1,14 +1,14 @@
-"""The gunicorn worker class, beside gunicorn's own gevent worker.
+"""The gunicorn worker class: gunicorn's own gevent worker with time limits.
 
-gunicorn bounds the wait for the head of a request, by `keepalive`, and nothing else. A
-client that sends no body, or requests pages and reads none of them, would hold its
-greenlet for as long as it likes. A few thousand such clients would take every
-connection. `Worker` bounds each read and each write, and sends an answer in one piece.
+gunicorn limits only the wait for the head of a request (`keepalive`). A client that
+sends no body, or that reads no answer, could keep its greenlet forever. A few thousand
+such clients would take all connections. So `Worker` limits each read and each write. It
+also sends each answer in one piece.
 
-While all connections are taken, gunicorn accepts no client, and a health check would
-wait. `HttpConnections` therefore keeps a few free. When those are taken, it closes
-connections that have waited a while for a request. So a flood of idle connections does
-not keep other clients out for long.
+When all connections are taken, gunicorn accepts no new client, and even a health check
+must wait. So `HttpConnections` keeps a few connections free. When these are taken too,
+it closes connections that have waited a while for a request. So a flood of idle
+connections does not block other clients for long.
 """
 
 from __future__ import annotations
@@ -30,22 +30,24 @@ _settings = settings_or_exit()
 _TIMEOUT = _settings.handshake_timeout
 
 FREE_SHARE = 10
-"""One in ten of the HTTP connections is kept free."""
+"""One in this many HTTP connections is kept free."""
 MAY_BE_IDLE = 1.0
-"""Seconds that a connection may wait for a request, even when few are free."""
+"""Seconds that a connection may wait for a request, even if few connections are
+free."""
 EVERY = 0.1
-"""Seconds between two checks while few are free."""
+"""Seconds between two checks while few connections are free."""
 
 
 class HttpConnections:
-    """All connections of one worker. Those that are not WebSockets are tracked one by
-    one: since when each has waited for a request, or has been served."""
+    """All connections of one worker. For each connection that is no WebSocket it knows
+    since when the connection has waited for a request, or has been served."""
 
-    def __init__(self, most: int, http: int, most_serving: float) -> None:
-        """At most `most` connections may be open; `http` of them are never WebSockets.
-        A request served for longer than `most_serving` seconds may be cut too."""
-        self._few_from = most - max(1, http // FREE_SHARE)
-        self._most_serving = most_serving
+    def __init__(self, total: int, http: int, max_serving: float) -> None:
+        """At most `total` connections may be open. `http` of them are reserved for
+        HTTP. If few connections are free, a request that takes longer than
+        `max_serving` seconds may be cut too."""
+        self._few_from = total - max(1, http // FREE_SHARE)
+        self._max_serving = max_serving
         self._open = 0
         self._waiting: dict[socket.socket, float] = {}
         self._serving: dict[socket.socket, float] = {}
@@ -69,11 +71,11 @@ class HttpConnections:
             self._waiting[sock] = time.monotonic()
 
     def upgraded(self, sock: socket.socket) -> None:
-        """It is a WebSocket now, and the gateway's responsibility."""
+        """The connection is a WebSocket now. From here on the gateway limits it."""
         self._serving.pop(sock, None)
 
     def closed(self, sock: socket.socket) -> None:
-        """It has ended."""
+        """The connection has ended."""
         self._open -= 1
         self._waiting.pop(sock, None)
         self._serving.pop(sock, None)
@@ -83,7 +85,7 @@ class HttpConnections:
             while self._open > self._few_from:
                 now = time.monotonic()
                 _cut(self._waiting, now - MAY_BE_IDLE, spare=_has_unread)
-                _cut(self._serving, now - self._most_serving)
+                _cut(self._serving, now - self._max_serving)
                 gevent.sleep(EVERY)
         finally:
             self._clearing = None
@@ -98,8 +100,9 @@ def _has_unread(sock: socket.socket) -> bool:
 
 
 def _raw(sock: socket.socket) -> socket.socket:
-    """The system's socket behind gevent's; it never waits. Ending gevent's would raise
-    in the greenlet that waits for it, and gunicorn would log that."""
+    """The system's socket behind gevent's socket. It never waits. If gevent's socket
+    were shut down, the greenlet that waits for it would get an error, and gunicorn
+    would log it."""
     return sock._sock  # type: ignore[attr-defined,no-any-return]  # noqa: SLF001
 
 
@@ -108,8 +111,8 @@ def _cut(
     before: float,
     spare: Callable[[socket.socket], bool] = lambda _: False,
 ) -> None:
-    """Shut down those of `connections` that are older than `before`. The greenlet that
-    reads or writes such a socket sees its end."""
+    """Shut down the `connections` whose time is before `before`, except those for which
+    `spare` is true. The greenlet that reads or writes such a socket sees its end."""
     for sock in [sock for sock, since in connections.items() if since < before]:
         if spare(sock):
             continue
@@ -119,8 +122,8 @@ def _cut(
 
 
 class Worker(GeventWorker):  # type: ignore[misc]
-    """Serves HTTP within bounds: `PRESENCE_HANDSHAKE_TIMEOUT` seconds for a whole head,
-    for each read of a body, and for each write of an answer."""
+    """Serves HTTP with time limits: `PRESENCE_HANDSHAKE_TIMEOUT` seconds for a whole
+    head, for each read of a body, and for each write of an answer."""
 
     def init_process(self) -> None:
         """Serve until the end of the process."""
@@ -131,13 +134,13 @@ class Worker(GeventWorker):  # type: ignore[misc]
         super().init_process()
 
     def timeout_ctx(self) -> gevent.Timeout:
-        """The bound of the wait for a request's whole head, and for the rest of the
-        body before it, on new and on kept connections. At its end the connection
-        closes."""
+        """The time limit for the whole head of a request, and for the unread rest of
+        the body before it. It is the same for new and for kept-alive connections. When
+        the time is over, the connection is closed."""
         return gevent.Timeout(_TIMEOUT, exception=False)  # type: ignore[arg-type]
 
     def handle(self, listener: object, client: socket.socket, addr: object) -> None:
-        """Serve one connection to its end."""
+        """Serve one connection until it ends."""
         self._connections.opened(client)
         try:
             super().handle(listener, client, addr)
@@ -151,12 +154,12 @@ class Worker(GeventWorker):  # type: ignore[misc]
         sock: socket.socket,
         addr: object,
     ) -> None:
-        """Serve one request. The handshake of a WebSocket removes the bound and takes
-        the socket: no HTTP follows on it."""
+        """Serve one request. The handshake of a WebSocket removes the time limit and
+        takes the socket. After it there is no more HTTP on this socket."""
 
         def hand_over() -> bytes:
             self._connections.upgraded(sock)
-            sock.settimeout(None)  # from here on, silence is the gateway's matter
+            sock.settimeout(None)  # the gateway itself watches for silent clients
             return req.unreader.take_buffered()  # type: ignore[no-any-return]
 
         sock.settimeout(_TIMEOUT)
@@ -168,7 +171,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
             finally:
                 answer.flush()
         except TimeoutError:
-            # gunicorn's word for "close it". A traceback would only fill its log.
+            # This tells gunicorn to close the connection, without a traceback in the
+            # log.
             raise StopIteration from None
         except StopIteration:
             raise
@@ -180,15 +184,15 @@ class Worker(GeventWorker):  # type: ignore[misc]
             sock.settimeout(None)
             self._connections.answered(sock)
             # Yield, or one busy keep-alive client starves the others for tenths of a
-            # second: gevent reads what has arrived without switching to them.
+            # second: if bytes have arrived, gevent reads them without a switch.
             gevent.sleep(0)
         if answer.is_taken:
             raise StopIteration
 
 
 def _make_settings_plain(config: Any) -> None:  # noqa: ANN401 - gunicorn has no types
-    """Give `config` its settings as plain attributes. gunicorn looks each of them up by
-    two calls, some twenty times per request, and a worker's settings never change."""
+    """Give `config` its settings as plain attributes. gunicorn reads about twenty
+    settings per request, each with two calls. A worker's settings never change."""
     for name, setting in config.settings.items():
         if not hasattr(type(config), name):
             vars(config)[name] = setting.get()

@@ -1,10 +1,14 @@
 """One WebSocket after its handshake: reading, writing, limits and closing.
 
-All writes go through the connection's `Writer`, so a socket has one writer. A client
-that does not read fills its queue and is closed; it delays no other client.
+All writes go through the connection's `Writer`, so a socket has one writer. If a client
+does not read, its queue fills up and its connection is closed. It delays no other
+client.
 
 The greenlet that serves the request reads the socket itself. simple-websocket would
-start a reader thread that also writes to the socket, beside our writer.
+start a reader thread, and that thread would also write to the socket.
+
+The words here: a client sends *messages*. A message has one or more *frames*. A frame
+may arrive in several *pieces*. wsproto gives an event for each piece.
 """
 
 from __future__ import annotations
@@ -21,39 +25,41 @@ from config import Settings
 from models.events import CloseCode
 
 BY_CLIENT = "client"
-"""Counted in place of a close code: the client sent a close frame first."""
+"""The word in `SocketCounts.closes` for connections that the client closed first. They
+have no close code of ours."""
 LOST = "lost"
-"""Counted in place of a close code: the socket ended without a close frame."""
+"""The word in `SocketCounts.closes` for sockets that ended without a close frame."""
 READ_BYTES = 4096
 READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
 """Seconds that a client has to answer a close frame before its socket is cut."""
-READ_ON_AFTER = 0.01
-"""Seconds to wait after a close frame before reading the rest. Ending a socket takes
-processor time, down to the web server's log: notifying friends comes first."""
+READ_REST_AFTER = 0.01
+"""Seconds between our close frame and the next read. When that read finds the end of
+the socket, the web server cleans up and writes a log line. This takes processor time,
+and notifying friends comes first."""
 MAX_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 BURST_SECONDS = 3.0
-"""A client may send this many seconds' worth of frames at once."""
+"""A client may send as many frames at once as are allowed in this many seconds."""
 
 
 class Connection:
     """A socket after its handshake. Subclasses handle messages and the end.
 
-    `first` holds bytes that the client sent directly after its handshake. Nothing is
-    sent before `open`: frames until then wait behind the first one.
+    `received` has bytes that came directly after the handshake and that nobody has
+    handled yet. Nothing is sent before `open`: frames to the client wait until then.
     """
 
     __slots__ = (
         "_allowance",
+        "_before_open",
         "_closing",
         "_counted_at",
         "_counts",
-        "_early",
-        "_first",
         "_message_bytes",
         "_most_at_once",
-        "_parts",
+        "_pieces",
         "_reader",
+        "_received",
         "_settings",
         "_socket",
         "_writer",
@@ -64,7 +70,7 @@ class Connection:
         sock: socket.socket,
         settings: Settings,
         counts: SocketCounts,
-        first: bytes = b"",
+        received: bytes = b"",
     ) -> None:
         self._socket = sock
         self._settings = settings
@@ -72,10 +78,10 @@ class Connection:
         self._most_at_once = max(1.0, settings.max_frames_per_second * BURST_SECONDS)
         self._allowance = self._most_at_once
         self._counted_at = time.monotonic()
-        self._parts: list[str | bytes | bytearray] = []
+        self._pieces: list[str | bytes | bytearray] = []
         self._message_bytes = 0
-        self._early: list[bytes] | None = []
-        self._first = first
+        self._before_open: list[bytes] | None = []
+        self._received = received
         self._reader = FrameReader()
         self._writer = Writer(sock, settings.max_queued_bytes, counts)
         self._closing: CloseCode | None = None
@@ -94,23 +100,24 @@ class Connection:
 
     # Writing
 
-    def open(self, first: bytes) -> None:
-        """Send the text `first`, then the frames that waited for it."""
-        early, self._early = self._early or [], None
-        self.send(b"".join((text_frame(first), *early)))
+    def open(self, greeting: bytes) -> None:
+        """Send the text `greeting` as the first frame, then the frames that waited for
+        it."""
+        early, self._before_open = self._before_open or [], None
+        self.send(b"".join((text_frame(greeting), *early)))
 
     def send(self, frames: bytes) -> None:
         """Write complete frames without waiting. What the socket does not take is
-        queued. A client whose queue is full is closed."""
+        queued. If the queue is full, close the connection."""
         if self._closing is not None:
             return
-        if self._early is not None:
-            self._early.append(frames)
+        if self._before_open is not None:
+            self._before_open.append(frames)
         elif not self._writer.write(frames):
             self.close(CloseCode.TRY_AGAIN_LATER, "this client reads too slowly")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
-        """Send a close frame and treat the connection as gone. The client has
+        """Send a close frame, and count the connection as ended. The client has
         CLOSE_WAIT seconds to end the socket."""
         if self._closing is not None:
             return
@@ -130,7 +137,7 @@ class Connection:
 
     def run(self) -> None:
         """Serve the client until its socket ends."""
-        data, self._first = self._first or self._receive(READ_BYTES), b""
+        data, self._received = self._received or self._receive(READ_BYTES), b""
         while data:
             # The connection may have been closed while it waited for these bytes.
             if self._closing is None and self._read_frames(data):
@@ -141,9 +148,9 @@ class Connection:
             data = self._receive(READ_BYTES)
 
     def read_to_the_end(self) -> None:
-        """Read what the client sends after our close frame. Unread bytes would turn the
-        end into a reset, and the client might not see the close frame."""
-        gevent.sleep(READ_ON_AFTER)
+        """Read what the client sends after our close frame. If bytes stayed unread, the
+        socket would end with a reset, and the client might not see the close frame."""
+        gevent.sleep(READ_REST_AFTER)
         left = MAX_BYTES_WHILE_CLOSING
         while left > 0 and (data := self._receive(READ_BYTES_WHILE_CLOSING)):
             left -= len(data)
@@ -157,18 +164,19 @@ class Connection:
             return b""
 
     def _read_frames(self, data: bytes) -> bool:
-        """Handle the frames in `data`. True if the client closed the connection."""
+        """Handle the frames in `data`. Returns True if the client closed the
+        connection."""
         for event in self._reader.events(data):
             if isinstance(event, CloseConnection):
-                if not self._reader.is_closed:  # not a close frame: a protocol error
+                if not self._reader.is_closed:  # a protocol error, and no close frame
                     self.close(CloseCode(event.code), event.reason or "")
                     return False
                 self._answer_close(event)
                 return True
             if isinstance(event, TextMessage | BytesMessage):
-                # A frame that arrives in pieces is one event per piece, counted once.
+                # Count a frame only at its last piece.
                 if not event.frame_finished or self._is_within_rate():
-                    self._read_part(event)
+                    self._read_piece(event)
             elif self._is_within_rate() and isinstance(event, Ping):
                 self.send(pong_frame(bytes(event.payload)))
             if self._closing is not None:
@@ -183,8 +191,10 @@ class Connection:
         self._writer.wait(CLOSE_WAIT)
 
     def _is_within_rate(self) -> bool:
-        """Count a frame. Close the connection if it is one too many. A token bucket: it
-        holds BURST_SECONDS' worth of frames and fills at the allowed rate."""
+        """Count a frame. If it is one too many, close the connection and return False.
+
+        This is a token bucket: each frame takes one from the allowance. The allowance
+        grows at the allowed rate, up to `_most_at_once`."""
         self._counts.frames += 1
         now = time.monotonic()
         self._allowance = min(
@@ -198,15 +208,15 @@ class Connection:
             self.close(CloseCode.TOO_MANY, "too many frames")
         return self._allowance >= 0
 
-    def _read_part(self, event: TextMessage | BytesMessage) -> None:
-        """Take one part of a message. A message has a part for each of its frames, and
-        for each piece in which a frame was read."""
-        part = event.data
-        self._message_bytes += len(part.encode() if isinstance(part, str) else part)
+    def _read_piece(self, event: TextMessage | BytesMessage) -> None:
+        """Add one piece to the current message, and handle the message if it is
+        complete. The limit of bytes is for the whole message."""
+        piece = event.data
+        self._message_bytes += len(piece.encode() if isinstance(piece, str) else piece)
         if self._message_bytes > (most := self._settings.max_frame_bytes):
-            self.close(CloseCode.TOO_BIG, f"a frame has at most {most} bytes")
+            self.close(CloseCode.TOO_BIG, f"a message has at most {most} bytes")
             return
-        self._parts.append(part)
+        self._pieces.append(piece)
         if event.message_finished:
-            parts, self._parts, self._message_bytes = self._parts, [], 0
-            self.on_message(type(part)().join(parts))  # type: ignore[arg-type]
+            pieces, self._pieces, self._message_bytes = self._pieces, [], 0
+            self.on_message(type(piece)().join(pieces))  # type: ignore[arg-type]

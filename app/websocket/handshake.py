@@ -1,11 +1,13 @@
 """The opening handshake (RFC 6455, section 4.2), from what the web server has parsed.
 
-`Handshake` stands in for the `Server` of simple-websocket under flask-sock, with as
-much of it as flask-sock uses. That class writes the request out again and has h11 parse
-it a second time; that is half the cost of a handshake. It also starts a reader thread
-that writes to the socket beside our writer. Left out on purpose: extensions and
-subprotocols. Stricter than wsproto: the key must be 16 bytes in base64, and a handshake
-has no body. tests/test_handshake.py compares the answers with wsproto's.
+flask-sock uses the class `Server` of simple-websocket. `Handshake` replaces it, with
+only the methods that flask-sock calls. There are two reasons. `Server` writes the
+request out again and lets h11 parse it a second time, which is half the cost of a
+handshake. And it starts a reader thread that also writes to the socket.
+
+`Handshake` has no extensions and no subprotocols. It is stricter than wsproto: the key
+must be 16 bytes in base64, and a handshake must have no body. tests/test_handshake.py
+compares the answers with wsproto's.
 """
 
 from __future__ import annotations
@@ -69,16 +71,16 @@ class Handshake:
         Raises:
             BadHandshake: the client has disconnected.
         """
-        sock, first = self._answer.take()
+        sock, received = self._answer.take()
         try:
             send_whole(sock, _SWITCHING + self._accept + b"\r\n\r\n")
         except OSError as error:
             message = "the client has disconnected"
             raise BadHandshake(message) from error
-        return sock, first
+        return sock, received
 
     def close(self) -> None:
-        """flask-sock calls this at the end. Our `Connection` has closed by then."""
+        """flask-sock calls this at the end. Our `Connection` is already closed then."""
         raise ConnectionClosed
 
 

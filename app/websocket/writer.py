@@ -1,8 +1,8 @@
 """The one writer of a socket, with a bounded queue.
 
-The writer hands bytes to the kernel at once. Only what the kernel does not take is
-queued, and only then a greenlet is started for that socket. A queue and a writer
-greenlet for every socket all the time were tried, and cost three times as much.
+The writer gives bytes to the kernel at once. It queues only what the kernel does not
+take, and only then it starts a greenlet for that socket. We also tried a permanent
+queue and greenlet for every socket. That costs three times as much.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ class SocketCounts:
     one addition; `app.gateway.metrics` publishes the numbers once a second."""
 
     handshakes: int = 0
-    """Handshakes answered, including those that were then refused."""
+    """Handshakes answered, including sockets that were refused afterwards."""
     frames: int = 0
     """Frames that clients sent."""
     closes: Counter[str] = field(default_factory=Counter)
-    """Ended connections, by close code or by one of the words in `connection`."""
+    """Ended connections, by close code, or by the words `BY_CLIENT` and `LOST` of
+    `app.websocket.connection`."""
     sockets: int = 0
     """Open WebSockets, including those that are being refused or closed."""
     queuing: int = 0
@@ -41,29 +42,30 @@ class Writer:
         "_counts",
         "_greenlet",
         "_is_ending",
-        "_most_bytes",
+        "_max_bytes",
         "_queue",
         "_queued",
         "_socket",
     )
 
     def __init__(
-        self, sock: socket.socket, most_bytes: int, counts: SocketCounts
+        self, sock: socket.socket, max_bytes: int, counts: SocketCounts
     ) -> None:
         self._socket = sock
         self._counts = counts
-        self._most_bytes = most_bytes
+        self._max_bytes = max_bytes
         self._queue: deque[bytes] = deque()
         self._queued = 0
         self._greenlet: gevent.Greenlet[..., None] | None = None
         self._is_ending = False
 
     def write(self, data: bytes) -> bool:
-        """Write `data` without waiting. False if the queue is over its bound: the
-        client does not read, and the caller should close it.
+        """Write `data` without waiting. Returns False if the queue is over its limit:
+        the client does not read, and the caller should close the connection.
 
-        The bound does not count the piece being written now, nor `data` itself. A
-        snapshot may be larger than the bound, and a client that reads one is not slow.
+        The limit does not count the data that is being written now, nor `data` itself.
+        A snapshot may be larger than the limit, and a client that is reading one is not
+        slow.
         """
         if self._greenlet is None:
             try:
@@ -85,13 +87,14 @@ class Writer:
         waiting = self._queued - len(self._queue[0])
         if len(self._queue) > 1:
             waiting -= len(data)
-        return waiting <= self._most_bytes
+        return waiting <= self._max_bytes
 
     def end(self, data: bytes) -> None:
         """Write `data` as the last bytes, then shut down our half of the socket.
 
-        Queued frames are dropped, except one that may be half written. The client's
-        half stays open: closing it with unread bytes would reset the connection.
+        Queued frames are dropped, except the first, which may be half written. The
+        client's half stays open. If we closed it too while bytes are unread, the client
+        would get a reset.
         """
         if self._queue:
             first = self._queue[0]
@@ -104,7 +107,7 @@ class Writer:
             self._shut_down_writing()
 
     def wait(self, seconds: float) -> None:
-        """Wait until the queue is written, at most `seconds`."""
+        """Wait until the queue is written, but at most `seconds`."""
         if self._greenlet is not None:
             self._greenlet.join(seconds)
 
@@ -114,7 +117,7 @@ class Writer:
             self._socket.shutdown(socket.SHUT_RDWR)
 
     def _add(self, size: int) -> None:
-        """Count `size` more queued bytes; fewer if `size` is negative."""
+        """Add `size`, which may be negative, to the counts of queued bytes."""
         self._queued += size
         self._counts.queued_bytes += size
 

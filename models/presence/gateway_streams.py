@@ -72,8 +72,8 @@ class GatewayStreams:
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
         """Gateway id -> which of `user_ids` the gateway holds. Gateways that hold none
         of them are left out. One round trip for any number of users and gateways."""
-        held, unreachable = self.holders_where_possible(user_ids)
-        for error in unreachable.values():
+        held, failed_shards = self.holders_where_possible(user_ids)
+        for error in failed_shards.values():
             raise error
         return held
 

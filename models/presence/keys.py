@@ -50,7 +50,7 @@ class Keys:
         """String: the token of the drainer, or `requested` while a drain is awaited."""
         self.taken = f"{prefix}presence:transitions:taken"
         """String: how many entries drainers have taken from the present outbox."""
-        self.missed = f"{prefix}presence:owed"
+        self.missed = f"{prefix}presence:missed"
         """Set: numbers of shards whose users and gateways missed transitions of this
         shard. The shard's own number means that all users missed some."""
         self.gateways = f"{prefix}gateways"

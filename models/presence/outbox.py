@@ -51,7 +51,7 @@ class Outbox:
         self._script_keys = [keys.transitions, keys.drainer, keys.taken]
         self._has_checked = False
 
-    def drain(
+    def take(
         self,
         token: str,
         published: Sequence[OutboxEntry] = (),

@@ -132,8 +132,8 @@ class Presence:
         before.
         """
         asked = list(user_ids)
-        found, _, unreachable = self._read(asked)
-        for error in unreachable.values():
+        found, _, failed_shards = self._read(asked)
+        for error in failed_shards.values():
             raise error
         return [found[user_id] for user_id in asked]
 
@@ -147,9 +147,9 @@ class Presence:
         Raises:
             PresenceUnavailable: no shard answered.
         """
-        found, read_at, unreachable = self._read(user_ids)
-        if len(unreachable) == len(self.shards):
-            raise unreachable[0]
+        found, read_at, failed_shards = self._read(user_ids)
+        if len(failed_shards) == len(self.shards):
+            raise failed_shards[0]
         return found, read_at
 
     def _read(

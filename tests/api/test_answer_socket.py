@@ -11,7 +11,7 @@ from gevent.socket import socketpair
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.server.answer_socket import MAX_HELD, AnswerSocket
+from app.server.answer_socket import MAX_KEPT, AnswerSocket
 
 SMALL = 4096
 """Bytes of the buffers between the two ends: an answer does not fit into them."""
@@ -54,7 +54,7 @@ def test_what_is_written_goes_out_together_and_once(ends):
 
 def test_much_does_not_wait_for_more(ends):
     ours, theirs = ends
-    missing = MAX_HELD + 1
+    missing = MAX_KEPT + 1
     writing = gevent.spawn(AnswerSocket(ours).sendall, b"." * missing)
     while missing:
         missing -= len(theirs.recv(SMALL))
@@ -83,7 +83,7 @@ def test_who_reads_nothing_is_waited_for_so_long_only(ends):
     ours, _ = ends
     ours.settimeout(0.05)
     answer = AnswerSocket(ours)
-    answer.sendall(b"." * MAX_HELD)
+    answer.sendall(b"." * MAX_KEPT)
     with pytest.raises(TimeoutError):
         answer.flush()
 

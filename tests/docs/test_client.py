@@ -24,5 +24,7 @@ def test_the_options_are_those_of_the_client():
 def test_the_methods_are_those_of_the_client():
     typedef = CLIENT.read_text().split("object} PresenceClient\n")[1].split("*/")[0]
     methods = re.findall(r"@property \{.*\} (\w+)", typedef)
-    (sentence,) = re.findall(r"What it returns has (.*?)\.\s", PAGE.text, re.DOTALL)
+    (sentence,) = re.findall(
+        r"The function returns an object with (.*?)\.\s", PAGE.text, re.DOTALL
+    )
     assert re.findall(r"`(\w+)", sentence) == methods

@@ -51,7 +51,7 @@ class Echo(Connection):
 
     def __init__(self, sock: socket.socket, first: bytes) -> None:
         super().__init__(sock, SETTINGS, SocketCounts(), first)
-        self._early = None  # there is no welcome to wait for
+        self._before_open = None  # there is no welcome to wait for
 
     def on_message(self, message: str | bytes | bytearray) -> None:
         if message == "fail":

@@ -130,7 +130,7 @@ def test_what_the_snapshot_told_is_not_told_again_however_late(
         open_them(gateway, ann.connection)
         assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
         if settled:
-            gateway.hub.connections()[0].settle(ann.connection._filter)
+            gateway.hub.connections()[0].shorten_filter(ann.connection._filter)
         later = status_of(presence, BEFORE, "online")
         for transition in (*told, later, later):
             gateway.hub.deliver_transitions([Delivery(transition, "ann")])
@@ -144,7 +144,7 @@ def test_what_the_snapshot_told_is_not_told_again_however_late(
 @pytest.mark.parametrize("settled", [False, True])
 def test_a_friend_made_later_is_introduced_with_an_old_status(gateway, ann, settled):
     if settled:
-        ann.connection.settle(ann.connection._filter)
+        ann.connection.shorten_filter(ann.connection._filter)
     introduce(gateway, Transition(CARL, "offline", 5))
     assert heard(ann) == [5]
 
@@ -157,7 +157,7 @@ def test_a_timestamp_ahead_of_the_clock_is_remembered(gateway, presence, redis_o
     with closing(Client(gateway, "ann")) as ann:
         open_them(gateway, ann.connection)
         ann.messages()
-        ann.connection.settle(ann.connection._filter)
+        ann.connection.shorten_filter(ann.connection._filter)
         for timestamp in (ahead - 1, ahead, ahead + 1):
             told = Transition(BEFORE, "offline", timestamp)
             gateway.hub._newest.clear()
@@ -167,7 +167,7 @@ def test_a_timestamp_ahead_of_the_clock_is_remembered(gateway, presence, redis_o
 
 def test_after_the_clock_was_set_back_changes_are_heard(gateway, ann):
     """A change may have a timestamp before the time at which the snapshot was read."""
-    ann.connection.settle(ann.connection._filter)
+    ann.connection.shorten_filter(ann.connection._filter)
     now = int(time.time() * 1000) - 3_600_000
     news = Transition(BEFORE, "online", now + 5)
     gateway.hub.deliver_transitions([Delivery(news, "ann")])

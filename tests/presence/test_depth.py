@@ -25,7 +25,7 @@ CALLS = {
         Caller(GATEWAY, 0), [ClosedConnection("ann", ANN.connection_id, 0)], ["ann"]
     ),
     "expire": lambda shard: shard.store.expire(["ann"]),
-    "drain": lambda shard: shard.outbox.drain("token"),
+    "drain": lambda shard: shard.outbox.take("token"),
     "online": lambda shard: shard.presence.online(["ann"]),
     "statuses": lambda shard: shard.presence.statuses(["ann"]),
 }

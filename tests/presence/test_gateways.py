@@ -434,7 +434,7 @@ def test_a_full_redis_still_passes_on_what_frees_its_memory(client):
     try:
         with pytest.raises(PresenceUnavailable):
             shard.connect("bob")
-        (entry,) = shard.outbox.drain("me")
+        (entry,) = shard.outbox.take("me")
         shard.presence.gateway_streams.publish({GATEWAY: message("ann")})
         ((entry_id, _),) = shard.presence.gateway_streams.read(
             GATEWAY, "0-0", 10

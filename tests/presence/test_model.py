@@ -166,7 +166,7 @@ class PresenceMachine(SideBySide):
 
     @rule(token=tokens)
     def a_drainer_holds(self, token):
-        holds = self.outbox.drain(token) is not None
+        holds = self.outbox.take(token) is not None
         assert holds == self.model.hold(token)
 
     @rule(token=tokens, unfinished=st.booleans())
@@ -179,7 +179,7 @@ class PresenceMachine(SideBySide):
     def the_outbox_is_drained(self, token):
         # What was published is acknowledged, whoever drains meanwhile.
         outbox = self.outbox
-        holds = outbox.drain(token, self.shard.waiting()) is not None
+        holds = outbox.take(token, self.shard.waiting()) is not None
         assert holds == self.model.hold(token)
         assert outbox.length() == 0
 

@@ -59,7 +59,7 @@ def test_no_transition_no_kick(shard):
 
 def test_no_kick_while_a_drainer_works(shard):
     shard.connect("ann")
-    assert shard.outbox.drain("me") is not None
+    assert shard.outbox.take("me") is not None
     assert not shard.connect("bob").needs_drain
 
 
@@ -68,55 +68,55 @@ def test_no_kick_while_a_drainer_works(shard):
 
 def test_one_drainer_at_a_time(shard):
     outbox = shard.outbox
-    assert outbox.drain("me") is not None
+    assert outbox.take("me") is not None
     assert LEASE_MS - 1000 < shard.client.pttl(shard.keys.drainer) <= LEASE_MS
-    assert outbox.drain("you") is None
-    assert outbox.drain("me") is not None
+    assert outbox.take("you") is None
+    assert outbox.take("me") is not None
     assert outbox.leave("me")
-    assert outbox.drain("you") is not None
+    assert outbox.take("you") is not None
 
 
 def test_a_request_is_not_a_drainer(shard):
     shard.connect("ann")
-    assert shard.outbox.drain("me") is not None
+    assert shard.outbox.take("me") is not None
 
 
 def test_holding_again_prolongs_the_lease(shard):
-    shard.outbox.drain("me")
+    shard.outbox.take("me")
     shard.client.pexpire(shard.keys.drainer, 1000)
-    shard.outbox.drain("me")
+    shard.outbox.take("me")
     assert shard.client.pttl(shard.keys.drainer) > LEASE_MS - 1000
 
 
 def test_a_dead_drainer_is_replaced_when_its_lease_ends(shard):
     outbox = shard.outbox
-    outbox.drain("dead")
+    outbox.take("dead")
     shard.connect("ann")
     shard.client.pexpire(shard.keys.drainer, 1)
     time.sleep(0.01)
     assert shard.connect("bob").needs_drain
-    assert len(outbox.drain("next")) == 2
+    assert len(outbox.take("next")) == 2
 
 
 def test_leaving_what_is_not_empty(shard):
     outbox = shard.outbox
-    outbox.drain("me")
+    outbox.take("me")
     shard.connect("ann")
     assert not outbox.leave("me")
-    assert outbox.drain("you") is None
+    assert outbox.take("you") is None
     assert outbox.leave("me", unfinished=True)
-    assert outbox.drain("you") is not None
+    assert outbox.take("you") is not None
 
 
 def test_who_lost_the_lease_takes_it_from_nobody(shard):
     outbox = shard.outbox
-    outbox.drain("late")
+    outbox.take("late")
     shard.client.delete(shard.keys.drainer)
-    outbox.drain("next")
+    outbox.take("next")
     assert outbox.leave("late")
     assert outbox.leave("late", unfinished=True)
-    assert outbox.drain("late") is None
-    assert outbox.drain("next") is not None
+    assert outbox.take("late") is None
+    assert outbox.take("next") is not None
 
 
 # What it holds
@@ -126,43 +126,43 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     outbox = shard.outbox
     flip(shard)
     assert outbox.length() == 2
-    first = outbox.drain("me")
+    first = outbox.take("me")
     assert first == shard.waiting()
     assert [entry.transition for entry in first] == shard.transitions()
     assert [entry.transition.status for entry in first] == ["online", "offline"]
-    assert outbox.drain("me") == first
-    assert outbox.drain("me", limit=1) == first[:1]
-    assert outbox.drain("me", first[:1]) == first[1:]
+    assert outbox.take("me") == first
+    assert outbox.take("me", limit=1) == first[:1]
+    assert outbox.take("me", first[:1]) == first[1:]
     assert not outbox.leave("me")
     assert outbox.leave("me", first)
     assert outbox.length() == 0
-    assert outbox.drain("me", first) == []
-    assert outbox.drain("me", first, wait_ms=1) == []
+    assert outbox.take("me", first) == []
+    assert outbox.take("me", first, wait_ms=1) == []
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
 def test_it_takes_the_oldest_first_and_no_more_than_asked(shard, wait_ms):
     for number in range(5):
         shard.connect(f"u{number}")
-    entries = shard.outbox.drain("me", limit=3, wait_ms=wait_ms)
+    entries = shard.outbox.take("me", limit=3, wait_ms=wait_ms)
     assert [entry.transition.user_id for entry in entries] == ["u0", "u1", "u2"]
 
 
 @pytest.mark.parametrize("wait_ms", [0, 60])
 def test_it_waits_no_longer_than_asked(shard, wait_ms):
     started = time.monotonic()
-    assert shard.outbox.drain("me", wait_ms=wait_ms) == []
+    assert shard.outbox.take("me", wait_ms=wait_ms) == []
     assert time.monotonic() - started < 2
 
 
 def test_who_is_not_the_drainer_gets_nothing_but_what_was_published_is_gone(shard):
     outbox = shard.outbox
     flip(shard)
-    first, second = outbox.drain("late")
+    first, second = outbox.take("late")
     shard.client.delete(shard.keys.drainer)
-    outbox.drain("next")
-    assert outbox.drain("late", [first], wait_ms=1) is None
-    assert outbox.drain("next", wait_ms=1) == [second]
+    outbox.take("next")
+    assert outbox.take("late", [first], wait_ms=1) is None
+    assert outbox.take("next", wait_ms=1) == [second]
 
 
 def test_it_wakes_up_for_the_first_entry(shard):
@@ -170,7 +170,7 @@ def test_it_wakes_up_for_the_first_entry(shard):
 
     def read() -> None:
         found.extend(
-            entry.transition for entry in shard.outbox.drain("me", wait_ms=20_000)
+            entry.transition for entry in shard.outbox.take("me", wait_ms=20_000)
         )
 
     reader = threading.Thread(target=read)
@@ -213,7 +213,7 @@ class Drainers:
 
     def _drain(self, outbox: Outbox, token: str) -> None:
         entries: list[OutboxEntry] | None = []
-        while (entries := outbox.drain(token, entries, 7)) is not None:
+        while (entries := outbox.take(token, entries, 7)) is not None:
             self.drained += [entry.transition for entry in entries]
             if not entries and outbox.leave(token):
                 break
@@ -280,7 +280,7 @@ def test_an_entry_that_cannot_be_read_is_one_of_many(shard, fields, wait_ms):
     shard.connect("ann")
     shard.client.xadd(shard.keys.transitions, fields)
     shard.connect("bob")
-    first, bad, last = shard.outbox.drain("me", wait_ms=wait_ms)
+    first, bad, last = shard.outbox.take("me", wait_ms=wait_ms)
     assert [first.transition.user_id, last.transition.user_id] == ["ann", "bob"]
     assert isinstance(bad.transition, UnreadableMessage)
     assert not isinstance(bad.transition, NewerVersion)
@@ -292,7 +292,7 @@ def test_an_entry_without_a_version_is_of_the_time_before(shard):
         shard.keys.transitions,
         {"user_id": "ann", "status": "online", "timestamp": "5"},
     )
-    (entry,) = shard.outbox.drain("me")
+    (entry,) = shard.outbox.take("me")
     assert entry.transition == Transition("ann", "online", 5)
 
 
@@ -301,12 +301,12 @@ def test_an_entry_of_a_newer_version_is_known_as_such(shard):
         shard.keys.transitions,
         {"user_id": "ann", "status": "online", "timestamp": "5", "v": "2"},
     )
-    (entry,) = shard.outbox.drain("me")
+    (entry,) = shard.outbox.take("me")
     assert isinstance(entry.transition, NewerVersion)
 
 
 def drain_all(shard: Shard) -> None:
-    entries = shard.outbox.drain("me")
+    entries = shard.outbox.take("me")
     assert shard.outbox.leave("me", entries)
 
 
@@ -332,7 +332,7 @@ def test_a_deleted_outbox_is_noticed_once(shard, deleted):
     assert outbox.has_missed()
     outbox.clear_missed()
     assert not outbox.has_missed()
-    assert [one.transition.user_id for one in outbox.drain("me")] == ["cid"]
+    assert [one.transition.user_id for one in outbox.take("me")] == ["cid"]
 
 
 def test_a_deleted_number_of_those_taken_is_set_again(shard):
@@ -347,7 +347,7 @@ def test_what_a_drainer_of_the_time_before_took_is_not_lost(shard):
     """It deletes entries and does not count them."""
     flip(shard)
     assert not shard.outbox.has_missed()
-    for entry in shard.outbox.drain("me"):
+    for entry in shard.outbox.take("me"):
         shard.client.xdel(shard.keys.transitions, entry.entry_id)
     assert not shard.outbox.has_missed()
 

@@ -59,9 +59,9 @@ def whole_life(shard: Shard) -> None:
     streams.publish({OTHER: GatewayMessage(snapshots=("ann",))})
     streams.read(OTHER, "0-0", 1)
     outbox = shard.outbox
-    outbox.drain("token")
-    outbox.leave("token", outbox.drain("token", limit=1))
-    outbox.drain("token", outbox.drain("token", wait_ms=1))
+    outbox.take("token")
+    outbox.leave("token", outbox.take("token", limit=1))
+    outbox.take("token", outbox.take("token", wait_ms=1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
     gateways.forget(OTHER)
@@ -208,9 +208,9 @@ def operations(shard: Shard) -> dict[str, object]:
         "read": lambda: streams.read(GATEWAY, "0-0", 1),
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
-        "drain": lambda: outbox.drain("t", [entry]),
+        "drain": lambda: outbox.take("t", [entry]),
         "leave": lambda: outbox.leave("t"),
-        "wait": lambda: outbox.drain("t", wait_ms=1),
+        "wait": lambda: outbox.take("t", wait_ms=1),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
         "take": lambda: tickets.take("t"),

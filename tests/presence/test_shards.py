@@ -214,7 +214,7 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
             sign = LiveConnection("new", f"{GATEWAY}:new")
             with ThreadPoolExecutor(3) as threads:
                 connected = threads.submit(shard.store.connect, GATEWAY, [sign])
-                drained = threads.submit(shard.outbox.drain, "token")
+                drained = threads.submit(shard.outbox.take, "token")
                 read = threads.submit(presence.statuses, USERS)
                 wait_until(tried_again)
                 move.end()

@@ -18,7 +18,7 @@ from models.presence import Presence
 from models.presence.store import LiveConnection
 from models.sql.db import make_engine
 from tasks import broadcast, resources
-from tasks.drainer_policy import RESIDENT_TURN, SHORT_TURN, WorkerState
+from tasks.drainer_policy import LONG_STAY, SHORT_STAY, WorkerState
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -84,7 +84,7 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
         drained = threads.submit(broadcast.drain, presence)
         wait_until(lambda: len(told(presence)) == 2)
         # Nobody is to ask for a drain, not even after a time without changes.
-        time.sleep(1.5 * broadcast.LINGER_MS / 1000)
+        time.sleep(1.5 * broadcast.WAIT_BEFORE_LEAVING_MS / 1000)
         store = presence.shards[0].store
         reply = store.connect(GATEWAY, [LiveConnection("cid", f"{GATEWAY}:cid")])
         assert not reply.needs_drain
@@ -96,9 +96,9 @@ def test_a_drainer_stays_where_there_are_processes_to_spare(
 
 
 def test_turns_follow_the_processes_and_the_shards():
-    assert WorkerState(processes=2).turn(1) == RESIDENT_TURN
-    assert WorkerState(processes=3).turn(3) == SHORT_TURN / 3
-    assert WorkerState().turn(1) == SHORT_TURN
+    assert WorkerState(processes=2).stay_seconds(1) == LONG_STAY
+    assert WorkerState(processes=3).stay_seconds(3) == SHORT_STAY / 3
+    assert WorkerState().stay_seconds(1) == SHORT_STAY
 
 
 class Ended(BaseException):
