@@ -77,7 +77,7 @@ class RetryingConnection(sqlite3.Connection):
         for statement in _PREPARATION:
             sqlite3.Connection.execute(self, statement).close()
 
-    def cursor(self, factory: Any = None) -> Any:  # noqa: ANN401 - as the library has it
+    def cursor(self, factory: Any = None) -> Any:  # noqa: ANN401 - untyped in the library
         """A cursor whose statements are retried by this connection."""
         return super().cursor(factory or RetryingCursor)
 
