@@ -1,8 +1,8 @@
 """The URL of the database.
 
-PostgreSQL takes those options of libpq that make sense here, and several hosts in the
-form of libpq or of SQLAlchemy. SQLite takes a file and no options: Greendot sets them
-itself.
+A URL of PostgreSQL may have the options of libpq that make sense here, and several
+hosts, in the form of libpq or of SQLAlchemy. A URL of SQLite has a file and no options,
+because Greendot sets the options itself.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ _OPTIONS: dict[str, Check] = {
     "user": text,
 }
 _OF_OTHERS: dict[str, Check] = {
-    # Prisma's. Greendot notices a pooler by itself, and uses this schema.
+    # Prisma writes these. Greendot detects a pooler by itself, and always uses this
+    # schema.
     "pgbouncer": one_of("true", "false"),
     "schema": _schema,
 }
@@ -93,7 +94,7 @@ def normalised(url: str) -> str:
     """`url` in SQLAlchemy's form, with the driver's name.
 
     Raises:
-        ValueError: it cannot be used. The message says what is taken.
+        ValueError: `url` cannot be used. The message says what is accepted.
     """
     scheme, separator, rest = url.partition("://")
     if separator and scheme.lower() == "sqlite":
@@ -105,8 +106,8 @@ def normalised(url: str) -> str:
 
 
 def hosts_of(url: str) -> tuple[tuple[str, int], ...]:
-    """The hosts in a normalised `url`, with their ports. None for a file or for a
-    socket in the file system."""
+    """The hosts in a normalised `url`, with their ports. A file, or a socket in the
+    file system, has no hosts."""
     parsed = make_url(url)
     if parsed.host:
         return ((parsed.host, parsed.port or PORT),)
@@ -179,8 +180,8 @@ def _postgresql(url: str) -> str:
 
 
 def _places(hosts: str, named: str, ports: str) -> list[Place]:
-    """All hosts with their ports: `hosts` come from before the path, `named` from the
-    option.
+    """All hosts with their ports. `hosts` is the part of the URL before the path,
+    `named` the option `host`, and `ports` the option `port`.
 
     Raises:
         ValueError: a host is malformed, or the numbers of ports and hosts differ.

@@ -88,7 +88,7 @@ class RedisUrl:
         """Parse `url`, which has one of the schemes above.
 
         Raises:
-            ValueError: it cannot be used. The message says what is taken.
+            ValueError: `url` cannot be used. The message says what is accepted.
         """
         scheme = scheme_of(url)
         credentials, hosts, path, query = parts_of(url)
@@ -128,7 +128,7 @@ class RedisUrl:
 
     def tls_arguments(self, *, verify: bool) -> dict[str, Any]:
         """The keyword arguments of redis-py and Celery for TLS; empty without TLS.
-        `verify` says whether certificates are checked if the URL does not say so."""
+        If the URL does not say whether certificates are checked, `verify` decides."""
         if not self.tls:
             return {}
         said: dict[str, Any] = dict(self.tls_options)

@@ -1,9 +1,10 @@
 """The common parts of the URLs in the settings: hosts, and options after a `?`.
 
-Several libraries read each of these URLs, and each has its own names for options. So a
-URL is parsed once, here, against a table of known options. The libraries get keyword
-arguments or a rewritten URL. Every `ValueError` says what is taken, in words that
-follow the name of the setting, and never contains a password.
+Several libraries read each of these URLs, and each library has its own names for
+options. So a URL is parsed once, here, against a table of known options. The libraries
+get keyword arguments or a rewritten URL. Every `ValueError` says what the setting
+takes. The message continues a sentence that begins with the name of the setting, and
+never contains a password.
 """
 
 from __future__ import annotations

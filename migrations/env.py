@@ -1,8 +1,8 @@
-"""Alembic's entry: which database, which tables.
+"""Alembic's entry point: it says which database and which tables.
 
-The database is `DATABASE_URL`'s, or `alembic -x url=...`, or
-`Config.attributes["url"]` where code runs Alembic. Nothing else must be set: a release
-step migrates without knowing the secrets that sign tokens.
+The URL of the database is `DATABASE_URL`, or that of `alembic -x url=...`. If code runs
+Alembic, it is `Config.attributes["url"]`. No other setting is needed: a release step
+can migrate without the secrets that sign tokens.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ TABLES = (
 
 
 def database_url() -> str:
-    """The URL with its driver named, read as the application reads it."""
+    """The URL with the name of its driver, checked as the application checks it."""
     given = context.get_x_argument(as_dictionary=True).get("url")
     given = given or context.config.attributes.get("url")
-    # Of all settings only this one matters here, so it is the only one read; the
-    # secret is demanded by Settings and used by nothing.
+    # Only this setting matters here, so no other one is read. `Settings` requires a
+    # secret, but nothing uses it here.
     try:
         return Settings.from_env(
             {
@@ -58,15 +58,15 @@ def _types_differ(
     found: object,
     wanted: object,
 ) -> bool | None:
-    """SQLite keeps no lengths of texts: a column that is to be wider is left as it is.
-    None leaves the comparison to Alembic."""
+    """Whether a column needs another type. SQLite stores no lengths of texts, so it
+    needs none for another length. None leaves the comparison to Alembic."""
     is_sqlite = context.get_context().dialect.name == "sqlite"
     both_texts = isinstance(found, String) and isinstance(wanted, String)
     return False if is_sqlite and both_texts else None
 
 
 def _connect() -> tuple[Engine, Connection]:
-    """A connection, or the end with the one line that says why there is none."""
+    """Connect. If that fails, end the process with one line that says why."""
     url = database_url()
     try:
         engine = make_engine(url, may_be_slow=True)

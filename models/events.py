@@ -3,8 +3,8 @@
 WebSocket text frames carry events as `{"event": NAME, "data": {...}}`, both ways.
 Between processes, one entry of a gateway's stream carries a batch of events.
 
-Processes of two versions run side by side during a deploy. So what they write for each
-other carries a version, see VERSION.
+Processes of two versions run side by side during a deploy. So gateway messages and
+outbox entries carry a version, see VERSION.
 """
 
 from __future__ import annotations
@@ -22,19 +22,20 @@ from models.identifiers import joined_ids
 Status = Literal["online", "offline"]
 
 VERSION = 2
-"""The version of gateway messages and outbox entries. Raise it if an older process
-would misread a change of the format. A process reads all versions up to its own.
+"""The version of gateway messages and outbox entries. Raise it when the format changes
+so that an older process would misread it. A process reads all versions up to its own.
 
 A gateway message has the version in the name of its field (`v1`), an outbox entry in a
-field `v`. Without one the version is 0: the same format, written by a process from
-before versions. A new field of an outbox entry needs no new version.
+field `v`. If there is no version, it is 0: the format is the same, but the process that
+wrote it did not know versions yet. A new field in an outbox entry needs no new version.
 """
 _WITHOUT_VIEWERS = 1
 """The last version without changes of visibility. A message that has none is written in
 this version, so that an older gateway can read it. An outbox entry always has the
 present version: an older worker would show hidden users."""
 MAX_TIMESTAMP = 2**53
-"""Every timestamp is less: Lua and JavaScript numbers are exact up to this."""
+"""Every timestamp is smaller than this. Up to here, the numbers of Lua and JavaScript
+are exact."""
 
 
 class ServerEvent(StrEnum):
@@ -66,15 +67,15 @@ class CloseCode(IntEnum):
     INVALID_DATA = 1007
     """Text that is not UTF-8."""
     TOO_BIG = 1009
-    """A frame was larger than the server accepts."""
+    """A message was larger than the server accepts."""
     INTERNAL_ERROR = 1011
     """A bug in the server; its log has the traceback."""
     RESTART = 1012
     """The server restarts: reconnect after `reconnect_in`."""
-    TOO_SLOW = 1013
-    """The client reads too slowly, or the server is full."""
+    TRY_AGAIN_LATER = 1013
+    """The client reads too slowly, Redis is down, or the gateway is full."""
     BAD_FRAME = 4400
-    """A frame that is not an event: the client has a bug."""
+    """Too many frames that are not events: the client has a bug."""
     NOT_AUTHENTICATED = 4401
     """The token is missing, invalid or expired."""
     FORBIDDEN = 4403
@@ -89,7 +90,7 @@ RETRY = frozenset(
     {
         CloseCode.INTERNAL_ERROR,
         CloseCode.RESTART,
-        CloseCode.TOO_SLOW,
+        CloseCode.TRY_AGAIN_LATER,
         CloseCode.HEARTBEATS_STOPPED,
         CloseCode.TOO_MANY,
     }
@@ -98,7 +99,8 @@ RETRY = frozenset(
 
 
 class BadFrame(ValueError):
-    """A client's frame that is not an event. `code` is that of the `error` event."""
+    """A client's frame that is not an event. The answer is an `error` event with this
+    `code`."""
 
     code = "bad_frame"
 
@@ -149,8 +151,8 @@ class UserStatus(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A transition and its recipients on one gateway. `recipients` is one text of user
-    ids, as `joined_ids` makes it. An id may be in it twice."""
+    """A transition and its recipients. `recipients` is one text of user ids, as
+    `joined_ids` makes it. The text may contain an id twice."""
 
     transition: Transition
     recipients: str
@@ -189,14 +191,14 @@ class GatewayMessage:
     """One entry of a gateway's stream."""
 
     transitions: tuple[Delivery, ...] = ()
-    """Changes of status. A gateway drops those that are not newer than what it has
-    delivered."""
+    """Changes of status. A gateway drops a change that is not newer than the last one
+    of the same user."""
     introductions: tuple[Delivery, ...] = ()
-    """The present status of a user for another one who has just become relevant. Always
-    delivered."""
+    """The present status of a user. The user has just become relevant to the
+    recipients. A gateway always delivers it."""
     snapshots: tuple[str, ...] = ()
-    """Users who get a fresh snapshot, because their audience shrank. EVERYBODY: users
-    may have missed transitions."""
+    """Users who get a fresh snapshot. They have lost a relation, or may have missed
+    transitions. EVERYBODY stands for all users."""
     disconnects: tuple[str, ...] = ()
     """Users whose sockets must be closed."""
     own: tuple[tuple[str, str], ...] = ()
@@ -248,8 +250,8 @@ class GatewayMessage:
 
     @classmethod
     def from_entry(cls, fields: Sequence[bytes]) -> GatewayMessage:
-        """Inverse of `as_entry`, also for older versions. `fields` are the names and
-        values of an entry in turn.
+        """Inverse of `as_entry`. Also reads older versions. `fields` is a name, its
+        value, the next name, and so on.
 
         Raises:
             UnreadableMessage: the entry has a newer version or is not a gateway
@@ -289,10 +291,10 @@ def _text(value: object) -> str:
 
 
 def check_transition(user_id: object, status: object, timestamp: object) -> Transition:
-    """Make a transition of values that another process wrote.
+    """Make a transition from values that another process wrote.
 
     Raises:
-        UnreadableMessage: they are not a transition.
+        UnreadableMessage: the values are not a transition.
     """
     if (
         isinstance(user_id, str)
@@ -306,7 +308,7 @@ def check_transition(user_id: object, status: object, timestamp: object) -> Tran
 
 
 def check_version(text: bytes) -> None:
-    """Return if this process can read version `text`.
+    """Check that this process can read version `text`.
 
     Raises:
         NewerVersion: the version is newer than this process.
@@ -316,7 +318,9 @@ def check_version(text: bytes) -> None:
         message = f"{text!r:.60} is not a version"
         raise UnreadableMessage(message)
     if len(text) > len(str(VERSION)) or int(text) > VERSION:
-        message = f"version {text.decode():.20}, and this process knows {VERSION}"
+        message = (
+            f"version {text.decode():.20} is newer than {VERSION}, that of this process"
+        )
         raise NewerVersion(message)
 
 
@@ -341,7 +345,8 @@ def welcome(
 
 
 def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
-    """The statuses of all relevant users. The client replaces what it knew."""
+    """The statuses of all relevant users. They replace all statuses that the client
+    has."""
     return encode(
         ServerEvent.PRESENCE_SNAPSHOT,
         {
@@ -393,8 +398,8 @@ def decode_client_event(payload: str) -> ClientEvent:
     """The event in a client's text frame.
 
     Raises:
-        BadFrame: it is not JSON of the right shape, or not an event that clients may
-            send. The message says which.
+        BadFrame: `payload` is not JSON of the right shape, or has an event that clients
+            may not send. The message says what is wrong.
     """
     try:
         frame = orjson.loads(payload)

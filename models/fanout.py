@@ -1,8 +1,8 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs one relations query and two round trips to Redis. It costs one
-round trip if there are few gateways: all of them get the message, and nobody asks which
-of them hold the audience.
+A batch of any size costs one relations query and two round trips to Redis. With few
+gateways it costs one round trip: all gateways get the message, so there is no need to
+ask which of them hold the audience.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from models.sql.statements import Reader
 from models.sql.visibility import visible_to
 
 MAX_INTRODUCTIONS = 5_000
-"""Introductions in one message. A conversation of a thousand users makes a million of
-them, and a gateway does nothing else while it delivers those of one message."""
+"""Introductions in one message. A conversation of a thousand users makes a million
+introductions. While a gateway delivers those of one message, it does nothing else."""
 
 
 def fan_out(
@@ -39,11 +39,11 @@ def fan_out(
     changes of visibility to their viewers. Only the newest transition of each user is
     sent.
 
-    Returns the shards that did not answer, and why. Their users missed the transitions,
-    and so did the gateways whose streams they hold.
+    Returns the shards that did not answer, and why. The users of these shards missed
+    the transitions. So did the gateways whose streams are in these shards.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     transitions: list[Transition] = []
     others: list[Delivery] = []
@@ -97,11 +97,11 @@ def introduce(
     pairs: Collection[tuple[str, str]],
 ) -> None:
     """Send both users of each pair the present status of the other, if they are
-    relevant to each other. Pairs without a connected user cost nothing.
+    relevant to each other. A pair without a connected user costs nothing.
 
     Raises:
         PresenceUnavailable: a shard did not answer; maybe nothing was published.
-        sqlalchemy.exc.SQLAlchemyError: the database is away; nothing was published.
+        sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     held = presence.gateway_streams.holders(
         {user_id for pair in pairs for user_id in pair}
@@ -143,7 +143,8 @@ def tell_devices(presence: Presence, user_id: str, event: bytes) -> None:
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have the gateways send a fresh snapshot to those of `user_ids` that they hold."""
+    """Have each gateway send a fresh snapshot to the users in `user_ids` that it
+    holds."""
     held = presence.gateway_streams.holders(user_ids)
     presence.gateway_streams.publish(
         {
@@ -184,8 +185,8 @@ def _parts(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
 def _by_gateway(
     deliveries: Iterable[Delivery], held: Mapping[str, set[str]]
 ) -> dict[str, tuple[Delivery, ...]]:
-    """What each gateway must deliver to the users that it holds. The cost follows the
-    number of users, not of gateways."""
+    """What each gateway must deliver to the users that it holds. The cost depends on
+    the number of users, and not on the number of gateways."""
     gateways: dict[str, list[str]] = {}
     for gateway_id, users in held.items():
         for user_id in users:

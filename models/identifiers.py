@@ -16,11 +16,11 @@ USER_ID_LENGTH = 128
 USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
 TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
 SEPARATOR = ","
-"""Stands between ids, and is in none of them."""
+"""Separates ids. No id contains it."""
 
 
 def joined_ids(ids: Iterable[str]) -> str:
-    """`ids` as one text, in the form in which the database joins them too."""
+    """`ids` as one text. The database joins ids in the same form."""
     return SEPARATOR.join(ids)
 
 

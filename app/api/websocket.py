@@ -49,7 +49,7 @@ def register(app: Flask) -> None:
             # Check this before the ticket is read: a ticket works once, and the client
             # may need it for another gateway.
             if counts.sockets > capacity.sockets:
-                _refuse(current, sock, received, CloseCode.TOO_SLOW, FULL)
+                _refuse(current, sock, received, CloseCode.TRY_AGAIN_LATER, FULL)
             else:
                 _serve(current, sock, received)
         finally:
@@ -65,7 +65,7 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     except ApiError as error:
         code, reason = CloseCode.NOT_AUTHENTICATED, error.message
     except PresenceUnavailable:
-        code, reason = CloseCode.TOO_SLOW, "presence_unavailable"
+        code, reason = CloseCode.TRY_AGAIN_LATER, "presence_unavailable"
     except Exception:
         log.exception("a WebSocket could not be opened")
         code, reason = CloseCode.INTERNAL_ERROR, "internal error"

@@ -44,7 +44,7 @@ class Connects:
             self._session.register(batch)
         except Exception:
             for connection in batch:
-                connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
+                connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
             raise
         for connection in batch:
             connection.open(

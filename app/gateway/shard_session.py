@@ -160,7 +160,7 @@ class ShardSession:
                 reason = "too many connections of this user"
                 connection.close(CloseCode.TOO_MANY, reason)
             elif connection.connection_id in reply.failed:
-                connection.close(CloseCode.TOO_SLOW, "presence_unavailable")
+                connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
 
     def as_live(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
         """`connections` as the store takes them: each with the age of its last

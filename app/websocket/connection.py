@@ -114,7 +114,7 @@ class Connection:
         if self._before_open is not None:
             self._before_open.append(frames)
         elif not self._writer.write(frames):
-            self.close(CloseCode.TOO_SLOW, "this client reads too slowly")
+            self.close(CloseCode.TRY_AGAIN_LATER, "this client reads too slowly")
 
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send a close frame, and count the connection as ended. The client has

@@ -33,8 +33,8 @@ from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidSta
 
 NOT_AUTHENTICATED = 4401
 FINAL_CODES = frozenset({NOT_AUTHENTICATED, 4403})
-"""After these close codes the client stops. It goes on only if a token has expired and
-a function can give a fresh one."""
+"""After these close codes the client stops. There is one exception: if the token has
+expired, and a function can give a fresh one, the client goes on."""
 HEARTBEAT_TIMEOUT = 4000
 """The client's own code: the server did not answer a heartbeat."""
 ABNORMAL = 1006
@@ -44,7 +44,7 @@ HEARTBEAT_FRACTION = 0.75
 OUTAGE_FRACTION, MIN_BOUND, MAX_BOUND = 0.1, 1.0, 30.0
 MIN_RETRY_DELAYS = dict.fromkeys((4429, 1013, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
-"""Minimum wait in seconds, by close code. A server that only restarts needs none."""
+"""Minimum wait in seconds, by close code. After a restart no minimum is needed."""
 TIMEOUT = 10.0
 """Seconds to wait for a token, a handshake, the welcome or an answer."""
 
@@ -392,7 +392,8 @@ class Presence:
         return self._presence.stale
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
-        """Yield every change from now on; end after `timeout` seconds without one.
+        """Yield every change from now on. If no change comes for `timeout` seconds,
+        end.
 
         Raises:
             Denied: the server has denied access.

@@ -2,10 +2,10 @@
 
 Revision 0002. SQLite keeps no lengths, so nothing changes there.
 
-On PostgreSQL no row is written anew, but the tables are locked for a moment. The other
-sessions of the same database user are closed afterwards: a statement that they prepared
-before would fail forever ("cached plan must not change result type"). A pool opens
-them anew.
+On PostgreSQL no row is rewritten, but the tables are locked for a moment. Afterwards
+the other sessions of the same database user are closed. In these sessions, a statement
+that was prepared before would fail forever ("cached plan must not change result type").
+A pool opens new sessions.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ def _set_length(old: int, new: int) -> None:
 
 
 def _lock() -> None:
-    """Take all locks at once. Another session that holds one goes first: we give up
-    long before PostgreSQL looks for a deadlock, and try again."""
+    """Take all locks at once. If another session holds one of them, it goes first: we
+    give up long before PostgreSQL looks for a deadlock, and try again."""
     lock = f"LOCK TABLE {', '.join(TABLES)} IN ACCESS EXCLUSIVE MODE"
     if op.get_context().as_sql:
         op.execute(lock)

@@ -1,4 +1,4 @@
-"""Changes of the graph of which nobody may have been told yet.
+"""Changes of the graph that are perhaps not announced yet.
 
 Revision 0003. Code that does not know the table neither reads nor writes it.
 """

@@ -1,9 +1,9 @@
 """How much work one call gives a server at once, and how a batch survives a bad item.
 
-A server does one script at a time, so every other client waits for the longest one.
-Another program may have stored something else under one of our keys. A script that
-meets such a key fails as a whole. Its items then run one by one, and only the bad one
-is left out.
+A server runs one script at a time, and all other clients wait. So a script must be
+short. Another program may have stored a value of another type under one of our keys. A
+script that meets such a key fails as a whole. Its items then run one by one, and only
+the bad item is left out.
 """
 
 from __future__ import annotations
@@ -24,18 +24,19 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 SCRIPT_BATCH = 100
-"""Users or connections of one script call. With a million users online it takes the
-server 2 to 4 ms at worst. Heartbeats in batches of 50 would cost 7 % of the rate
-(`python -m bench store`, see bench/README.md)."""
+"""Users or connections of one script call. With a million users online, such a call
+takes the server 2 to 4 ms at worst. With batches of 50, the server would handle 7 %
+fewer heartbeats a second (`python -m bench store`, see bench/README.md)."""
 CONNECT_BATCH = 50
-"""New connections of one script call. Each takes six times as long while Valkey moves
-to a larger table, which it does when the users double. At a million users 100 of them
-took 7 to 15 ms. 50 take half of that, at 3 % of the rate."""
+"""New connections of one script call. When the number of users has doubled, Valkey
+moves to a larger table, and each connection takes six times as long during that time.
+At a million users, 100 connections then took 7 to 15 ms. 50 take half of that, and cost
+3 % of the rate."""
 ADOPT_BATCH = 2_000
-"""Users that one sweep checks for a missing deadline. It takes the server some 2 ms,
-and only if the state was damaged."""
+"""Users that one sweep checks for a missing deadline. This happens only if the state
+was damaged, and takes the server about 2 ms."""
 LOOKUP_BATCH = 10_000
-"""Members of one SMISMEMBER, which takes the server some 2 ms."""
+"""Members of one SMISMEMBER, which takes the server about 2 ms."""
 LOG_EVERY = 60.0
 """Seconds between two log lines about refused items."""
 
@@ -69,11 +70,12 @@ def run_in_batches(
     batches: Iterable[list[T]],
     commands_for: Callable[[list[T]], Sequence[Command]],
 ) -> Iterator[tuple[list[T], list[Any] | None, bool]]:
-    """Send the commands for each batch, and yield it with their replies.
+    """Send the commands for each batch. Yields the batch, the replies, and whether the
+    commands ran for the second time.
 
-    If Redis refuses a batch, which may be half done then, its items run again one by
-    one. The last field of what is yielded says so. If Redis refuses a single item, the
-    replies are None. The commands must be ones that may be repeated.
+    If Redis refuses a batch, some of its commands may have run already. The items of
+    the batch then run again, each as a batch of its own. If Redis refuses a single
+    item, the replies are None. The commands must be harmless when they are repeated.
     """
     for batch in batches:
         try:

@@ -2,7 +2,7 @@
 
 A connection id starts with the id of its gateway, so the shards of the users say which
 gateways hold them. The messages for a gateway are in one stream, in the shard of the
-gateway's own id, so that it reads from one place.
+gateway's own id. So a gateway reads from one shard only.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ gateway deletes what it has read, and notices if unread messages were cut off.""
 STREAM_TTL_MS = 300_000
 """A gateway's stream expires this long after the last message was added."""
 FEW_GATEWAYS = 4
-"""Up to this number, every gateway gets each change with its whole audience. That saves
-the round trip that asks which gateways hold the audience."""
+"""With so few gateways, every gateway gets each change with its whole audience. That
+saves the round trip that asks which gateways hold the audience."""
 MAX_IDS_TO_ALL = 20_000
-"""User ids in one message to all gateways: some 300 KB."""
+"""User ids in one message to all gateways: about 300 KB."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,8 @@ class GatewayStreams:
     """The streams of all gateways. Methods raise `PresenceUnavailable` like the
     store's.
 
-    Methods named `..._where_possible` return the shards that did not answer instead.
+    Methods named `..._where_possible` do not raise it if a shard does not answer. They
+    also return these shards.
     """
 
     def __init__(self, backend: Backend, keys: Sequence[Keys]) -> None:
@@ -69,8 +70,8 @@ class GatewayStreams:
         self._logged_as_old: set[str] = set()
 
     def holders(self, user_ids: Iterable[str]) -> dict[str, set[str]]:
-        """Gateway id -> those of `user_ids` that the gateway holds. Gateways that hold
-        none are left out. One round trip for any number of users and gateways."""
+        """Gateway id -> which of `user_ids` the gateway holds. Gateways that hold none
+        of them are left out. One round trip for any number of users and gateways."""
         held, failed_shards = self.holders_where_possible(user_ids)
         for error in failed_shards.values():
             raise error
@@ -79,11 +80,11 @@ class GatewayStreams:
     def holders_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[dict[str, set[str]], dict[int, PresenceUnavailable]]:
-        """As `holders`, and the shards that did not answer.
+        """Like `holders`, but also returns the shards that did not answer.
 
         A gateway may hold a user whose connection Redis does not know: the user was
-        made offline by mistake, or is being registered. That registration sends a
-        snapshot.
+        made offline by mistake, or is not registered yet. Such a gateway is not in the
+        result. It will register the user, and then send a snapshot.
         """
         asked = by_shard(user_ids, len(self._keys))
         if not asked:
@@ -138,9 +139,9 @@ class GatewayStreams:
         """Append `transitions` to the stream of each gateway that may hold one of their
         recipients. Returns the shards that did not answer.
 
-        The message goes to the gateways known from the last call, and the same round
-        trip asks for the present ones. A second round trip serves new gateways. So no
-        gateway is missed that was there before this call.
+        The message goes to the gateways that were known after the last call. The same
+        round trip asks for the present gateways, and a second one serves new gateways.
+        So every gateway that was registered before this call gets the message.
         """
         message = GatewayMessage(transitions=tuple(transitions))
         shards = self._recipient_shards(message.transitions)
@@ -177,8 +178,8 @@ class GatewayStreams:
     def publish_where_possible(
         self, messages: Mapping[str, GatewayMessage]
     ) -> dict[int, PresenceUnavailable]:
-        """As `publish`, but returns the shards that did not answer. The gateways whose
-        streams are there did not get their message."""
+        """Like `publish`, but returns the shards that did not answer. Gateways whose
+        streams are in these shards did not get their message."""
         if not messages:
             return {}
         commands: dict[int, list[Command]] = {}
@@ -191,8 +192,8 @@ class GatewayStreams:
         commands: dict[int, list[Command]],
         entries: Mapping[str, tuple[str, bytes]],
     ) -> None:
-        """Add to `commands`, by shard, those that append `entries` to the streams of
-        their gateways."""
+        """Add to `commands`, by shard, the commands that append `entries` to the
+        streams of their gateways."""
         for gateway_id, entry in entries.items():
             if not _NAMES_VERSION.search(gateway_id):
                 self._log_old(gateway_id)

@@ -52,9 +52,9 @@ class GatewayStore:
     ) -> HeartbeatReply:
         """Move forward the deadlines of the gateway and of its connections in `live`.
 
-        `last_deadline` is that of the last reply. If Redis does not know it, Redis came
-        back empty or with an older state. That starts a new epoch, and the gateway's
-        users are deleted until it registers them again.
+        `last_deadline` is the deadline in the last reply. If Redis does not know it,
+        Redis came back empty or with an older state. That starts a new epoch, and the
+        gateway's users are deleted until the gateway registers them again.
 
         One script call per `SCRIPT_BATCH` connections. Revives no connection that Redis
         does not know.
@@ -110,8 +110,9 @@ class GatewayStore:
     def reap(self, gateway_id: str) -> list[str]:
         """Remove a dead gateway and its connections.
 
-        Returns the users that it held; call `expire` for them. Does nothing to a live
-        gateway, and stops if the gateway comes back: it then registers again.
+        Returns the users that the gateway held; call `expire` for them. Does nothing to
+        a live gateway. If the gateway comes back during the call, the call stops, and
+        the gateway registers again.
         """
         keys = self._keys
         shared = [

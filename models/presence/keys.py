@@ -1,4 +1,4 @@
-"""Every key name of the presence state. No other module makes one.
+"""Every key name of the presence state. No other module builds key names.
 
 With a prefix such as `{p7}:` all keys of a shard are in one Redis Cluster slot. With
 the default, the empty prefix, the names are the public ones of docs/ARCHITECTURE.md.
@@ -52,7 +52,7 @@ class Keys:
         """String: how many entries drainers have taken from the present outbox."""
         self.missed = f"{prefix}presence:missed"
         """Set: numbers of shards whose users and gateways missed transitions of this
-        shard. The shard's own number says that everybody missed some."""
+        shard. The shard's own number means that all users missed some."""
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"

@@ -32,7 +32,7 @@ _ANOTHER = -1
 LEASE_MS = 5000
 """Milliseconds that a drainer may take for one batch before another takes over."""
 MAX_ENTRIES = 100_000
-"""As in transition.lua: entries that the outbox keeps if no worker drains it."""
+"""Entries that the outbox keeps if no worker drains it; as in transition.lua."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ class Outbox:
         `token`, and return the oldest `limit` entries. This is one atomic step.
 
         If the outbox is empty, wait up to `wait_ms` for an entry, in the same round
-        trip. None: another drainer holds the lease.
+        trip. Returns None if another drainer holds the lease.
         """
         args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else limit]
         args += [entry.entry_id for entry in published]
@@ -84,10 +84,10 @@ class Outbox:
         unfinished: bool = False,
     ) -> bool:
         """Acknowledge `published` entries, and give up the drainer's lease if the
-        outbox is empty. With `unfinished` give it up in any case, so that the next
-        drainer need not wait for it to expire.
+        outbox is empty. With `unfinished`, give up the lease in any case, so that the
+        next drainer need not wait until the lease expires.
 
-        False: there is more to drain.
+        Returns False if there is more to drain.
         """
         args: list[str | int] = [token, int(unfinished)]
         args += [entry.entry_id for entry in published]
@@ -127,8 +127,8 @@ class Outbox:
 def _content(
     fields: Sequence[bytes],
 ) -> Transition | VisibilityChange | UnreadableMessage:
-    """Another program may have written the `fields`, and a bad entry must not stop the
-    others."""
+    """What is in `fields`, or the reason why they cannot be read. Another program may
+    have written the fields, and a bad entry must not stop the other entries."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         check_version(data.get(b"v", b"0"))

@@ -1,8 +1,8 @@
 """The presence state: its shards, and questions to many shards at once.
 
-Each user, gateway and ticket belongs to one shard, by a hash of its name. The parts of
-a shard work with that shard only. `Presence` asks all shards that a call needs in one
-round trip.
+Each user belongs to one shard, by a hash of the id, and so does each ticket and the
+stream of each gateway. But every gateway is registered in all shards. A `Shard` works
+with one shard only. `Presence` asks all shards that a call needs in one round trip.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from models.presence.tickets import Tickets
 from models.visibility import Clock
 
 PROBE_TTL_MS = 10_000
-"""Milliseconds that the key lives which tests whether a server accepts writes."""
+"""Milliseconds after which the key that `check_writes` sets expires."""
 _REFUSED = -1
 _MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """A shard and its parts. Each shard is complete: it has its own outbox, its own
-    drainer and its own sweeps, and knows every gateway."""
+    """One shard and its parts. Each shard has its own outbox, its own drainer and its
+    own sweeps. Every gateway is registered in it."""
 
     number: int
     store: PresenceStore
@@ -77,22 +77,24 @@ class Overview:
 
     online: int
     gateways: int
-    """Of the shard that knows most: every gateway is in each of them."""
+    """Gateways in the shard that has most. Every gateway is registered in all shards,
+    but after an outage some shards may lack gateways for a moment."""
     overdue_gateways: int
-    """Those of `gateways` whose deadline has passed and which no sweep has removed."""
+    """How many of `gateways` have missed their deadline. A sweep will remove them."""
     outbox: int
     """Transitions that wait to be broadcast."""
     sweeps_held: int
-    """Shards in which the mass expiry guard holds the sweeps now."""
+    """Shards in which sweeps expire nobody now, because the mass expiry guard holds
+    them."""
     sweep_holds: int
-    """How many times sweeps have begun to hold since the state began."""
+    """How many times the guard has begun to hold sweeps, since Redis was last empty."""
     last_sweep_age: int | None
-    """Milliseconds since the last sweep of the shard that was swept longest ago; None
-    if a shard was never swept."""
+    """Milliseconds since the last sweep. If the shards differ, this is the longest
+    time. None if a shard was never swept."""
     epoch: int
     """When a loss of state in Redis was last noticed (ms); 0 for never."""
     shards_away: int
-    """Shards that did not answer, and are not counted."""
+    """Shards that did not answer. The other numbers leave them out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,8 +145,8 @@ class Presence:
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
-        """The state at the place that the settings name. A call that needs a free
-        connection waits in a queue of `queue_class`."""
+        """Make the state from the settings. The pool keeps its free connections in a
+        queue of `queue_class`."""
         prefixes = shard_prefixes(settings.shards)
         return cls(settings, prefixes, open_backend(settings, prefixes, queue_class))
 
@@ -155,8 +157,9 @@ class Presence:
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order.
 
-        After a loss of state in Redis, no `updated_at` is older than the moment when
-        the loss was noticed. So it is newer than anything announced before.
+        If Redis has lost state, every `updated_at` is at least the time at which the
+        loss was noticed. So clients accept it: it is newer than all that was announced
+        before.
         """
         asked = list(user_ids)
         found, _, failed_shards = self._read(asked)
@@ -172,7 +175,7 @@ class Presence:
         return Statuses(found, clocks)
 
     def statuses_where_possible(self, user_ids: Iterable[str]) -> Statuses:
-        """The statuses of those of `user_ids` whose shards answer.
+        """The statuses of `user_ids`, without users whose shard does not answer.
 
         Raises:
             PresenceUnavailable: no shard answered.
@@ -265,8 +268,8 @@ class Presence:
     def online_where_possible(
         self, user_ids: Iterable[str]
     ) -> tuple[set[str], dict[str, PresenceUnavailable]]:
-        """Those of `user_ids` who are online, and those whose shard did not answer,
-        each with the reason."""
+        """Returns which of `user_ids` are online. Also returns the users whose shard
+        did not answer, each with the reason."""
         lists = by_shard(user_ids, len(self._keys), LOOKUP_BATCH)
         if not lists:
             return set(), {}
@@ -289,8 +292,8 @@ class Presence:
         return online, unknown
 
     def is_settled(self) -> bool:
-        """Whether every live gateway has had time to register since Redis came back or
-        lost state. Until then, a message to all gateways may miss some.
+        """Whether every live gateway has had time to register, since Redis came back or
+        lost state. Until then, a message to all gateways may miss some of them.
 
         Raises:
             PresenceUnavailable: a shard did not answer.
@@ -317,9 +320,9 @@ class Presence:
         )
 
     def evicting_policies(self) -> set[str]:
-        """The `maxmemory-policy` of each server that may delete our keys when its
-        memory is full: every policy but `noeviction`. A server without a memory limit
-        is left out.
+        """The `maxmemory-policy` of each server that deletes keys when its memory is
+        full. A server does not do so with the policy `noeviction`, or without a memory
+        limit.
 
         Raises:
             PresenceUnavailable: a server did not answer, or denies the right to ask.
@@ -339,30 +342,30 @@ class Presence:
             PresenceUnavailable: no shard answered.
         """
         commands: dict[int, list[Command]] = {}
-        for one in self._keys:
-            keys = [one.online_users, one.gateways, one.transitions, one.sweeps]
-            commands[one.shard] = [run_script("overview", [*keys, one.epoch])]
+        for keys in self._keys:
+            names = [keys.online_users, keys.gateways, keys.transitions, keys.sweeps]
+            commands[keys.shard] = [run_script("overview", [*names, keys.epoch])]
         answers = self._backend.gather(commands)
-        shards = [list(map(int, reply)) for (reply,) in answers.some().values()]
-        now, online, gateways, overdue, outbox, held, holds, last, epoch = zip(
-            *shards, strict=True
+        rows = [list(map(int, reply)) for (reply,) in answers.some().values()]
+        now, online, gateways, overdue, outbox, held_since, holds, swept_at, epoch = (
+            zip(*rows, strict=True)
         )
-        ages = [at - swept for at, swept in zip(now, last, strict=True)]
+        ages = [at - swept for at, swept in zip(now, swept_at, strict=True)]
         return Overview(
             online=sum(online),
             gateways=max(gateways),
             overdue_gateways=max(overdue),
             outbox=sum(outbox),
-            sweeps_held=sum(map(bool, held)),
+            sweeps_held=sum(map(bool, held_since)),
             sweep_holds=sum(holds),
-            last_sweep_age=max(ages) if all(last) else None,
+            last_sweep_age=max(ages) if all(swept_at) else None,
             epoch=max(epoch),
             shards_away=len(answers.errors),
         )
 
     def check_writes(self) -> None:
-        """Return if Redis accepts writes. With many shards one is enough: declaring
-        this process dead would not help the users of the others.
+        """Check that Redis accepts writes. With many shards, one shard is enough: this
+        process can still serve the users of that shard.
 
         Raises:
             PresenceUnavailable: no shard accepts writes.
@@ -386,8 +389,8 @@ def _user_status(
 
 
 def _time(text: str | None) -> int | None:
-    """Milliseconds, or None if `text` is not a time: another program may have written
-    it."""
+    """The milliseconds in `text`. None if it is not a time, because another program has
+    written it."""
     if text is None or not text.isdecimal() or len(text) > _MAX_DIGITS:
         return None
     return int(text)

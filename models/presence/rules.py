@@ -1,7 +1,7 @@
 """The decisions of presence as pure functions: they take `now` and do no I/O.
 
-Decisions that must be atomic are in the Lua scripts. Here are those that a process
-makes by itself, about its own sockets and about what it has read.
+Decisions that must be atomic are in the Lua scripts. This module has the decisions that
+a process makes alone, about its own sockets and about what it has read.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Survey:
 
     now: int
     no_gap_since: int
-    """Since then sweeps have run without a gap."""
+    """The time since which sweeps have run without a gap."""
     held_since: int
-    """When sweeps began to hold; 0 if they do not."""
+    """When the guard began to hold sweeps; 0 if it does not hold them."""
     affected: int
     """Users whose deadline has passed, and users of overdue gateways."""
     online: int
@@ -46,28 +46,29 @@ class Survey:
 
 @dataclass(frozen=True, slots=True)
 class MassExpiryGuard:
-    """Holds a sweep that would make implausibly many users offline at once."""
+    """Holds a sweep that would make implausibly many users offline at once: the sweep
+    then expires nobody."""
 
     share: float
-    """Share of the online users that makes a mass expiry, together with `count`."""
+    """A sweep is a mass expiry if it would expire at least this share of the online
+    users, and at least `count` users."""
     count: int
-    """Number of users that makes a mass expiry, together with `share`."""
+    """See `share`."""
     hold: int
     """How long a hold lasts (ms)."""
     trust: int
-    """Silence after which a gateway is dead, if sweeps ran meanwhile (ms)."""
+    """Silence after which a gateway is dead, if sweeps ran during that time (ms)."""
 
     def holds(self, survey: Survey) -> bool:
         """Whether the sweep must expire nobody now.
 
         If a gateway or many users seem to be dead at once, Redis probably stood still
         or its clock was moved. The gateways then get `hold` to send a heartbeat. If
-        sweeps have run without a gap for `trust`, Redis was there, so the silence is
-        real.
+        sweeps have run without a gap for `trust`, Redis was up, so the silence is real.
 
         After a loss of state Redis may not know some sockets. Just after Redis came
-        back, a gateway may have registered before its users. So for `hold` after
-        either, nobody is expired.
+        back, a gateway may have registered before its users. So nobody is expired for
+        `hold` after each of these two events.
 
         A gap during a hold takes time from the gateways, so the hold starts again.
         """
@@ -92,9 +93,9 @@ class MassExpiryGuard:
 def has_lost_messages(read: int, gone: int, silent_ms: float, ttl_ms: int) -> bool:
     """Whether a gateway's stream has lost messages that the gateway did not read.
 
-    `read` is how many messages it has read, and so deleted. `gone` is how many are
-    gone. A stream expires `ttl_ms` after its last message, which the gateway got
-    `silent_ms` ago. A stream that begins after that has lost none.
+    `read` is how many messages the gateway has read, and so deleted. `gone` is how many
+    messages have left the stream. The gateway got the last message `silent_ms` ago. A
+    stream expires `ttl_ms` after its last message. In that case nothing is lost.
     """
     has_expired = gone == 0 and silent_ms >= ttl_ms
     return gone != read and not has_expired
@@ -103,8 +104,8 @@ def has_lost_messages(read: int, gone: int, silent_ms: float, ttl_ms: int) -> bo
 def has_settled(
     now: int, last_sweep: int | None, no_gap_since: int | None, epoch: int, ms: int
 ) -> bool:
-    """Whether sweeps have run for `ms` up to now, without a loss of state in Redis.
-    Times are ms of Redis's clock; None if no sweep has run."""
+    """Whether sweeps have run during the last `ms` without a gap, and without a loss of
+    state in Redis. Times are ms of Redis's clock; None if no sweep has run."""
     if last_sweep is None or no_gap_since is None:
         return False
     return now - last_sweep < ms <= now - max(no_gap_since, epoch)
@@ -117,7 +118,8 @@ def is_silent(last_heartbeat: float, now: float, online_ttl: float) -> bool:
 
 
 def is_expired(expires_at: float | None, now: float) -> bool:
-    """Whether a token has expired. Seconds since the epoch; None never expires."""
+    """Whether a token has expired. Times are seconds since the epoch. A token whose
+    `expires_at` is None never expires."""
     return expires_at is not None and expires_at <= now
 
 
@@ -130,7 +132,7 @@ def age_ms(then: float, now: float, online_ttl: float) -> int:
 
 
 def retry_delay(failures: int, least: float = 0.05, most: float = 1.0) -> float:
-    """Seconds to wait after so many failures in a row: doubling, capped, with jitter
+    """Seconds to wait after `failures` failures in a row: doubling, capped, with jitter
     (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015)."""
     ceiling = min(most, least * 2 ** min(failures, 16))
     return random.uniform(ceiling / 2, ceiling)  # noqa: S311 - spreads load, hides nothing

@@ -67,8 +67,9 @@ class ConnectReply:
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """The gateway that calls, and the deadline that Redis last gave it (ms). A sweep
-    gives no gateway, and the time until which its survey is valid (ms; 0: no limit)."""
+    """The caller of `expire`: a gateway, with the deadline that Redis last gave to it
+    (ms). A sweep has an empty `gateway_id`, and its `deadline` is the time until which
+    its survey is valid (ms; 0: no limit)."""
 
     gateway_id: str
     deadline: int
@@ -88,9 +89,9 @@ class ExpireReply:
     needs_drain: bool
     """The caller must request a drain of the outbox."""
     is_refused: bool = False
-    """Redis does not know the caller's deadline, or it has passed. Redis has lost
-    state, or stood still while the call was on its way, so it may lack live connections
-    of other gateways."""
+    """Redis does not know the caller's deadline, or the deadline has passed. So Redis
+    has lost state, or stood still while the call was on its way. It may lack live
+    connections of other gateways."""
     is_overtaken: bool = False
     """A heartbeat of the caller arrived first. Its reply tells whether Redis stood
     still: call again after it."""
@@ -131,8 +132,8 @@ class PresenceStore:
     def connect(
         self, gateway_id: str, opened: Sequence[LiveConnection]
     ) -> ConnectReply:
-        """Make connections of `gateway_id` live: new ones, and ones that Redis has
-        lost.
+        """Make connections of `gateway_id` live: new connections, and connections that
+        Redis has lost.
 
         Changes: deadlines, the gateway's users, status, online set, outbox. A user who
         was not online becomes online, which is one transition. Connection keys expire
@@ -206,14 +207,15 @@ class PresenceStore:
         try:
             _, reply = self._backend.run(self._keys.shard, commands)
         except CommandRefused:
-            # An item made its script fail. The calls below retry one by one.
+            # An item made its script fail. The calls below retry the items one by one.
             self.release(caller.gateway_id, closed)
             return replace(self.expire(user_ids, caller), needs_drain=True)
         return _expire_reply(user_ids, reply)
 
     def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
-        """Make those of `user_ids` offline whose latest deadline has passed. Refused if
-        Redis has lost the deadline that it gave the `caller`, or if that has passed.
+        """Make each of `user_ids` offline if its latest deadline has passed. Refused if
+        Redis does not know the deadline of the `caller`, or if that deadline has
+        passed.
 
         Changes: status (which then has the offline TTL), online set, deadlines, outbox;
         deletes the users' connections. Does nothing to a user who is live or already
@@ -250,12 +252,12 @@ class PresenceStore:
         return Due(user_ids, gateway_ids)
 
     def adopt(self, limit: int = ADOPT_BATCH) -> int:
-        """Give online users without a deadline one, a TTL from now. Returns how many
-        got one.
+        """Give a deadline, one TTL from now, to online users who have none. Returns how
+        many users got one.
 
-        Another program has deleted their deadlines, and without one no sweep finds
-        them. Checks about `limit` users, and only if the online set is larger than the
-        set of deadlines.
+        Another program has deleted the deadlines of such users, and without a deadline
+        no sweep finds them. Checks about `limit` users, and only if the online set is
+        larger than the set of deadlines.
         """
         keys = [self._keys.online_users, self._keys.deadlines, self._keys.sweeps]
         command = run_script("adopt", keys, [self._online_ttl_ms, limit])
@@ -300,7 +302,8 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Record that sweeps hold since `since` (ms), and count it. 0 ends the hold."""
+        """Record that sweeps are held since `since` (ms), and count this hold. 0 ends
+        the hold."""
         sweeps = self._keys.sweeps
         commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:

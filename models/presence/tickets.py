@@ -33,8 +33,8 @@ class Tickets:
         return ticket
 
     def take(self, ticket: str) -> str | None:
-        """The token of `ticket`, which is used up by this. None if it is unknown, used
-        or expired."""
+        """The token of `ticket`. The ticket cannot be used again. Returns None if the
+        ticket is unknown, used or expired."""
         shard, key = self._place(ticket)
         (token,) = self._backend.run(shard, [("GETDEL", key)])
         return cast("str | None", token)

@@ -49,8 +49,8 @@ def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str
 
 
 def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
-    """As `relevant_users`, but each audience is one text, as the database returns it
-    (see `joined_ids`). A friend who also shares a conversation is in it twice.
+    """Like `relevant_users`, but each audience is one text, as the database returns it
+    (see `joined_ids`). A friend who also shares a conversation is in the text twice.
 
     The fan-out passes this text on without splitting it.
     """
@@ -96,7 +96,7 @@ def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
 def relevant_pairs(
     session: Session, pairs: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Those of `pairs` (each with the smaller id first) that are relevant now."""
+    """Which of `pairs` (each with the smaller id first) are relevant now."""
     if not pairs:
         return set()
     rows = session.execute(_RELEVANT_PAIRS, {"pairs": list(pairs)})
@@ -105,8 +105,8 @@ def relevant_pairs(
 
 @dataclass(frozen=True, slots=True)
 class _Relation:
-    """The users related to one user, and to many. A list with one id would take the
-    database twice as long as `to_one`."""
+    """Two statements that read the same relation: of one user, and of many users. For
+    one user, `to_many` would take the database twice as long as `to_one`."""
 
     to_one: Statement
     to_many: Statement
@@ -168,14 +168,15 @@ def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
 
 
 def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
-    """The pair is stored in this order and blocked: one index lookup."""
+    """The condition that the pair is stored in this order and blocked. It costs one
+    index lookup."""
     return has_friendship(a, b, BLOCKED)
 
 
 def has_friendship(
     a: ColumnElement[str], b: ColumnElement[str], status: ColumnElement[str]
 ) -> ColumnElement[bool]:
-    """The pair is stored in this order, with this status."""
+    """The condition that the pair is stored in this order, with this status."""
     row = friendship_table.alias()
     return exists().where(row.c.user_a == a, row.c.user_b == b, row.c.status == status)
 

@@ -34,30 +34,31 @@ POOL_SIZE = 5
 """Maximum of connections per process. Small hosted plans allow 20 in all. A request
 holds one only during a query."""
 WRITERS = 2
-"""Connections of these that a gateway writes with. A write may wait for a lock for
-seconds, and reads must not wait behind it."""
+"""How many of these connections a gateway uses for writes only. A write may wait for a
+lock for seconds, and reads must not wait behind it."""
 SQLITE_OVERFLOW = 10
 """Temporary connections beyond POOL_SIZE. Connections to a file are cheap."""
 POOL_TIMEOUT_SECONDS = 5
 CONNECT_TIMEOUT_SECONDS = 5
 
 ROWS_PER_CALL = 10_000
-"""Rows of one `executemany`, which takes the database about a second."""
+"""Rows of one `executemany`. So many rows take the database about a second."""
 
 _WITHOUT_TRANSACTIONS: dict[str, Any] = {
     "isolation_level": "AUTOCOMMIT",
     "skip_autocommit_rollback": True,
 }
 _ISOLATION_LEVELS = {"sqlite": "SERIALIZABLE", "postgresql": "READ COMMITTED"}
-"""Each database's own default."""
+"""The default of each database."""
 
 NO_TABLES = "the database has no tables yet: run python -m alembic upgrade head"
 # PostgreSQL, Appendix A: error codes. Two characters stand for a class.
 _UNDEFINED_TABLE = "42P01"
 _READ_ONLY = "25006"
-# A prepared statement whose table was altered since. A new connection has none.
+# The table of a prepared statement was altered. A new connection has no prepared
+# statements.
 _NOT_SUPPORTED = "0A000"
-_AWAY_STATES = (
+_UNAVAILABLE_STATES = (
     "08",  # the connection has failed
     _NOT_SUPPORTED,
     _READ_ONLY,  # a standby, or writes are disabled
@@ -68,8 +69,8 @@ _AWAY_STATES = (
     "57",  # cancelled, shutting down or starting
     "58",  # an error of the operating system
 )
-# A connection with such an error stays broken when the database works again. One that
-# was made while the database accepted no writes never accepts any.
+# A connection with such an error stays broken when the database works again. If it was
+# made while the database accepted no writes, it never accepts writes.
 _DROPPING_STATES = ("08", _NOT_SUPPORTED, _READ_ONLY, "57P")
 # SQLite, Result Codes: the last eight bits.
 _DROPPING_CODES = {
@@ -80,7 +81,7 @@ _DROPPING_CODES = {
     sqlite3.SQLITE_PROTOCOL,
     sqlite3.SQLITE_NOTADB,
 }
-_AWAY_CODES = _DROPPING_CODES | {
+_UNAVAILABLE_CODES = _DROPPING_CODES | {
     sqlite3.SQLITE_BUSY,
     sqlite3.SQLITE_LOCKED,
     sqlite3.SQLITE_NOMEM,
@@ -126,8 +127,8 @@ def make_engine(
 
     `url` names its driver (`postgresql+psycopg://` or `sqlite:///`), as
     `Settings.database_url` does. The folder of a SQLite file is created. PostgreSQL
-    must answer within seconds, unless `may_be_slow`, for example in a migration. SQLite
-    runs slow calls by `in_thread`, so that they do not block a gateway.
+    must answer within seconds, unless `may_be_slow`, for example in a migration. With
+    SQLite, slow calls go through `in_thread`, so that they do not block a gateway.
     """
     parsed = make_url(url)
     if parsed.get_backend_name() == "sqlite":
@@ -208,15 +209,15 @@ def is_unavailable(error: Exception) -> bool:
         return True
     state, code = _codes(error.orig)
     if state is not None:
-        return state.startswith(_AWAY_STATES)
+        return state.startswith(_UNAVAILABLE_STATES)
     if code is not None:
-        return code in _AWAY_CODES
+        return code in _UNAVAILABLE_CODES
     return isinstance(error, OperationalError)  # there was no connection
 
 
 def error_text(error: Exception) -> str:
-    """The database's message as one line. If the database was never migrated, what to
-    do."""
+    """The database's message as one line. If the database was never migrated, the line
+    says what to do."""
     said: object = error
     if isinstance(error, PoolTimeout):
         said = "all connections of this process wait for the database"
@@ -232,18 +233,18 @@ def _codes(error: BaseException | None) -> tuple[str | None, int | None]:
 
 
 def _drop_broken(context: ExceptionContext) -> None:
-    """Have the pool close a broken connection that SQLAlchemy does not recognise, and
-    those that are as old."""
+    """Have the pool close a connection that is broken although SQLAlchemy does not know
+    it. The pool then also closes all connections that are as old."""
     state, code = _codes(context.original_exception)
     if code in _DROPPING_CODES or (state or "").startswith(_DROPPING_STATES):
         context.is_disconnect = True
 
 
 def check_writes(sessions: sessionmaker[Session]) -> None:
-    """Return if the database accepts writes. Changes no row.
+    """Check that the database accepts writes. Changes no row.
 
     Raises:
-        sqlalchemy.exc.SQLAlchemyError: it does not, or our tables are missing.
+        sqlalchemy.exc.SQLAlchemyError: it accepts no writes, or has no tables of ours.
     """
     with sessions() as session:
         if session.get_bind().dialect.name == "postgresql":
@@ -269,11 +270,11 @@ class PersistentReader:
         self._reading = threading.Lock()
 
     def read(self, work: Callable[[Connection], T]) -> T:
-        """The result of `work`, which is called with the connection. If that has died
-        since its last use, `work` is called again with a new one.
+        """Call `work` with the connection and return its result. If the connection has
+        died since its last use, call `work` again with a new one.
 
         Raises:
-            sqlalchemy.exc.SQLAlchemyError: the database is away.
+            sqlalchemy.exc.SQLAlchemyError: the database is down.
         """
         with self._reading:
             if self._kept is not None:
@@ -314,8 +315,8 @@ def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
 def execute_many(
     session: Session, statement: Insert, rows: Sequence[dict[str, Any]]
 ) -> None:
-    """Execute `statement` for each of `rows`, at most ROWS_PER_CALL in a call: an
-    answer of PostgreSQL may only take seconds."""
+    """Execute `statement` for each of `rows`, with at most ROWS_PER_CALL rows in a
+    call: PostgreSQL must answer each call within seconds."""
     for start in range(0, len(rows), ROWS_PER_CALL):
         session.execute(statement, rows[start : start + ROWS_PER_CALL])
 

@@ -23,7 +23,7 @@ class FriendshipStatus(StrEnum):
     """The state of a friendship."""
 
     PENDING = "pending"
-    """Requested and not answered: they do not see each other's presence."""
+    """Requested, but not answered: the two do not see each other's presence."""
     ACCEPTED = "accepted"
     """Friends: they see each other's presence."""
     BLOCKED = "blocked"
@@ -34,7 +34,7 @@ class FriendshipStatus(StrEnum):
         """The status with the name `value`.
 
         Raises:
-            ValueError: there is none. The message names the valid ones.
+            ValueError: there is no such status. The message names the valid ones.
         """
         for status in cls:
             if status.value == value:
@@ -71,11 +71,11 @@ class Friendship(Base):
         )
     )
 
-    # Both directions need an index only. `user_a` uses the primary key, which also has
-    # the status (by INCLUDE on PostgreSQL; on SQLite the table has no rowid, so the key
-    # has the whole row). `user_b` uses the second index. The audience looks up a
-    # blocked pair for each conversation partner; there are few, so they have a small
-    # index.
+    # A lookup in either direction reads only an index. `user_a` uses the primary key,
+    # which also has the status (by INCLUDE on PostgreSQL; on SQLite the table has no
+    # rowid, so the key has the whole row). `user_b` uses the second index. The audience
+    # looks up a blocked pair for each conversation partner; there are few, so they have
+    # a small index.
     __table_args__ = (
         PrimaryKeyConstraint("user_a", "user_b", postgresql_include=["status"]),
         CheckConstraint("user_a < user_b", name="canonical_order"),

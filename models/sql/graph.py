@@ -1,9 +1,10 @@
 """Every write to the host application's graph, and the relations that it changed.
 
-Each function brings the database to the state that the host names, so repeating it
-changes nothing. It returns a `GraphChange`: the pairs that became relevant to each
-other or ceased to be. `app.announce` sends these to the users who are online. The
-caller commits, then announces. On an error it rolls back, and nothing has changed.
+The host names a state, and each function brings the database to that state. So a
+repeated call changes nothing. The function returns a `GraphChange`: the pairs of users
+that have become relevant to each other, and the pairs that are so no longer. The caller
+commits. Then `app.announce` sends the change to the users who are online. If there is
+an error, the caller must roll back.
 
     UnknownUser          a friendship or conversation names users that do not exist
     TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
@@ -39,7 +40,8 @@ from models.visibility import View
 # Each pair costs a lookup before and after the write, and memory for the result.
 MAX_PAIRS = 1_000_000
 PAIRS_PER_STATEMENT = 20_000
-DENSE = 8  # from this number of pairs per user, audiences are cheaper than lookups
+# With more pairs per user than this, it is cheaper to read whole audiences.
+MAX_LOOKUPS_PER_USER = 8
 
 Pair = tuple[str, str]
 
@@ -60,8 +62,9 @@ class GraphChange:
     def __bool__(self) -> bool:
         return bool(self.gained or self.lost or self.before != self.after)
 
-    def then(self, later: GraphChange) -> GraphChange:
-        """This change and a later one as one change, without what cancels out."""
+    def combined_with(self, later: GraphChange) -> GraphChange:
+        """This change and a `later` one as one change. A pair that was gained and then
+        lost, or lost and then gained, is left out."""
         return GraphChange(
             (self.gained - later.lost) | (later.gained - self.lost),
             (self.lost - later.gained) | (later.lost - self.gained),
@@ -72,7 +75,7 @@ class GraphChange:
 
 @dataclass(frozen=True, slots=True)
 class ConversationRecord:
-    """A conversation with all its participants, as the host names it."""
+    """A conversation that the host names, with all its participants."""
 
     id: str
     title: str = ""
@@ -126,7 +129,8 @@ def put_friendship(
 def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
     """Delete the friendship, whatever its status is. A missing one is no error.
 
-    After a blocked one is deleted, users who share a conversation see each other again.
+    If it was blocked, and the two users share a conversation, they see each other
+    again.
     """
     a, b = canonical(one, other)
     lock_users(session, {a, b})
@@ -144,7 +148,8 @@ def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
 def put_conversation(
     session: Session, conversation_id: str, title: str, members: Iterable[str]
 ) -> GraphChange:
-    """Create or replace the conversation. Its participants are exactly `members`.
+    """Create or replace the conversation. Afterwards its participants are exactly
+    `members`.
 
     Raises:
         UnknownUser: a member does not exist.
@@ -173,13 +178,14 @@ def load_bulk(
     conversations: Iterable[ConversationRecord] = (),
 ) -> GraphChange:
     """Create or replace any number of users (id -> display name), friendships and
-    conversations. Of several entries for the same thing the last one counts.
+    conversations. If a user, pair or conversation has several entries, the last entry
+    counts.
 
-    Friendships and conversations may name users of the same call. Ten thousand rows
-    take about a second.
+    Friendships and conversations may name users that the same call creates. Ten
+    thousand rows take about a second.
 
     Raises:
-        UnknownUser, TooManyParticipants, TooManyPairs: see above.
+        UnknownUser, TooManyParticipants, TooManyPairs: see the top of this module.
         ValueError: a friendship is with oneself.
     """
     names = dict(users or {})
@@ -188,8 +194,8 @@ def load_bulk(
     new = {key: record.participants for key, record in records.items()}
     _check_size(new)
 
-    # All writers take locks in the same order, so that they cannot deadlock:
-    # conversations before users, each kind by id.
+    # All writers take locks in the same order, so that they cannot deadlock: first
+    # conversations, then users, and each of these in the order of the ids.
     take_write_lock(session)
     put_conversation_rows(
         session, {key: record.title for key, record in records.items()}
@@ -206,8 +212,8 @@ def load_bulk(
         pairs.update(_pairs_affected(old[key], members))
         if len(pairs) > MAX_PAIRS:
             message = (
-                f"the call changes more than {MAX_PAIRS} pairs of users, most of them "
-                f"by its conversations: split it"
+                f"the call may change more than {MAX_PAIRS} pairs of users, most of "
+                f"them through its conversations: split it into smaller calls"
             )
             raise TooManyPairs(message)
     before = _relevant(session, pairs)
@@ -225,14 +231,14 @@ def _change(before: set[Pair], after: set[Pair]) -> GraphChange:
 
 
 def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
-    """Those of `pairs` that are relevant now.
+    """Which of `pairs` are relevant now.
 
-    If few users make many pairs, as in a conversation, their audiences are read, which
-    costs less per pair. Otherwise the pairs are looked up, PAIRS_PER_STATEMENT at a
-    time.
+    If few users make many pairs, as in a conversation, this reads the audiences of the
+    users, which costs less per pair. Otherwise it looks up each pair, with
+    PAIRS_PER_STATEMENT pairs in a statement.
     """
     firsts = {one for one, _ in pairs}
-    if len(pairs) > DENSE * len(firsts):
+    if len(pairs) > MAX_LOOKUPS_PER_USER * len(firsts):
         audience = relevant_users(session, firsts)
         return {(one, other) for one, other in pairs if other in audience[one]}
     found: set[Pair] = set()
@@ -245,10 +251,11 @@ def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
 def _pairs_affected(
     old: Collection[str], new: Collection[str]
 ) -> Iterable[tuple[str, str]]:
-    """The pairs that a new set of participants can make or end.
+    """The pairs whose relevance can change if the participants `old` of a conversation
+    are replaced by `new`.
 
-    Each of them has a user who came or left. So adding one user to a thousand costs a
-    thousand pairs.
+    Each such pair contains a user who is added or removed. So adding one user to a
+    thousand participants makes a thousand pairs.
     """
     for moved in set(old) ^ set(new):
         together = new if moved in new else old
@@ -257,11 +264,11 @@ def _pairs_affected(
                 yield canonical(moved, other)
 
 
-def _check_size(members: Mapping[str, Collection[str]]) -> None:
-    for key, who in members.items():
-        if len(who) > MAX_PARTICIPANTS:
+def _check_size(participants: Mapping[str, Collection[str]]) -> None:
+    for key, user_ids in participants.items():
+        if len(user_ids) > MAX_PARTICIPANTS:
             message = (
-                f"conversation {key} has {len(who)} participants; {MAX_PARTICIPANTS} "
-                f"are allowed, because all of them see each other"
+                f"conversation {key} has {len(user_ids)} participants; at most "
+                f"{MAX_PARTICIPANTS} are allowed, because all of them see each other"
             )
             raise TooManyParticipants(message)

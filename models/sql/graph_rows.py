@@ -22,19 +22,18 @@ def take_write_lock(session: Session) -> None:
     """On SQLite, become the only writer now, before any read.
 
     A transaction that reads first and writes later fails at once if another one wrote
-    in between, whatever the busy timeout is. This changes no row. PostgreSQL locks
-    rows, so there it does nothing.
+    in between, whatever the busy timeout is. The statement here changes no row.
+    PostgreSQL locks rows, so there this function does nothing.
     """
     if session.get_bind().dialect.name == "sqlite":
         session.execute(update(user_table).where(false()).values(display_name=""))
 
 
 def lock_users(session: Session, user_ids: Iterable[str]) -> set[str]:
-    """Lock those of the users that exist until the commit, and return their ids.
+    """Lock the users until the commit. Returns the ids of the users that exist.
 
-    So the difference between a read before and after a write comes from that write
-    alone. It is the weaker lock (NO KEY UPDATE), which foreign key checks do not wait
-    for.
+    With the lock, a read before and a read after a write differ by that write alone. It
+    is the weaker lock (NO KEY UPDATE): foreign key checks do not wait for it.
     """
     take_write_lock(session)
     statement = (

@@ -1,7 +1,7 @@
 """Imports a graph from CSV files, for example before the host is connected.
 
-A folder has any of these files; the last two only together. Each has a header line,
-with columns in any order. Other columns are ignored.
+A folder may have any of these files, but the last two only together. Each file has a
+header line, with columns in any order. Other columns are ignored.
 
     users.csv          id, display_name (optional)
     friendships.csv    user_a, user_b, status (optional: accepted)
@@ -9,8 +9,8 @@ with columns in any order. Other columns are ignored.
     participants.csv   conversation_id, user_id
 
 Everything in the files is created or replaced, as `models.sql.graph.load_bulk` does it.
-A conversation gets exactly the participants in participants.csv. Without a name or
-title the stored one stays, and the name of a new user is its id.
+A conversation gets exactly the participants in participants.csv. If a name or a title
+is missing, the stored one stays. A new user without a name gets its id as name.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ from models.sql.user import DISPLAY_NAME_LENGTH, user_table
 
 FILES = ("users.csv", "friendships.csv", "conversations.csv", "participants.csv")
 TOGETHER = ("conversations.csv", "participants.csv")
-"""A conversation is replaced as a whole. Without the second file it would be empty."""
+"""A conversation is replaced as a whole, so without the second file it would be
+empty."""
 ROWS_PER_CALL = 50_000
 
 Value = TypeVar("Value")
@@ -117,9 +118,10 @@ class _Import:
             change = load_bulk(session, self.users)
             rows = ((*pair, status) for pair, status in self.friendships.items())
             while part := list(islice(rows, ROWS_PER_CALL)):
-                change = change.then(load_bulk(session, friendships=part))
+                change = change.combined_with(load_bulk(session, friendships=part))
             for conversations in self._slices():
-                change = change.then(load_bulk(session, conversations=conversations))
+                loaded = load_bulk(session, conversations=conversations)
+                change = change.combined_with(loaded)
         except UnknownUser as error:
             user_id = error.user_ids[0]
             message = f"{self._named_at[user_id]}: unknown user {user_id}"
@@ -206,7 +208,7 @@ class _Import:
 
 
 def _keep_names(session: Session, named: dict[str, str], column: Column[str]) -> None:
-    """Give the entries of `named` (id -> name) without a name the stored one."""
+    """Fill in the stored name of each entry of `named` (id -> name) without a name."""
     table = column.table
     known = select(table.c.id, column).where(among(table.c.id, text_list("ids")))
     nameless = [key for key, name in named.items() if not name]

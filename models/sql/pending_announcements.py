@@ -2,7 +2,7 @@
 
 A row is written in the transaction of the change, so either both exist or neither. The
 process that made the change announces it to the users who are online, and then deletes
-the row. If Redis was away, or that process died, the row is left, and
+the row. If Redis was down, or that process died, the row stays, and
 `tasks.announcements` announces the change.
 """
 
@@ -24,13 +24,13 @@ from models.sql.sql_arrays import among, text_list
 from models.sql.statements import Reader
 
 MAX_NAMED = 1_000
-"""Users that one row names. A change of more users is stored for EVERYBODY."""
+"""Users that one row names. If a change concerns more users, the row says EVERYBODY."""
 MAX_READ = 1_000
 """Rows of one read."""
 
 
 class PendingAnnouncement(Base):
-    """One change. Several ids are one text, as `joined_ids` makes it."""
+    """One change. Lists of ids are stored as one text, made by `joined_ids`."""
 
     __tablename__ = "pending_announcements"
 

@@ -13,8 +13,8 @@ import psycopg
 from psycopg.abc import RV, PQGen
 
 ANSWER_TIMEOUT_SECONDS = 10.0
-"""How long one answer may take. A usual one takes milliseconds, a bulk call a
-second."""
+"""How long one answer may take. Most answers take milliseconds. That to a bulk call
+takes a second."""
 RUNS_BEFORE_PREPARING = 5
 """psycopg's default. A prepared audience query takes a half to a fifth of the time."""
 
@@ -24,7 +24,7 @@ def connect(*args: Any, **kwargs: Any) -> TimeoutConnection:  # noqa: ANN401
 
     Behind a pooler such as PgBouncer each transaction may use another server
     connection, which does not know the statements that were prepared before. A pooler
-    tells its clients process ids of its own, so they differ from what the server says.
+    tells its clients invented process ids, which differ from what the server says.
     """
     connection = TimeoutConnection.connect(*args, **kwargs)
     try:

@@ -91,7 +91,7 @@ class joined(FunctionElement[str]):  # noqa: N801
 
 
 class joined_once(FunctionElement[str]):  # noqa: N801
-    """As `joined`, but each text once."""
+    """Like `joined`, but with each text only once."""
 
     type = String()
     inherit_cache = True

@@ -1,14 +1,15 @@
 """A connection to SQLite that never blocks its whole process.
 
 SQLite waits in C: for a lock, for the disk, and for the end of a large query. A gateway
-is one thread, so it would answer no heartbeat meanwhile. Here a statement that finds
-the database locked is tried again after a sleep, and gevent runs other greenlets during
-the sleep. A call that may take long runs in a thread, if the process has given a way to
-do that.
+is one thread, so it would answer no heartbeat during that time. Here, a statement that
+finds the database locked sleeps and tries again. During the sleep gevent runs other
+greenlets. A call that may take long runs in a thread, if the process has given this
+module a function that runs calls in threads.
 
 Small reads do not run in a thread. A thread shares the interpreter with the gateway,
-and under load each row would take milliseconds. So a read may take `READ_LIMIT`
-seconds. A longer one is stopped and starts again in a thread.
+and under load each row would take milliseconds. So a read first runs without a thread.
+If it takes longer than `READ_LIMIT` seconds, it is stopped and starts again in a
+thread.
 """
 
 from __future__ import annotations
@@ -27,18 +28,21 @@ RunInThread = Callable[[Callable[[], Any]], Any]
 function has ended, even if the caller is killed."""
 
 BUSY_TIMEOUT = 4.0
-"""Seconds that a statement waits for a lock. Callers wait 10 s at most."""
+"""Seconds that a statement waits for a lock. It must be less than the 10 s that callers
+wait for an answer."""
 FIRST_DELAY, LONGEST_DELAY = 0.001, 0.05
-"""Seconds between two attempts to get a lock: each delay is twice the one before."""
+"""Seconds between attempts to get a lock: the first delay, and the longest one. After
+each attempt the delay doubles."""
 READ_LIMIT = 0.02
 """Seconds that a read may block the other greenlets of a gateway."""
 FILE_CHECK = 1.0
 """Seconds between two checks of the database's file by reads. Writes always check."""
 CHECK_EVERY = 5_000
-"""Steps of SQLite's virtual machine between two checks of the time: some 0.1 ms."""
+"""Steps of SQLite's virtual machine between two checks of the time: about 0.1 ms."""
 
 _READS = ("SELECT", "PRAGMA")
-"""Statements that may be stopped and repeated. A stopped write ends its transaction."""
+"""Statements that may be stopped and repeated. All others must not be stopped: SQLite
+rolls back the transaction of a write that is stopped."""
 _PREPARATION = (
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
     "PRAGMA synchronous = NORMAL",  # safe with WAL, and much faster
@@ -73,22 +77,22 @@ class RetryingConnection(sqlite3.Connection):
         for statement in _PREPARATION:
             sqlite3.Connection.execute(self, statement).close()
 
-    def cursor(self, factory: Any = None) -> Any:  # noqa: ANN401 - as the library has it
+    def cursor(self, factory: Any = None) -> Any:  # noqa: ANN401 - untyped in the library
         """A cursor whose statements are retried by this connection."""
         return super().cursor(factory or RetryingCursor)
 
     def commit(self) -> None:
-        """As the library's."""
+        """Like `sqlite3.Connection.commit`, but retried by `perform`."""
         if self.in_transaction:
             self.perform(super().commit)
 
     def rollback(self) -> None:
-        """As the library's."""
+        """Like `sqlite3.Connection.rollback`, but retried by `perform`."""
         if self.in_transaction:
             self.perform(super().rollback)
 
     def perform(self, call: Callable[[], T], *, is_read: bool = False) -> T:
-        """The result of `call`, which is tried again while the database is locked."""
+        """Return the result of `call`. While the database is locked, try it again."""
         now = time.monotonic()
         if not is_read or now >= self._file_check_at:
             self._check_file()
@@ -148,33 +152,33 @@ class RetryingCursor(sqlite3.Cursor):
     _rows: Iterator[Any] = iter(())
 
     def execute(self, sql: str, parameters: Any = (), /) -> RetryingCursor:  # noqa: ANN401
-        """As the library's, but it reads all rows."""
+        """Like `sqlite3.Cursor.execute`, but retried by `perform`. Reads all rows."""
 
         def execute() -> list[Any]:
             sqlite3.Cursor.execute(self, sql, parameters)
             return sqlite3.Cursor.fetchall(self)
 
         is_read = sql.startswith(_READS)
-        self._rows = iter(self._performed(execute, is_read=is_read))
+        self._rows = iter(self._perform(execute, is_read=is_read))
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> RetryingCursor:  # noqa: ANN401
-        """As the library's."""
+        """Like `sqlite3.Cursor.executemany`, but retried by `perform`."""
         rows = list(parameters)  # the call may be repeated
-        self._performed(lambda: sqlite3.Cursor.executemany(self, sql, rows))
+        self._perform(lambda: sqlite3.Cursor.executemany(self, sql, rows))
         return self
 
     def fetchone(self) -> Any:  # noqa: ANN401
-        """As the library's."""
+        """Like `sqlite3.Cursor.fetchone`, from the rows that `execute` has read."""
         return next(self._rows, None)
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
-        """As the library's."""
+        """Like `sqlite3.Cursor.fetchmany`, from the rows that `execute` has read."""
         most = self.arraysize if size is None else size
         return [row for _, row in zip(range(most), self._rows, strict=False)]
 
     def fetchall(self) -> list[Any]:
-        """As the library's."""
+        """Like `sqlite3.Cursor.fetchall`, from the rows that `execute` has read."""
         return list(self._rows)
 
     def __iter__(self) -> RetryingCursor:
@@ -183,23 +187,24 @@ class RetryingCursor(sqlite3.Cursor):
     def __next__(self) -> Any:  # noqa: ANN401
         return next(self._rows)
 
-    def _performed(self, call: Callable[[], T], *, is_read: bool = False) -> T:
+    def _perform(self, call: Callable[[], T], *, is_read: bool = False) -> T:
         connection = self.connection
-        assert isinstance(connection, RetryingConnection)  # noqa: S101 - it made us
+        assert isinstance(connection, RetryingConnection)  # noqa: S101 - for mypy
         return connection.perform(call, is_read=is_read)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
     """The device and inode of the file `path`, or None if there is no such file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - fast, for each statement
+        found = os.stat(path)  # noqa: PTH116 - faster than Path.stat
     except OSError:
         return None
     return found.st_dev, found.st_ino
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:
-    """Whether another attempt may help, because another connection holds the lock. It
-    does not help a transaction that began with a read and was overtaken by a writer."""
+    """Whether another connection holds the lock, so that another attempt may help. It
+    cannot help a transaction that began with a read, if another connection has written
+    since then (SQLITE_BUSY_SNAPSHOT)."""
     code = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF == sqlite3.SQLITE_BUSY and code != sqlite3.SQLITE_BUSY_SNAPSHOT

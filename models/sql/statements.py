@@ -3,7 +3,7 @@
 SQLAlchemy compiles a statement once per kind of database. Later calls skip the library:
 its work around each execution takes several times as long as a small query, and each
 status change waits for such a query. If the driver raises an error, SQLAlchemy executes
-the statement again, so errors and dropped connections are the library's own.
+the statement again. So the library raises its own errors and drops dead connections.
 `tests/sql/test_statements.py` compares the rows with the library's.
 """
 

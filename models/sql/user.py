@@ -34,7 +34,7 @@ _KNOWN = Statement(
 
 
 def unknown_users(reader: Reader, user_ids: Iterable[str]) -> set[str]:
-    """Those of `user_ids` who are not stored."""
+    """Which of `user_ids` are not stored."""
     asked = list(user_ids)
     known = {user_id for (user_id,) in _KNOWN.rows(reader, {"ids": asked})}
     return set(asked) - known

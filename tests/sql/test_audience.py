@@ -177,7 +177,7 @@ def test_random_graphs_agree_with_a_plain_model(session, old, new):
     friendships, conversations = new
     change = graph.GraphChange()
     for one, other, status in friendships:
-        change = change.then(graph.put_friendship(session, one, other, status))
+        change = change.combined_with(graph.put_friendship(session, one, other, status))
     for number in range(5):  # every old one is replaced or deleted
         if number < len(conversations):
             done = graph.put_conversation(
@@ -185,7 +185,7 @@ def test_random_graphs_agree_with_a_plain_model(session, old, new):
             )
         else:
             done = graph.delete_conversation(session, f"c{number}")
-        change = change.then(done)
+        change = change.combined_with(done)
     after = model([*old[0], *friendships], conversations)
     check(session, after)
     assert change == graph.GraphChange(
@@ -194,7 +194,7 @@ def test_random_graphs_agree_with_a_plain_model(session, old, new):
 
     gone = graph.GraphChange()
     for user_id in PEOPLE:
-        gone = gone.then(graph.delete_user(session, user_id))
+        gone = gone.combined_with(graph.delete_user(session, user_id))
     assert gone == graph.GraphChange(lost=frozenset(after))
     session.rollback()
 

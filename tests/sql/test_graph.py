@@ -349,8 +349,8 @@ def test_changes_add_up():
     one = GraphChange(frozenset({("a", "b"), ("a", "c")}), frozenset({("a", "d")}))
     two = GraphChange(frozenset({("a", "d"), ("b", "c")}), frozenset({("a", "b")}))
 
-    assert one.then(two) == gained(("a", "c"), ("b", "c"))
-    assert bool(one.then(two))
+    assert one.combined_with(two) == gained(("a", "c"), ("b", "c"))
+    assert bool(one.combined_with(two))
     assert not NOTHING
 
 

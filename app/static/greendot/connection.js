@@ -25,10 +25,12 @@ import { after } from "./timers.js";
 /** @typedef {ReturnType<typeof createRest>} Rest */
 
 // Firefox closes a page's sockets with 1001 as soon as the page follows a link. If the page then
-// stays (the link was a download, say), the client reconnects, and meanwhile the statuses count.
+// stays (the link was a download, say), the client reconnects. The statuses stay valid until then,
+// but no longer than this.
 const NAVIGATION_GRACE = 2_000;
 const NAVIGATION_JITTER = 100;
-// Reconnect immediately at most this often: a server may repeat this close code, too.
+// Reconnect immediately at most once in this time: a server may also send this close code again
+// and again.
 const NAVIGATION_SPACING = 1_000;
 const REJECTIONS_BEFORE_REPORT = 2;
 
@@ -96,7 +98,7 @@ export function createConnection(base, options, store, hooks) {
     if (active) return;
     active = true;
     interval = knownInterval;
-    // A tab that becomes leader counts what the former leader heard until now.
+    // If this tab has just become leader: the former leader has heard the server until now.
     lastHeardAt = outageStartedAt = Date.now();
     stopWatching = watchPage({ onWake: wake, onOffline });
     void startAttempt();
@@ -186,7 +188,7 @@ export function createConnection(base, options, store, hooks) {
 
   /**
    * Statuses become stale one interval after the last answer. While a socket is open, socket.js
-   * sees to that. This timer covers the time until then, however long a token takes.
+   * checks this. This timer covers the time before a socket is open, however long a token takes.
    */
   function startStaleTimer() {
     cancelStale();
@@ -248,8 +250,8 @@ export function createConnection(base, options, store, hooks) {
       store.setState({ connection: "live" });
     } else if (event === FROM_SERVER.SNAPSHOT) {
       const statuses = /** @type {Record<string, WireStatus>} */ (data["statuses"]);
-      // The server may have read the first snapshot before it sent the latest events, so keep
-      // their users. It sends a later snapshot when a user stops being relevant, so keep none.
+      // The server may have read the first snapshot before it sent the latest events. So keep the
+      // users of these events. A later snapshot may remove users, so then keep none.
       const keep = hasSnapshot ? new Set() : updatedIds;
       hasSnapshot = true;
       hydrated = true;

@@ -37,7 +37,7 @@ export const CLOSE = Object.freeze({
   INVALID_DATA: 1007,
   TOO_BIG: 1009,
   INTERNAL_ERROR: 1011,
-  TOO_SLOW: 1013,
+  TRY_AGAIN_LATER: 1013,
   BAD_FRAME: 4400,
   NOT_AUTHENTICATED: 4401,
   NOT_ALLOWED: 4403,
@@ -59,7 +59,7 @@ export function mayRetry(code) {
 /** @type {Record<number, number>} */
 const MIN_RETRY_DELAYS = {
   [CLOSE.TOO_MANY]: 2_500,
-  [CLOSE.TOO_SLOW]: 2_500,
+  [CLOSE.TRY_AGAIN_LATER]: 2_500,
   [CLOSE.INTERNAL_ERROR]: 2_500,
   // Client and server do not understand each other. A new version may be deployed soon.
   [CLOSE.PROTOCOL_ERROR]: 30_000,

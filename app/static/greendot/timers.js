@@ -21,8 +21,8 @@ function fire(id) {
 
 /**
  * Forget a timer, and end the worker after the last one: outside of browsers (Bun, Deno) a
- * worker keeps the process from ending. It ends a little later, since the next timer is often
- * set in the same turn.
+ * worker keeps the process from ending. The worker ends a little later, since the next timer is
+ * often set in the same turn of the event loop.
  *
  * @param {number} id
  */

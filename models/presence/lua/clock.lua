@@ -14,10 +14,10 @@ local function is_open(connection)
   return connection:sub(-#RELEASED) ~= RELEASED
 end
 
--- The connections of a user expire by themselves if no script removes them. Heartbeats
--- extend that TTL in one of four online TTLs, by turns for different users. A connection
--- sends a heartbeat in each online TTL, so at most five pass between two extensions.
--- An extension at each heartbeat took 6 % of its time.
+-- The connections of a user expire by themselves if no script removes them. A user's
+-- heartbeats extend this TTL only during one of four online TTLs (another one for other
+-- users). A connection sends a heartbeat in each online TTL. So at most five online TTLs
+-- pass between two extensions. An extension at each heartbeat would take 6 % of its time.
 local TURNS, KEPT_TTLS = 4, 6
 
 local function keep(connections, ttl)

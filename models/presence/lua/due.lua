@@ -1,5 +1,5 @@
--- Purpose: find what a sweep has to do. The cost follows what is due, and not the number
---          of online users. Changes nothing.
+-- Purpose: find what a sweep has to do. The cost depends on the number of due users,
+--          and not on the number of online users. Changes nothing.
 -- KEYS:    1 deadlines, 2 gateways
 -- ARGV:    1 maximum of users
 -- Returns: {{user ids whose deadline has passed}, {ids of dead gateways}}

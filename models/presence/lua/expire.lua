@@ -3,13 +3,13 @@
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 gateways,
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
---          a sweep, 4 the deadline that it was last given, or the time until which the
+--          a sweep, 4 the deadline that the gateway last got, or the time until which the
 --          sweep's survey is valid, 0 for none, then per user: user id
 -- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
---          '0' for none}. {-1} if that time has passed, or if Redis does not know that
---          deadline. Then Redis has lost state, or stood still while this call was on its
+--          '0' for none}. {-1} if ARGV 4 has passed, or is a deadline that Redis does not
+--          know. Then Redis has lost state, or stood still while this call was on its
 --          way. It may lack live connections of other gateways. {-2} if a heartbeat of
---          the gateway arrived first. Its reply tells whether Redis stood still.
+--          the gateway arrived first. The reply to it tells whether Redis stood still.
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
@@ -31,12 +31,12 @@ for i = 0, #ARGV - 5 do
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
   else
-    -- Any of the three says that the user was announced as online: another program may
-    -- have deleted the others.
+    -- Each of these three entries shows that the user was announced as online. Another
+    -- program may have deleted one or two of them.
     local found = redis.call('ZREM', KEYS[2], user) + redis.call('DEL', connections)
     if redis.call('SREM', KEYS[1], user) + found > 0 then
       local last_seen = redis.call('HGET', status, 'last_seen')
-        or (deadline > 0 and deadline - ttl or now) -- 0: nothing but the set knew the user
+        or (deadline > 0 and deadline - ttl or now) -- 0: only the set knew the user
       reply[#reply] = transition(user, 'offline', status, tonumber(last_seen), offline_ttl)
     end
   end

@@ -2,12 +2,12 @@
 --          sent a heartbeat. Revives nothing: an unknown connection is answered as gone.
 -- KEYS:    1 online_users, 2 deadlines, 3 gateways, 4 users of this gateway, 5 epoch,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms), 4 the deadline that it was
---          last given, 0 for none, 5 JSON: {user ids, connection ids, ages of the
+-- ARGV:    1 online TTL (ms), 2 gateway id, 3 gateway TTL (ms), 4 the deadline that the
+--          gateway last got, 0 for none, 5 JSON: {user ids, connection ids, ages of the
 --          heartbeats (ms)}, one of each per connection
 -- Returns: {lapsed, the gateway's new deadline (ms), numbers of the connections that are
 --          gone, from 0, maybe twice}. lapsed is 1 if this gateway is unknown or overdue,
---          its deadline is not the one it was given, or its users were deleted. It must
+--          has another deadline than it last got, or has lost its users. The gateway must
 --          then register all connections again.
 
 local call, ttl = redis.call, tonumber(ARGV[1])
@@ -15,12 +15,12 @@ local call, ttl = redis.call, tonumber(ARGV[1])
 local deadline = tonumber(call('ZSCORE', KEYS[3], ARGV[2]) or 0)
 local last_deadline = tonumber(ARGV[4])
 if deadline < last_deadline then
-  -- Redis came back empty or with an older state. Clients may have seen changes that it
-  -- has lost, so all that it says from now on must be newer than these.
+  -- Redis came back empty or with an older state. Clients may have seen changes that Redis
+  -- has lost. So all statuses from now on must be newer than those changes.
   call('SET', KEYS[5], ms(now))
   call('DEL', KEYS[4])
 end
--- A later deadline than given: that reply was lost, and it may have said lapsed.
+-- A later deadline: the reply with it was lost, and may have said lapsed.
 local lapsed = deadline <= now or (last_deadline > 0 and deadline ~= last_deadline)
 local reply = {lapsed and 1 or 0, ms(now + ARGV[3])}
 call('ZADD', KEYS[3], reply[2], ARGV[2])
@@ -32,7 +32,7 @@ local moves, size, turn = {}, 0, math.floor(now / ttl)
 for i, user in ipairs(users) do
   local status, connections = KEYS[4 + i * 2], KEYS[5 + i * 2]
   local connection, beat = connection_ids[i], now - ages[i]
-  -- A connection that this moves exists. Another may exist with a later deadline.
+  -- If ZADD moves the connection, it exists. If not, it may exist with a later deadline.
   if online[i] == 1
     and (call('ZADD', connections, 'XX', 'GT', 'CH', beat + ttl, connection) == 1
       or call('ZSCORE', connections, connection)) then

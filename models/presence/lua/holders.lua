@@ -1,5 +1,5 @@
--- Purpose: which gateways hold the users, by the connections that Redis knows. The cost
---          follows the number of users, not of gateways. Changes nothing.
+-- Purpose: find which gateways hold the users, by the connections that Redis knows. The
+--          cost depends on the number of users, not of gateways. Changes nothing.
 -- KEYS:    per user: connections
 -- ARGV:    none
 -- Returns: {id of a gateway, {number of the first user it holds, second, ...}, ...},
@@ -8,7 +8,7 @@
 local held, reply = {}, {}
 
 for i, connections in ipairs(KEYS) do
-  -- Another program's value under this key: only this user is not found.
+  -- Another program may have stored a value under this key: skip only this user.
   local found = redis.pcall('ZRANGE', connections, 0, -1)
   if found.err then
     if not found.err:find('WRONGTYPE') then return found end

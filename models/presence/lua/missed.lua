@@ -1,6 +1,6 @@
--- Purpose: whether users missed transitions and need fresh snapshots: shards were away, or
---          entries left the outbox that no drainer has taken (deleted, evicted, or cut off
---          because nobody drained). Records the second case.
+-- Purpose: find whether users missed transitions and need fresh snapshots. Either shards
+--          did not answer, or entries left the outbox without a drainer (deleted, evicted,
+--          or cut off because no worker drained). Records the second case.
 -- KEYS:    1 outbox, 2 number of entries that drainers have taken, 3 missed
 -- ARGV:    1 number of this shard, 2 maximum of entries in the outbox, 3 '1' if the caller
 --          has run this script before, so that KEYS 2 must exist
@@ -12,7 +12,7 @@ local known = redis.call('GET', KEYS[2])
 local taken = tonumber(known or 0)
 
 local deleted = gone < taken or (not known and ARGV[3] == '1')
--- Otherwise a drainer of an older version took them and did not count.
+-- In a shorter outbox, a drainer of an older version took the entries without counting.
 local cut = gone > taken and length >= ARGV[2] * 0.9
 if deleted or cut then redis.call('SADD', KEYS[3], ARGV[1]) end
 if not known or gone ~= taken then redis.call('SET', KEYS[2], gone) end

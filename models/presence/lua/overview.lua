@@ -1,4 +1,4 @@
--- Purpose: the state of a shard in a few numbers. Changes nothing.
+-- Purpose: read the state of a shard in a few numbers. Changes nothing.
 -- KEYS:    1 online_users, 2 gateways, 3 outbox, 4 sweeps, 5 epoch
 -- ARGV:    none
 -- Returns: {now, users online, gateways, overdue gateways, transitions in the outbox,

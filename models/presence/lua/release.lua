@@ -3,7 +3,7 @@
 --          can renew. Makes nobody offline; only expire does.
 -- KEYS:    1 deadlines, 2 users of this gateway, then per connection: status, connections
 -- ARGV:    1 gateway id, 2 online TTL (ms), 3 JSON array,
---          per connection: user id, connection id, age of its end (ms), grace (ms)
+--          per connection: user id, connection id, ms since its end, grace (ms)
 -- Returns: number of connections that existed
 
 local here = ARGV[1] .. ':'

@@ -7,7 +7,7 @@
 local epoch = redis.call('GET', KEYS[2])
 local reply = {ms(now), epoch or '0'}
 for i, user in ipairs(ARGV) do
-  -- Another program's value under this key: only this user's times are unknown.
+  -- Another program may have stored a value under this key: this user has no times then.
   local times = redis.pcall('HMGET', KEYS[2 + i], 'updated_at', 'last_seen')
   if times.err then
     if not times.err:find('WRONGTYPE') then return times end

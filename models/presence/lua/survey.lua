@@ -1,5 +1,5 @@
--- Purpose: what a sweep must know before it expires anybody. Also records when sweeps ran:
---          a gap means that Redis or the sweeps stood still.
+-- Purpose: find what a sweep must know before it expires anybody. Also records when sweeps
+--          ran: a gap means that Redis or the sweeps stood still.
 -- KEYS:    1 deadlines, 2 gateways, 3 online_users, 4 sweeps, 5 epoch
 -- ARGV:    1 longest time between two sweeps that is not a gap (ms)
 -- Returns: {now, since when there was no gap, since when sweeps hold or '0',

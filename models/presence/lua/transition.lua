@@ -4,7 +4,7 @@
 -- A user's timestamp is max(previous + 1, now), a hybrid logical clock (Kulkarni et al.,
 -- 2014). So it strictly increases, even if a clock steps back.
 
-local OUTBOX_MAX = 100000 -- entries, some 10 MB: a bound on memory if no worker drains.
+local OUTBOX_MAX = 100000 -- entries, about 10 MB: a bound on memory if no worker drains.
                            -- Entries cut off lead to fresh snapshots (missed.lua)
 local VERSION = 2          -- of an entry's fields, as in models.events
 local REQUEST_MS = 2000    -- a requested drain that has not begun is requested again
@@ -31,7 +31,7 @@ local function transition(user, status, status_key, last_seen, ttl)
   local timestamp = math.max(last_number(status_key) + 1, now)
   redis.call('HSET', status_key, 'status', status,
     'last_seen', last_seen, 'updated_at', timestamp)
-  -- A timestamp ahead of the clock, which stepped back, must be kept until it is past.
+  -- If the clock stepped back, the timestamp is in the future. Keep it until it has passed.
   redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
   add_entry('user_id', user, 'status', status, 'timestamp', timestamp)
   return ms(timestamp)

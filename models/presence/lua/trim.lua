@@ -1,6 +1,6 @@
 -- Purpose: delete what a gateway has read from its stream, and count the messages that have
---          left the stream since it began. If the gateway has read more or fewer than
---          that, it has lost messages: the stream was deleted, evicted or cut.
+--          left the stream since it began. If this is not the number that the gateway
+--          has read, it has lost messages: the stream was deleted, evicted or cut.
 -- KEYS:    1 event stream of a gateway
 -- ARGV:    1 smallest id that the gateway has not read
 -- Returns: number of messages that have left the stream

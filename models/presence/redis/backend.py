@@ -1,8 +1,8 @@
 """The Redis servers behind the shards: one server (Sentinel included), or a cluster.
 
-All keys of a shard are on one server. `run` is one round trip to it. `gather` asks many
-shards in the time of one round trip. Errors of redis-py end here: callers see those of
-`models.presence.errors`.
+All keys of a shard are on one server. `run` is one round trip to that server. `gather`
+asks many shards in the time of one round trip. Errors of redis-py end here: callers see
+the errors of `models.presence.errors` instead.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ from models.presence.redis.roundtrip import packed, read_replies, roundtrip
 
 log = logging.getLogger(__name__)
 
-SLOW = 1.0
-"""Seconds after which an unanswered node is not tried a second time."""
-REST = 3.0
-"""`gather` leaves a slow node out for this many times the time it was waited for."""
+SLOW_NODE_SECONDS = 1.0
+"""A node that has not answered for so long is slow: `gather` does not ask it again."""
+PAUSE_FACTOR = 3.0
+"""If `gather` has waited a time t for a slow node, it leaves the node out of all calls
+for this factor times t."""
 
-# The node is gone, or another node holds the slot now.
-_LOST = (
+# Errors after which the map of slots may be out of date: the node does not answer, or
+# another node holds the slot now.
+_MAP_MAY_BE_OLD = (
     ClusterError,
     ConnectionError,
     MovedError,
@@ -57,7 +59,7 @@ _LOST = (
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
-    """The result of `gather`, by shard: replies, or the reason why there are none."""
+    """The result of `gather`: each shard has replies, or the reason why it has none."""
 
     replies: dict[int, list[Any]]
     errors: dict[int, PresenceUnavailable] = field(default_factory=dict)
@@ -76,31 +78,33 @@ class Gathered:
         """The replies of the shards that answered.
 
         Raises:
-            PresenceUnavailable: none did.
+            PresenceUnavailable: no shard answered.
         """
         return self.replies or self.all()
 
 
 class Backend(Protocol):
-    """All servers of the presence state. Commands may be sent twice, so they must be
-    ones that may be repeated."""
+    """All servers of the presence state. It may send a command twice, so each command
+    must be harmless when it is repeated."""
 
     def run(
         self, shard: int, commands: Sequence[Command], *, raw: bool = False
     ) -> list[Any]:
-        """Send `commands` to the server of `shard` in one round trip, which is not one
-        atomic step. Returns their replies; text is decoded, unless `raw`.
+        """Send `commands` to the server of `shard` in one round trip and return their
+        replies. Texts in the replies are decoded, unless `raw`. Commands of other
+        clients may run between these commands.
 
         Raises:
             PresenceUnavailable: the server did not answer, or cannot serve now.
-            CommandRefused: the first other error among the replies.
+            CommandRefused: a reply is another error. This is the first one.
         """
 
     def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
-        """`run` for many shards at the same time.
+        """Do `run` for many shards at the same time. If a shard is unavailable, the
+        result says so.
 
         Raises:
-            CommandRefused: as `run` does.
+            CommandRefused: a reply is another error. This is the first one.
         """
 
 
@@ -113,14 +117,14 @@ class SingleServer:
     def run(
         self, _shard: int, commands: Sequence[Command], *, raw: bool = False
     ) -> list[Any]:
-        """As `Backend.run`."""
+        """See `Backend.run`."""
         try:
             return roundtrip(self._client, commands, raw=raw)
         except RedisError as error:
             raise translated(error) from error
 
     def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
-        """As `Backend.gather`."""
+        """See `Backend.gather`."""
         try:
             together = list(chain.from_iterable(commands.values()))
             replies = roundtrip(self._client, together)
@@ -132,8 +136,9 @@ class SingleServer:
 class Cluster:
     """A Redis Cluster. Each shard is in one slot, so on one node.
 
-    redis-py's cluster client is used for the map of slots only. Its pipelines take no
-    scripts, and when one node is away, its retries delay the other nodes.
+    From redis-py's cluster client, this class uses only the map of slots. The library's
+    pipelines accept no scripts, and if one node is down, the library's retries delay
+    the calls to all other nodes.
     """
 
     def __init__(
@@ -147,19 +152,19 @@ class Cluster:
         self._hosts = hosts
         self._slots = [key_slot(prefix.encode()) for prefix in prefixes]
         self._options = options
-        # The library takes another pool class for its nodes only if it gets a URL.
+        # Only with a URL does the library accept a pool class for its nodes.
         (host, port), scheme = hosts[0], "rediss" if tls else "redis"
         self._url = f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}"
         self._map: RedisCluster | None = None
         self._map_read_at = 0.0
         self._lock = threading.Lock()
-        self._rests_until: dict[int, float] = {}
+        self._paused_until: dict[int, float] = {}
 
     def run(
         self, shard: int, commands: Sequence[Command], *, raw: bool = False
     ) -> list[Any]:
-        """As `Backend.run`. If the node is gone or has lost the slot, read the map
-        again and send the commands to the node that holds the slot now."""
+        """See `Backend.run`. If the node does not answer or no longer has the slot,
+        read the map again, and send the commands to the node that has the slot now."""
         began = time.monotonic()
         try:
             try:
@@ -167,34 +172,35 @@ class Cluster:
             except TimeoutError:
                 self._refresh(shard, began)
                 raise  # the caller has waited long enough
-            except _LOST:
+            except _MAP_MAY_BE_OLD:
                 self._refresh(shard, began)
                 return roundtrip(self._client_of(shard), commands, raw=raw)
         except RedisError as error:
             raise translated(error) from error
 
     def gather(self, commands: Mapping[int, Sequence[Command]]) -> Gathered:
-        """As `Backend.gather`: one round trip to all nodes at the same time. A node
-        that did not answer in time is left out for a while, so that it does not delay
-        every call."""
+        """See `Backend.gather`: one round trip to all nodes at the same time. If a node
+        is slow, the next calls leave it out for a while, so that it does not delay all
+        of them."""
         began = time.monotonic()
         asked = {
             shard: mine
             for shard, mine in commands.items()
-            if self._rests_until.get(shard, 0.0) <= began
+            if self._paused_until.get(shard, 0.0) <= began
         }
-        result = Gathered({}, {shard: _resting() for shard in commands.keys() - asked})
+        result = Gathered({}, {shard: _paused() for shard in commands.keys() - asked})
         failed = self._gather_once(asked, result)
         waited = time.monotonic() - began
         if failed:
             self._refresh(next(iter(failed)), began)
-        if failed and waited < SLOW:
+        if failed and waited < SLOW_NODE_SECONDS:
             again = {shard: asked[shard] for shard in failed}
             failed = self._gather_once(again, result)
         for shard, error in failed.items():
             result.errors[shard] = error
-            if waited >= SLOW:
-                self._rests_until[shard] = time.monotonic() + REST * waited
+            if waited >= SLOW_NODE_SECONDS:
+                pause = PAUSE_FACTOR * waited
+                self._paused_until[shard] = time.monotonic() + pause
         return result
 
     def _gather_once(
@@ -204,7 +210,9 @@ class Cluster:
         found, failed = self._exchange(commands)
         for shard, replies in found.items():
             try:
-                result.replies[shard] = self._settled(shard, commands[shard], replies)
+                result.replies[shard] = self._with_retry(
+                    shard, commands[shard], replies
+                )
             except PresenceUnavailable as error:
                 failed[shard] = error
         return failed
@@ -212,8 +220,9 @@ class Cluster:
     def _exchange(
         self, commands: Mapping[int, Sequence[Command]]
     ) -> tuple[dict[int, list[Any]], dict[int, PresenceUnavailable]]:
-        """Send everything to all nodes, then read all replies. Error replies are in
-        their place."""
+        """Send all commands to all nodes, then read all replies. Returns the replies by
+        shard, error replies included, and the errors of the shards that did not
+        answer."""
         found: dict[int, list[Any]] = {}
         failed: dict[int, PresenceUnavailable] = {}
         nodes: dict[redis.Redis, dict[int, Sequence[Command]]] = {}
@@ -224,8 +233,8 @@ class Cluster:
                 failed[shard] = _unavailable(error)
         unread: dict[redis.Redis, Any] = {}
         try:
-            # All callers go through the nodes in the same order: no two of them wait
-            # for each other's connections.
+            # All callers take their connections to the nodes in the same order, so that
+            # no two callers wait for each other.
             for client in sorted(nodes, key=_address):
                 try:
                     unread[client] = client.connection_pool.get_connection()
@@ -247,15 +256,20 @@ class Cluster:
                     found |= _by_shard(mine_here, replies)
                     client.connection_pool.release(unread.pop(client))
         finally:
-            for client in list(unread):  # an exception has ended the loop
+            for client in list(unread):  # only if an exception has ended the loop
                 _give_up(client, unread)
         return found, failed
 
-    def _settled(
+    def _with_retry(
         self, shard: int, commands: Sequence[Command], replies: list[Any]
     ) -> list[Any]:
-        """The `replies` of `shard`. The commands are sent again if the slot is moving,
-        or if the node lacks a script."""
+        """Return `replies` if they contain no error. If the slot of `shard` is moving,
+        or the node lacks a script, send all `commands` again and return the new
+        replies.
+
+        Raises:
+            PresenceError: `replies` contain another error.
+        """
         error = next((one for one in replies if isinstance(one, ResponseError)), None)
         if error is None:
             return replies
@@ -268,7 +282,8 @@ class Cluster:
         """A client of the node that holds `shard`.
 
         Raises:
-            redis.exceptions.RedisClusterException: no node answers, or none holds it.
+            redis.exceptions.RedisClusterException: no node answers, or no node holds
+                the slot of `shard`.
         """
         known = self._map or self._read_map()
         node = known.nodes_manager.get_node_from_slot(self._slots[shard])
@@ -290,8 +305,8 @@ class Cluster:
 
     def _refresh(self, shard: int, since: float) -> None:
         """Read the map of slots again, because the node of `shard` did not answer or
-        has lost the slot. Do nothing if that was done after `since` (monotonic
-        seconds)."""
+        no longer has the slot. Do nothing if the map was read after the time `since`
+        (monotonic seconds)."""
         with self._lock:
             if self._map is None or self._map_read_at > since:
                 return
@@ -304,8 +319,8 @@ class Cluster:
                 )
             except RedisError as error:
                 log.debug("the map of the cluster cannot be read: %s", error)
-                # No known node answers. They may have new addresses, so the next call
-                # starts with the hosts of the settings.
+                # No known node answers. The nodes may have new addresses, so the next
+                # call starts with the hosts of the settings.
                 self._map = None
             self._map_read_at = time.monotonic()
 
@@ -313,13 +328,14 @@ class Cluster:
 def _by_shard(
     commands: Mapping[int, Sequence[Command]], replies: Sequence[Any]
 ) -> dict[int, list[Any]]:
-    """`replies`, which are in the order of `commands`, by shard."""
+    """Split `replies` by shard. They are in the order of `commands`."""
     rest = iter(replies)
     return {shard: [next(rest) for _ in mine] for shard, mine in commands.items()}
 
 
 def _give_up(client: redis.Redis, connections: dict[redis.Redis, Any]) -> None:
-    """Give the connection back to its pool, closed, since it has unread replies."""
+    """Close the connection of `client` and give it back to its pool. It must not be
+    used again, because it has unread replies."""
     connection = connections.pop(client, None)
     if connection is not None:
         connection.disconnect()
@@ -327,15 +343,15 @@ def _give_up(client: redis.Redis, connections: dict[redis.Redis, Any]) -> None:
 
 
 def _unavailable(error: RedisError) -> PresenceUnavailable:
-    """Our error for one that ended an exchange with a server.
+    """Translate `error`, which ended an exchange with a server.
 
     Raises:
         PresenceError: `error` does not mean that the server is unavailable.
     """
-    ours = translated(error)
-    if isinstance(ours, PresenceUnavailable):
-        return ours
-    raise ours from error
+    translation = translated(error)
+    if isinstance(translation, PresenceUnavailable):
+        return translation
+    raise translation from error
 
 
 def _address(client: redis.Redis) -> tuple[str, int]:
@@ -343,6 +359,6 @@ def _address(client: redis.Redis) -> tuple[str, int]:
     return str(options["host"]), int(options["port"])
 
 
-def _resting() -> PresenceUnavailable:
+def _paused() -> PresenceUnavailable:
     message = "Redis is not available: a node did not answer just now"
     return PresenceUnavailable(message)

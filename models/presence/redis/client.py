@@ -2,20 +2,21 @@
 
 The pool is redis-py's `BlockingConnectionPool`, with its queue. Three parts are ours:
 
-- The pool hands a connected connection out, and takes it back, without the library's
-  metrics and its decorator for old arguments. These take 20 us, and a whole round trip
-  on one machine takes 60. Anything else goes through the library's own methods. There
-  is one queue, so a caller that waits cannot miss a connection that is given back.
+- The pool hands out a connected connection, and takes it back, without the metrics of
+  the library and its decorator for old arguments. These take 20 us, and a whole round
+  trip on one machine takes 60 us. All other cases go through the library's own
+  methods. There is one queue, so a caller that waits cannot miss a connection that is
+  given back.
 - `can_read`, which the pool calls before each command to find data that must not be
-  there. The library polls the socket. Under gevent a poll costs watchers and turns of
-  the event loop, a third of a whole command. Ours asks the kernel for the number of
-  waiting bytes (FIONREAD). It does not see replies in the parser's buffer, of which
-  `roundtrip` leaves none. Nor does it see that the server has closed the connection:
-  the command then fails and is sent again on a new one.
+  there. The library polls the socket. Under gevent a poll costs watchers and rounds of
+  the event loop, a third of a whole command. Our `can_read` asks the kernel for the
+  number of waiting bytes (FIONREAD). It does not see replies in the parser's buffer,
+  but `roundtrip` leaves none there. It does not see either that the server has closed
+  the connection: the command then fails and is sent again on a new connection.
 - A connection closes when its server says that it is no longer the primary. The library
   does the same behind sentinels only.
 
-`tests/presence/test_pool.py` compares them with the library's.
+`tests/presence/test_pool.py` compares these parts with those of the library.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ from models.presence.redis.errors import is_demotion, reply_text
 CONNECT_TIMEOUT = 2.0
 """Seconds that an attempt to connect may take."""
 ANSWER_TIMEOUT = 5.0
-"""Seconds that a reply may take. Longer than any blocking read of ours."""
+"""Seconds that a reply may take. Every blocking read of ours is shorter."""
 BLOCKING_READ_MS = 2000
 """Milliseconds that a blocking read waits at most."""
 
@@ -61,8 +62,8 @@ Queue = type[Any]
 class PrimaryConnection(redis.Connection):
     """A connection that closes when its server is no longer the primary.
 
-    The caller sees a lost connection and connects again. Behind a proxy or a DNS name
-    that leads to the new primary. Celery's connections are of this class too.
+    The caller sees a lost connection and connects again. Behind a proxy or a DNS name,
+    the new connection leads to the new primary. Celery uses this class too.
     """
 
     on_demotion: Callable[[], None] | None = None
@@ -74,7 +75,7 @@ class PrimaryConnection(redis.Connection):
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 
     def read_response(self, *args: Any, **kwargs: Any) -> Any:  # noqa: ANN401
-        """As the library's.
+        """Like `redis.Connection.read_response`, but close if the server was demoted.
 
         Raises:
             redis.exceptions.ConnectionError: the server is no longer the primary.
@@ -91,12 +92,13 @@ class PrimaryConnection(redis.Connection):
 
 
 class SecurePrimaryConnection(PrimaryConnection, redis.SSLConnection):
-    """The same with TLS. TLS holds bytes back that the kernel does not count, so this
-    one keeps the library's `can_read`."""
+    """A `PrimaryConnection` with TLS. TLS holds back bytes that the kernel does not
+    count, so this class keeps the library's `can_read`."""
 
 
 class FastConnection(PrimaryConnection):
-    """The same without TLS, with a cheap `can_read`. See the top of this module."""
+    """A `PrimaryConnection` without TLS, with a cheap `can_read`. See the top of this
+    module."""
 
     def can_read(self, timeout: float = 0) -> bool:
         """Whether data has come that no command asked for."""
@@ -113,7 +115,7 @@ class PrimaryPool(redis.BlockingConnectionPool):
     server is no longer the primary. See the top of this module."""
 
     def get_connection(self, *args: Any, **options: Any) -> Any:  # noqa: ANN401
-        """As the library's."""
+        """Like `BlockingConnectionPool.get_connection`, but faster."""
         self._checkpid()
         try:
             connection = self.pool.get(timeout=self.timeout)
@@ -134,7 +136,7 @@ class PrimaryPool(redis.BlockingConnectionPool):
         return super().get_connection(*args, **options)  # type: ignore[no-untyped-call]
 
     def release(self, connection: Any) -> None:  # noqa: ANN401
-        """As the library's."""
+        """Like `BlockingConnectionPool.release`, but faster."""
         self._checkpid()
         if connection.should_reconnect() or not self.owns_connection(connection):
             super().release(connection)  # type: ignore[no-untyped-call]
@@ -142,7 +144,7 @@ class PrimaryPool(redis.BlockingConnectionPool):
             self.pool.put_nowait(connection)
 
     def make_connection(self) -> Any:  # noqa: ANN401
-        """As the library's."""
+        """Like `BlockingConnectionPool.make_connection`, but watch for a demotion."""
         connection: Any = super().make_connection()  # type: ignore[no-untyped-call]
         connection.on_demotion = self.replace_all
         return connection

@@ -45,9 +45,9 @@ def roundtrip(
 ) -> list[Any]:
     """Send `commands` to the server of `client` and return their replies, in order.
 
-    Replies are not parsed further; text is decoded, unless `raw`. A lost connection is
-    replaced, and the commands are sent again, as often as its `retry` allows. Scripts
-    that the server lacks are loaded.
+    Replies are not parsed further; text is decoded, unless `raw`. If the connection is
+    lost, the commands are sent again on a new one, as often as the `retry` of the
+    connection allows. Scripts that the server lacks are loaded.
 
     Raises:
         redis.exceptions.RedisError: the server did not answer, or the first error among
@@ -107,8 +107,8 @@ def _exchange(
 def _recovered(
     client: redis.Redis, commands: Sequence[Command], replies: list[Any], *, raw: bool
 ) -> list[Any]:
-    """The replies after the errors among them that we can act on: a script that is not
-    loaded, and a slot that is moving to another node.
+    """Repeat what failed, if that can help: a script was not loaded, or a slot is
+    moving to another node. Returns the replies after that.
 
     Raises:
         redis.exceptions.ResponseError: the first error that is left.
@@ -137,9 +137,9 @@ def _raise_first_error(replies: list[Any]) -> None:
 def _followed(
     client: redis.Redis, commands: Sequence[Command], replies: list[Any], *, raw: bool
 ) -> list[Any]:
-    """The replies while a slot moves to another node. ASK names the node that has the
-    keys of that command already. TRYAGAIN says that it has some of them. The other
-    commands keep their replies."""
+    """Repeat commands whose slot is moving to another node. Returns all replies. ASK
+    names the node that already has the keys of the command. TRYAGAIN says that this
+    node has only some of the keys, so the command waits. All other replies stay."""
     for _ in range(TRIES):
         for number, reply in enumerate(replies):
             if isinstance(reply, AskError) and not isinstance(reply, MovedError):
@@ -157,7 +157,7 @@ def _followed(
 
 
 def _asked(client: redis.Redis, node: AskError, command: Command, *, raw: bool) -> Any:  # noqa: ANN401 - as it came
-    """The reply to `command` of the node that ASK has named."""
+    """Send `command` to the node that ASK has named, and return its reply."""
     pool = client.connection_pool
     options = {**pool.connection_kwargs, "host": node.host, "port": node.port}
     connection = pool.connection_class(**options)

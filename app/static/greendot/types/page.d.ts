@@ -4,7 +4,7 @@
  */
 /**
  * @param {object} handlers
- * @param {(slept: number) => void} handlers.onWake the socket may have ended meanwhile.
+ * @param {(slept: number) => void} handlers.onWake the socket may have ended.
  *   `slept`: for how many milliseconds the page did not run; 0 if it did not sleep
  * @param {() => void} handlers.onOffline the browser reports that there is no network
  * @returns {() => void} stops watching
