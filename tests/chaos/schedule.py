@@ -45,7 +45,7 @@ KINDS = (
     Kind("long stop", ("valkey",), 7.0, 9.0),
     Kind("flush all", ("valkey",), 0, 0),
     Kind("kill every connection", ("valkey",), 0, 0),
-    # Outages that are answers: OOM, READONLY, MASTERDOWN, NOPERM. Three TTLs at most.
+    # Error replies: OOM, READONLY, MASTERDOWN, NOPERM. Three TTLs at most.
     Kind("full", ("valkey",), 1.0, 4.0),
     Kind("long full", ("valkey",), 7.0, 18.0),
     Kind("replica", ("valkey",), 0.5, 2.0),

@@ -1,4 +1,4 @@
-"""Outages that are answers: the server is there, and says "not now" or "not I".
+"""Error replies that count as outages: the server is there, but says "not now".
 
 No process ends, none has to be started again, and what was missed is made good. One
 system goes through all of them, with its state and its broker on the same server.
