@@ -186,7 +186,10 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
     # A fault or another setting makes these; their own tests show them.
     elsewhere = {
         (403, "admin_closed"),
+        (403, "foreign_origin"),
+        (403, "not_allowed"),
         (503, "gateway_full"),
+        (503, "older_version_running"),
         (503, "presence_unavailable"),
         (503, "database_unavailable"),
     }
