@@ -110,9 +110,12 @@ def _parse(
         ApiError: a field is unknown, has a wrong value, or may not have it here.
     """
     known = {"visibility", "last_seen", "exceptions"}
-    if not fields or fields.keys() - known:
-        takes = "takes " + ", ".join(sorted(known))
+    takes = "takes " + ", ".join(sorted(known))
+    if not fields:
         raise bad_request(field="body", takes=takes)
+    if unknown := fields.keys() - known:
+        takes = f"is no setting; the body {takes}"
+        raise bad_request(field=min(unknown), takes=takes)
     new = stored
     if "visibility" in fields:
         new = replace(new, visibility=_visible(fields["visibility"], "visibility"))
@@ -157,7 +160,9 @@ def _exceptions(user_id: str, value: object) -> tuple[frozenset[str], frozenset[
 
 def _ids(user_id: str, fields: Mapping[str, Any], name: str) -> frozenset[str]:
     field = f"exceptions.{name}"
-    values = fields.get(name) or []
+    values = fields.get(name)
+    if values is None:
+        return frozenset()
     if not isinstance(values, list):
         raise bad_request(field=field, takes="takes a list of user ids")
     if len(values) > MAX_EXCEPTIONS:
