@@ -101,10 +101,13 @@ def shown(
     when Redis loses its state.
     """
     if is_visible:
-        if frozen is None or frozen.until is None or real.updated_at > frozen.until:
+        if frozen is None or frozen.until is None:
             return real
-        if real.online:
-            return real._replace(updated_at=frozen.until)
+        if real.online or real.updated_at > frozen.until:
+            # The last heartbeat may be older. Then it was sent while hidden.
+            seen = real.last_seen and max(real.last_seen, frozen.until)
+            newest = max(real.updated_at, frozen.until)
+            return real._replace(updated_at=newest, last_seen=seen)
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp, last_seen = clock.epoch, None
