@@ -13,11 +13,11 @@ from tests.system import System
 
 @pytest.fixture(scope="session")
 def steady() -> Iterator[System]:
-    """A running Greendot, two gateways. A connection lives a minute without a
-    heartbeat, so `last_seen` moves only when a test wants it."""
+    """A running Greendot, two gateways. A connection lives ten minutes without
+    a heartbeat, so `last_seen` moves only when a test wants it."""
     system = System(
-        PRESENCE_ONLINE_TTL="60",
-        PRESENCE_HEARTBEAT_INTERVAL="20",
+        PRESENCE_ONLINE_TTL="600",
+        PRESENCE_HEARTBEAT_INTERVAL="200",
         PRESENCE_MAX_FRAMES_PER_SECOND="1000",
     )
     with closing(system):

@@ -57,6 +57,9 @@ class History:
     def step(self) -> None:
         """Make one to three changes. Sometimes two at the same time."""
         self.states, self.moved = [self.world.copy()], set()
+        for watcher in self.watchers:
+            if self.random.random() < 0.2:
+                watcher.beat()
         if self.random.random() < 0.25:
             self._make_two_at_once()
         else:

@@ -180,6 +180,32 @@ def test_a_new_friend_of_a_hidden_user(steady, how):
         twins.do("back", lambda side: side.come_back())
 
 
+@pytest.mark.parametrize("how", ["nobody", "never"])
+def test_hidden_history_stays_hidden_from_who_was_not_related_meanwhile(steady, how):
+    with twins_in(steady) as twins:
+        twins.do("connect", lambda side: side.connect())
+        twins.do("away", lambda side: side.go_away(how))
+        twins.do("unfriend", lambda side: side.unfriend())
+        twins.do("behind", lambda side: side.come_and_go_behind())
+        twins.do("leave behind", only_hidden(lambda side: side.leave()))
+        twins.do("show", only_hidden(lambda side: side.show()))
+        twins.do("befriend", lambda side: side.befriend())
+        twins.do("connect", lambda side: side.connect())
+        twins.do("leave", lambda side: side.leave())
+
+
+@pytest.mark.parametrize("how", ["nobody", "never"])
+def test_shown_to_strangers_while_still_online(steady, how):
+    """Visible again while the viewer is not related; then related again."""
+    with twins_in(steady) as twins:
+        twins.do("connect", lambda side: side.connect())
+        twins.do("away", lambda side: side.go_away(how))
+        twins.do("unfriend", lambda side: side.unfriend())
+        twins.do("back", lambda side: side.come_back())
+        twins.do("befriend", lambda side: side.befriend())
+        twins.do("leave", lambda side: side.leave())
+
+
 @pytest.mark.parametrize("whose", ["subject", "viewer", "both"])
 @pytest.mark.parametrize("choice", ["nobody", "friends"])
 def test_no_time_tells_a_hidden_last_seen(steady, whose, choice):

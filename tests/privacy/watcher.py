@@ -73,6 +73,10 @@ class Watcher:
         self.frames += new
         return new
 
+    def beat(self) -> None:
+        """Send a heartbeat."""
+        self._client.send("heartbeat")
+
     def leave(self) -> None:
         """Log out, and wait until the server has closed."""
         self._client.send("leave")
