@@ -141,6 +141,9 @@ class View:
     """Stored for this viewer alone."""
     for_all: Frozen | None
     """Stored for all friends, or for all others."""
+    is_relevant: bool = True
+    """False: what would count if the two became partners in a conversation. It is kept
+    up to date, so that they may become relevant to each other again."""
 
     @property
     def frozen(self) -> Frozen | None:
@@ -188,7 +191,7 @@ class ChangeOfVisibility:
     ) -> Change:
         """The change from the views `before` to the views `after`, by a change of
         settings from `old` to `new` or of friendships. A viewer who is only in one of
-        the two is left out."""
+        the two is left out. One who is not relevant in both is told nothing."""
         new_for_all = FrozenForAll(
             *(
                 self._refrozen(
@@ -215,7 +218,7 @@ class ChangeOfVisibility:
             else:
                 default = _TRANSPARENT if view.is_visible else NEVER_SEEN
                 own[view.viewer] = frozen or default
-            if old_view.is_visible == view.is_visible:
+            if not _changes_what_is_seen(old_view, view):
                 continue
             if view.is_visible and self._real.online:
                 online_to.add(view.viewer)
@@ -243,6 +246,25 @@ class ChangeOfVisibility:
 
     def _shown(self, frozen: Frozen | None, *, is_visible: bool) -> UserStatus:
         return shown(self._real, frozen, self._clock, is_visible=is_visible)
+
+
+def changed_viewers(before: Iterable[View], after: Iterable[View]) -> set[str]:
+    """Relevant viewers from whom the user was hidden, or to whom the user became
+    visible."""
+    was = {view.viewer: view for view in before}
+    return {
+        view.viewer
+        for view in after
+        if view.viewer in was and _changes_what_is_seen(was[view.viewer], view)
+    }
+
+
+def _changes_what_is_seen(before: View, after: View) -> bool:
+    return (
+        before.is_visible != after.is_visible
+        and before.is_relevant
+        and after.is_relevant
+    )
 
 
 def _admits(visibility: Visible, *, is_friend: bool) -> bool:

@@ -18,7 +18,7 @@ viewers fresh snapshots.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -43,6 +43,7 @@ from models.visibility import (
     PresenceSettings,
     View,
     Visible,
+    changed_viewers,
 )
 
 log = logging.getLogger(__name__)
@@ -62,12 +63,7 @@ class Viewers:
 
     def changed(self) -> set[str]:
         """Viewers from whom the user was hidden, or to whom the user became visible."""
-        was = {view.viewer: view.is_visible for view in self.before}
-        return {
-            view.viewer
-            for view in self.after
-            if was.get(view.viewer, view.is_visible) != view.is_visible
-        }
+        return changed_viewers(self.before, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +110,12 @@ class VisibilityChanges:
             old = read_settings(session, user_id)
             new = update(old)
             put_settings(session, user_id, old)  # so that there is a row to read
-            before = self._views(session, user_id)
+            named = old.always | old.never | new.always | new.never
+            before = self._views(session, user_id, named)
             put_settings(session, user_id, new)
             step = _Step(
                 user_id,
-                Viewers(before, self._views(session, user_id)),
+                Viewers(before, self._views(session, user_id, named)),
                 self._effective(old),
                 self._effective(new),
                 session.get_one(StoredSettings, user_id).frozen_for_all,
@@ -145,8 +142,10 @@ class VisibilityChanges:
             session.commit()
         self._tell(step, mark, change, row)
 
-    def _views(self, session: Session, user_id: str) -> list[View]:
-        return views_of_user(session, user_id, may_hide=self._may_hide)
+    def _views(
+        self, session: Session, user_id: str, named: Iterable[str]
+    ) -> list[View]:
+        return views_of_user(session, user_id, named, may_hide=self._may_hide)
 
     def _effective(self, settings: PresenceSettings) -> PresenceSettings:
         if self._may_hide or settings.visibility is not Visible.NOBODY:
