@@ -26,7 +26,7 @@ class History:
 
     def __init__(self, system: System, seed: int, users: int) -> None:
         self.system = system
-        self.random = random.Random(seed)
+        self.random = random.Random(seed)  # noqa: S311 - a history is no secret
         self.name = f"h{seed}"
         self.users = tuple(f"{self.name}-u{n}" for n in range(users))
         self.sentinel = Sentinel(system, f"{self.name}-sentinel")
@@ -204,20 +204,15 @@ class History:
             if state.last_seen_hidden_by(viewer, subject)
         }
         for user in self.users:
-            online = user in self.world.online
-            self._wait(
-                lambda user=user, online=online: self.system.is_online(user) == online,
-                f"{user} is not {'online' if online else 'offline'} in Redis",
-            )
+            self._wait(partial(self._is_true, user), f"Redis is wrong about {user}")
         for watcher in self.watchers:
             watcher.opened()
         self.sentinel.pass_by(*self.watchers)
         for watcher in self.watchers:
-            wanted = self.world.map_of(watcher.user_id)
             self._wait(
-                lambda watcher=watcher, wanted=wanted: self._map(watcher) == wanted,
-                f"the map of {watcher.user_id} is not {wanted}",
-                lambda watcher=watcher: str(self._map(watcher)),
+                partial(self._is_right, watcher),
+                f"the map of {watcher.user_id} is wrong",
+                watcher,
             )
         for watcher in self.watchers:
             checked = getattr(watcher, "checked", 0)
@@ -233,13 +228,22 @@ class History:
         self,
         condition: Callable[[], bool],
         message: str,
-        more: Callable[[], str] = lambda: "",
+        watcher: Watcher | None = None,
     ) -> None:
         try:
             wait_until(condition, 20)
         except AssertionError:
-            self.faults.append(f"{message} {more()}")
+            self.faults.append(message)
+            if watcher is not None:
+                wanted = self.world.map_of(watcher.user_id)
+                self.faults.append(f"{self._map(watcher)}, not {wanted}")
             self.check()
+
+    def _is_true(self, user: str) -> bool:
+        return self.system.is_online(user) == (user in self.world.online)
+
+    def _is_right(self, watcher: Watcher) -> bool:
+        return self._map(watcher) == self.world.map_of(watcher.user_id)
 
     def _map(self, watcher: Watcher) -> dict[str, str]:
         watcher.pump()
@@ -341,9 +345,9 @@ class History:
         quiet = subject not in self.moved or not any(
             one.can_see(viewer, subject) for one in self.states
         )
-        if before and quiet and shown == {"offline"} and len(hides) == 1:
-            if before.body != answer.body:
-                self.faults.append(fault(f"was {before.body}, and nothing changed"))
+        stays = before and quiet and shown == {"offline"} and len(hides) == 1
+        if before and stays and before.body != answer.body:
+            self.faults.append(fault(f"was {before.body}, and nothing changed"))
         if data["status"] == "online" and not hidden_by and data["last_seen"] is None:
             self.faults.append(fault("is online and was never seen"))
 

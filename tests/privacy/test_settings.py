@@ -63,9 +63,7 @@ def test_a_change_is_kept_and_read_on_either_gateway(steady):
     data = mine(steady, "s-keep").json["data"]
     assert data["exceptions"] == {"always": ["s-k-d"], "never": []}
     # null takes a value back.
-    patch(
-        steady, "s-keep", {"visibility": None, "last_seen": None, "exceptions": None}
-    )
+    patch(steady, "s-keep", {"visibility": None, "last_seen": None, "exceptions": None})
     data = mine(steady, "s-keep").json["data"]
     assert {key: data[key] for key in DEFAULTS} == DEFAULTS
 

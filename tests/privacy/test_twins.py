@@ -3,14 +3,13 @@ compared with those about a user who really is offline."""
 
 from __future__ import annotations
 
-import time
 from contextlib import contextmanager
-from itertools import count
+from itertools import count, pairwise
 
 import pytest
 
 from tests.privacy.twins import Twins
-from tests.privacy.watcher import call_as, patch
+from tests.privacy.watcher import patch
 from tests.system import System, wait_until
 
 pytestmark = pytest.mark.e2e
@@ -201,9 +200,42 @@ def test_shown_to_strangers_while_still_online(steady, how):
         twins.do("connect", lambda side: side.connect())
         twins.do("away", lambda side: side.go_away(how))
         twins.do("unfriend", lambda side: side.unfriend())
+        twins.do("behind", lambda side: side.come_and_go_behind())
         twins.do("back", lambda side: side.come_back())
         twins.do("befriend", lambda side: side.befriend())
         twins.do("leave", lambda side: side.leave())
+
+
+def test_a_friend_who_is_only_a_partner_later(steady):
+    """The moment of hiding is that of the lost friendship, not that of the setting."""
+    with twins_in(steady) as twins:
+        twins.do("friends only", only_hidden(lambda side: side.hide("friends")))
+        twins.do("connect", lambda side: side.connect())
+
+        def unfriend(side):
+            side.unfriend()
+            if not side.hides:
+                side.leave()
+
+        def befriend(side):
+            if not side.hides:
+                side.connect()
+            side.befriend()
+
+        twins.do("unfriend", unfriend)
+        twins.do("talk", lambda side: side.talk_together())
+        twins.do("behind", lambda side: side.come_and_go_behind())
+        twins.do("befriend", befriend)
+        twins.do("leave", lambda side: side.leave())
+
+
+def test_visible_again_the_last_heartbeat_tells_nothing(steady):
+    """While a hidden user is online, `last_seen` stands at an old heartbeat. A user who
+    really comes online was seen at that moment."""
+    with twins_in(steady) as twins:
+        twins.do("connect", lambda side: side.connect())
+        twins.do("away", lambda side: side.go_away())
+        twins.do("back", lambda side: side.come_back())
 
 
 @pytest.mark.parametrize("whose", ["subject", "viewer", "both"])
@@ -253,7 +285,7 @@ def test_quick_changes_end_in_the_right_status(steady):
                 side.patch(one)
         side.show()
         side.watcher.wait_for(side.subject, "online")
-        twins._sentinel.pass_by(side.watcher)
+        twins.sentinel.pass_by(side.watcher)
         side.watcher.pump()
         told = [
             frame.data
@@ -262,7 +294,7 @@ def test_quick_changes_end_in_the_right_status(steady):
             and frame.data["user_id"] == side.subject
         ]
         statuses = [one["status"] for one in told]
-        assert all(a != b for a, b in zip(statuses, statuses[1:], strict=False))
+        assert all(a != b for a, b in pairwise(statuses))
         times = [one["timestamp"] for one in told]
         assert times == sorted(set(times))
         assert side.snapshot()["timestamp"] == times[-1]
@@ -366,5 +398,3 @@ def test_a_status_expires(forgetful):
         twins.do("behind", lambda side: side.come_and_go_behind())
         twins.hidden.leave()
         twins.do("show", only_hidden(lambda side: side.show()))
-        time.sleep(0)
-        call_as(forgetful, twins.hidden.viewer, "GET", "/api/friends/online-status")

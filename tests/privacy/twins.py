@@ -1,5 +1,6 @@
-"""Two worlds side by side: in one a user really goes offline, in the other a user hides.
-What the two viewers get must be the same, byte for byte, but for ids and times."""
+"""Two worlds side by side: in one a user really goes offline, in the other a user
+hides. What the two viewers get must be the same, byte for byte, but for ids and
+times."""
 
 from __future__ import annotations
 
@@ -13,6 +14,7 @@ from tests.privacy.watcher import Answer, Sentinel, Watcher, call_as, patch
 from tests.system import System, wait_until
 
 Fields = dict[str, Any]
+
 
 class Side:
     """One of the two worlds: a viewer and a subject. If `hides`, the subject hides when
@@ -142,8 +144,9 @@ class Side:
     def status(self) -> dict[str, Any]:
         """What REST says of the subject."""
         path = f"/api/users/{self.subject}/status"
-        data: dict[str, Any] = call_as(self.system, self.viewer, "GET", path).json
-        return data["data"]
+        answer = call_as(self.system, self.viewer, "GET", path)
+        data: dict[str, Any] = answer.json["data"]
+        return data
 
     def snapshot(self) -> dict[str, Any]:
         """What a new client is told of the subject."""
@@ -198,7 +201,7 @@ class Twins:
         self.real = Side(system, name, "a", hides=False)
         self.hidden = Side(system, name, "b", hides=True)
         self.sides = (self.real, self.hidden)
-        self._sentinel = Sentinel(system, f"{name}-z")
+        self.sentinel = Sentinel(system, f"{name}-z")
         system.befriend(f"{name}-z", *(side.viewer for side in self.sides))
         self._stack = ExitStack()
 
@@ -206,7 +209,7 @@ class Twins:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._sentinel.close()
+        self.sentinel.close()
         for side in self.sides:
             for watcher in (*side.devices, side.watcher):
                 with suppress(OSError):
@@ -231,7 +234,7 @@ class Twins:
 
     def compare(self) -> None:
         """Wait until nothing is on its way, and compare."""
-        self._sentinel.pass_by(*(side.watcher for side in self.sides))
+        self.sentinel.pass_by(*(side.watcher for side in self.sides))
         with suppress(AssertionError):
             wait_until(self._are_equal, 5)
         assert self._are_equal(), self._difference()
