@@ -174,12 +174,23 @@ class ChangeOfVisibility:
 
     `real` is the user's present status, `clock` the time of that, and `timestamp` the
     next number of the user's sequence, which the events will have.
+
+    `is_unsure`: the user came or went while the change was made. Nobody knows whether
+    the viewers were told, so they are told the status once more.
     """
 
-    def __init__(self, real: UserStatus, clock: Clock, timestamp: int) -> None:
+    def __init__(
+        self,
+        real: UserStatus,
+        clock: Clock,
+        timestamp: int,
+        *,
+        is_unsure: bool = False,
+    ) -> None:
         self._real = real
         self._clock = clock
         self._timestamp = timestamp
+        self._is_unsure = is_unsure
 
     def change(
         self,
@@ -222,7 +233,7 @@ class ChangeOfVisibility:
                 continue
             if view.is_visible and self._real.online:
                 online_to.add(view.viewer)
-            elif self._shown(old_view.frozen, is_visible=old_view.is_visible).online:
+            elif self._saw_online(old_view.frozen, is_visible=old_view.is_visible):
                 offline_to.add(view.viewer)
         return Change(
             frozenset(online_to),
@@ -237,12 +248,15 @@ class ChangeOfVisibility:
     ) -> Frozen | None:
         if was_visible == is_visible:
             return frozen
+        until = self._timestamp if is_visible else None
+        if self._saw_online(frozen, is_visible=was_visible):
+            return Frozen(self._timestamp, self._clock.now, until)
         saw = self._shown(frozen, is_visible=was_visible)
-        if is_visible:
-            return Frozen(saw.updated_at, saw.last_seen, self._timestamp)
-        if saw.online:
-            return Frozen(self._timestamp, self._clock.now)
-        return Frozen(saw.updated_at, saw.last_seen)
+        return Frozen(saw.updated_at, saw.last_seen, until)
+
+    def _saw_online(self, frozen: Frozen | None, *, is_visible: bool) -> bool:
+        """Whether the viewers may believe that the user is online."""
+        return self._is_unsure or self._shown(frozen, is_visible=is_visible).online
 
     def _shown(self, frozen: Frozen | None, *, is_visible: bool) -> UserStatus:
         return shown(self._real, frozen, self._clock, is_visible=is_visible)

@@ -24,6 +24,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
 from models.presence.presence import Mark
 from models.sql import pending_announcements
@@ -152,9 +153,13 @@ class VisibilityChanges:
             return settings
         return replace(settings, visibility=Visible.EVERYONE)
 
-    def _store(self, session: Session, step: _Step, mark: Mark) -> Change:
+    def _store(
+        self, session: Session, step: _Step, mark: Mark, *, is_unsure: bool = False
+    ) -> Change:
         """Compute the change, and store what the viewers are shown from now on."""
-        change = ChangeOfVisibility(mark.real, mark.clock, mark.timestamp).change(
+        change = ChangeOfVisibility(
+            mark.real, mark.clock, mark.timestamp, is_unsure=is_unsure
+        ).change(
             step.viewers.before, step.viewers.after, step.old, step.new, step.for_all
         )
         stored = session.get_one(StoredSettings, step.user_id)
@@ -172,6 +177,7 @@ class VisibilityChanges:
         fresh snapshots later."""
         if row is None:
             return
+        is_unsure = False
         try:
             for _ in range(MAX_ATTEMPTS):
                 needs_drain = self._presence.tell(
@@ -185,13 +191,19 @@ class VisibilityChanges:
                         pending_announcements.remove(session, [row])
                         session.commit()
                     return
-                mark = self._presence.mark(step.user_id)
+                before, mark = mark, self._presence.mark(step.user_id)
+                is_unsure = is_unsure or _has_moved(before.real, mark.real)
                 with self._sessions() as session:
                     lock_users(session, [step.user_id])
                     stored = read_settings(session, step.user_id)
                     if self._effective(stored) != step.new:
                         return  # another call has changed them again
-                    change = self._store(session, step, mark)
+                    change = self._store(session, step, mark, is_unsure=is_unsure)
                     session.commit()
         except (PresenceUnavailable, SQLAlchemyError) as error:
             log.warning(NOT_TOLD, step.user_id, error)
+
+
+def _has_moved(before: UserStatus, after: UserStatus) -> bool:
+    """Whether the user came or went in between."""
+    return (before.online, before.updated_at) != (after.online, after.updated_at)
