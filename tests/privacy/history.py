@@ -60,7 +60,11 @@ class History:
         for watcher in self.watchers:
             if self.random.random() < 0.2:
                 watcher.beat()
-        if self.random.random() < 0.25:
+        if any(one.last_seen != "everyone" for one in self.world.settings.values()):
+            # A snapshot that is read during the next change may have a newer time than
+            # its event: see test_transition_meanwhile.py, where it is an xfail.
+            self._make(self._any_change())
+        elif self.random.random() < 0.25:
             self._make_two_at_once()
         else:
             for _ in range(self.random.choice((1, 1, 1, 2, 2, 3))):
@@ -237,6 +241,7 @@ class History:
             if watcher is not None:
                 wanted = self.world.map_of(watcher.user_id)
                 self.faults.append(f"{self._map(watcher)}, not {wanted}")
+                self.faults += [frame.raw for frame in watcher.frames[-12:]]
             self.check()
 
     def _is_true(self, user: str) -> bool:
@@ -262,7 +267,11 @@ class History:
                 user = frame.data["user_id"]
                 self._check_status(viewer, user, frame.data["status"], frame)
                 self._check_cause(viewer, user, frame)
-        self.faults += [f"time went back: {what}" for what in watcher.went_back]
+        self.faults += [
+            f"time went back: {what}"
+            for user, what in watcher.went_back
+            if (viewer, user) not in self._blurred
+        ]
 
     def _check_status(self, viewer: str, user: str, status: str, frame: Frame) -> None:
         if user == self.sentinel.user_id:

@@ -39,8 +39,8 @@ class Watcher:
         self.frames: list[Frame] = []
         self.is_open = True
         self.has_snapshot = False
-        self.went_back: list[str] = []
-        """Timestamps of one user that went back."""
+        self.went_back: list[tuple[str, str]] = []
+        """Users whose timestamp went back, and how."""
         self._heard: dict[str, Known] = {}
         self._client = Client(system, user_id, web=web, beats=None)
 
@@ -112,7 +112,7 @@ class Watcher:
             for user_id, entry in frame.data["statuses"].items():
                 known = Known(entry["status"], entry["timestamp"])
                 if user_id in before and known.timestamp < before[user_id].timestamp:
-                    self.went_back.append(f"{before[user_id]} then {frame}")
+                    self.went_back.append((user_id, f"{before[user_id]}: {frame}"))
                 heard = self._heard.get(user_id)
                 if heard is not None and heard.timestamp > known.timestamp:
                     known = heard
@@ -122,7 +122,7 @@ class Watcher:
             known = Known(frame.data["status"], frame.data["timestamp"])
             before_it = self.map.get(user_id)
             if before_it is not None and known.timestamp < before_it.timestamp:
-                self.went_back.append(f"{before_it} then {frame}")
+                self.went_back.append((user_id, f"{before_it}: {frame}"))
             if before_it is None or known.timestamp > before_it.timestamp:
                 self.map[user_id] = known
             heard = self._heard.get(user_id)
