@@ -20,6 +20,7 @@ from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable
+from models.presence.presence import Mark
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
 from models.visibility_changes import Viewers
@@ -44,11 +45,19 @@ def commit_and_announce(
     viewers = _viewers(change)
     affected.update(*(one.changed() for one in viewers.values()))
     row = pending_announcements.record(session, affected, disconnects)
-    session.commit()
     current = services()
+    marks: dict[str, Mark] = {}
+    error: PresenceUnavailable | None = None
     try:
-        for user_id, seen in viewers.items():
-            current.visibility.after_graph_change(user_id, seen)
+        marks = {user_id: current.presence.mark(user_id) for user_id in viewers}
+    except PresenceUnavailable as unavailable:
+        error = unavailable  # the viewers get fresh snapshots later
+    session.commit()
+    try:
+        for user_id, mark in marks.items():
+            current.visibility.after_graph_change(user_id, mark, viewers[user_id])
+        if error is not None:
+            raise error
         reached_all = _announce(current, change, disconnects)
         with current.sessions() as own:
             if reached_all:

@@ -102,10 +102,13 @@ def shown(
     when Redis loses its state.
     """
     if is_visible:
-        if frozen is None or frozen.until is None or real.updated_at > frozen.until:
+        if frozen is None or frozen.until is None:
             return real
-        if real.online:
-            return real._replace(updated_at=frozen.until)
+        if real.online or real.updated_at > frozen.until:
+            # The last heartbeat may be older. Then it was sent while hidden.
+            seen = real.last_seen and max(real.last_seen, frozen.until)
+            newest = max(real.updated_at, frozen.until)
+            return real._replace(updated_at=newest, last_seen=seen)
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp, last_seen = clock.epoch, None
@@ -139,6 +142,9 @@ class View:
     """Stored for this viewer alone."""
     for_all: Frozen | None
     """Stored for all friends, or for all others."""
+    is_relevant: bool = True
+    """False: what would count if the two became partners in a conversation. It is kept
+    up to date, so that they may become relevant to each other again."""
 
     @property
     def frozen(self) -> Frozen | None:
@@ -165,12 +171,23 @@ class ChangeOfVisibility:
 
     `real` is the user's present status, `clock` the time of that, and `timestamp` the
     next number of the user's sequence, which the events will have.
+
+    `is_unsure`: the user came or went while the change was made. Nobody knows whether
+    the viewers were told, so they are told the status once more.
     """
 
-    def __init__(self, real: UserStatus, clock: Clock, timestamp: int) -> None:
+    def __init__(
+        self,
+        real: UserStatus,
+        clock: Clock,
+        timestamp: int,
+        *,
+        is_unsure: bool = False,
+    ) -> None:
         self._real = real
         self._clock = clock
         self._timestamp = timestamp
+        self._is_unsure = is_unsure
 
     def change(
         self,
@@ -182,7 +199,7 @@ class ChangeOfVisibility:
     ) -> Change:
         """The change from the views `before` to the views `after`, by a change of
         settings from `old` to `new` or of friendships. A viewer who is only in one of
-        the two is left out."""
+        the two is left out. One who is not relevant in both is told nothing."""
         new_for_all = FrozenForAll(
             *(
                 self._refrozen(
@@ -208,11 +225,11 @@ class ChangeOfVisibility:
                 not_own.add(view.viewer)
             else:
                 own[view.viewer] = frozen or NEVER_SEEN
-            if old_view.is_visible == view.is_visible:
+            if not _changes_what_is_seen(old_view, view):
                 continue
             if view.is_visible and self._real.online:
                 online_to.add(view.viewer)
-            elif self._shown(old_view.frozen, is_visible=old_view.is_visible).online:
+            elif self._saw_online(old_view.frozen, is_visible=old_view.is_visible):
                 offline_to.add(view.viewer)
         return Change(
             frozenset(online_to),
@@ -227,15 +244,36 @@ class ChangeOfVisibility:
     ) -> Frozen | None:
         if was_visible == is_visible:
             return frozen
+        until = self._timestamp if is_visible else None
+        if self._saw_online(frozen, is_visible=was_visible):
+            return Frozen(self._timestamp, self._clock.now, until)
         saw = self._shown(frozen, is_visible=was_visible)
-        if is_visible:
-            return Frozen(saw.updated_at, saw.last_seen, self._timestamp)
-        if saw.online:
-            return Frozen(self._timestamp, self._clock.now)
-        return Frozen(saw.updated_at, saw.last_seen)
+        return Frozen(saw.updated_at, saw.last_seen, until)
+
+    def _saw_online(self, frozen: Frozen | None, *, is_visible: bool) -> bool:
+        """Whether the viewers may believe that the user is online."""
+        return self._is_unsure or self._shown(frozen, is_visible=is_visible).online
 
     def _shown(self, frozen: Frozen | None, *, is_visible: bool) -> UserStatus:
         return shown(self._real, frozen, self._clock, is_visible=is_visible)
+
+
+def changed_viewers(before: Iterable[View], after: Iterable[View]) -> set[str]:
+    """Relevant viewers who see the user in one of the two and not in the other."""
+    was = {view.viewer: view for view in before}
+    return {
+        view.viewer
+        for view in after
+        if view.viewer in was and _changes_what_is_seen(was[view.viewer], view)
+    }
+
+
+def _changes_what_is_seen(before: View, after: View) -> bool:
+    return (
+        before.is_visible != after.is_visible
+        and before.is_relevant
+        and after.is_relevant
+    )
 
 
 def _admits(visibility: Visible, *, is_friend: bool) -> bool:

@@ -18,13 +18,13 @@ viewers fresh snapshots.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
-from models import fanout
+from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
 from models.presence.presence import Mark
 from models.sql import pending_announcements
@@ -44,6 +44,7 @@ from models.visibility import (
     PresenceSettings,
     View,
     Visible,
+    changed_viewers,
 )
 
 log = logging.getLogger(__name__)
@@ -63,12 +64,7 @@ class Viewers:
 
     def changed(self) -> set[str]:
         """Viewers who see the user now and did not before, or the other way round."""
-        was = {view.viewer: view.is_visible for view in self.before}
-        return {
-            view.viewer
-            for view in self.after
-            if was.get(view.viewer, view.is_visible) != view.is_visible
-        }
+        return changed_viewers(self.before, self.after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,20 +98,25 @@ class VisibilityChanges:
 
     def change_settings(
         self, user_id: str, update: Callable[[PresenceSettings], PresenceSettings]
-    ) -> PresenceSettings:
+    ) -> tuple[PresenceSettings, set[str]]:
         """Replace the settings of a user who is stored by what `update` makes of them.
-        Returns the new settings. Viewers are told if they see something else now."""
+        Viewers are told if the user is hidden from them now, or visible to them.
+
+        Returns the new settings, and users who need fresh snapshots: no event says that
+        a `last_seen` may be shown, or may not.
+        """
         mark = self._presence.mark(user_id)
         with self._sessions() as session:
             lock_users(session, [user_id])
             old = read_settings(session, user_id)
             new = update(old)
             put_settings(session, user_id, old)  # so that there is a row to read
-            before = self._views(session, user_id)
+            named = old.always | old.never | new.always | new.never
+            before = self._views(session, user_id, named)
             put_settings(session, user_id, new)
             step = _Step(
                 user_id,
-                Viewers(before, self._views(session, user_id)),
+                Viewers(before, self._views(session, user_id, named)),
                 self._effective(old),
                 self._effective(new),
                 session.get_one(StoredSettings, user_id).frozen_for_all,
@@ -124,14 +125,15 @@ class VisibilityChanges:
             row = self._record(session, step)
             session.commit()
         self._tell(step, mark, change, row)
-        if old.last_seen is not new.last_seen:
-            self._refresh({view.viewer for view in step.viewers.after} | {user_id})
-        return new
+        if old.last_seen is new.last_seen:
+            return new, set()
+        relevant = (view for view in step.viewers.after if view.is_relevant)
+        return new, {view.viewer for view in relevant} | {user_id}
 
-    def after_graph_change(self, user_id: str, viewers: Viewers) -> None:
+    def after_graph_change(self, user_id: str, mark: Mark, viewers: Viewers) -> None:
         """Friendships of `user_id` have changed, so that the user is hidden from some
-        viewers, or visible to them. Call it after the commit."""
-        mark = self._presence.mark(user_id)
+        viewers, or visible to them. Call it after the commit, with a `mark` that was
+        taken before it."""
         with self._sessions() as session:
             lock_users(session, [user_id])
             stored = session.get(StoredSettings, user_id)
@@ -144,24 +146,23 @@ class VisibilityChanges:
             session.commit()
         self._tell(step, mark, change, row)
 
-    def _refresh(self, viewers: set[str]) -> None:
-        """Send fresh snapshots: no event says that a `last_seen` may be shown."""
-        try:
-            fanout.refresh(self._presence, viewers)
-        except PresenceUnavailable as error:
-            log.warning("snapshots with the new last_seen are not sent: %s", error)
-
-    def _views(self, session: Session, user_id: str) -> list[View]:
-        return views_of_user(session, user_id, may_hide=self._presence.may_hide)
+    def _views(
+        self, session: Session, user_id: str, named: Iterable[str]
+    ) -> list[View]:
+        return views_of_user(session, user_id, named, may_hide=self._presence.may_hide)
 
     def _effective(self, settings: PresenceSettings) -> PresenceSettings:
         if self._presence.may_hide or settings.visibility is not Visible.NOBODY:
             return settings
         return replace(settings, visibility=Visible.EVERYONE)
 
-    def _store(self, session: Session, step: _Step, mark: Mark) -> Change:
+    def _store(
+        self, session: Session, step: _Step, mark: Mark, *, is_unsure: bool = False
+    ) -> Change:
         """Compute the change, and store what the viewers are shown from now on."""
-        change = ChangeOfVisibility(mark.real, mark.clock, mark.timestamp).change(
+        change = ChangeOfVisibility(
+            mark.real, mark.clock, mark.timestamp, is_unsure=is_unsure
+        ).change(
             step.viewers.before, step.viewers.after, step.old, step.new, step.for_all
         )
         stored = session.get_one(StoredSettings, step.user_id)
@@ -179,6 +180,7 @@ class VisibilityChanges:
         fresh snapshots later."""
         if row is None:
             return
+        is_unsure = False
         try:
             for _ in range(MAX_ATTEMPTS):
                 needs_drain = self._presence.tell(
@@ -192,13 +194,19 @@ class VisibilityChanges:
                         pending_announcements.remove(session, [row])
                         session.commit()
                     return
-                mark = self._presence.mark(step.user_id)
+                before, mark = mark, self._presence.mark(step.user_id)
+                is_unsure = is_unsure or _has_moved(before.real, mark.real)
                 with self._sessions() as session:
                     lock_users(session, [step.user_id])
                     stored = read_settings(session, step.user_id)
                     if self._effective(stored) != step.new:
                         return  # another call has changed them again
-                    change = self._store(session, step, mark)
+                    change = self._store(session, step, mark, is_unsure=is_unsure)
                     session.commit()
         except (PresenceUnavailable, SQLAlchemyError) as error:
             log.warning(NOT_TOLD, step.user_id, error)
+
+
+def _has_moved(before: UserStatus, after: UserStatus) -> bool:
+    """Whether the user came or went in between."""
+    return (before.online, before.updated_at) != (after.online, after.updated_at)

@@ -66,6 +66,8 @@ class World:
         self.sequence = 0
         self.stored = Stored()
         self.model = dict.fromkeys(VIEWERS, self.real)
+        # The user became visible then: an older heartbeat was sent while hidden.
+        self.since = dict.fromkeys(VIEWERS, 0)
 
     def number(self) -> int:
         self.sequence = max(self.sequence + 1, self.now)
@@ -82,9 +84,14 @@ class World:
             updated_at=self.number(),
             last_seen=self.now,
         )
+        self.show()
+
+    def show(self) -> None:
+        """All who see the user are shown the real status."""
         for viewer in VIEWERS:
             if self.stored.sees(viewer):
-                self.model[viewer] = self.real
+                seen = max(self.real.last_seen or 0, self.since[viewer])
+                self.model[viewer] = self.real._replace(last_seen=seen)
 
     def wait(self, ms: int) -> None:
         self.now += ms
@@ -108,9 +115,7 @@ class World:
         self.epoch = self.now
         if self.real.online:
             self.real = replace_status(self.real, self.number(), self.now)
-            for viewer in VIEWERS:
-                if self.stored.sees(viewer):
-                    self.model[viewer] = self.real
+            self.show()
         self.age()
 
     def change(self, new: PresenceSettings, friends: set[str]) -> None:
@@ -133,11 +138,11 @@ class World:
                 self.model[view.viewer] = UserStatus(
                     "me", online=False, updated_at=number, last_seen=self.now
                 )
-            elif not view.is_visible and is_visible and self.real.online:
+            if not view.is_visible and is_visible:
+                self.since[view.viewer] = number
+            if not view.is_visible and is_visible and self.real.online:
                 told[view.viewer] = "online"
-                self.model[view.viewer] = replace_status(
-                    self.real, number, self.real.last_seen
-                )
+                self.model[view.viewer] = replace_status(self.real, number, number)
         assert told == {
             **dict.fromkeys(change.online_to, "online"),
             **dict.fromkeys(change.offline_to, "offline"),

@@ -79,15 +79,16 @@ def _patch(user_id: str) -> Answer:
         unknown = unknown_users(reader, [user_id])
     if unknown:
         current.new_users.store(unknown)
-    settings = current.visibility.change_settings(
+    settings, outdated = current.visibility.change_settings(
         user_id, lambda stored: _parse(user_id, fields, stored)
     )
     data = _data(user_id, settings)
     try:
         event = events.presence_settings_changed(data)
         fanout.tell_devices(current.presence, user_id, event)
+        fanout.refresh(current.presence, outdated)
     except PresenceUnavailable as error:
-        log.warning("devices of %s do not know the new settings: %s", user_id, error)
+        log.warning("clients do not know the new settings of %s: %s", user_id, error)
     return {"data": data}
 
 
@@ -110,9 +111,12 @@ def _parse(
         ApiError: a field is unknown, has a wrong value, or may not have it here.
     """
     known = {"visibility", "last_seen", "exceptions"}
-    if not fields or fields.keys() - known:
-        takes = "takes " + ", ".join(sorted(known))
+    takes = "takes " + ", ".join(sorted(known))
+    if not fields:
         raise bad_request(field="body", takes=takes)
+    if unknown := fields.keys() - known:
+        takes = f"is no setting; the body {takes}"
+        raise bad_request(field=min(unknown), takes=takes)
     new = stored
     if "visibility" in fields:
         new = replace(new, visibility=_visible(fields["visibility"], "visibility"))
@@ -157,7 +161,9 @@ def _exceptions(user_id: str, value: object) -> tuple[frozenset[str], frozenset[
 
 def _ids(user_id: str, fields: Mapping[str, Any], name: str) -> frozenset[str]:
     field = f"exceptions.{name}"
-    values = fields.get(name) or []
+    values = fields.get(name)
+    if values is None:
+        return frozenset()
     if not isinstance(values, list):
         raise bad_request(field=field, takes="takes a list of user ids")
     if len(values) > MAX_EXCEPTIONS:

@@ -9,8 +9,8 @@ costs a few lookups in an empty table.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sqlalchemy import (
@@ -18,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     Integer,
     Select,
+    String,
     and_,
     bindparam,
     case,
@@ -42,7 +43,7 @@ from models.sql.presence_settings import (
     frozen_table,
     settings_table,
 )
-from models.sql.sql_arrays import among, text_list
+from models.sql.sql_arrays import among, each_pair, pair_list, text_list
 from models.sql.statements import Reader, Row, Statement
 from models.visibility import View, Visible
 
@@ -82,18 +83,24 @@ def views_of_viewers(
     return Views(of, last_seen)
 
 
-def views_of_user(reader: Reader, user_id: str, *, may_hide: bool) -> list[View]:
-    """The views of all relevant users on `user_id`. None if that user has no
-    settings."""
-    asked = {"ids": [user_id], "may_hide": int(may_hide)}
-    return [_view(row) for row in _OF_USERS.rows(reader, asked)]
+def views_of_user(
+    reader: Reader, user_id: str, named: Iterable[str], *, may_hide: bool
+) -> list[View]:
+    """The views of all relevant users on `user_id`. Also of the users in `named`, and
+    of viewers with a row in `frozen_statuses`. Empty if `user_id` has no settings."""
+    asked: dict[str, object] = {"ids": [user_id], "may_hide": int(may_hide)}
+    found = [_view(row) for row in _OF_USERS.rows(reader, asked)]
+    viewers = {*named, *(viewer for (viewer,) in _FROZEN.rows(reader, asked))}
+    viewers -= {view.viewer for view in found}
+    pairs = [(viewer, user_id) for viewer in sorted(viewers)]
+    return [*found, *_of_strangers(reader, pairs, may_hide=may_hide)]
 
 
 def views_on(
     reader: Reader, pairs: Iterable[tuple[str, str]], *, may_hide: bool = True
 ) -> tuple[View, ...]:
-    """The views of the users of each pair on each other, if they are relevant to each
-    other, and the one who is seen has settings."""
+    """The views of the users of each pair on each other, if the one who is seen has
+    settings."""
     both = {pair for one, other in pairs for pair in ((one, other), (other, one))}
     asked = {user_id for user_id, _ in both}
     if not asked:
@@ -102,8 +109,23 @@ def views_on(
     if not known:
         return ()
     rows = _OF_USERS.rows(reader, {"ids": sorted(known), "may_hide": int(may_hide)})
-    views = map(_view, rows)
-    return tuple(view for view in views if (view.viewer, view.user_id) in both)
+    views = {(view.viewer, view.user_id): view for view in map(_view, rows)}
+    strangers = [pair for pair in both - views.keys() if pair[1] in known]
+    return (
+        *(view for pair, view in views.items() if pair in both),
+        *_of_strangers(reader, sorted(strangers), may_hide=may_hide),
+    )
+
+
+def _of_strangers(
+    reader: Reader, pairs: Collection[tuple[str, str]], *, may_hide: bool
+) -> list[View]:
+    """The views of viewers who are not relevant to a user. `pairs` are (viewer,
+    user)."""
+    if not pairs:
+        return []
+    rows = _OF_STRANGERS.rows(reader, {"pairs": pairs, "may_hide": int(may_hide)})
+    return [replace(_view(row), is_relevant=False) for row in rows]
 
 
 def visible_to(
@@ -258,3 +280,17 @@ _OF_VIEWERS = Statement(
     )
 )
 _OF_USERS = Statement(union_all(*_views(lambda _: among(_user, _ids))))
+_pair = each_pair(pair_list("pairs")).table_valued("value", name="pair")
+_stranger: ColumnElement[str] = _pair.c.value.op("->>", return_type=String())(0)
+_OF_STRANGERS = Statement(
+    _with_what_is_stored(
+        _columns(_stranger, is_friend=False),
+        _pair.join(
+            settings_table, _user == _pair.c.value.op("->>", return_type=String())(1)
+        ),
+        _stranger,
+    )
+)
+_FROZEN = Statement(
+    select(frozen_table.c.viewer_id).where(among(frozen_table.c.user_id, _ids))
+)

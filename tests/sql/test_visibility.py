@@ -119,7 +119,7 @@ def test_the_rule_in_sql_is_the_rule_in_python(
     of_users = [
         view
         for user_id in PEOPLE
-        for view in visibility.views_of_user(session, user_id, may_hide=may_hide)
+        for view in visibility.views_of_user(session, user_id, (), may_hide=may_hide)
     ]
     assert len(of_users) == len(expected)
     assert as_dict(of_users) == expected
@@ -161,7 +161,7 @@ def test_what_is_frozen_for_a_viewer_comes_before_what_is_frozen_for_all(session
     session.flush()
 
     def frozen():
-        views = visibility.views_of_user(session, "ann", may_hide=True)
+        views = visibility.views_of_user(session, "ann", (), may_hide=True)
         return {view.viewer: view.frozen for view in views}
 
     assert frozen() == {"bob": Frozen(1, None), "cid": Frozen(2, 3, 4)}
