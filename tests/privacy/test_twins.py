@@ -238,6 +238,19 @@ def test_visible_again_the_last_heartbeat_tells_nothing(steady):
         twins.do("back", lambda side: side.come_back())
 
 
+def snapshots(watcher):
+    """How many snapshots have come."""
+    watcher.pump()
+    return sum(frame.event == "presence_snapshot" for frame in watcher.frames)
+
+
+def patch_last_seen(side, user, choice):
+    """Change the setting, and wait for the viewer's snapshot that follows."""
+    before = snapshots(side.watcher)
+    patch(side.system, user, {"last_seen": choice})
+    wait_until(lambda: snapshots(side.watcher) > before, 30)
+
+
 @pytest.mark.parametrize("whose", ["subject", "viewer", "both"])
 @pytest.mark.parametrize("choice", ["nobody", "friends"])
 def test_no_time_tells_a_hidden_last_seen(steady, whose, choice):
@@ -246,7 +259,7 @@ def test_no_time_tells_a_hidden_last_seen(steady, whose, choice):
         for side in twins.sides:
             for user in (side.subject, side.viewer):
                 if whose == "both" or user.endswith(whose):
-                    patch(steady, user, {"last_seen": choice})
+                    patch_last_seen(side, user, choice)
         twins.do("connect", lambda side: side.connect())
         twins.do("away", lambda side: side.go_away())
         twins.do("behind", lambda side: side.come_and_go_behind())
@@ -267,7 +280,9 @@ def test_last_seen_hidden_and_shown_again(steady):
         twins.do("connect", lambda side: side.connect())
         twins.do("away", lambda side: side.go_away())
         for choice in ("nobody", "everyone"):
-            twins.do(choice, lambda side, to=choice: side.patch({"last_seen": to}))
+            twins.do(
+                choice, lambda side, to=choice: patch_last_seen(side, side.subject, to)
+            )
             twins.do("behind", lambda side: side.come_and_go_behind())
         twins.do("back", lambda side: side.come_back())
 
