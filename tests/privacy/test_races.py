@@ -16,7 +16,7 @@ from tests.privacy.model import World
 from tests.privacy.watcher import Sentinel, Watcher, patch
 from tests.system import wait_until
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.e2e, pytest.mark.slow, pytest.mark.timeout(300)]
 
 ROUNDS = 12
 TWO = 2
