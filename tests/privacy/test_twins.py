@@ -12,7 +12,7 @@ from tests.privacy.twins import Twins
 from tests.privacy.watcher import patch
 from tests.system import System, wait_until
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.slow]
 
 _numbers = count(10)
 
