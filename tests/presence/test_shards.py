@@ -145,7 +145,7 @@ def test_a_node_that_stands_still_holds_up_the_others_once(presence, cluster):
     stalled.signal(signal.SIGSTOP)
     try:
         for _ in range(20):  # would take a hundred seconds if each waited for it
-            found, _ = presence.statuses_where_possible(USERS)
+            found = presence.statuses_where_possible(USERS).found
             assert found.keys() == there
         held, missing = presence.gateway_streams.holders_where_possible(USERS)
         assert missing.keys() == away

@@ -159,7 +159,7 @@ def scans_a_table(line: str, dialect: str) -> bool:
         return re.search(r"Seq Scan on (?!unnest|.* anybody)", line) is not None
     # `SCAN x VIRTUAL TABLE` is the list of ids itself, and a numbered subquery is a
     # part of the statement. `anybody` ends at its first row.
-    known = r"\S+ VIRTUAL TABLE|\(?subquery|anon_|anybody"
+    known = r"\S+ VIRTUAL TABLE|\(?subquery|anon_|anybody|CONSTANT ROW"
     return re.match(rf"SCAN (?!{known})", line) is not None
 
 
