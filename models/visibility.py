@@ -105,7 +105,7 @@ def shown(
         if frozen is None or frozen.until is None:
             return real
         if real.online or real.updated_at > frozen.until:
-            # The last heartbeat may be older. Then it was sent while hidden.
+            # A heartbeat from before `until` was sent while the user was hidden.
             seen = real.last_seen and max(real.last_seen, frozen.until)
             newest = max(real.updated_at, frozen.until)
             return real._replace(updated_at=newest, last_seen=seen)

@@ -51,8 +51,8 @@ log = logging.getLogger(__name__)
 
 NOT_TOLD = "viewers of %s are told of a change of visibility later: %s"
 MAX_ATTEMPTS = 10
-"""A user has a transition between two steps at each attempt: give up, and send fresh
-snapshots."""
+"""After this many attempts, give up and send fresh snapshots. An attempt fails if the
+user has a transition between its steps."""
 
 
 @dataclass(frozen=True, slots=True)
