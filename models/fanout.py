@@ -30,6 +30,10 @@ MAX_INTRODUCTIONS = 5_000
 introductions. While a gateway delivers those of one message, it does nothing else."""
 
 
+Addressed = tuple[Delivery, Collection[str]]
+"""A delivery, and the ids of all its recipients on all gateways."""
+
+
 def fan_out(
     presence: Presence,
     reader: Reader,
@@ -69,13 +73,14 @@ def fan_out(
     ids = sum(count_ids(delivery.recipients) for delivery in deliveries)
     if presence.gateway_streams.is_cheaper_to_all(ids):
         return presence.gateway_streams.publish_to_all(deliveries)
+    addressed = [(one, set(ids_in(one.recipients))) for one in deliveries]
     held, failed_shards = presence.gateway_streams.holders_where_possible(
-        {key for delivery in deliveries for key in ids_in(delivery.recipients)}
+        set().union(*(recipients for _, recipients in addressed))
     )
     not_published = presence.gateway_streams.publish_where_possible(
         {
             gateway_id: GatewayMessage(transitions=here)
-            for gateway_id, here in _by_gateway(deliveries, held).items()
+            for gateway_id, here in _by_gateway(addressed, held).items()
         }
     )
     return {**failed_shards, **not_published}
@@ -92,9 +97,7 @@ def refresh_all(presence: Presence) -> None:
 
 
 def introduce(
-    presence: Presence,
-    reader: Reader,
-    pairs: Collection[tuple[str, str]],
+    presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
     """Send both users of each pair the present status of the other, if they are
     relevant to each other. A pair without a connected user costs nothing.
@@ -116,13 +119,13 @@ def introduce(
         audience[subject] &= relevant
     rules = Rules.read(reader, connected, may_hide=presence.may_hide)
     statuses = presence.read_statuses(audience)
-    shown = ShownStatuses(presence, rules, statuses)
-    deliveries = [
-        Delivery(status.as_transition(), joined_ids(viewers))
+    shown = ShownStatuses(rules, statuses)
+    addressed = [
+        (Delivery(status.as_transition(), recipients=""), viewers)
         for subject, viewers_of_it in audience.items()
         for status, viewers in shown.by_status(subject, viewers_of_it).items()
     ]
-    for part in _parts(deliveries):
+    for part in _parts(addressed):
         presence.gateway_streams.publish(
             {
                 gateway_id: GatewayMessage(introductions=here)
@@ -168,13 +171,13 @@ def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> No
     )
 
 
-def _parts(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
-    """`deliveries` in parts of about MAX_INTRODUCTIONS recipients."""
-    part: list[Delivery] = []
+def _parts(addressed: Iterable[Addressed]) -> Iterator[list[Addressed]]:
+    """`addressed` in parts of about MAX_INTRODUCTIONS recipients."""
+    part: list[Addressed] = []
     count = 0
-    for delivery in deliveries:
-        part.append(delivery)
-        count += count_ids(delivery.recipients)
+    for one in addressed:
+        part.append(one)
+        count += len(one[1])
         if count >= MAX_INTRODUCTIONS:
             yield part
             part, count = [], 0
@@ -183,7 +186,7 @@ def _parts(deliveries: Iterable[Delivery]) -> Iterator[list[Delivery]]:
 
 
 def _by_gateway(
-    deliveries: Iterable[Delivery], held: Mapping[str, set[str]]
+    addressed: Iterable[Addressed], held: Mapping[str, set[str]]
 ) -> dict[str, tuple[Delivery, ...]]:
     """What each gateway must deliver to the users that it holds. The cost depends on
     the number of users, and not on the number of gateways."""
@@ -192,12 +195,12 @@ def _by_gateway(
         for user_id in users:
             gateways.setdefault(user_id, []).append(gateway_id)
     found: dict[str, list[Delivery]] = {}
-    for delivery in deliveries:
-        recipients: dict[str, list[str]] = {}
-        for user_id in dict.fromkeys(ids_in(delivery.recipients)):
+    for delivery, recipients in addressed:
+        by_gateway: dict[str, list[str]] = {}
+        for user_id in recipients:
             for gateway_id in gateways.get(user_id, ()):
-                recipients.setdefault(gateway_id, []).append(user_id)
-        for gateway_id, here in recipients.items():
+                by_gateway.setdefault(gateway_id, []).append(user_id)
+        for gateway_id, here in by_gateway.items():
             part = replace(delivery, recipients=joined_ids(here))
             found.setdefault(gateway_id, []).append(part)
     return {gateway_id: tuple(parts) for gateway_id, parts in found.items()}

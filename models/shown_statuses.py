@@ -5,11 +5,11 @@ Snapshots, introductions and REST all read statuses from here.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
 from models.events import UserStatus
-from models.presence import Presence
 from models.presence.presence import Statuses
 from models.sql.audience import friends_of
 from models.sql.statements import Reader
@@ -37,9 +37,10 @@ class Rules:
         ]
         return cls(views, friends_of(reader, asked))
 
-    def apply_to(self, viewer: str) -> bool:
-        """Whether `viewer` may be shown something else than the real statuses."""
-        return viewer in self.views.of or viewer in self.views.last_seen
+    @property
+    def viewers(self) -> AbstractSet[str]:
+        """Viewers who may be shown something else than the real statuses."""
+        return self.views.of.keys() | self.views.last_seen.keys()
 
     def hides_last_seen(self, viewer: str, user_id: str) -> str | None:
         """Whose setting hides the `last_seen` of `user_id` from `viewer`: `you` (the
@@ -58,11 +59,9 @@ class Rules:
 class ShownStatuses:
     """The statuses of users, as each viewer is shown them."""
 
-    def __init__(self, presence: Presence, rules: Rules, statuses: Statuses) -> None:
-        self._presence = presence
+    def __init__(self, rules: Rules, statuses: Statuses) -> None:
         self._rules = rules
         self._statuses = statuses
-        self.read_at = statuses.read_at
 
     def known(self, viewer: str, user_id: str) -> UserStatus:
         """The status that counts for `viewer`: its time is that of the last event for
@@ -75,28 +74,34 @@ class ShownStatuses:
         view = self._rules.views.of.get(viewer, {}).get(user_id)
         if view is None:
             return real
-        clock = self._presence.clock_of(self._statuses.clocks, user_id)
+        clock = self._statuses.clock_of(user_id)
         return shown(real, view.frozen, clock, is_visible=view.is_visible)
 
     def shown(self, viewer: str, user_id: str) -> UserStatus:
-        """The status to send to `viewer`.
+        """The status of `user_id` to send to `viewer`."""
+        return self.to_send(viewer, self.known(viewer, user_id))
+
+    def to_send(self, viewer: str, known: UserStatus) -> UserStatus:
+        """The status `known` without a `last_seen` that must not be shown.
 
         If `last_seen` is hidden, the time of an offline user must not tell it. So it
         is just before the read, which is older than any later event.
         """
-        status = self.known(viewer, user_id)
-        if self._rules.hides_last_seen(viewer, user_id) is None:
-            return status
-        if status.online:
-            return status._replace(last_seen=None)
-        clock = self._presence.clock_of(self._statuses.clocks, user_id)
-        return status._replace(last_seen=None, updated_at=clock.now - 1)
+        if self._rules.hides_last_seen(viewer, known.user_id) is None:
+            return known
+        if known.online:
+            return known._replace(last_seen=None)
+        now = self._statuses.clock_of(known.user_id).now
+        return known._replace(last_seen=None, updated_at=now - 1)
 
     def by_status(
-        self, user_id: str, viewers: Collection[str]
+        self, user_id: str, viewers: AbstractSet[str]
     ) -> dict[UserStatus, list[str]]:
         """The viewers, by the status of `user_id` that they are shown."""
+        with_rules = viewers & self._rules.viewers
         found: dict[UserStatus, list[str]] = {}
-        for viewer in viewers:
+        if others := viewers - with_rules:
+            found[self._statuses.found[user_id]] = list(others)
+        for viewer in with_rules:
             found.setdefault(self.shown(viewer, user_id), []).append(viewer)
         return found

@@ -88,7 +88,7 @@ def user_status(user_id: str) -> Answer:
     if subject == caller:
         status, hidden_by = statuses.found[subject], None
     else:
-        status = ShownStatuses(current.presence, rules, statuses).shown(caller, subject)
+        status = ShownStatuses(rules, statuses).shown(caller, subject)
         hidden_by = rules.hides_last_seen(caller, subject)
     data: dict[str, object] = {
         "user_id": subject,

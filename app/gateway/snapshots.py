@@ -235,16 +235,16 @@ class Snapshots:
         missing = everybody - found.keys()
         times = {one.user_id: one.updated_at for one in found.values()}
         short = ShortFilter.of(times, statuses.read_at)
-        for_viewers = ShownStatuses(self._presence, rules, statuses)
+        for_viewers, with_rules = ShownStatuses(rules, statuses), rules.viewers
         snapshots = {}
         incomplete = set()
         for user_id, others in relevant.items():
             shown = others - missing
             if len(shown) < len(others):
                 incomplete.add(user_id)
-            if rules.apply_to(user_id):
+            if user_id in with_rules:
                 snapshot, snapshot_filter = _snapshot_by_rules(
-                    for_viewers, rules, user_id, shown
+                    for_viewers, rules, user_id, shown, statuses.read_at
                 )
             else:
                 in_order = (found[other] for other in sorted(shown))
@@ -255,15 +255,14 @@ class Snapshots:
 
 
 def _snapshot_by_rules(
-    statuses: ShownStatuses, rules: Rules, viewer: str, users: set[str]
+    statuses: ShownStatuses, rules: Rules, viewer: str, users: set[str], read_at: int
 ) -> tuple[bytes, SnapshotFilter]:
     """The snapshot and the filter of a viewer who is not shown all real statuses."""
-    snapshot = events.presence_snapshot(
-        statuses.shown(viewer, user_id) for user_id in sorted(users)
-    )
-    times = {user_id: statuses.known(viewer, user_id).updated_at for user_id in users}
+    known = [statuses.known(viewer, user_id) for user_id in sorted(users)]
+    snapshot = events.presence_snapshot(statuses.to_send(viewer, one) for one in known)
+    times = {one.user_id: one.updated_at for one in known}
     with_settings = rules.views.of.get(viewer, {}).keys()
-    short = ShortFilter.of(times, statuses.read_at, keep=with_settings)
+    short = ShortFilter.of(times, read_at, keep=with_settings)
     return snapshot, SnapshotFilter(users, times, short)
 
 

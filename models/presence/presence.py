@@ -46,7 +46,6 @@ class Shard:
     store: PresenceStore
     outbox: Outbox
     gateways: GatewayStore
-    keys: Keys
 
     @classmethod
     def open(cls, settings: Settings, backend: Backend, keys: Keys) -> Self:
@@ -67,7 +66,6 @@ class Shard:
                 online_ttl=settings.online_ttl,
                 gateway_ttl=settings.gateway_ttl,
             ),
-            keys=keys,
         )
 
 
@@ -103,6 +101,13 @@ class Statuses:
 
     found: dict[str, UserStatus]
     clocks: dict[int, Clock]
+    """By shard."""
+    shards: int
+    """How many shards there are."""
+
+    def clock_of(self, user_id: str) -> Clock:
+        """The clock of the shard of `user_id`."""
+        return self.clocks[shard_number(user_id, self.shards)]
 
     @property
     def read_at(self) -> int:
@@ -154,6 +159,9 @@ class Presence:
         """The shard to which `user_id` belongs."""
         return self.shards[shard_number(user_id, len(self.shards))]
 
+    def _keys_of(self, user_id: str) -> Keys:
+        return self._keys[shard_number(user_id, len(self._keys))]
+
     def statuses(self, user_ids: Iterable[str]) -> list[UserStatus]:
         """The statuses of `user_ids`, in their order.
 
@@ -172,7 +180,7 @@ class Presence:
         found, clocks, failed_shards = self._read(user_ids)
         for error in failed_shards.values():
             raise error
-        return Statuses(found, clocks)
+        return Statuses(found, clocks, len(self.shards))
 
     def statuses_where_possible(self, user_ids: Iterable[str]) -> Statuses:
         """The statuses of `user_ids`, without users whose shard does not answer.
@@ -183,11 +191,7 @@ class Presence:
         found, clocks, failed_shards = self._read(user_ids)
         if len(failed_shards) == len(self.shards):
             raise failed_shards[0]
-        return Statuses(found, clocks)
-
-    def clock_of(self, clocks: Mapping[int, Clock], user_id: str) -> Clock:
-        """The clock of the shard of `user_id`."""
-        return clocks[shard_number(user_id, len(self.shards))]
+        return Statuses(found, clocks, len(self.shards))
 
     def _read(
         self, user_ids: Iterable[str]
@@ -222,7 +226,7 @@ class Presence:
     def mark(self, user_id: str) -> Mark:
         """Take the next number of the user's sequence, and read the real status. For a
         change of visibility: see `tell`."""
-        keys = self.shard_of(user_id).keys
+        keys = self._keys_of(user_id)
         names = [keys.online_users, keys.epoch, keys.user_status(user_id)]
         command = run_script("mark", names, [user_id, self._offline_ttl])
         ((number, now, epoch, online, updated_at, last_seen),) = self._backend.run(
@@ -248,7 +252,7 @@ class Presence:
         Returns whether the caller must request a drain. None: the user has had a
         transition since `mark`, so nothing was done.
         """
-        keys = self.shard_of(user_id).keys
+        keys = self._keys_of(user_id)
         names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
         viewers = [joined_ids(sorted(online_to)), joined_ids(sorted(offline_to))]
         command = run_script(

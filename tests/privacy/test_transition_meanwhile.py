@@ -79,7 +79,7 @@ class Scene:
         with self.engine.connect() as reader:
             rules = Rules.read(reader, ["bob"], may_hide=True)
         statuses = self.shard.presence.read_statuses(["ann"])
-        found = ShownStatuses(self.shard.presence, rules, statuses).shown("bob", "ann")
+        found = ShownStatuses(rules, statuses).shown("bob", "ann")
         return found.status, found.updated_at
 
     def meanwhile(self, monkeypatch, when, moves, *, drains):
