@@ -20,8 +20,8 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class StatusEvent:
-    """A user's status and its frame. `timestamp` is in ms. In an introduction the
-    recipient may see the user only from now on, so the status may be old. An event
+    """A user's status and its frame. `timestamp` is in ms. In an introduction the user
+    has just become relevant to the recipient, so the status may be old. An event
     `for_viewers` says that the user became hidden from the recipient, or visible."""
 
     user_id: str
