@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from models.detail import NO_LAYERS, Layers
 from models.events import UserStatus
 
 
@@ -25,19 +26,6 @@ class Visible(StrEnum):
     EVERYONE = "everyone"
     FRIENDS = "friends"
     NOBODY = "nobody"
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """The member with this value.
-
-        Raises:
-            ValueError: there is none. The message names the valid ones.
-        """
-        for one in cls:
-            if one.value == value:
-                return one
-        message = "takes everyone, friends or nobody"
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +37,13 @@ class PresenceSettings:
     last_seen: Visible = Visible.EVERYONE
     always: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
+    layers: Layers = NO_LAYERS
+    """What the user and the host have set to be shown beside the status."""
+
+    @property
+    def rule(self) -> tuple[Visible, frozenset[str], frozenset[str]]:
+        """What decides who sees that the user is online."""
+        return self.visibility, self.always, self.never
 
     @property
     def hides(self) -> bool:
@@ -110,7 +105,9 @@ def shown(
             # there.
             seen = real.last_seen and max(real.last_seen, frozen.until)
             newest = max(real.updated_at, frozen.until)
-            return real._replace(updated_at=newest, last_seen=seen)
+            return real._replace(
+                updated_at=newest, last_seen=seen, visible_since=frozen.until
+            )
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp, last_seen = clock.epoch, None

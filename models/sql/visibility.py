@@ -128,16 +128,18 @@ def _of_strangers(
     return [replace(_view(row), is_relevant=False) for row in rows]
 
 
-def visible_to(
+def viewers_of(
     reader: Reader, user_ids: Iterable[str], *, may_hide: bool
-) -> dict[str, set[str]]:
+) -> dict[str, dict[str, int]]:
     """The relevant users who see the presence of each of `user_ids`, all of whom have
-    settings."""
-    found: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    settings. Each with the time (ms) since which this viewer sees the user; 0 if that
+    was always so."""
+    found: dict[str, dict[str, int]] = {user_id: {} for user_id in user_ids}
     asked = {"ids": list(found), "may_hide": int(may_hide)}
     for view in map(_view, _OF_USERS.rows(reader, asked)):
         if view.is_visible:
-            found[view.user_id].add(view.viewer)
+            since = (view.frozen and view.frozen.until) or 0
+            found[view.user_id][view.viewer] = since
     return found
 
 
