@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gevent.event import Event
@@ -85,6 +85,7 @@ class ShardSession:
         shard: Shard,
         hub: Hub,
         counts: Counts,
+        request_snapshots: Callable[[list[ClientConnection]], None],
     ) -> None:
         self.gateway_id = gateway_id
         self.settings = settings
@@ -104,6 +105,7 @@ class ShardSession:
         self.disconnected: deque[Disconnect] = deque()
         self.has_disconnected = Event()
         self._drain_requested = Event()
+        self._request_snapshots = request_snapshots
 
     # What happens on the sockets. None of these methods waits
 
@@ -126,6 +128,10 @@ class ShardSession:
         """The client has said whether its person is there."""
         self.changed_activity[connection.connection_id] = connection
         self.has_changed_activity.set()
+
+    def request_snapshot(self, connection: ClientConnection) -> None:
+        """The client of `connection` needs a fresh snapshot."""
+        self._request_snapshots([connection])
 
     def disconnect(self, connection: ClientConnection) -> None:
         """`connection` has ended or is being closed. Repeated calls do nothing."""

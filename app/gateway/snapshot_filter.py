@@ -113,6 +113,17 @@ class SnapshotFilter:
     users: AbstractSet[str]
     times: Mapping[str, int]
     short: ShortFilter
+    times_of_read: Mapping[str, int] = field(default_factory=dict)
+    """Users whose time in the snapshot is not that of their last event but that of the
+    read, because their `last_seen` is hidden, and that time (ms)."""
+
+    def is_lost(self, event: StatusEvent) -> bool:
+        """Whether the client will drop `event`, although it needs it. A change of
+        visibility takes its number before it is stored. A snapshot that is read in
+        between has the old rule and may have a newer time."""
+        return event.for_viewers and event.timestamp <= self.times_of_read.get(
+            event.user_id, -1
+        )
 
     def passes(self, event: StatusEvent) -> bool:
         """Like `ShortFilter.passes`, but exact for introductions too."""

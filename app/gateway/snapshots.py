@@ -290,10 +290,13 @@ def _by_rules(
     times = {one.user_id: one.updated_at for one in known}
     with_settings = rules.views.of.get(viewer, {}).keys()
     short = ShortFilter.of(times, read_at, keep=with_settings)
-    return (
-        [shown.to_send(viewer, one) for one in known],
-        SnapshotFilter(users, times, short),
-    )
+    statuses = [shown.to_send(viewer, one) for one in known]
+    times_of_read = {
+        one.user_id: one.updated_at
+        for one in statuses
+        if one.updated_at != times[one.user_id]
+    }
+    return statuses, SnapshotFilter(users, times, short, times_of_read)
 
 
 def _shorten_filters(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:
