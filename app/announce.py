@@ -20,7 +20,6 @@ from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable
-from models.presence.presence import Mark
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
 from models.visibility_changes import Viewers
@@ -46,16 +45,19 @@ def commit_and_announce(
     affected.update(*(one.changed() for one in viewers.values()))
     row = pending_announcements.record(session, affected, disconnects)
     current = services()
-    marks: dict[str, Mark] = {}
+    tell = []
     error: PresenceUnavailable | None = None
     try:
-        marks = {user_id: current.presence.mark(user_id) for user_id in viewers}
+        for user_id, changed in viewers.items():
+            tell.append(
+                current.visibility.store_graph_change(session, user_id, changed)
+            )
     except PresenceUnavailable as unavailable:
         error = unavailable  # the viewers get fresh snapshots later
     session.commit()
     try:
-        for user_id, mark in marks.items():
-            current.visibility.after_graph_change(user_id, mark, viewers[user_id])
+        for tell_viewers in tell:
+            tell_viewers()
         if error is not None:
             raise error
         reached_all = _announce(current, change, disconnects)

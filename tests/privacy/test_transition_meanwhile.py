@@ -140,12 +140,13 @@ def test_a_user_leaves_while_a_friendship_ends(scene):
         scene.move("connect")
         scene.drain()
         change = delete_friendship(session, "ann", "bob")
-        mark = scene.shard.presence.mark("ann")
+        viewers = Viewers(list(change.before), list(change.after))
+        tell = scene.changes.store_graph_change(session, "ann", viewers)
         session.commit()
     scene.move("leave")
     scene.drain()
-    scene.changes.after_graph_change(
-        "ann", mark, Viewers(list(change.before), list(change.after))
-    )
+    # What Bob is shown is stored together with the change.
+    assert scene.shown()[1] > 0
+    tell()
     scene.drain()
     assert scene.heard == scene.shown()
