@@ -21,6 +21,7 @@ from app.api import (
     offload,
     presence,
     presence_settings,
+    questions,
     websocket,
 )
 from app.demo import routes as demo_routes
@@ -114,6 +115,7 @@ def create_app(settings: Settings) -> Flask:
     presence.register(app)
     app.register_blueprint(presence_settings.blueprint)
     app.register_blueprint(admin.blueprint)
+    app.register_blueprint(questions.blueprint)
     offload.register(app, create_app)
     websocket.register(app)
     origins.register(app, settings.allowed_origins)

@@ -56,7 +56,13 @@ NO_LAYERS = Layers()
 def shows_activity(layers: Layers, now: int) -> bool:
     """Whether the availability is the one that was found out, because no layer sets
     one."""
-    return all(layer.availability is None for layer in layers.at(now))
+    return set_availability(layers, now) is None
+
+
+def set_availability(layers: Layers, now: int) -> Availability | None:
+    """The availability that somebody has set, by the time `now` (ms)."""
+    found = (layer.availability for layer in layers.at(now))
+    return next((one for one in found if one is not None), None)
 
 
 def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:

@@ -83,6 +83,7 @@ class Heartbeats:
                 session.gateway_id,
                 session.as_live(list(pending.values())),
                 health.deadline,
+                connections=len(session.live),
             )
         except BaseException:
             for connection_id in pending.keys() - session.pending_heartbeats.keys():

@@ -15,6 +15,9 @@ from models.presence.redis.backend import Backend
 from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.store import LiveConnection
 
+KEPT_TTLS = 4
+"""Gateway TTLs for which the number of a gateway's connections is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
@@ -49,12 +52,16 @@ class GatewayStore:
         gateway_id: str,
         live: Sequence[LiveConnection] = (),
         last_deadline: int = 0,
+        connections: int = 0,
     ) -> HeartbeatReply:
         """Move forward the deadlines of the gateway and of its connections in `live`.
 
         `last_deadline` is the deadline in the last reply. If Redis does not know it,
         Redis came back empty or with an older state. That starts a new epoch, and the
         gateway's users are deleted until the gateway registers them again.
+
+        `connections` is the number of the gateway's open connections, for `stats`. It
+        expires some gateway TTLs after the last heartbeat.
 
         One script call per `SCRIPT_BATCH` connections. Revives no connection that Redis
         does not know.
@@ -89,7 +96,11 @@ class GatewayStore:
                 json_argument((user_ids, connection_ids, ages)),
             )
             last_deadline = 0  # unknown until the reply: a refused script has moved it
-            return [run_script("heartbeat", names, args)]
+            count = ("SET", keys.gateway_connections(gateway_id), connections)
+            return [
+                run_script("heartbeat", names, args),
+                (*count, "PX", KEPT_TTLS * self._gateway_ttl_ms),
+            ]
 
         for batch, replies, _ in run_in_batches(
             self._backend, keys.shard, list(batches(live)) or [[]], commands_for

@@ -54,6 +54,8 @@ def whole_life(shard: Shard) -> None:
     presence, streams = shard.presence, shard.presence.gateway_streams
     presence.statuses(["ann", "bob", "cid"])
     presence.mark("ann")
+    presence.devices(["ann", "bob"])
+    presence.stats()
     shard.connect("ann")
     idle = LiveConnection("ann", f"{GATEWAY}:1", is_idle=True)
     store.activity([idle])
@@ -208,6 +210,8 @@ def operations(shard: Shard) -> dict[str, object]:
         "hold_sweeps": lambda: store.hold_sweeps(1),
         "statuses": lambda: presence.statuses(["ann"]),
         "online": lambda: presence.online(["ann"]),
+        "devices": lambda: presence.devices(["ann"]),
+        "stats": presence.stats,
         "check_writes": presence.check_writes,
         "heartbeat": lambda: gateways.heartbeat(GATEWAY, [sign]),
         "holders": lambda: streams.holders(["ann"]),
