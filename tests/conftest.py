@@ -72,6 +72,13 @@ def system() -> Iterator[System]:
 
 
 @pytest.fixture
+def own_web(system: System) -> Iterator[int]:
+    """The number of a gateway of the shared system that is for one test."""
+    with system.another_web() as number:
+        yield number
+
+
+@pytest.fixture
 def own_system() -> Iterator[System]:
     """A whole Greendot for one test that stops and kills its processes."""
     with _started(System()) as running:
