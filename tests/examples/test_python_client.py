@@ -184,19 +184,19 @@ def test_a_token_that_does_not_come_is_asked_for_again(
     assert asked == [0, 1, 2]
 
 
-def test_it_comes_back_after_a_crash(own_system, greendot):
-    own_system.befriend("me", "friend")
+def test_it_comes_back_after_a_crash(system, own_web, greendot, names):
+    me, friend = names
     with (
-        Client(own_system, "friend", web=1).opened(),
-        greendot.Presence(own_system.url(), own_system.token("me")) as presence,
+        Client(system, friend, web=1).opened(),
+        greendot.Presence(system.url(own_web), system.token(me)) as presence,
     ):
-        assert presence.is_online("friend")
-        own_system.processes["web0"].kill()
+        assert presence.is_online(friend)
+        system.processes[f"web{own_web}"].kill()
         wait_until(lambda: presence.stale, patience=2)
-        assert not presence.is_online("friend")
-        own_system.start_web(0)
-        own_system.wait_ready(0)
-        wait_until(lambda: presence.is_online("friend"), patience=2)
+        assert not presence.is_online(friend)
+        system.start_web(own_web)
+        system.wait_ready(own_web)
+        wait_until(lambda: presence.is_online(friend), patience=2)
 
 
 def test_the_script_says_who_is_there(system, names):
