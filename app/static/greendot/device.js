@@ -15,7 +15,7 @@ const MIN_THRESHOLD = 60_000; // the API takes no less
 
 /**
  * @param {number} threshold milliseconds without input after which the device is not in use
- * @param {(state: DeviceState) => void} onChange never called without the API or the permission
+ * @param {(state: DeviceState) => void} onChange called only with the API and the permission
  * @returns {() => void} stops watching
  */
 export function watchDevice(threshold, onChange) {

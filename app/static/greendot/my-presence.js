@@ -1,6 +1,7 @@
 /**
- * The signed-in user's own settings: who may see the user, and what is shown. They are read and
- * changed by REST. After each change, on any device, the server sends an event to all of them.
+ * The signed-in user's own settings: which users see this user, and what they see. The settings
+ * are read and changed by REST. After each change, on any device, the server sends an event to all
+ * of them.
  */
 
 /** @typedef {import("./detail.js").Availability} Availability */
@@ -10,10 +11,10 @@
 
 /**
  * @typedef {object} MyPresenceSettings
- * @property {Viewers} visibility who sees that the user is online
- * @property {Viewers} last_seen who sees when the user was last there
- * @property {{always: string[], never: string[]}} exceptions users who see it anyway, and users
- *   who never do
+ * @property {Viewers} visibility the users that see whether this user is online
+ * @property {Viewers} last_seen the users that see when this user was last there
+ * @property {{always: string[], never: string[]}} exceptions users who always see whether
+ *   this user is online, and users who never do
  * @property {Availability | null} availability set by hand. In a change, `active` and null both
  *   take the value back
  * @property {string | null} text one line of at most 140 characters

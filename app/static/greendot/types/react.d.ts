@@ -91,9 +91,14 @@ declare const DEFAULT_LABELS: {
     unknown: string;
 };
 /**
- * The dot: a green disc if active, a crescent if away, a red disc with a bar if not to be
- * disturbed, a grey ring if offline, a dotted ring if unknown. Its label says the same in words to
- * screen readers. With `words` everybody sees the label.
+ * The dot. Its label says the same in words to screen readers. With `words` everybody sees the
+ * label.
+ *
+ * - active: a green disc
+ * - away: a crescent
+ * - do not disturb: a red disc with a bar
+ * - offline: a grey ring
+ * - unknown: a dotted ring
  *
  * For style sheets the badge has `data-presence` (`online`, `offline` or `unknown`). While the user
  * is online, it also has `data-availability` (`active`, `away` or `dnd`).
