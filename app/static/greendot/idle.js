@@ -67,10 +67,9 @@ export function reportFrom(last, idle) {
  * @param {(idle: boolean) => boolean} options.send reports to the server; false: this tab has no
  *   open socket
  * @param {(message: ActivityMessage) => void} options.post sends to the other tabs
- * @param {() => number} [options.now] for tests
  * @param {typeof after} [options.schedule] for tests
  */
-export function createIdle({ detects, send, post, now = Date.now, schedule = after }) {
+export function createIdle({ detects, send, post, schedule = after }) {
   const mobile = isMobile();
   /** @type {Signs} */
   const signs = {
@@ -102,12 +101,12 @@ export function createIdle({ detects, send, post, now = Date.now, schedule = aft
       },
       onShown: (shown) => {
         noteShown("this tab", shown);
-        if (shown) noteInput(now());
+        if (shown) noteInput(Date.now());
         post({ lastInputAt: signs.lastInputAt, shown });
       },
       spacing: () => Math.min(MAX_INPUT_SPACING, idleAfter / 4),
     });
-    signs.lastInputAt = now(); // somebody has opened the page, or come back to it
+    signs.lastInputAt = Date.now(); // somebody has opened the page, or come back to it
     noteShown("this tab", isShown());
     post({ lastInputAt: signs.lastInputAt, shown: isShown() });
   }
@@ -150,7 +149,7 @@ export function createIdle({ detects, send, post, now = Date.now, schedule = aft
   function update() {
     stopTimer();
     if (!reports) return;
-    const time = now();
+    const time = Date.now();
     const from = idleFrom(signs, idleAfter);
     const idle = time >= from;
     let due = reportFrom(last, idle);
@@ -191,7 +190,7 @@ export function createIdle({ detects, send, post, now = Date.now, schedule = aft
         watchedFor = idleAfter;
         stopDevice = watchDevice(idleAfter, ({ inUse, locked }) => {
           signs.inUse = inUse;
-          signs.lockedAt = locked ? signs.lockedAt || now() : 0;
+          signs.lockedAt = locked ? signs.lockedAt || Date.now() : 0;
           update();
         });
       }
