@@ -47,8 +47,8 @@ START = """async ({ detects, idleAfter }) => {
     if (idleAfter !== null) idle.onWelcome(idleAfter);
     window.input = () => dispatchEvent(new Event('pointerdown'));
     window.show = (shown) => {
-        const visibilityState = { value: shown ? 'visible' : 'hidden', configurable: true };
-        Object.defineProperty(document, 'visibilityState', visibilityState);
+        const value = shown ? 'visible' : 'hidden';
+        Object.defineProperty(document, 'visibilityState', { value, configurable: true });
         document.dispatchEvent(new Event('visibilitychange'));
     };
 }"""
@@ -247,7 +247,9 @@ def test_what_the_application_says_wins_until_it_takes_it_back(page):
 
 
 def test_input_in_another_tab_counts(page):
-    page.evaluate("advance(200), idle.receive('b', { lastInputAt: time, shown: false })")
+    page.evaluate(
+        "advance(200), idle.receive('b', { lastInputAt: time, shown: false })"
+    )
     page.evaluate("advance(299)")
     assert page.evaluate("sent") == []
     page.evaluate("advance(2)")
