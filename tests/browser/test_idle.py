@@ -47,8 +47,8 @@ START = """async ({ detects, idleAfter }) => {
     if (idleAfter !== null) idle.onWelcome(idleAfter);
     window.input = () => dispatchEvent(new Event('pointerdown'));
     window.show = (shown) => {
-        const value = shown ? 'visible' : 'hidden';
-        Object.defineProperty(document, 'visibilityState', { value, configurable: true });
+        const state = { value: shown ? 'visible' : 'hidden', configurable: true };
+        Object.defineProperty(document, 'visibilityState', state);
         document.dispatchEvent(new Event('visibilitychange'));
     };
 }"""
