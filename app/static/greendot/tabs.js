@@ -238,8 +238,8 @@ export function shareAmongTabs(name, store, connection, { onDenied, onActivity, 
     const { kind } = message;
     if (kind === "left" || kind === "denied") {
       if (isLeader) connection.close();
-      stop();
-      if (kind === "left") store.setState({ myPresence: null }); // the user has signed out
+      if (kind === "left") signedOut();
+      else stop();
       if (kind === "denied") onDenied(message.code ?? 0, message.reason ?? "");
       onLeft();
     } else if (kind === "activity") onActivity(message.from, message);
@@ -261,7 +261,7 @@ export function shareAmongTabs(name, store, connection, { onDenied, onActivity, 
       post({ kind: "patch", connection: "offline", stale: true });
       await connection.leave();
       post({ kind: "left" });
-      stop();
+      signedOut();
       return;
     }
     /** @type {Promise<void>} */
@@ -274,7 +274,12 @@ export function shareAmongTabs(name, store, connection, { onDenied, onActivity, 
     });
     post({ kind: "leave" });
     await left;
+    signedOut();
+  }
+
+  function signedOut() {
     stop();
+    store.setState({ myPresence: null });
   }
 
   function stop() {

@@ -86,14 +86,12 @@ export type Idle = ReturnType<typeof createIdle>;
  * @param {(idle: boolean) => boolean} options.send reports to the server; false: this tab has no
  *   open socket
  * @param {(message: ActivityMessage) => void} options.post sends to the other tabs
- * @param {() => number} [options.now] for tests
  * @param {typeof after} [options.schedule] for tests
  */
-export declare function createIdle({ detects, send, post, now, schedule }: {
+export declare function createIdle({ detects, send, post, schedule }: {
     detects: boolean;
     send: (idle: boolean) => boolean;
     post: (message: ActivityMessage) => void;
-    now?: () => number;
     schedule?: typeof after;
 }): {
     start: () => void;
