@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from models.events import UserStatus
+from models.detail import NO_LAYERS, Layers, detail_of
+from models.events import Detail, UserStatus
 from models.presence.presence import Statuses
 from models.sql.audience import friends_of
 from models.sql.statements import Reader
@@ -59,9 +60,15 @@ class Rules:
 class ShownStatuses:
     """The statuses of users, as each viewer is shown them."""
 
-    def __init__(self, rules: Rules, statuses: Statuses) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        statuses: Statuses,
+        layers: Mapping[str, Layers] | None = None,
+    ) -> None:
         self._rules = rules
         self._statuses = statuses
+        self._layers = layers or {}
 
     def known(self, viewer: str, user_id: str) -> UserStatus:
         """The status that counts for `viewer`: its time is that of the last event for
@@ -93,6 +100,12 @@ class ShownStatuses:
             return known._replace(last_seen=None)
         now = self._statuses.clock_of(known.user_id).now
         return known._replace(last_seen=None, updated_at=now - 1)
+
+    def detail(self, shown: UserStatus) -> Detail | None:
+        """The detail to send beside the status `shown`."""
+        user_id = shown.user_id
+        now = self._statuses.clock_of(user_id).now
+        return detail_of(shown, self._layers.get(user_id, NO_LAYERS), now)
 
     def by_status(
         self, user_id: str, viewers: AbstractSet[str]

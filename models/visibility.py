@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Self
 
+from models.detail import NO_LAYERS, Layers
 from models.events import UserStatus
 
 
@@ -49,6 +50,8 @@ class PresenceSettings:
     last_seen: Visible = Visible.EVERYONE
     always: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
+    layers: Layers = NO_LAYERS
+    """What the user and the host have set to be shown beside the status."""
 
     @property
     def hides(self) -> bool:
@@ -108,7 +111,9 @@ def shown(
             # A heartbeat from before `until` was sent while the user was hidden.
             seen = real.last_seen and max(real.last_seen, frozen.until)
             newest = max(real.updated_at, frozen.until)
-            return real._replace(updated_at=newest, last_seen=seen)
+            return real._replace(
+                updated_at=newest, last_seen=seen, visible_since=frozen.until
+            )
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp, last_seen = clock.epoch, None

@@ -95,7 +95,9 @@ class Disconnects:
         }
 
     def expire(self) -> None:
-        """Expire users whose grace is over and who have no connection here.
+        """Expire users whose grace is over and who have no connection here. If all
+        connections that a user has here are idle, the same call notices that the user
+        is idle now.
 
         Raises:
             PresenceUnavailable: Redis is down. The next call expires the same users.
@@ -107,7 +109,12 @@ class Disconnects:
         due: list[tuple[float, str]] = []
         while self._graces and self._graces[0][0] <= now:
             due.append(heapq.heappop(self._graces))
-        user_ids = {user_id for _, user_id in due if not session.hub.of_user(user_id)}
+        of_user = session.hub.of_user
+        user_ids = {
+            user_id
+            for _, user_id in due
+            if all(one.is_idle for one in of_user(user_id))
+        }
         for batch in batches(user_ids):
             try:
                 reply = self._store.expire(batch, self._caller())

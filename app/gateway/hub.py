@@ -69,7 +69,7 @@ class Hub:
         same user. Older ones are repeats, or come from a slow drainer that another one
         has overtaken."""
         self._deliver(
-            (_status_event(one.transition, for_viewers=one.for_viewers), recipients)
+            (_status_event(one), recipients)
             for one in deliveries
             if (recipients := self._recipients(one))
         )
@@ -84,7 +84,7 @@ class Hub:
         """Deliver the current status of users to recipients who may see these users
         only from now on."""
         self._deliver(
-            (_status_event(one.transition, is_introduction=True), one.recipients)
+            (_status_event(one, is_introduction=True), one.recipients)
             for one in deliveries
         )
 
@@ -176,14 +176,16 @@ class Hub:
         return True
 
 
-def _status_event(
-    transition: Transition, *, is_introduction: bool = False, for_viewers: bool = False
-) -> StatusEvent:
-    frame = text_frame(events.friend_status_changed(transition))
+def _status_event(delivery: Delivery, *, is_introduction: bool = False) -> StatusEvent:
+    transition = delivery.transition
+    frame = b""
+    if not delivery.is_update:
+        frame = text_frame(events.friend_status_changed(transition))
     return StatusEvent(
         transition.user_id,
         transition.timestamp,
         frame,
         is_introduction=is_introduction,
-        for_viewers=for_viewers,
+        for_viewers=delivery.for_viewers,
+        delivery=delivery,
     )

@@ -94,6 +94,9 @@ class ShardSession:
         """All connections of the shard's users, by id."""
         self.pending_heartbeats: dict[str, ClientConnection] = {}
         """The connections whose heartbeat the next flush reports."""
+        self.changed_activity: dict[str, ClientConnection] = {}
+        """The connections whose activity must be reported."""
+        self.has_changed_activity = Event()
         self.opening: deque[ClientConnection] = deque()
         self.has_opening = Event()
         self.disconnected: deque[Disconnect] = deque()
@@ -116,6 +119,11 @@ class ShardSession:
         self.counts.heartbeats += 1
         self.pending_heartbeats[connection.connection_id] = connection
 
+    def activity(self, connection: ClientConnection) -> None:
+        """The client has said whether its person is there."""
+        self.changed_activity[connection.connection_id] = connection
+        self.has_changed_activity.set()
+
     def disconnect(self, connection: ClientConnection) -> None:
         """`connection` has ended or is being closed. Repeated calls do nothing."""
         if not self.hub.remove(connection):
@@ -123,6 +131,7 @@ class ShardSession:
         # Its heartbeat must not be reported any more.
         self.live.pop(connection.connection_id, None)
         self.pending_heartbeats.pop(connection.connection_id, None)
+        self.changed_activity.pop(connection.connection_id, None)
         self._add_disconnect(connection)
 
     def _add_disconnect(self, connection: ClientConnection) -> None:
@@ -166,12 +175,15 @@ class ShardSession:
         """`connections` as the store takes them: each with the age of its last
         heartbeat."""
         now, ttl = time.monotonic(), self.settings.online_ttl
-        live = []
-        for connection in connections:
-            age = age_ms(connection.last_heartbeat, now, ttl)
-            one = LiveConnection(connection.user_id, connection.connection_id, age)
-            live.append(one)
-        return live
+        return [
+            LiveConnection(
+                connection.user_id,
+                connection.connection_id,
+                age_ms(connection.last_heartbeat, now, ttl),
+                connection.is_idle,
+            )
+            for connection in connections
+        ]
 
     def request_drain(self) -> None:
         """Have the shard's outbox drained soon. Never waits."""

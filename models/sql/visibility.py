@@ -32,7 +32,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from models.sql.audience import has_friendship, users_with_settings
+from models.sql.audience import has_friendship
 from models.sql.conversation import participant_table
 from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
 from models.sql.presence_settings import (
@@ -41,6 +41,7 @@ from models.sql.presence_settings import (
     exception_table,
     frozen_of,
     frozen_table,
+    layers_of,
     settings_table,
 )
 from models.sql.sql_arrays import among, each_pair, pair_list, text_list
@@ -105,7 +106,7 @@ def views_on(
     asked = {user_id for user_id, _ in both}
     if not asked:
         return ()
-    known = users_with_settings(reader, asked)
+    known = layers_of(reader, asked).keys()
     if not known:
         return ()
     rows = _OF_USERS.rows(reader, {"ids": sorted(known), "may_hide": int(may_hide)})
@@ -128,16 +129,18 @@ def _of_strangers(
     return [replace(_view(row), is_relevant=False) for row in rows]
 
 
-def visible_to(
+def viewers_of(
     reader: Reader, user_ids: Iterable[str], *, may_hide: bool
-) -> dict[str, set[str]]:
+) -> dict[str, dict[str, int]]:
     """The relevant users who see the presence of each of `user_ids`, all of whom have
-    settings."""
-    found: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    settings. Each with the time (ms) since which this viewer sees the user; 0 if that
+    was always so."""
+    found: dict[str, dict[str, int]] = {user_id: {} for user_id in user_ids}
     asked = {"ids": list(found), "may_hide": int(may_hide)}
     for view in map(_view, _OF_USERS.rows(reader, asked)):
         if view.is_visible:
-            found[view.user_id].add(view.viewer)
+            since = (view.frozen and view.frozen.until) or 0
+            found[view.user_id][view.viewer] = since
     return found
 
 

@@ -30,6 +30,7 @@ for i = 0, #ARGV - 5 do
   reply[#reply + 1] = '0'
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
+    update_idle(user, status, connections) -- a device that was not idle may be gone
   else
     -- Each of these three entries shows that the user was announced as online. Another
     -- program may have deleted one or two of them.
