@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 from models.detail import NO_LAYERS, Layers
 from models.events import UserStatus
@@ -26,19 +26,6 @@ class Visible(StrEnum):
     EVERYONE = "everyone"
     FRIENDS = "friends"
     NOBODY = "nobody"
-
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """The member with this value.
-
-        Raises:
-            ValueError: there is none. The message names the valid ones.
-        """
-        for one in cls:
-            if one.value == value:
-                return one
-        message = "takes everyone, friends or nobody"
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +39,11 @@ class PresenceSettings:
     never: frozenset[str] = frozenset()
     layers: Layers = NO_LAYERS
     """What the user and the host have set to be shown beside the status."""
+
+    @property
+    def rule(self) -> tuple[Visible, frozenset[str], frozenset[str]]:
+        """What decides who sees that the user is online."""
+        return self.visibility, self.always, self.never
 
     @property
     def hides(self) -> bool:

@@ -165,12 +165,9 @@ class Snapshots:
         refreshed = [one for one in open_ones if one.connection_id not in first]
         for connection in open_ones:
             connection.delay_events()
-        wanted: dict[str, set[bool]] = {}
-        for one in open_ones:
-            wanted.setdefault(one.user_id, set()).add(one.wants_detail)
         try:
             snapshots, incomplete, unknown = self._read(
-                wanted,
+                _viewers(open_ones),
                 {
                     one.user_id
                     for one in open_ones
@@ -264,6 +261,14 @@ class Snapshots:
                 frame = text_frame(_encode(shown, in_order, with_detail=with_detail))
                 snapshots[user_id, with_detail] = frame, own_filter
         return snapshots, incomplete, unknown
+
+
+def _viewers(connections: Iterable[ClientConnection]) -> dict[str, set[bool]]:
+    """The users of `connections`, as `Snapshots._read` takes them."""
+    found: dict[str, set[bool]] = {}
+    for one in connections:
+        found.setdefault(one.user_id, set()).add(one.wants_detail)
+    return found
 
 
 def _encode(

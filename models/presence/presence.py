@@ -289,6 +289,20 @@ class Presence:
         }
         return online, unknown
 
+    def now(self) -> int:
+        """The earliest time of the shards' clocks (ms).
+
+        Raises:
+            PresenceUnavailable: a shard did not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            keys.shard: [("TIME",)] for keys in self._keys
+        }
+        times = self._backend.gather(commands).all().values()
+        return min(
+            int(seconds) * 1000 + int(micros) // 1000 for ((seconds, micros),) in times
+        )
+
     def is_settled(self) -> bool:
         """Whether every live gateway has had time to register, since Redis came back or
         lost state. Until then, a message to all gateways may miss some of them.

@@ -22,25 +22,12 @@ from models.sql.user import User
 class FriendshipStatus(StrEnum):
     """The state of a friendship."""
 
-    PENDING = "pending"
-    """Requested, but not answered: the two do not see each other's presence."""
     ACCEPTED = "accepted"
     """Friends: they see each other's presence."""
+    PENDING = "pending"
+    """Requested, but not answered: the two do not see each other's presence."""
     BLOCKED = "blocked"
     """They never see each other, even if they share a conversation."""
-
-    @classmethod
-    def parse(cls, value: object) -> FriendshipStatus:
-        """The status with the name `value`.
-
-        Raises:
-            ValueError: there is no such status. The message names the valid ones.
-        """
-        for status in cls:
-            if status.value == value:
-                return status
-        message = "takes accepted, pending or blocked"
-        raise ValueError(message)
 
 
 # Literals, not bind values: the planner uses the partial index only if it knows the

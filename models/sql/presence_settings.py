@@ -17,6 +17,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.detail import NO_LAYERS, NOTHING_SET, Layer, Layers
+from models.emoji import MAX_LENGTH
 from models.events import Availability
 from models.sql.db import Base, Identifier, execute_many, table_of, upsert
 from models.sql.sql_arrays import among, text_list
@@ -27,8 +28,6 @@ from models.visibility import Frozen, FrozenForAll, PresenceSettings, Visible
 MAX_EXCEPTIONS = 1_000
 """Ids in the exceptions of one user."""
 TEXT_LENGTH = 140
-EMOJI_LENGTH = 32
-"""Code points. The longest emoji of Unicode 17 has 10."""
 ALWAYS, NEVER = "always", "never"
 
 
@@ -60,12 +59,12 @@ class StoredSettings(Base):
     others_until: Mapped[int | None] = mapped_column(BigInteger)
     manual_availability: Mapped[str | None] = mapped_column(String(8))
     manual_text: Mapped[str | None] = mapped_column(String(TEXT_LENGTH))
-    manual_emoji: Mapped[str | None] = mapped_column(String(EMOJI_LENGTH))
+    manual_emoji: Mapped[str | None] = mapped_column(String(MAX_LENGTH))
     manual_since: Mapped[int | None] = mapped_column(BigInteger)
     manual_expires_at: Mapped[int | None] = mapped_column(BigInteger, index=True)
     host_availability: Mapped[str | None] = mapped_column(String(8))
     host_text: Mapped[str | None] = mapped_column(String(TEXT_LENGTH))
-    host_emoji: Mapped[str | None] = mapped_column(String(EMOJI_LENGTH))
+    host_emoji: Mapped[str | None] = mapped_column(String(MAX_LENGTH))
     host_since: Mapped[int | None] = mapped_column(BigInteger)
     host_expires_at: Mapped[int | None] = mapped_column(BigInteger, index=True)
 
@@ -164,15 +163,19 @@ def ensure_settings(session: Session, user_id: str) -> None:
 
 
 def put_settings(session: Session, user_id: str, settings: PresenceSettings) -> None:
-    """Replace the settings of a user who has some. The caller commits."""
-    mine = settings_table.c.user_id == user_id
+    """Store the settings of a user who exists. The caller commits."""
     values = {
         "visibility": settings.visibility.value,
         "last_seen": settings.last_seen.value,
         **_layer_values(settings.layers),
     }
-    session.execute(update(settings_table).where(mine).values(values))
-    session.expire_all()
+    insert = upsert(session, settings_table)
+    statement = insert.on_conflict_do_update(
+        index_elements=["user_id"],
+        set_={name: insert.excluded[name] for name in values},
+    )
+    session.execute(statement, {"user_id": user_id, **values})
+    session.expire_all()  # the row may have been read before
     _put_exceptions(session, user_id, settings)
 
 
