@@ -29,7 +29,7 @@ from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Change
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
-from models.sql.audience import audiences, relevant_users
+from models.sql.audience import audiences, relevant_users, users_with_settings
 from models.sql.presence_settings import layers_of
 from models.sql.statements import Reader
 from models.sql.visibility import viewers_of
@@ -123,9 +123,10 @@ def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Deliv
     user_ids = [one.transition.user_id for one in batch.to_audience]
     joined = audiences(reader, user_ids)
     named = {*user_ids, *(one.user_id for one in batch.to_viewers)}
-    layers = layers_of(reader, named)
+    layers: dict[str, Layers] = {}
     viewers: dict[str, dict[str, int]] = {}
-    if layers:
+    if with_settings := users_with_settings(reader, named):
+        layers = layers_of(reader, with_settings)
         viewers = viewers_of(reader, layers, may_hide=presence.may_hide)
     deliveries: list[Delivery] = []
     for one in batch.to_audience:

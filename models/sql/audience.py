@@ -30,6 +30,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from models.identifiers import ids_in, joined_ids
 from models.sql.conversation import conversation_table, participant_table
 from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
+from models.sql.presence_settings import settings_table
 from models.sql.sql_arrays import (
     among,
     each_pair,
@@ -54,6 +55,13 @@ def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
     The fan-out passes this text on without splitting it.
     """
     return _RELEVANT.read_joined(reader, user_ids)
+
+
+def users_with_settings(reader: Reader, user_ids: Iterable[str]) -> set[str]:
+    """Those of `user_ids` who have presence settings. They may be hidden from a part of
+    their audience (`models.sql.visibility`); all others are visible to all of it."""
+    rows = _WITH_SETTINGS.rows(reader, {"ids": list(user_ids)})
+    return {user_id for (user_id,) in rows}
 
 
 def split_audiences(joined: Mapping[str, str]) -> dict[str, set[str]]:
@@ -209,6 +217,9 @@ _FRIENDS = _Relation(
 )
 _PARTNERS = _Relation(Statement(_partners_of_one), Statement(_partners_of_many))
 _RELEVANT_PAIRS = _pairs()
+_WITH_SETTINGS = Statement(
+    select(settings_table.c.user_id).where(among(settings_table.c.user_id, _ids))
+)
 _PARTICIPANTS = Statement(
     select(participant_table.c.user_id)
     .select_from(

@@ -22,10 +22,10 @@ from models.sql.user import User
 class FriendshipStatus(StrEnum):
     """The state of a friendship."""
 
-    ACCEPTED = "accepted"
-    """Friends: they see each other's presence."""
     PENDING = "pending"
     """Requested, but not answered: the two do not see each other's presence."""
+    ACCEPTED = "accepted"
+    """Friends: they see each other's presence."""
     BLOCKED = "blocked"
     """They never see each other, even if they share a conversation."""
 

@@ -205,9 +205,7 @@ def _put_exceptions(session: Session, user_id: str, settings: PresenceSettings) 
 
 
 def layers_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, Layers]:
-    """The layers of those of `user_ids` who have settings. These users may also be
-    hidden from a part of their audience (`models.sql.visibility`); all others are
-    visible to all of it."""
+    """The layers of those of `user_ids` who have settings."""
     rows = _LAYERS.rows(reader, {"ids": list(user_ids)})
     return {user_id: _layers(*columns) for user_id, *columns in rows}
 

@@ -32,7 +32,7 @@ from sqlalchemy import (
     union_all,
 )
 
-from models.sql.audience import has_friendship
+from models.sql.audience import has_friendship, users_with_settings
 from models.sql.conversation import participant_table
 from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
 from models.sql.presence_settings import (
@@ -41,7 +41,6 @@ from models.sql.presence_settings import (
     exception_table,
     frozen_of,
     frozen_table,
-    layers_of,
     settings_table,
 )
 from models.sql.sql_arrays import among, each_pair, pair_list, text_list
@@ -106,7 +105,7 @@ def views_on(
     asked = {user_id for user_id, _ in both}
     if not asked:
         return ()
-    known = layers_of(reader, asked).keys()
+    known = users_with_settings(reader, asked)
     if not known:
         return ()
     rows = _OF_USERS.rows(reader, {"ids": sorted(known), "may_hide": int(may_hide)})

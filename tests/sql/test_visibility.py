@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sqlalchemy.orm import Session
 
 from models.sql import graph, visibility
-from models.sql.audience import relevant_users
+from models.sql.audience import relevant_users, users_with_settings
 from models.sql.friendship import FriendshipStatus, canonical
 from models.sql.graph import ConversationRecord
 from models.sql.presence_settings import (
@@ -124,6 +124,7 @@ def test_the_rule_in_sql_is_the_rule_in_python(
     ]
     assert len(of_users) == len(expected)
     assert as_dict(of_users) == expected
+    assert users_with_settings(session, PEOPLE) == set(chosen)
     assert layers_of(session, PEOPLE).keys() == set(chosen)
     visible = visibility.viewers_of(session, chosen, may_hide=may_hide)
     assert visible == {
