@@ -1,8 +1,8 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs one relations query and two round trips to Redis. With few
-gateways it costs one round trip: all gateways get the message, so there is no need to
-ask which of them hold the audience.
+A batch of any size costs two SQL queries, or three if some of its users have settings.
+It costs two round trips to Redis. With few gateways it costs one: all gateways get the
+message, so there is no need to ask which of them hold the audience.
 """
 
 from __future__ import annotations
@@ -46,9 +46,9 @@ Addressed = tuple[Delivery, Collection[str]]
 def fan_out(
     presence: Presence, reader: Reader, changes: Iterable[Change]
 ) -> dict[int, PresenceUnavailable]:
-    """Send transitions and details to the connected relevant users who see the user's
-    presence, and changes of visibility to their viewers. Only the newest transition of
-    each user is sent.
+    """Send each transition and each change of detail to the users of its audience who
+    may see it, and each change of visibility to its viewers. Only the newest transition
+    of each user is sent.
 
     Returns the shards that did not answer, and why. The users of these shards missed
     the transitions. So did the gateways whose streams are in these shards.
@@ -263,8 +263,7 @@ def tell_devices(presence: Presence, user_id: str, event: bytes) -> None:
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have each gateway send a fresh snapshot to the users in `user_ids` that it
-    holds."""
+    """Have each gateway send a fresh snapshot to those of `user_ids` that it holds."""
     held = presence.gateway_streams.holders(user_ids)
     presence.gateway_streams.publish(
         {

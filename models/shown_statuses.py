@@ -71,8 +71,8 @@ class ShownStatuses:
         self._layers = layers or {}
 
     def known(self, viewer: str, user_id: str) -> UserStatus:
-        """The status that counts for `viewer`: its time is that of the last event for
-        this viewer. It may have a `last_seen` that must not be shown.
+        """The status of `user_id` for `viewer`, before `last_seen` is hidden. Its
+        `updated_at` is the timestamp of the last event about this user for `viewer`.
 
         Raises:
             KeyError: the shard of `user_id` did not answer.
@@ -91,8 +91,9 @@ class ShownStatuses:
     def to_send(self, viewer: str, known: UserStatus) -> UserStatus:
         """The status `known` without a `last_seen` that must not be shown.
 
-        If `last_seen` is hidden, the time of an offline user must not tell it. So it
-        is just before the read, which is older than any later event.
+        If `last_seen` is hidden, the `updated_at` of an offline user must not reveal
+        it. So `updated_at` becomes the time just before the read. Any later event is
+        newer than that.
         """
         if self._rules.hides_last_seen(viewer, known.user_id) is None:
             return known
@@ -110,7 +111,8 @@ class ShownStatuses:
     def by_status(
         self, user_id: str, viewers: AbstractSet[str]
     ) -> dict[UserStatus, list[str]]:
-        """The viewers, by the status of `user_id` that they are shown."""
+        """Each status of `user_id` that some of `viewers` are shown, and these
+        viewers."""
         with_rules = viewers & self._rules.viewers
         found: dict[UserStatus, list[str]] = {}
         if others := viewers - with_rules:

@@ -105,11 +105,11 @@ class VisibilityChanges:
     def change_settings(
         self, user_id: str, update: Callable[[PresenceSettings], PresenceSettings]
     ) -> tuple[PresenceSettings, set[str]]:
-        """Replace the settings of a user who is stored by what `update` makes of them.
+        """Call `update` with the settings of a stored user, and store what it returns.
         Viewers are told if the user is hidden from them now, or visible to them.
 
-        Returns the new settings, and users who need fresh snapshots: no event says that
-        a `last_seen` may be shown, or may not.
+        Returns the new settings, and the users who need fresh snapshots, because no
+        event tells them that a `last_seen` has been hidden or revealed.
         """
         mark = self._presence.mark(user_id)
         with self._sessions() as session:
@@ -139,9 +139,9 @@ class VisibilityChanges:
         return new, {view.viewer for view in relevant} | {user_id}
 
     def after_graph_change(self, user_id: str, mark: Mark, viewers: Viewers) -> None:
-        """Friendships of `user_id` have changed, so that the user is hidden from some
-        viewers, or visible to them. Call it after the commit, with a `mark` that was
-        taken before it."""
+        """Friendships of `user_id` have changed, so that the user is now hidden from
+        some viewers, or visible to them. Call this after the commit. `mark` must have
+        been taken before the commit."""
         with self._sessions() as session:
             lock_users(session, [user_id])
             stored = session.get(StoredSettings, user_id)
@@ -213,8 +213,8 @@ class VisibilityChanges:
             session.commit()
 
     def _tell(self, step: _Step, mark: Mark, change: Change, row: str | None) -> None:
-        """Tell the viewers. If that is not possible now, `row` is left, and they get
-        fresh snapshots later."""
+        """Send the events to the viewers. If that is not possible now, the row `row`
+        stays, and they get fresh snapshots later."""
         if row is None:
             return
         is_unsure = False
@@ -243,5 +243,5 @@ class VisibilityChanges:
 
 
 def _has_moved(before: UserStatus, after: UserStatus) -> bool:
-    """Whether the user came or went in between."""
+    """Whether the user came online or went offline in between."""
     return (before.online, before.updated_at) != (after.online, after.updated_at)

@@ -1,8 +1,9 @@
 """One gateway's session with one shard: the connections of the shard's users.
 
-The gateway notes here what happens on its sockets, and never waits. Three loops report
-it to the shard: `Connects`, `Heartbeats` and `Disconnects`. Each shard has its own
-session and its own loops, so a shard that is down delays only its own users.
+The gateway notes here what happens on its sockets. It never waits for Redis. Three
+loops report the notes to the shard: `Connects`, `Heartbeats` and `Disconnects`. Each
+shard has its own session and its own loops, so a shard that is down delays only its own
+users.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ FLUSHES = 3
 class RedisHealth:
     """Decides whether this gateway trusts a shard enough to expire its users.
 
-    A Redis that comes back with an older state does not know newer connections until
-    the gateways have registered them again. If a gateway expired users in that time, it
-    would announce users as offline who are online. Times are monotonic seconds.
+    If Redis comes back with an older state, it does not know newer connections. It
+    knows them again when the gateways have registered them. A gateway that expired
+    users before that would announce online users as offline. Times are monotonic
+    seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,7 +76,7 @@ class Disconnect:
 
 
 class ShardSession:
-    """One gateway's session with one shard. Nothing connects before its loops run."""
+    """One gateway's session with one shard. Only its loops use Redis."""
 
     def __init__(
         self,
@@ -106,7 +108,8 @@ class ShardSession:
     # What happens on the sockets. None of these methods waits
 
     def connect(self, connection: ClientConnection) -> None:
-        """`connection` has passed its handshake: register it, then open it."""
+        """`connection` has passed its handshake. Queue it: `Connects` registers it, and
+        then opens it."""
         # First the hub, then Redis, then the snapshot: in this order the client misses
         # no change.
         self.hub.add(connection)
@@ -157,8 +160,8 @@ class ShardSession:
         try:
             reply = self.shard.store.connect(self.gateway_id, self.as_live(connections))
         finally:
-            # A connection that ended during the call may have been released too early,
-            # before it was registered. So release it once more.
+            # A connection may have ended during the call. Then it may have been
+            # released before it was registered. So release it once more.
             for connection in connections:
                 if self.hub.get(connection.connection_id) is None:
                     self._add_disconnect(connection)
@@ -186,7 +189,7 @@ class ShardSession:
         ]
 
     def request_drain(self) -> None:
-        """Have the shard's outbox drained soon. Never waits."""
+        """Request a drain of the shard's outbox. Never waits."""
         self._drain_requested.set()
 
     def drain_request_step(self) -> None:

@@ -25,9 +25,9 @@ from models.events import Delivery
 @dataclass(slots=True)
 class StatusEvent:
     """A user's status or detail, and its frame. `timestamp` is in ms. In an
-    introduction the recipient may see the user only from now on, so the status may be
-    old. An event `for_viewers` says that the user became hidden from the recipient, or
-    visible.
+    introduction the user has just become relevant to the recipient, so the status may
+    be old. An event `for_viewers` says that the user became hidden from the recipient,
+    or visible.
 
     `frame` is for clients that do not want details. If only the detail has changed, it
     is empty.

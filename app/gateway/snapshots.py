@@ -1,8 +1,9 @@
 """Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
-Snapshots that are requested at the same time are read together, with one query and one
-round trip to Redis. A new connection is in the hub and in Redis before its snapshot is
-read. So each change is in the snapshot or comes as an event. The newest timestamp wins.
+Snapshots that are requested at the same time are read together, with a few queries and
+one round trip to Redis. A new connection is in the hub and in Redis before its snapshot
+is read. So each change is in the snapshot or comes as an event. The newest timestamp
+wins.
 
 A problem of one client delays no other client. A user who is new to the database is
 stored in the background. If a batch cannot be read, each snapshot in it is read alone.

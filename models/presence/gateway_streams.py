@@ -124,16 +124,16 @@ class GatewayStreams:
         return {gateway_id for (present,) in replies.values() for gateway_id in present}
 
     def knows_visibility(self) -> bool:
-        """Whether every gateway knows that users may be hidden. One of an older version
-        would show them."""
+        """Whether every gateway has a version that can hide users. A gateway of an
+        older version would show them."""
         return all(
             _version_of(gateway_id) >= VISIBILITY_VERSION
             for gateway_id in self.gateway_ids()
         )
 
     def is_cheaper_to_all(self, ids: int) -> bool:
-        """Whether a message with so many `ids` should go to all gateways at once, and
-        not only to those that hold one of the users."""
+        """Whether it is cheaper to send a message with so many `ids` to all gateways
+        than to find the gateways that hold these users."""
         gateways = max(self._known_count.values(), default=0)
         return gateways <= FEW_GATEWAYS and ids <= MAX_IDS_TO_ALL
 
@@ -144,8 +144,9 @@ class GatewayStreams:
         recipients. Returns the shards that did not answer.
 
         The message goes to the gateways that were known after the last call. The same
-        round trip asks for the present gateways, and a second one serves new gateways.
-        So every gateway that was registered before this call gets the message.
+        round trip reads which gateways there are now. If some are new, a second round
+        trip sends them the message. So every gateway that was registered before this
+        call gets it.
         """
         message = GatewayMessage(transitions=tuple(transitions))
         shards = self._recipient_shards(message.transitions)
@@ -162,7 +163,8 @@ class GatewayStreams:
             ids = answers.replies[shard][0]
             present.update(ids)
             self._known_count[shard] = len(ids)
-            # Many ids are not kept: by the time there are few again, they would be old.
+            # Keep only few ids. The ids of many gateways are not used, and would be out
+            # of date when there are few gateways again.
             self._known_ids[shard] = ids if len(ids) <= FEW_GATEWAYS else []
         new = dict.fromkeys(present - known, message)
         return {**answers.errors, **self.publish_where_possible(new)}

@@ -100,15 +100,16 @@ class Outbox:
         return bool(stopped)
 
     def record_missed(self, shards: Iterable[int]) -> None:
-        """Record that `shards` did not answer: their users, and gateways whose streams
-        they hold, missed transitions that are acknowledged here. This shard's own
-        number means that an acknowledged transition reached nobody."""
+        """Record the numbers of shards that did not answer. Their users missed
+        transitions that are acknowledged here. So did the gateways whose streams are in
+        these shards. This shard's own number means that an acknowledged transition
+        reached nobody."""
         self._backend.run(self._keys.shard, [("SADD", self._keys.missed, *shards)])
 
     def has_missed(self) -> bool:
-        """Whether somebody missed transitions that have left the outbox:
-        `record_missed` was called, or entries are gone that no drainer has taken. Then
-        send fresh snapshots to all, and call `clear_missed`."""
+        """Whether users missed transitions that have left the outbox: `record_missed`
+        was called, or entries are gone that no drainer has taken. If so, send fresh
+        snapshots to all, and call `clear_missed`."""
         keys = [self._keys.transitions, self._keys.taken, self._keys.missed]
         args = [self._keys.shard, MAX_ENTRIES, int(self._has_checked)]
         command = run_script("missed", keys, args)

@@ -92,8 +92,8 @@ class ExpireReply:
     """The caller must request a drain of the outbox."""
     is_refused: bool = False
     """Redis does not know the caller's deadline, or the deadline has passed. So Redis
-    has lost state, or stood still while the call was on its way. It may lack live
-    connections of other gateways."""
+    has lost state, or stood still while the call was on its way. Live connections of
+    other gateways may be missing in it."""
     is_overtaken: bool = False
     """A heartbeat of the caller arrived first. Its reply tells whether Redis stood
     still: call again after it."""
@@ -341,8 +341,8 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Record that sweeps are held since `since` (ms), and count this hold. 0 ends
-        the hold."""
+        """Record that the breaker holds the sweeps since the time `since` (ms), and
+        count this hold. 0 ends the hold."""
         sweeps = self._keys.sweeps
         commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:

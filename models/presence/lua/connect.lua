@@ -10,7 +10,7 @@
 local call = redis.call
 local ttl, most, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), {0}
 
--- A reloaded page connects within the grace of its old connection, which is not open.
+-- When a page is reloaded, its old connection is in its grace. It must not count.
 local function open(connections)
   local count = 0
   for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do

@@ -8,8 +8,9 @@
 -- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
 --          '0' for none}. {-1} if ARGV 4 has passed, or is a deadline that Redis does not
 --          know. Then Redis has lost state, or stood still while this call was on its
---          way. It may lack live connections of other gateways. {-2} if a heartbeat of
---          the gateway arrived first. The reply to it tells whether Redis stood still.
+--          way. Live connections of other gateways may be missing in it. {-2} if a
+--          heartbeat of the gateway arrived first. The reply to that heartbeat tells
+--          whether Redis stood still.
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}

@@ -17,7 +17,7 @@ local function last_number(status_key)
   local newest = 0
   for _, text in ipairs(redis.call('HMGET', status_key, 'updated_at', 'sequence')) do
     local number = tonumber(text or 0) or 0
-    -- Not less: another program wrote it.
+    -- Ignore a larger number: another program wrote it.
     if number < 2^53 and number > newest then newest = number end
   end
   return newest
