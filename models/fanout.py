@@ -146,7 +146,7 @@ def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Deliv
 def _to_viewers(
     one: _Announced, layers: Layers, viewers: Mapping[str, int]
 ) -> Iterator[Delivery]:
-    """The deliveries to `viewers`, each of whom sees the user since some time."""
+    """The deliveries to `viewers`. Each viewer sees the user since some time (ms)."""
     timestamp = one.transition.timestamp
     if one.update and not one.update.is_set and not shows_activity(layers, timestamp):
         return  # the user became idle or active, but is shown as what was set
@@ -169,8 +169,7 @@ def _delivery(
 
 
 def _of_visibility(change: VisibilityChange, layers: Layers) -> Iterator[Delivery]:
-    """The events for the viewers from whom a user hides, or to whom the user becomes
-    visible."""
+    """The events for viewers. The user hides from them, or becomes visible to them."""
     if change.offline_to:
         offline = Transition(change.user_id, "offline", change.timestamp)
         yield Delivery(offline, change.offline_to, for_viewers=True)
