@@ -225,7 +225,7 @@ BAD = [
         "POST",
         "/bulk",
         {"friendships": [["ann", "bob", "enemies"]]},
-        "friendships[0][2]: takes accepted",
+        "friendships[0][2]: takes pending",
     ),
     (
         "POST",

@@ -100,8 +100,10 @@ def test_a_client_that_asks_for_details_gets_frames_like_the_examples(system: Sy
         goes.send("leave")
         goes.expect_close()
     wait_until(lambda: not system.is_online(alan))
-    detailed = Client(system, ada, beats=None, query="?detail=1")
-    with Client(system, grace, web=1).opened() as other, detailed as client:
+    with (
+        Client(system, grace, web=1).opened() as other,
+        Client(system, ada, beats=None, query="?detail=1") as client,
+    ):
         for event in ("welcome", "presence_snapshot"):
             frame = client.receive()
             assert (frame["event"], shape(frame)) == (event, examples.pop(event))
