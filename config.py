@@ -113,6 +113,9 @@ class Settings:
     """Check the certificate of a `rediss://` server (`PRESENCE_REDIS_TLS_VERIFY`)."""
     allow_invisible: bool = True
     """Users may hide from others (`PRESENCE_ALLOW_INVISIBLE`)."""
+    idle_after: float = 300.0
+    """Time without input after which the browser client says that nobody is there
+    (`PRESENCE_IDLE_AFTER`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     web_concurrency: int = 1
@@ -177,6 +180,7 @@ class Settings:
             ),
             redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
             allow_invisible=env.flag("PRESENCE_ALLOW_INVISIBLE", default=True),
+            idle_after=env.seconds("PRESENCE_IDLE_AFTER", 300.0),
             demo=env.flag("PRESENCE_DEMO", default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),

@@ -2,8 +2,8 @@
 
 The host signs a token only for its own users. So a user with a valid token is accepted,
 even if the database does not know the user. Storing the user must not take long. If the
-database takes no writes, the user still gets an empty map, and storing is retried until
-it works.
+database accepts no writes, the user still gets an empty map, and storing is retried
+until it works.
 """
 
 from __future__ import annotations

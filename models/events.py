@@ -10,7 +10,7 @@ outbox entries carry a version, see VERSION.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
 from itertools import chain
 from typing import Any, Literal, NamedTuple
@@ -21,7 +21,7 @@ from models.identifiers import joined_ids
 
 Status = Literal["online", "offline"]
 
-VERSION = 2
+VERSION = 3
 """The version of gateway messages and outbox entries. Raise it when the format changes
 so that an older process would misread it. A process reads all versions up to its own.
 
@@ -29,10 +29,13 @@ A gateway message has the version in the name of its field (`v1`), an outbox ent
 field `v`. If there is no version, it is 0: the format is the same, but the process that
 wrote it did not know versions yet. A new field in an outbox entry needs no new version.
 """
-_WITHOUT_VIEWERS = 1
-"""The last version without changes of visibility. A message that has none is written in
-this version, so that an older gateway can read it. An outbox entry always has the
-present version: an older worker would show hidden users."""
+VISIBILITY_VERSION = 2
+"""The first version with changes of visibility. An outbox entry has at least this
+version: an older worker would show hidden users."""
+DETAIL_VERSION = 3
+"""The first version with details. A message for an older gateway is written without
+them."""
+_OLDEST = 1
 MAX_TIMESTAMP = 2**53
 """Every timestamp is smaller than this. Up to here, the numbers of Lua and JavaScript
 are exact."""
@@ -47,6 +50,7 @@ class ServerEvent(StrEnum):
     HEARTBEAT_ACK = "heartbeat_ack"
     ERROR = "error"
     GOING_AWAY = "going_away"
+    FRIEND_DETAIL_CHANGED = "friend_detail_changed"
     PRESENCE_SETTINGS_CHANGED = "presence_settings_changed"
 
 
@@ -55,6 +59,7 @@ class ClientEvent(StrEnum):
 
     HEARTBEAT = "heartbeat"
     LEAVE = "leave"
+    ACTIVITY = "activity"
 
 
 class CloseCode(IntEnum):
@@ -130,6 +135,44 @@ class NewerVersion(UnreadableMessage):
     """A process of a newer version has written it."""
 
 
+class Availability(StrEnum):
+    """What a user who is online may be shown as."""
+
+    ACTIVE = "active"
+    AWAY = "away"
+    DND = "dnd"
+    """Do not disturb."""
+
+
+class Detail(NamedTuple):
+    """What is shown beside the status of a user who is online. Times are ms: when the
+    detail ends by itself, and since when the user has this availability."""
+
+    availability: Availability
+    text: str | None
+    emoji: str | None
+    expires_at: int | None
+    since: int
+
+    @classmethod
+    def plain(cls, since: int) -> Detail:
+        """The detail of a user who came online at `since`, and for whom nothing is
+        set."""
+        return cls(Availability.ACTIVE, None, None, None, since)
+
+
+class Activity(NamedTuple):
+    """Whether a user who is online is idle. Times are ms."""
+
+    idle_since: int | None = None
+    """None if the user is not idle."""
+    active_since: int | None = None
+    """When the user was last idle. None if that was not since the user came online."""
+
+
+NEVER_IDLE = Activity()
+
+
 class UserStatus(NamedTuple):
     """A user's status in Redis. Times are ms since the epoch. A user who was never
     online has `updated_at` 0 and `last_seen` None."""
@@ -138,6 +181,9 @@ class UserStatus(NamedTuple):
     online: bool
     updated_at: int
     last_seen: int | None
+    activity: Activity = NEVER_IDLE
+    visible_since: int = 0
+    """When the user became visible to the viewer; 0 if that was always so."""
 
     @property
     def status(self) -> Status:
@@ -159,6 +205,10 @@ class Delivery:
     for_viewers: bool = False
     """The recipients see a change that others do not see: the user has become hidden
     from them, or visible to them."""
+    detail: Detail | None = None
+    """None stands for `Detail.plain` if the user is online."""
+    is_update: bool = False
+    """Only the detail has changed. The user was online before."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,16 +220,18 @@ class VisibilityChange:
     timestamp: int
     online_to: str
     offline_to: str
+    activity: Activity = NEVER_IDLE
 
-    def deliveries(self) -> list[Delivery]:
-        """The events for the viewers."""
-        online = Transition(self.user_id, "online", self.timestamp)
-        offline = Transition(self.user_id, "offline", self.timestamp)
-        return [
-            Delivery(event, viewers, for_viewers=True)
-            for event, viewers in ((online, self.online_to), (offline, self.offline_to))
-            if viewers
-        ]
+
+@dataclass(frozen=True, slots=True)
+class DetailChange:
+    """The detail of a user who is online may have changed."""
+
+    user_id: str
+    timestamp: int
+    activity: Activity
+    is_set: bool
+    """Somebody has set it. False: the user has become idle or active."""
 
 
 EVERYBODY = "*"
@@ -207,8 +259,24 @@ class GatewayMessage:
     @property
     def version(self) -> int:
         """The oldest version that can express the message."""
-        is_new = self.own or any(one.for_viewers for one in self.transitions)
-        return VERSION if is_new else _WITHOUT_VIEWERS
+        deliveries = (*self.transitions, *self.introductions)
+        if any(one.detail or one.is_update for one in deliveries):
+            return DETAIL_VERSION
+        if self.own or any(one.for_viewers for one in self.transitions):
+            return VISIBILITY_VERSION
+        return _OLDEST
+
+    def for_reader(self, version: int) -> GatewayMessage | None:
+        """The message for a gateway that reads up to `version`: without details if it
+        does not know them. None if nothing is left."""
+        if version >= DETAIL_VERSION or self.version < DETAIL_VERSION:
+            return self
+        transitions, introductions = (
+            tuple(replace(one, detail=None) for one in deliveries if not one.is_update)
+            for deliveries in (self.transitions, self.introductions)
+        )
+        message = replace(self, transitions=transitions, introductions=introductions)
+        return None if message == GatewayMessage() else message
 
     def encode(self) -> bytes:
         """The message as bytes for `decode`, in its `version`."""
@@ -218,7 +286,7 @@ class GatewayMessage:
             self.snapshots,
             self.disconnects,
         ]
-        if self.version > _WITHOUT_VIEWERS:
+        if self.version > _OLDEST:
             parts.append(self.own)
         return orjson.dumps(parts)
 
@@ -270,17 +338,32 @@ def _pack(delivery: Delivery) -> list[object]:
         transition.timestamp,
         delivery.recipients,
     ]
-    if delivery.for_viewers:
+    if delivery.detail or delivery.is_update:
+        # orjson does not take a named tuple for a list.
+        detail = delivery.detail and tuple(delivery.detail)
+        packed += (int(delivery.for_viewers), detail, int(delivery.is_update))
+    elif delivery.for_viewers:
         packed.append(1)
     return packed
 
 
 def _unpack(packed: list[Any]) -> Delivery:
-    user_id, status, timestamp, recipients, *for_viewers = packed
+    user_id, status, timestamp, recipients, *rest = packed
     if isinstance(recipients, list):  # some processes before version 1 wrote lists
         recipients = joined_ids(recipients)
     transition = check_transition(user_id, status, timestamp)
-    return Delivery(transition, _text(recipients), for_viewers=bool(for_viewers))
+    delivery = Delivery(transition, _text(recipients), for_viewers=bool(rest[:1] > [0]))
+    if len(rest) > 1:
+        _, detail, is_update = rest
+        return replace(delivery, detail=_detail(detail), is_update=bool(is_update))
+    return delivery
+
+
+def _detail(packed: list[Any] | None) -> Detail | None:
+    if packed is None:
+        return None
+    availability, *others = packed
+    return Detail(Availability(availability), *others)
 
 
 def _text(value: object) -> str:
@@ -330,18 +413,23 @@ def encode(event: ServerEvent, data: Mapping[str, object]) -> bytes:
 
 
 def welcome(
-    user_id: str, connection_id: str, heartbeat_interval: float, timestamp: int
+    user_id: str,
+    connection_id: str,
+    heartbeat_interval: float,
+    timestamp: int,
+    idle_after: float | None = None,
 ) -> bytes:
-    """The first event. `heartbeat_interval` is in seconds, `timestamp` in ms."""
-    return encode(
-        ServerEvent.WELCOME,
-        {
-            "user_id": user_id,
-            "connection_id": connection_id,
-            "heartbeat_interval": heartbeat_interval,
-            "timestamp": timestamp,
-        },
-    )
+    """The first event. `heartbeat_interval` and `idle_after` are in seconds,
+    `timestamp` in ms. Only clients that want details get `idle_after`."""
+    data: dict[str, object] = {
+        "user_id": user_id,
+        "connection_id": connection_id,
+        "heartbeat_interval": heartbeat_interval,
+        "timestamp": timestamp,
+    }
+    if idle_after is not None:
+        data["idle_after"] = idle_after
+    return encode(ServerEvent.WELCOME, data)
 
 
 def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
@@ -349,27 +437,71 @@ def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
     has."""
     return encode(
         ServerEvent.PRESENCE_SNAPSHOT,
+        {"statuses": {status.user_id: _snapshot_entry(status) for status in statuses}},
+    )
+
+
+def presence_snapshot_with_details(
+    statuses: Iterable[tuple[UserStatus, Detail | None]],
+) -> bytes:
+    """Like `presence_snapshot`, for a client that wants details."""
+    return encode(
+        ServerEvent.PRESENCE_SNAPSHOT,
         {
             "statuses": {
                 status.user_id: {
-                    "status": status.status,
-                    "timestamp": status.updated_at,
-                    "last_seen": status.last_seen,
+                    **_snapshot_entry(status),
+                    "detail": detail_data(detail),
                 }
-                for status in statuses
+                for status, detail in statuses
             }
         },
     )
 
 
+def _snapshot_entry(status: UserStatus) -> dict[str, object]:
+    return {
+        "status": status.status,
+        "timestamp": status.updated_at,
+        "last_seen": status.last_seen,
+    }
+
+
+def detail_data(detail: Detail | None) -> dict[str, object] | None:
+    """A detail as clients get it."""
+    return None if detail is None else detail._asdict()
+
+
 def friend_status_changed(transition: Transition) -> bytes:
     """A relevant user went online or offline."""
+    return encode(ServerEvent.FRIEND_STATUS_CHANGED, _transition_data(transition))
+
+
+def friend_status_changed_with_detail(delivery: Delivery) -> bytes:
+    """Like `friend_status_changed`, for a client that wants details."""
+    transition, detail = delivery.transition, delivery.detail
+    if detail is None and transition.status == "online":
+        detail = Detail.plain(transition.timestamp)
+    data = {**_transition_data(transition), "detail": detail_data(detail)}
+    return encode(ServerEvent.FRIEND_STATUS_CHANGED, data)
+
+
+def _transition_data(transition: Transition) -> dict[str, object]:
+    return {
+        "user_id": transition.user_id,
+        "status": transition.status,
+        "timestamp": transition.timestamp,
+    }
+
+
+def friend_detail_changed(delivery: Delivery) -> bytes:
+    """Only the detail of a relevant user has changed."""
     return encode(
-        ServerEvent.FRIEND_STATUS_CHANGED,
+        ServerEvent.FRIEND_DETAIL_CHANGED,
         {
-            "user_id": transition.user_id,
-            "status": transition.status,
-            "timestamp": transition.timestamp,
+            "user_id": delivery.transition.user_id,
+            "detail": detail_data(delivery.detail),
+            "timestamp": delivery.transition.timestamp,
         },
     )
 
@@ -394,8 +526,8 @@ def going_away(reconnect_in: float) -> bytes:
     return encode(ServerEvent.GOING_AWAY, {"reconnect_in": reconnect_in})
 
 
-def decode_client_event(payload: str) -> ClientEvent:
-    """The event in a client's text frame.
+def decode_client_event(payload: str) -> tuple[ClientEvent, dict[str, Any]]:
+    """The event in a client's text frame, and its data.
 
     Raises:
         BadFrame: `payload` is not JSON of the right shape, or has an event that clients
@@ -409,11 +541,25 @@ def decode_client_event(payload: str) -> ClientEvent:
     if not isinstance(frame, dict) or not isinstance(frame.get("event"), str):
         message = "the frame has no event name: send {event: NAME, data: {...}}"
         raise BadFrame(message)
-    if not isinstance(frame.get("data", {}), dict):
+    data = frame.get("data", {})
+    if not isinstance(data, dict):
         message = "data must be an object"
         raise BadFrame(message)
     try:
-        return ClientEvent(frame["event"])
+        return ClientEvent(frame["event"]), data
     except ValueError:
-        message = f"unknown event; clients send {' and '.join(ClientEvent)}"
+        message = f"unknown event; clients send {', '.join(ClientEvent)}"
         raise UnknownEvent(message) from None
+
+
+def is_idle_in(data: Mapping[str, Any]) -> bool:
+    """The value in the data of `activity`.
+
+    Raises:
+        BadFrame: it is missing, or neither true nor false.
+    """
+    idle = data.get("idle")
+    if not isinstance(idle, bool):
+        message = "idle must be true or false"
+        raise BadFrame(message)
+    return idle

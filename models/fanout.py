@@ -1,29 +1,38 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs one relations query and two round trips to Redis. With few
-gateways it costs one round trip: all gateways get the message, so there is no need to
-ask which of them hold the audience.
+A batch of any size costs two SQL queries, or three if some of its users have settings.
+It costs two round trips to Redis. With few gateways it costs one: all gateways get the
+message, so there is no need to ask which of them hold the audience.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import NamedTuple, Self
 
+from models.detail import NO_LAYERS, Layers, detail_of, shows_activity
 from models.events import (
     EVERYBODY,
+    NEVER_IDLE,
+    Activity,
     Delivery,
+    Detail,
+    DetailChange,
     GatewayMessage,
     Transition,
+    UserStatus,
     VisibilityChange,
 )
 from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
+from models.presence.outbox import Change
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import audiences, relevant_users, users_with_settings
+from models.sql.presence_settings import layers_of
 from models.sql.statements import Reader
-from models.sql.visibility import visible_to
+from models.sql.visibility import viewers_of
 
 MAX_INTRODUCTIONS = 5_000
 """Introductions in one message. A conversation of a thousand users makes a million
@@ -35,13 +44,11 @@ Addressed = tuple[Delivery, Collection[str]]
 
 
 def fan_out(
-    presence: Presence,
-    reader: Reader,
-    changes: Iterable[Transition | VisibilityChange],
+    presence: Presence, reader: Reader, changes: Iterable[Change]
 ) -> dict[int, PresenceUnavailable]:
-    """Send transitions to the connected relevant users who see the user's presence, and
-    changes of visibility to their viewers. Only the newest transition of each user is
-    sent.
+    """Send each transition and each change of detail to the users of its audience who
+    may see it, and each change of visibility to its viewers. Only the newest transition
+    of each user is sent.
 
     Returns the shards that did not answer, and why. The users of these shards missed
     the transitions. So did the gateways whose streams are in these shards.
@@ -49,27 +56,7 @@ def fan_out(
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
-    transitions: list[Transition] = []
-    others: list[Delivery] = []
-    for change in changes:
-        if isinstance(change, Transition):
-            transitions.append(change)
-        else:
-            others += change.deliveries()
-    newest = newest_per_user(transitions)
-    user_ids = [transition.user_id for transition in newest]
-    joined = audiences(reader, user_ids)
-    if with_settings := users_with_settings(reader, user_ids):
-        visible = visible_to(reader, with_settings, may_hide=presence.may_hide)
-        joined.update({key: joined_ids(sorted(who)) for key, who in visible.items()})
-    deliveries = [
-        Delivery(transition, recipients)
-        for transition in newest
-        if (recipients := joined[transition.user_id])
-    ]
-    if others:  # a client gets the events of one user in the order of their timestamps
-        deliveries += others
-        deliveries.sort(key=lambda delivery: delivery.transition.timestamp)
+    deliveries = _deliveries(presence, reader, _Batch.of(changes))
     ids = sum(count_ids(delivery.recipients) for delivery in deliveries)
     if presence.gateway_streams.is_cheaper_to_all(ids):
         return presence.gateway_streams.publish_to_all(deliveries)
@@ -84,6 +71,129 @@ def fan_out(
         }
     )
     return {**failed_shards, **not_published}
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The changes of one fan-out."""
+
+    to_audience: list[_Announced]
+    """By user, what all relevant users who see the user must hear."""
+    to_viewers: list[VisibilityChange]
+
+    @classmethod
+    def of(cls, changes: Iterable[Change]) -> Self:
+        """Only the newest transition of each user counts. It shows the newest detail,
+        so a change of detail is left out if there is a transition."""
+        transitions: list[Transition] = []
+        details: dict[str, DetailChange] = {}
+        to_viewers: list[VisibilityChange] = []
+        for change in changes:
+            if isinstance(change, Transition):
+                transitions.append(change)
+                details.pop(change.user_id, None)
+            elif isinstance(change, DetailChange):
+                before = details.get(change.user_id)
+                is_set = change.is_set or (before is not None and before.is_set)
+                details[change.user_id] = replace(change, is_set=is_set)
+            else:
+                to_viewers.append(change)
+        newest = newest_per_user(transitions)
+        announced = []
+        for transition in newest:
+            detail = details.pop(transition.user_id, None)
+            activity = NEVER_IDLE if detail is None else detail.activity
+            announced.append(_Announced(transition, activity))
+        for detail in details.values():
+            online = Transition(detail.user_id, "online", detail.timestamp)
+            announced.append(_Announced(online, detail.activity, detail))
+        return cls(announced, to_viewers)
+
+
+class _Announced(NamedTuple):
+    """A transition of a user, or with `update` only a change of the detail."""
+
+    transition: Transition
+    activity: Activity
+    update: DetailChange | None = None
+
+
+def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Delivery]:
+    """Who must be told what."""
+    user_ids = [one.transition.user_id for one in batch.to_audience]
+    joined = audiences(reader, user_ids)
+    named = {*user_ids, *(one.user_id for one in batch.to_viewers)}
+    layers: dict[str, Layers] = {}
+    viewers: dict[str, dict[str, int]] = {}
+    if with_settings := users_with_settings(reader, named):
+        layers = layers_of(reader, with_settings)
+        viewers = viewers_of(reader, layers, may_hide=presence.may_hide)
+    deliveries: list[Delivery] = []
+    for one in batch.to_audience:
+        user_id = one.transition.user_id
+        if user_id in layers:
+            deliveries += _to_viewers(one, layers[user_id], viewers[user_id])
+        elif recipients := joined[user_id]:
+            deliveries.append(_delivery(one, recipients, NO_LAYERS))
+    for change in batch.to_viewers:
+        deliveries += _of_visibility(change, layers.get(change.user_id, NO_LAYERS))
+    if batch.to_viewers:
+        # A client gets the events of one user in the order of their timestamps.
+        deliveries.sort(key=lambda delivery: delivery.transition.timestamp)
+    return deliveries
+
+
+def _to_viewers(
+    one: _Announced, layers: Layers, viewers: Mapping[str, int]
+) -> Iterator[Delivery]:
+    """The deliveries to `viewers`. Each viewer sees the user since some time (ms)."""
+    timestamp = one.transition.timestamp
+    if one.update and not one.update.is_set and not shows_activity(layers, timestamp):
+        return  # the user became idle or active, but is shown as what was set
+    by_since: dict[int, list[str]] = {}
+    for viewer, since in sorted(viewers.items()):
+        by_since.setdefault(since, []).append(viewer)
+    for since, together in by_since.items():
+        yield _delivery(one, joined_ids(together), layers, since)
+
+
+def _delivery(
+    one: _Announced, recipients: str, layers: Layers, visible_since: int = 0
+) -> Delivery:
+    if one.transition.status == "offline":
+        return Delivery(one.transition, recipients)
+    detail = _detail(one.transition, one.activity, layers, visible_since)
+    return Delivery(
+        one.transition, recipients, detail=detail, is_update=one.update is not None
+    )
+
+
+def _of_visibility(change: VisibilityChange, layers: Layers) -> Iterator[Delivery]:
+    """The events for viewers. The user hides from them, or becomes visible to them."""
+    if change.offline_to:
+        offline = Transition(change.user_id, "offline", change.timestamp)
+        yield Delivery(offline, change.offline_to, for_viewers=True)
+    if change.online_to:
+        online = Transition(change.user_id, "online", change.timestamp)
+        detail = _detail(online, change.activity, layers, change.timestamp)
+        yield Delivery(online, change.online_to, for_viewers=True, detail=detail)
+
+
+def _detail(
+    online: Transition, activity: Activity, layers: Layers, visible_since: int
+) -> Detail | None:
+    """The detail of a user who is online. None stands for the plain one."""
+    if layers is NO_LAYERS and activity is NEVER_IDLE:
+        return None
+    status = UserStatus(
+        online.user_id,
+        online=True,
+        updated_at=online.timestamp,
+        last_seen=None,
+        activity=activity,
+        visible_since=visible_since,
+    )
+    return detail_of(status, layers, online.timestamp)
 
 
 def refresh_all(presence: Presence) -> None:
@@ -118,10 +228,16 @@ def introduce(
     for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
     rules = Rules.read(reader, connected, may_hide=presence.may_hide)
+    layers = layers_of(reader, audience)
     statuses = presence.read_statuses(audience)
-    shown = ShownStatuses(rules, statuses)
+    shown = ShownStatuses(rules, statuses, layers)
     addressed = [
-        (Delivery(status.as_transition(), recipients=""), viewers)
+        (
+            Delivery(
+                status.as_transition(), recipients="", detail=shown.detail(status)
+            ),
+            viewers,
+        )
         for subject, viewers_of_it in audience.items()
         for status, viewers in shown.by_status(subject, viewers_of_it).items()
     ]
@@ -146,8 +262,7 @@ def tell_devices(presence: Presence, user_id: str, event: bytes) -> None:
 
 
 def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
-    """Have each gateway send a fresh snapshot to the users in `user_ids` that it
-    holds."""
+    """Have each gateway send a fresh snapshot to those of `user_ids` that it holds."""
     held = presence.gateway_streams.holders(user_ids)
     presence.gateway_streams.publish(
         {

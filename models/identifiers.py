@@ -11,10 +11,13 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
+from enum import StrEnum
+from typing import TypeVar
 
 USER_ID_LENGTH = 128
 USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
 TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
+Choice = TypeVar("Choice", bound=StrEnum)
 SEPARATOR = ","
 """Separates ids. No id contains it."""
 
@@ -55,6 +58,24 @@ def check_user_id(value: object) -> str:
     raise InvalidIdentifier(message)
 
 
+def check_choice(kind: type[Choice], value: object) -> Choice:
+    """The member of `kind` whose value is `value`.
+
+    Raises:
+        ValueError: there is none. The message names the valid ones.
+    """
+    for one in kind:
+        if one.value == value:
+            return one
+    *first, last = (one.value for one in kind)
+    message = f"takes {', '.join(first)} or {last}"
+    raise ValueError(message)
+
+
+NOT_TEXT = frozenset({"Cc", "Cs", "Zl", "Zp"})
+"""Unicode categories of characters that no name or title may contain."""
+
+
 class InvalidText(ValueError):
     """The value is not a name or title that can be stored and shown."""
 
@@ -70,7 +91,8 @@ def check_text(value: object, least: int, most: int) -> str:
         and least <= len(value) <= most
         # Cc: control characters. PostgreSQL refuses NUL, and pages cannot show them.
         # Cs: halves of surrogate pairs, which no database can encode.
-        and not any(unicodedata.category(each) in {"Cc", "Cs"} for each in value)
+        # Zl and Zp: separators of lines and paragraphs.
+        and not any(unicodedata.category(each) in NOT_TEXT for each in value)
     ):
         return value
     message = f"takes text of {least} to {most} characters, without line breaks"

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
-from models.events import UserStatus
+from models.detail import NO_LAYERS, Layers, detail_of
+from models.events import Detail, UserStatus
 from models.presence.presence import Statuses
 from models.sql.audience import friends_of
 from models.sql.statements import Reader
@@ -59,13 +60,19 @@ class Rules:
 class ShownStatuses:
     """The statuses of users, as each viewer is shown them."""
 
-    def __init__(self, rules: Rules, statuses: Statuses) -> None:
+    def __init__(
+        self,
+        rules: Rules,
+        statuses: Statuses,
+        layers: Mapping[str, Layers] | None = None,
+    ) -> None:
         self._rules = rules
         self._statuses = statuses
+        self._layers = layers or {}
 
     def known(self, viewer: str, user_id: str) -> UserStatus:
-        """The status that counts for `viewer`: its time is that of the last event for
-        this viewer. It may have a `last_seen` that must not be shown.
+        """The status of `user_id` for `viewer`, before `last_seen` is hidden. Its
+        `updated_at` is the timestamp of the last event about this user for `viewer`.
 
         Raises:
             KeyError: the shard of `user_id` did not answer.
@@ -84,8 +91,9 @@ class ShownStatuses:
     def to_send(self, viewer: str, known: UserStatus) -> UserStatus:
         """The status `known` without a `last_seen` that must not be shown.
 
-        If `last_seen` is hidden, the time of an offline user must not tell it. So it
-        is just before the read, which is older than any later event.
+        If `last_seen` is hidden, the `updated_at` of an offline user must not reveal
+        it. So `updated_at` becomes the time just before the read. Any later event is
+        newer than that.
         """
         if self._rules.hides_last_seen(viewer, known.user_id) is None:
             return known
@@ -94,10 +102,17 @@ class ShownStatuses:
         now = self._statuses.clock_of(known.user_id).now
         return known._replace(last_seen=None, updated_at=now - 1)
 
+    def detail(self, shown: UserStatus) -> Detail | None:
+        """The detail to send beside the status `shown`."""
+        user_id = shown.user_id
+        now = self._statuses.clock_of(user_id).now
+        return detail_of(shown, self._layers.get(user_id, NO_LAYERS), now)
+
     def by_status(
         self, user_id: str, viewers: AbstractSet[str]
     ) -> dict[UserStatus, list[str]]:
-        """The viewers, by the status of `user_id` that they are shown."""
+        """Each status of `user_id` that some of `viewers` are shown, and these
+        viewers."""
         with_rules = viewers & self._rules.viewers
         found: dict[UserStatus, list[str]] = {}
         if others := viewers - with_rules:

@@ -14,8 +14,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
+from models.detail import NO_LAYERS, Layers
 from models.events import UserStatus
 
 
@@ -26,41 +27,36 @@ class Visible(StrEnum):
     FRIENDS = "friends"
     NOBODY = "nobody"
 
-    @classmethod
-    def parse(cls, value: object) -> Self:
-        """The member with this value.
-
-        Raises:
-            ValueError: there is none. The message names the valid ones.
-        """
-        for one in cls:
-            if one.value == value:
-                return one
-        message = "takes everyone, friends or nobody"
-        raise ValueError(message)
-
 
 @dataclass(frozen=True, slots=True)
 class PresenceSettings:
     """A user's choice: which relevant users may see what. The viewers in `always` and
-    `never` are exceptions to `visibility`."""
+    in `never` are exceptions to `visibility`."""
 
     visibility: Visible = Visible.EVERYONE
     last_seen: Visible = Visible.EVERYONE
     always: frozenset[str] = frozenset()
     never: frozenset[str] = frozenset()
+    layers: Layers = NO_LAYERS
+    """What the user and the host have set to be shown beside the status."""
+
+    @property
+    def rule(self) -> tuple[Visible, frozenset[str], frozenset[str]]:
+        """What decides who sees that the user is online."""
+        return self.visibility, self.always, self.never
 
     @property
     def hides(self) -> bool:
-        """Whether they need `PRESENCE_ALLOW_INVISIBLE`."""
+        """Whether these settings hide the user from everybody or from named users. That
+        needs `PRESENCE_ALLOW_INVISIBLE`."""
         return self.visibility is Visible.NOBODY or bool(self.never)
 
 
 class Frozen(NamedTuple):
     """The offline status that a viewer is shown instead of the real one. Times are ms.
 
-    `until` is None while the user is hidden. When the user becomes visible again, it is
-    the timestamp of that moment: what happened before stays hidden.
+    `until` is None while the user is hidden. When the user becomes visible again, it
+    becomes the timestamp of that moment. What happened before it stays hidden.
     """
 
     timestamp: int
@@ -83,9 +79,9 @@ def can_see(viewer: str, *, is_friend: bool, settings: PresenceSettings) -> bool
 
 @dataclass(frozen=True, slots=True)
 class Clock:
-    """What `shown` must know of the shard of a user: its time now, and its epoch, which
-    is when it last lost its state (0: never). Both in ms. `offline_ttl` is how long the
-    status of an offline user is kept (ms)."""
+    """What `shown` must know about the shard of a user. All three are ms. `now` is its
+    time. `epoch` is when it last lost its state (0: never). `offline_ttl` is how long
+    it keeps the status of an offline user."""
 
     now: int
     epoch: int
@@ -95,20 +91,23 @@ class Clock:
 def shown(
     real: UserStatus, frozen: Frozen | None, clock: Clock, *, is_visible: bool
 ) -> UserStatus:
-    """The status of a user for one viewer. `frozen` is what is stored for the two of
-    them, or None.
+    """The status of a user, as one viewer is shown it. `frozen` is what is stored for
+    this viewer, or None.
 
-    A frozen status ages like that of a user who is offline: it expires, and it is lost
-    when Redis loses its state.
+    A frozen status behaves like the status of an offline user: it expires, and it is
+    lost when Redis loses its state.
     """
     if is_visible:
         if frozen is None or frozen.until is None:
             return real
         if real.online or real.updated_at > frozen.until:
-            # A heartbeat from before `until` was sent while the user was hidden.
+            # A `last_seen` from before `until` would reveal when the hidden user was
+            # there.
             seen = real.last_seen and max(real.last_seen, frozen.until)
             newest = max(real.updated_at, frozen.until)
-            return real._replace(updated_at=newest, last_seen=seen)
+            return real._replace(
+                updated_at=newest, last_seen=seen, visible_since=frozen.until
+            )
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp, last_seen = clock.epoch, None
@@ -116,19 +115,20 @@ def shown(
 
 
 class FrozenForAll(NamedTuple):
-    """What viewers without a `Frozen` of their own are shown: friends, and others."""
+    """What viewers who have no `Frozen` of their own are shown: one for all friends,
+    and one for all others."""
 
     friends: Frozen | None = None
     others: Frozen | None = None
 
     def of(self, *, is_friend: bool) -> Frozen | None:
-        """What counts for a viewer."""
+        """The one for a viewer who is a friend, or is not."""
         return self.friends if is_friend else self.others
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What is stored about one viewer of one user who has settings."""
+    """How one viewer sees one user who has settings, as the database knows it."""
 
     viewer: str
     user_id: str
@@ -139,41 +139,41 @@ class View:
     """The user's setting shows `last_seen` to the viewer. The viewer's own setting may
     still forbid it."""
     own: Frozen | None
-    """Stored for this viewer alone."""
+    """What is stored for this viewer alone."""
     for_all: Frozen | None
-    """Stored for all friends, or for all others."""
+    """What is stored for all friends, or for all others."""
     is_relevant: bool = True
-    """False: what would count if the two became partners in a conversation. It is kept
-    up to date, so that they may become relevant to each other again."""
+    """If False, the view says what would count if the two shared a conversation. It is
+    kept up to date, because they may become relevant to each other again."""
 
     @property
     def frozen(self) -> Frozen | None:
-        """What counts for this viewer."""
+        """The frozen status that counts for this viewer."""
         return self.own or self.for_all
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a change of one user's visibility means. Events go to the viewers in
-    `online_to` and `offline_to`. The rest must be stored."""
+    """What follows from a change of one user's visibility. The viewers in `online_to`
+    and `offline_to` get events. The rest must be stored."""
 
     online_to: frozenset[str]
     offline_to: frozenset[str]
     for_all: FrozenForAll
     own: dict[str, Frozen]
-    """New rows, by viewer."""
+    """Rows of `frozen_statuses` to write, by viewer."""
     not_own: frozenset[str]
-    """Viewers whose rows are not necessary any more."""
+    """Viewers whose rows of `frozen_statuses` must be deleted."""
 
 
 class ChangeOfVisibility:
     """Computes a `Change` for one user.
 
-    `real` is the user's present status, `clock` the time of that, and `timestamp` the
-    next number of the user's sequence, which the events will have.
+    `real` is the user's present status, read at the time of `clock`. `timestamp` is the
+    next number of the user's sequence. The events will have this timestamp.
 
-    `is_unsure`: the user came or went while the change was made. Nobody knows whether
-    the viewers were told, so they are told the status once more.
+    `is_unsure`: the user came online or went offline while the change was made. The
+    viewers may have got that event, or not. So they get the status once more.
     """
 
     def __init__(
@@ -197,9 +197,12 @@ class ChangeOfVisibility:
         new: PresenceSettings,
         for_all: FrozenForAll,
     ) -> Change:
-        """The change from the views `before` to the views `after`, by a change of
-        settings from `old` to `new` or of friendships. A viewer who is only in one of
-        the two is left out. One who is not relevant in both is told nothing."""
+        """The change from the views `before` to the views `after`. Its cause is a
+        change of settings from `old` to `new`, or a change of friendships.
+
+        A viewer who is in only one of `before` and `after` is left out. A viewer who is
+        not relevant in both gets no event.
+        """
         new_for_all = FrozenForAll(
             *(
                 self._refrozen(
@@ -259,7 +262,8 @@ class ChangeOfVisibility:
 
 
 def changed_viewers(before: Iterable[View], after: Iterable[View]) -> set[str]:
-    """Relevant viewers who see the user in one of the two and not in the other."""
+    """Viewers who see the user in one of `before` and `after`, and not in the other.
+    Only viewers who are relevant in both."""
     was = {view.viewer: view for view in before}
     return {
         view.viewer
@@ -277,7 +281,7 @@ def _changes_what_is_seen(before: View, after: View) -> bool:
 
 
 def _admits(visibility: Visible, *, is_friend: bool) -> bool:
-    """Whether viewers of this kind, without exceptions, see the user."""
+    """Whether friends (or all others) see the user, apart from the exceptions."""
     return visibility is Visible.EVERYONE or (
         visibility is Visible.FRIENDS and is_friend
     )

@@ -1,4 +1,5 @@
-"""Changes of visibility: stored in SQL, and told to the viewers through the outbox.
+"""Changes of presence settings: stored in SQL, and told to the viewers through the
+outbox.
 
 A user becomes hidden from some viewers, or visible to them, when settings or
 friendships change. The steps are:
@@ -13,6 +14,9 @@ An entry before this one may use the old rule, but its number is smaller. If the
 had a transition between the steps, `tell` refuses, and all steps are repeated with a
 new number. If the process dies after the commit, `tasks.announcements` sends the
 viewers fresh snapshots.
+
+A change of detail is stored in the same transaction. After the commit `detail_set` puts
+it into the outbox, with a number of its own. The drainer reads the detail from SQL.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from dataclasses import dataclass, replace
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session, sessionmaker
 
+from models.detail import detail_of
 from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
 from models.presence.presence import Mark
@@ -31,6 +36,7 @@ from models.sql import pending_announcements
 from models.sql.graph_rows import lock_users
 from models.sql.presence_settings import (
     StoredSettings,
+    ensure_settings,
     put_frozen,
     put_settings,
     read_settings,
@@ -49,7 +55,7 @@ from models.visibility import (
 
 log = logging.getLogger(__name__)
 
-NOT_TOLD = "viewers of %s are told of a change of visibility later: %s"
+NOT_TOLD = "viewers of %s are told of a change of settings later: %s"
 MAX_ATTEMPTS = 10
 """After this many attempts, give up and send fresh snapshots. An attempt fails if the
 user has a transition between its steps."""
@@ -99,18 +105,18 @@ class VisibilityChanges:
     def change_settings(
         self, user_id: str, update: Callable[[PresenceSettings], PresenceSettings]
     ) -> tuple[PresenceSettings, set[str]]:
-        """Replace the settings of a user who is stored by what `update` makes of them.
+        """Call `update` with the settings of a stored user, and store what it returns.
         Viewers are told if the user is hidden from them now, or visible to them.
 
-        Returns the new settings, and users who need fresh snapshots: no event says that
-        a `last_seen` may be shown, or may not.
+        Returns the new settings, and the users who need fresh snapshots, because no
+        event tells them that a `last_seen` has been hidden or revealed.
         """
         mark = self._presence.mark(user_id)
         with self._sessions() as session:
             lock_users(session, [user_id])
             old = read_settings(session, user_id)
             new = update(old)
-            put_settings(session, user_id, old)  # so that there is a row to read
+            ensure_settings(session, user_id)
             named = old.always | old.never | new.always | new.never
             before = self._views(session, user_id, named)
             put_settings(session, user_id, new)
@@ -123,17 +129,19 @@ class VisibilityChanges:
             )
             change = self._store(session, step, mark)
             row = self._record(session, step)
+            detail_row = self._record_detail(session, step, mark)
             session.commit()
         self._tell(step, mark, change, row)
+        self._tell_detail(user_id, detail_row)
         if old.last_seen is new.last_seen:
             return new, set()
         relevant = (view for view in step.viewers.after if view.is_relevant)
         return new, {view.viewer for view in relevant} | {user_id}
 
     def after_graph_change(self, user_id: str, mark: Mark, viewers: Viewers) -> None:
-        """Friendships of `user_id` have changed, so that the user is hidden from some
-        viewers, or visible to them. Call it after the commit, with a `mark` that was
-        taken before it."""
+        """Friendships of `user_id` have changed, so that the user is now hidden from
+        some viewers, or visible to them. Call this after the commit. `mark` must have
+        been taken before the commit."""
         with self._sessions() as session:
             lock_users(session, [user_id])
             stored = session.get(StoredSettings, user_id)
@@ -175,9 +183,38 @@ class VisibilityChanges:
         changed = step.viewers.changed()
         return pending_announcements.record(session, changed) if changed else None
 
+    def _record_detail(self, session: Session, step: _Step, mark: Mark) -> str | None:
+        """None if the detail that viewers are shown does not change."""
+        before, after = (
+            detail_of(mark.real._replace(online=True), settings.layers, mark.clock.now)
+            for settings in (step.old, step.new)
+        )
+        if before == after:
+            return None
+        visible_to = (one.viewer for one in step.viewers.after if one.is_visible)
+        return pending_announcements.record(session, set(visible_to))
+
+    def _tell_detail(self, user_id: str, row: str | None) -> None:
+        """Tell the viewers that the detail has changed, if the user is online. If that
+        is not possible now, `row` is left, and they get fresh snapshots later."""
+        if row is None:
+            return
+        try:
+            shard = self._presence.shard_of(user_id)
+            if shard.store.detail_set(user_id):
+                self._request_drain(shard.number)
+            self._remove(row)
+        except (PresenceUnavailable, SQLAlchemyError) as error:
+            log.warning(NOT_TOLD, user_id, error)
+
+    def _remove(self, row: str) -> None:
+        with self._sessions() as session:
+            pending_announcements.remove(session, [row])
+            session.commit()
+
     def _tell(self, step: _Step, mark: Mark, change: Change, row: str | None) -> None:
-        """Tell the viewers. If that is not possible now, `row` is left, and they get
-        fresh snapshots later."""
+        """Send the events to the viewers. If that is not possible now, the row `row`
+        stays, and they get fresh snapshots later."""
         if row is None:
             return
         is_unsure = False
@@ -190,17 +227,15 @@ class VisibilityChanges:
                     if needs_drain:
                         shard = self._presence.shard_of(step.user_id)
                         self._request_drain(shard.number)
-                    with self._sessions() as session:
-                        pending_announcements.remove(session, [row])
-                        session.commit()
+                    self._remove(row)
                     return
                 before, mark = mark, self._presence.mark(step.user_id)
                 is_unsure = is_unsure or _has_moved(before.real, mark.real)
                 with self._sessions() as session:
                     lock_users(session, [step.user_id])
                     stored = read_settings(session, step.user_id)
-                    if self._effective(stored) != step.new:
-                        return  # another call has changed them again
+                    if self._effective(stored).rule != step.new.rule:
+                        return  # another call has changed it again
                     change = self._store(session, step, mark, is_unsure=is_unsure)
                     session.commit()
         except (PresenceUnavailable, SQLAlchemyError) as error:
@@ -208,5 +243,5 @@ class VisibilityChanges:
 
 
 def _has_moved(before: UserStatus, after: UserStatus) -> bool:
-    """Whether the user came or went in between."""
+    """Whether the user came online or went offline in between."""
     return (before.online, before.updated_at) != (after.online, after.updated_at)

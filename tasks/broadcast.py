@@ -2,8 +2,8 @@
 
 If a script call makes a transition while no drainer is active, the calling process
 requests the task `drain_transitions`. Beat also sends the task regularly, in case a
-request was lost. Each shard has one drainer at a time. The drainer may stay when the
-outbox is empty. Then most changes need not wait for a new task
+request was lost. Each shard has one drainer at a time. A drainer may stay when the
+outbox is empty, so that most changes need not wait for a new task
 (see `tasks.drainer_policy`).
 """
 
@@ -45,9 +45,9 @@ UNREADABLE = (
     "%d entries of the outbox cannot be read, so all users get a fresh snapshot; "
     "the first is %s: %s"
 )
-DRAIN_NOT_REQUESTED = "no drain was requested, the broker is away: %s"
-LEASE_NOT_GIVEN_UP = "the drainer's lease will expire by itself: %s"
-NOT_BROADCAST = "nothing was broadcast, the next drain will do it: %s"
+DRAIN_NOT_REQUESTED = "the broker is down, beat will request the drain later: %s"
+LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease, which will expire: %s"
+NOT_BROADCAST = "changes could not be broadcast, the next drain will do it: %s"
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
@@ -68,9 +68,10 @@ def drain_transitions(shard: int = 0) -> None:
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:
-    """Drain the outbox of `shard` until it stays empty. Returns True if the time of
-    this drainer is over before that, or if its worker is shutting down. Then another
-    drainer should continue.
+    """Drain the outbox of `shard` until it stays empty.
+
+    Returns True if another drainer should continue: the time of this drainer is over,
+    or its worker is shutting down.
 
     An entry is acknowledged only after it was published. If a drainer dies in between,
     the next drainer publishes the entry again. This is harmless, because the newest
@@ -127,10 +128,9 @@ def _publish(
     entries: list[OutboxEntry],
 ) -> bool:
     """Publish `entries` to all gateways that can be reached. If another shard does not
-    answer, this is recorded in the outbox, and the other shards do not wait for it.
+    answer, record this in the outbox, and do not wait for it.
 
-    Returns False if an entry could not be read, so that nobody got it. This is recorded
-    too.
+    Returns False if an entry could not be read and was skipped. This is recorded too.
 
     Raises:
         PresenceUnavailable: `shard` itself did not answer.
@@ -166,7 +166,7 @@ def _can_handle(entry: OutboxEntry) -> bool:
 def _refresh_after_miss(presence: Presence, outbox: Outbox) -> None:
     """Send fresh snapshots to all users if some of them missed transitions: a shard did
     not answer, or entries of the outbox were lost. If a shard still does not answer, a
-    later check does it."""
+    later check sends them."""
     if not outbox.has_missed():
         return
     try:
@@ -186,8 +186,8 @@ def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None
 
 
 def request_drain(shard: int = 0) -> bool:
-    """Send a task that drains `shard`. Returns False if the broker is down. Beat sends
-    a task later."""
+    """Send a task that drains `shard`. Returns False if the broker is down. Then the
+    next task of beat drains the shard."""
     try:
         drain_transitions.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
     except BrokerError as error:

@@ -92,6 +92,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.announcements",
             "tasks.broadcast",
             "tasks.expiry",
+            "tasks.layers",
             "tasks.worker",
         ),
         "timezone": "UTC",
@@ -114,11 +115,15 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             for shard in range(settings.shards)
         }
         | {
-            "announce_pending": {
-                "task": "tasks.announcements.announce_pending",
+            task.rpartition(".")[2]: {
+                "task": task,
                 "schedule": sweep,
                 "options": {"expires": max(TASK_EXPIRES, sweep)},
             }
+            for task in (
+                "tasks.announcements.announce_pending",
+                "tasks.layers.end_due",
+            )
         },
     }
 

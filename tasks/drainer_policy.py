@@ -1,10 +1,10 @@
 """Decides how long a drainer of an outbox stays.
 
 If a drainer is waiting, a change is broadcast at once. Otherwise a task must be sent
-first, and its way through the broker to a worker takes longer than all other steps. So
+first. Sending it through the broker to a worker takes longer than all other steps. So
 if the worker has a spare process, a drainer stays for a minute, even if nothing
-changes. If not, the drainer stops when the outbox is empty, or after some seconds, so
-that other tasks can run.
+changes. If not, the drainer stops when the outbox is empty, or after some seconds. Then
+other tasks can run.
 """
 
 from __future__ import annotations

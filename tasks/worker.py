@@ -6,7 +6,7 @@ not treat this as an outage. It logs a traceback for each attempt, and for each 
 that beat cannot send.
 
 Here a worker tries every two seconds and never gives up. It treats an error reply as an
-outage. An outage is one log line a minute.
+outage. It logs an outage once a minute.
 
 Worker and beat import this module because it is listed in Celery's `imports`. The web
 process only sends tasks, and never imports it.
@@ -44,7 +44,7 @@ RETRY_SECONDS = 2.0
 LOG_EVERY = 60.0
 """Seconds between two log lines about the same outage."""
 
-# What may be missing
+# What may be unavailable
 BROKER = "the broker"
 STATE = "Redis or the database"
 NEWER_WORKER = "a newer worker"
@@ -61,15 +61,15 @@ OUTAGES = {
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,
 }
-"""Log message -> what is missing when it is logged."""
+"""Log message -> what is unavailable when it is logged."""
 
 log = logging.getLogger(consumer.consumer.__name__)
 _TRY_AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 
 class Consumer(consumer.Consumer):  # type: ignore[misc]
-    """Celery's consumer, but it tries again every two seconds and never gives up. If
-    the broker refuses to declare our queue, the broker counts as unreachable."""
+    """Celery's consumer, but it retries every two seconds and never gives up. If the
+    broker refuses the declaration of our queue, it counts as unreachable."""
 
     _failed_at = -RETRY_SECONDS
 
@@ -101,9 +101,9 @@ class Consumer(consumer.Consumer):  # type: ignore[misc]
         self._wait_if_repeated()
 
     def on_connection_error_after_connected(self, exc: Exception) -> None:
-        """Do what Celery does, and wait after repeated errors. Without the wait this
-        would be a busy loop if a broker accepts each connection but refuses the first
-        command."""
+        """Do what Celery does, and wait after repeated errors. A broker may accept each
+        connection but refuse the first command. Without the wait this would be a busy
+        loop."""
         super().on_connection_error_after_connected(exc)
         self._wait_if_repeated()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import orjson
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -107,8 +108,9 @@ def test_names_are_the_contract():
         "error",
         "going_away",
         "presence_settings_changed",
+        "friend_detail_changed",
     }
-    assert set(ClientEvent) == {"heartbeat", "leave"}
+    assert set(ClientEvent) == {"heartbeat", "leave", "activity"}
 
 
 def test_a_status_as_the_event_that_says_the_same():
@@ -122,7 +124,7 @@ def test_a_status_as_the_event_that_says_the_same():
 # What a client sends
 
 
-@pytest.mark.parametrize("name", ["heartbeat", "leave"])
+@pytest.mark.parametrize("name", ["heartbeat", "leave", "activity"])
 @pytest.mark.parametrize(
     "template",
     [
@@ -133,7 +135,9 @@ def test_a_status_as_the_event_that_says_the_same():
     ],
 )
 def test_client_events(name, template):
-    assert events.decode_client_event(template % name) is ClientEvent(name)
+    event, data = events.decode_client_event(template % name)
+    assert event is ClientEvent(name)
+    assert data == orjson.loads(template % name).get("data", {})
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ odd = st.sampled_from([None, True, 0, "", "heartbeat", "leave", "x", [], {}, {"a
 )
 def test_any_frame_is_an_event_or_a_bad_frame(payload):
     try:
-        name, code = events.decode_client_event(payload), None
+        (name, _), code = events.decode_client_event(payload), None
     except BadFrame as error:
         name, code = None, error.code
     if code is None:

@@ -14,7 +14,13 @@ import orjson
 from flask import request
 
 from app.errors import ApiError
-from models.identifiers import InvalidIdentifier, check_text, check_user_id
+from models.identifiers import (
+    Choice,
+    InvalidIdentifier,
+    check_choice,
+    check_text,
+    check_user_id,
+)
 from models.sql.conversation import MAX_PARTICIPANTS, TITLE_LENGTH
 from models.sql.friendship import FriendshipStatus
 from models.sql.graph import ConversationRecord
@@ -72,15 +78,42 @@ def pair(a: str, b: str, field: str) -> tuple[str, str]:
     return one, other
 
 
+def ids(value: object, field: str, most: int) -> frozenset[str]:
+    """A list of at most `most` user ids."""
+    if not isinstance(value, list):
+        raise bad_request(field=field, takes="takes a list of user ids")
+    if len(value) > most:
+        raise bad_request(field=field, takes=f"takes at most {most} ids")
+    return frozenset(
+        identifier(one, f"{field}[{place}]") for place, one in enumerate(value)
+    )
+
+
+def choice(kind: type[Choice], value: object, field: str) -> Choice:
+    """A member of `kind`, by its value."""
+    try:
+        return check_choice(kind, value)
+    except ValueError as error:
+        raise bad_request(field=field, takes=str(error)) from error
+
+
+def text(value: object, field: str, least: int, most: int) -> str:
+    """Text of `least` to `most` characters, on one line."""
+    try:
+        return check_text(value, least, most)
+    except ValueError as error:
+        raise bad_request(field=field, takes=str(error)) from error
+
+
 def display_name(fields: dict[str, Any], prefix: str = "") -> str:
     """The name of a user."""
     field = f"{prefix}display_name"
-    return _text(fields.get("display_name"), field, 1, DISPLAY_NAME_LENGTH)
+    return text(fields.get("display_name"), field, 1, DISPLAY_NAME_LENGTH)
 
 
 def status(fields: dict[str, Any]) -> FriendshipStatus:
     """The status of a friendship."""
-    return _status(fields.get("status"), "status")
+    return choice(FriendshipStatus, fields.get("status"), "status")
 
 
 def conversation(
@@ -88,17 +121,11 @@ def conversation(
 ) -> ConversationRecord:
     """A conversation with its participants. Without `title` the title is empty."""
     title = fields.get("title")
-    members = _list(fields, "participants", prefix, required=True)
     field = f"{prefix}participants"
-    if len(members) > MAX_PARTICIPANTS:
-        raise bad_request(field=field, takes=f"takes at most {MAX_PARTICIPANTS} ids")
     return ConversationRecord(
         key,
-        "" if title is None else _text(title, f"{prefix}title", 0, TITLE_LENGTH),
-        frozenset(
-            identifier(member, f"{field}[{place}]")
-            for place, member in enumerate(members)
-        ),
+        "" if title is None else text(title, f"{prefix}title", 0, TITLE_LENGTH),
+        ids(fields.get("participants"), field, MAX_PARTICIPANTS),
     )
 
 
@@ -129,7 +156,7 @@ def _friendship(value: object, field: str) -> Friendship:
     one, other = pair(value[0], value[1], field)
     if len(value) == _PAIR:
         return one, other, FriendshipStatus.ACCEPTED
-    return one, other, _status(value[2], f"{field}[2]")
+    return one, other, choice(FriendshipStatus, value[2], f"{field}[2]")
 
 
 def _conversation(value: object, field: str) -> ConversationRecord:
@@ -141,36 +168,15 @@ def _conversation(value: object, field: str) -> ConversationRecord:
 def _each(
     fields: dict[str, Any], name: str, parse: Callable[[object, str], Value]
 ) -> list[Value]:
-    values = _list(fields, name, "", required=False)
-    return [parse(value, f"{name}[{place}]") for place, value in enumerate(values)]
-
-
-def _list(
-    fields: dict[str, Any], name: str, prefix: str, *, required: bool
-) -> list[object]:
-    value = fields.get(name)
-    if value is None and not required:
+    values = fields.get(name)
+    if values is None:
         return []
-    if not isinstance(value, list):
-        raise bad_request(field=f"{prefix}{name}", takes="takes a list")
-    return value
+    if not isinstance(values, list):
+        raise bad_request(field=name, takes="takes a list")
+    return [parse(value, f"{name}[{place}]") for place, value in enumerate(values)]
 
 
 def _object(value: object, field: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise bad_request(field=field, takes="takes a JSON object")
     return value
-
-
-def _text(value: object, field: str, least: int, most: int) -> str:
-    try:
-        return check_text(value, least, most)
-    except ValueError as error:
-        raise bad_request(field=field, takes=str(error)) from error
-
-
-def _status(value: object, field: str) -> FriendshipStatus:
-    try:
-        return FriendshipStatus.parse(value)
-    except ValueError as error:
-        raise bad_request(field=field, takes=str(error)) from error

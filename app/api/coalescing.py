@@ -1,7 +1,7 @@
 """The status maps that applications load at start, read for many callers at once.
 
 While one read is running, more callers gather. The next read serves all of them with
-one query and one round trip to Redis. So if all clients of an application load at the
+two queries and one round trip to Redis. So if all clients of an application load at the
 same time, only a few reads are needed. A caller that comes alone does not wait.
 
 A read starts only after its last caller has joined. So each caller gets a state that is

@@ -1,4 +1,4 @@
-"""Answers whether the process is up, and whether its database and Redis take writes.
+"""Answers whether the process is up, and whether its database and Redis accept writes.
 
 A probe needs its answer soon. So `/readyz` does not wait for the time-outs of the
 database client and the Redis client. It stops waiting earlier.
@@ -84,7 +84,7 @@ def healthz() -> dict[str, str]:
 
 @blueprint.get("/readyz")
 def readyz() -> Response:
-    """200 if the database has its tables and takes writes, and Redis takes writes.
+    """200 if the database has its tables, and if it and Redis accept writes.
     Otherwise 503, and the body says what fails and why."""
     asked: dict[str, Check] = current_app.extensions[EXTENSION]
     for check in asked.values():

@@ -5,10 +5,12 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, current_app
 from sqlalchemy import Connection
 
-from app.api.coalescing import CoalescedReads
+from app.api.coalescing import CoalescedReads, Related
+from app.api.options import wants_detail
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
 from app.services import services
+from models.events import detail_data
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL
 from models.shown_statuses import Rules, ShownStatuses
@@ -19,6 +21,7 @@ from models.sql.audience import (
     relevant_users,
 )
 from models.sql.db import PersistentReader
+from models.sql.presence_settings import layers_of
 from models.sql.user import unknown_users
 
 blueprint = Blueprint("presence", __name__, url_prefix="/api")
@@ -41,15 +44,15 @@ def register(app: Flask) -> None:
 
 
 @blueprint.get("/friends/online-status")
-def friends_online_status() -> Response:
+def friends_online_status() -> Response | Answer:
     """Which of the caller's friends are online."""
-    return _status_map("friends")
+    return _status_map("friends", friends_of)
 
 
 @blueprint.get("/conversations/online-status")
-def conversations_online_status() -> Response:
+def conversations_online_status() -> Response | Answer:
     """Which of the caller's conversation partners are online."""
-    return _status_map("partners")
+    return _status_map("partners", partners_of)
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
@@ -66,6 +69,8 @@ def conversation_online_status(conversation_id: str) -> Answer:
             message = "you are not in this conversation"
             raise ApiError(403, "forbidden", message)
         relevant = participants & relevant_users(reader, [user_id])[user_id]
+        if wants_detail():
+            return _with_details(reader, user_id, relevant | {user_id})
         hidden = _rules(reader, user_id).views.hidden_from(user_id)
     statuses = services().presence.online(relevant | {user_id})
     statuses.update(dict.fromkeys(hidden & statuses.keys(), False))
@@ -80,15 +85,17 @@ def user_status(user_id: str) -> Answer:
     current = services()
     with current.database.connect() as reader:
         relevant = relevant_users(reader, [caller])[caller]
+        if subject not in relevant | {caller}:
+            message = "this user is neither your friend nor in a conversation with you"
+            raise ApiError(403, "forbidden", message)
         rules = _rules(reader, caller)
-    if subject not in relevant | {caller}:
-        message = "this user is neither your friend nor in a conversation with you"
-        raise ApiError(403, "forbidden", message)
+        layers = layers_of(reader, [subject]) if wants_detail() else {}
     statuses = current.presence.read_statuses([subject])
+    shown = ShownStatuses(rules, statuses, layers)
     if subject == caller:
         status, hidden_by = statuses.found[subject], None
     else:
-        status = ShownStatuses(rules, statuses).shown(caller, subject)
+        status = shown.shown(caller, subject)
         hidden_by = rules.hides_last_seen(caller, subject)
     data: dict[str, object] = {
         "user_id": subject,
@@ -98,6 +105,8 @@ def user_status(user_id: str) -> Answer:
     }
     if hidden_by == "you":
         data["last_seen_hidden_by"] = hidden_by
+    if wants_detail():
+        data["detail"] = detail_data(shown.detail(status))
     return {"data": data}
 
 
@@ -110,13 +119,34 @@ def ws_ticket() -> Answer:
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 
+def _with_details(reader: Connection, viewer: str, users: set[str]) -> Answer:
+    """The status map of `users`, with details, as `viewer` is shown them."""
+    rules = _rules(reader, viewer)
+    layers = layers_of(reader, users)
+    statuses = services().presence.read_statuses(users)
+    shown = ShownStatuses(rules, statuses, layers)
+    found = [
+        statuses.found[user] if user == viewer else shown.known(viewer, user)
+        for user in users
+    ]
+    return {
+        "data": {
+            "statuses": {one.user_id: one.online for one in found},
+            "details": {one.user_id: detail_data(shown.detail(one)) for one in found},
+        }
+    }
+
+
 def _rules(reader: Connection, user_id: str) -> Rules:
     return Rules.read(reader, [user_id], may_hide=services().presence.may_hide)
 
 
-def _status_map(related: str) -> Response:
+def _status_map(name: str, related: Related) -> Response | Answer:
     user_id = require_user()
-    reads: CoalescedReads = current_app.extensions[EXTENSION][related]
+    if wants_detail():
+        with services().database.connect() as reader:
+            return _with_details(reader, user_id, related(reader, [user_id])[user_id])
+    reads: CoalescedReads = current_app.extensions[EXTENSION][name]
     statuses = reads.status_map(user_id)
     if statuses.is_empty:
         # A token is enough to be a user, so this user may not be stored yet. A user

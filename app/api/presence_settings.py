@@ -1,11 +1,14 @@
-"""A user's own presence settings: who may see whom. For the user, and for the host."""
+"""A user's presence settings: who may see whom, and availability, text and emoji.
+
+For the user, and for the host application.
+"""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from flask import Blueprint
 
@@ -14,9 +17,19 @@ from app.api.admin_input import bad_request
 from app.auth import require_service_key, require_user, require_user_for_change
 from app.errors import ApiError
 from app.services import services
-from models import events, fanout
+from models import fanout
+from models.detail import NOTHING_SET, Layer
+from models.emoji import is_emoji
+from models.events import MAX_TIMESTAMP, Availability
+from models.own_settings import settings_data, tell_own_devices
 from models.presence import PresenceUnavailable
-from models.sql.presence_settings import MAX_EXCEPTIONS, read_settings
+from models.sql.presence_settings import (
+    ALWAYS,
+    MAX_EXCEPTIONS,
+    NEVER,
+    TEXT_LENGTH,
+    read_settings,
+)
 from models.sql.user import unknown_users
 from models.visibility import PresenceSettings, Visible
 
@@ -24,34 +37,38 @@ log = logging.getLogger(__name__)
 
 blueprint = Blueprint("presence_settings", __name__, url_prefix="/api")
 
-EXCEPTIONS = ("always", "never")
+EXCEPTIONS = (ALWAYS, NEVER)
+OF_LAYER = {"availability", "text", "emoji", "expires_at"}
+KNOWN = {"visibility", "last_seen", "exceptions", *OF_LAYER}
+LayerName = Literal["manual", "host"]
 Answer = dict[str, object]
 
 
 @blueprint.get("/me/presence")
 def get_mine() -> Answer:
     """The caller's settings, and the caller's real status."""
-    return _answer(require_user())
+    return _answer(require_user(), "manual")
 
 
 @blueprint.patch("/me/presence")
 def patch_mine() -> Answer:
     """Change some of the caller's settings."""
-    return _patch(require_user_for_change())
+    return _patch(require_user_for_change(), "manual")
 
 
 @blueprint.get("/admin/users/<user_id>/presence")
 def get_of_user(user_id: str) -> Answer:
-    """The settings and the real status of a user."""
+    """The settings and the real status of a user. The availability, text and emoji are
+    those that the host has set."""
     require_service_key()
-    return _answer(_stored_user(user_id))
+    return _answer(_stored_user(user_id), "host")
 
 
 @blueprint.patch("/admin/users/<user_id>/presence")
 def patch_of_user(user_id: str) -> Answer:
     """Change some of a user's settings."""
     require_service_key()
-    return _patch(_stored_user(user_id))
+    return _patch(_stored_user(user_id), "host")
 
 
 def _stored_user(user_id: str) -> str:
@@ -62,59 +79,52 @@ def _stored_user(user_id: str) -> str:
     return key
 
 
-def _answer(user_id: str) -> Answer:
-    with services().sessions() as session:
+def _answer(user_id: str, layer: LayerName) -> Answer:
+    current = services()
+    with current.sessions() as session:
         settings = read_settings(session, user_id)
-    return {"data": _data(user_id, settings)}
+    statuses = current.presence.read_statuses([user_id])
+    return {"data": settings_data(settings, statuses, user_id, layer)}
 
 
-def _patch(user_id: str) -> Answer:
+def _patch(user_id: str, layer: LayerName) -> Answer:
     fields = admin_input.body()
-    _parse(user_id, fields, PresenceSettings())  # refuse it before anything is stored
     current = services()
     if not current.presence.gateway_streams.knows_visibility():
         message = "a server of an older version is still running; try again soon"
         raise ApiError(503, "older_version_running", message)
-    with current.database.connect() as reader:
-        unknown = unknown_users(reader, [user_id])
-    if unknown:
-        current.new_users.store(unknown)
+    current.new_users.store([user_id])
+    now = current.presence.read_statuses([user_id]).clock_of(user_id).now
     settings, outdated = current.visibility.change_settings(
-        user_id, lambda stored: _parse(user_id, fields, stored)
+        user_id, lambda stored: _parse(user_id, fields, stored, layer, now)
     )
-    data = _data(user_id, settings)
+    # Read again: the user may have come or gone meanwhile.
+    statuses = current.presence.read_statuses([user_id])
     try:
-        event = events.presence_settings_changed(data)
-        fanout.tell_devices(current.presence, user_id, event)
+        tell_own_devices(current.presence, user_id, settings, statuses)
         fanout.refresh(current.presence, outdated)
     except PresenceUnavailable as error:
         log.warning("clients do not know the new settings of %s: %s", user_id, error)
-    return {"data": data}
-
-
-def _data(user_id: str, settings: PresenceSettings) -> dict[str, object]:
-    (status,) = services().presence.statuses([user_id])
-    return {
-        "visibility": settings.visibility,
-        "last_seen": settings.last_seen,
-        "exceptions": {name: sorted(getattr(settings, name)) for name in EXCEPTIONS},
-        "status": status.status,
-    }
+    return {"data": settings_data(settings, statuses, user_id, layer)}
 
 
 def _parse(
-    user_id: str, fields: Mapping[str, Any], stored: PresenceSettings
+    user_id: str,
+    fields: Mapping[str, Any],
+    stored: PresenceSettings,
+    layer: LayerName,
+    now: int,
 ) -> PresenceSettings:
-    """`stored`, changed by the `fields` of a call. null takes a value back.
+    """`stored`, changed by the `fields` of a call at the time `now` (ms). null takes a
+    value back.
 
     Raises:
         ApiError: a field is unknown, has a wrong value, or may not have it here.
     """
-    known = {"visibility", "last_seen", "exceptions"}
-    takes = "takes " + ", ".join(sorted(known))
+    takes = "takes " + ", ".join(sorted(KNOWN))
     if not fields:
         raise bad_request(field="body", takes=takes)
-    if unknown := fields.keys() - known:
+    if unknown := fields.keys() - KNOWN:
         takes = f"is no setting; the body {takes}"
         raise bad_request(field=min(unknown), takes=takes)
     new = stored
@@ -125,6 +135,9 @@ def _parse(
     if "exceptions" in fields:
         always, never = _exceptions(user_id, fields["exceptions"])
         new = replace(new, always=always, never=never)
+    if OF_LAYER & fields.keys():
+        changed = _layer(fields, getattr(stored.layers, layer).at(now), now)
+        new = replace(new, layers=stored.layers._replace(**{layer: changed}))
     if (
         new.hides
         and not services().settings.allow_invisible
@@ -138,10 +151,52 @@ def _parse(
 def _visible(value: object, field: str) -> Visible:
     if value is None:
         return Visible.EVERYONE
-    try:
-        return Visible.parse(value)
-    except ValueError as error:
-        raise bad_request(field=field, takes=str(error)) from error
+    return admin_input.choice(Visible, value, field)
+
+
+def _layer(fields: Mapping[str, Any], layer: Layer, now: int) -> Layer:
+    """`layer`, changed by `fields` at the time `now` (ms)."""
+    if "availability" in fields:
+        value = fields["availability"]
+        chosen = None
+        if value is not None:
+            chosen = admin_input.choice(Availability, value, "availability")
+        # Nobody can be set to active: it takes the value of this layer back.
+        if chosen is Availability.ACTIVE:
+            chosen = None
+        if chosen is not layer.availability:
+            layer = layer._replace(availability=chosen, since=now if chosen else 0)
+    if "text" in fields:
+        layer = layer._replace(text=_text(fields["text"]))
+    if "emoji" in fields:
+        layer = layer._replace(emoji=_emoji(fields["emoji"]))
+    if "expires_at" in fields:
+        layer = layer._replace(expires_at=_end(fields["expires_at"], now))
+    if layer.is_empty:
+        if fields.get("expires_at") is not None:
+            takes = "takes a time only together with availability, text or emoji"
+            raise bad_request(field="expires_at", takes=takes)
+        return NOTHING_SET
+    return layer
+
+
+def _text(value: object) -> str | None:
+    return None if value is None else admin_input.text(value, "text", 1, TEXT_LENGTH)
+
+
+def _emoji(value: object) -> str | None:
+    if value is None or (isinstance(value, str) and is_emoji(value)):
+        return value
+    raise bad_request(field="emoji", takes="takes one emoji")
+
+
+def _end(value: object, now: int) -> int | None:
+    if value is None:
+        return None
+    if type(value) is not int or not now < value < MAX_TIMESTAMP:
+        takes = "takes a time in the future, in milliseconds since 1970"
+        raise bad_request(field="expires_at", takes=takes)
+    return value
 
 
 def _exceptions(user_id: str, value: object) -> tuple[frozenset[str], frozenset[str]]:
@@ -149,7 +204,7 @@ def _exceptions(user_id: str, value: object) -> tuple[frozenset[str], frozenset[
     if not isinstance(fields, dict) or fields.keys() - set(EXCEPTIONS):
         takes = "takes an object with the lists always and never"
         raise bad_request(field="exceptions", takes=takes)
-    always, never = (_ids(user_id, fields, name) for name in EXCEPTIONS)
+    always, never = (_ids(user_id, fields.get(name), name) for name in EXCEPTIONS)
     if both := always & never:
         takes = f"{min(both)} is in both lists"
         raise bad_request(field="exceptions", takes=takes)
@@ -159,19 +214,10 @@ def _exceptions(user_id: str, value: object) -> tuple[frozenset[str], frozenset[
     return always, never
 
 
-def _ids(user_id: str, fields: Mapping[str, Any], name: str) -> frozenset[str]:
-    field = f"exceptions.{name}"
-    values = fields.get(name)
-    if values is None:
+def _ids(user_id: str, value: object, name: str) -> frozenset[str]:
+    if value is None:
         return frozenset()
-    if not isinstance(values, list):
-        raise bad_request(field=field, takes="takes a list of user ids")
-    if len(values) > MAX_EXCEPTIONS:
-        raise bad_request(field=field, takes=f"takes at most {MAX_EXCEPTIONS} ids")
-    ids = frozenset(
-        admin_input.identifier(value, f"{field}[{place}]")
-        for place, value in enumerate(values)
-    )
+    ids = admin_input.ids(value, f"exceptions.{name}", MAX_EXCEPTIONS)
     if user_id in ids:
-        raise bad_request(field=field, takes="takes ids of other users")
+        raise bad_request(field=f"exceptions.{name}", takes="takes ids of other users")
     return ids

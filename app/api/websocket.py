@@ -13,6 +13,7 @@ import flask_sock
 from flask import Flask, request
 
 from app import origins
+from app.api.options import wants_detail
 from app.auth import ForeignOrigin, socket_identity
 from app.errors import ApiError
 from app.server.capacity import Capacity
@@ -73,7 +74,11 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
         gateway = current.gateway
         gateway.serve(
             gateway.new_connection(
-                sock, identity.user_id, identity.expires_at, received
+                sock,
+                identity.user_id,
+                identity.expires_at,
+                received,
+                wants_detail=wants_detail(),
             )
         )
         return

@@ -1,8 +1,8 @@
 """One user's WebSocket: what its messages mean, and which events it still needs.
 
 `app.websocket.connection` does the protocol. This module handles the events of
-docs/PROTOCOL.md: the client sends `heartbeat` and `leave`, and gets status events and
-snapshots.
+docs/PROTOCOL.md: the client sends `heartbeat`, `activity` and `leave`, and gets status
+events and snapshots.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import socket
 import time
+from collections.abc import Iterable
 from typing import Protocol
 
 import gevent
@@ -30,6 +31,8 @@ from models.events import BadFrame, ClientEvent, CloseCode
 GOODBYE_AFTER = 0.005
 """Seconds between a `leave` and its close frame. Ending a socket takes processor time,
 and notifying friends comes first."""
+DETAIL = " detail"
+"""Makes the key of a user's delayed change of detail. No user id contains a space."""
 MAX_BAD_FRAMES = 10
 """A connection is closed at this number of bad frames. Each bad frame gets an
 `error`."""
@@ -44,6 +47,9 @@ class Owner(Protocol):
     def heartbeat(self, connection: ClientConnection) -> None:
         """A heartbeat arrived."""
 
+    def activity(self, connection: ClientConnection) -> None:
+        """The client has said whether its person is there."""
+
     def disconnect(self, connection: ClientConnection) -> None:
         """The connection has ended or is being closed. May be called more than once."""
 
@@ -52,7 +58,9 @@ class ClientConnection(Connection):
     """A user's connection to this process.
 
     `last_heartbeat` is in monotonic seconds, `expires_at` in seconds since the epoch.
-    If `has_left` is true, this connection gets no grace at its end.
+    If `has_left` is true, this connection gets no grace at its end. `is_idle`: the
+    client has said that nobody is there. `wants_detail`: the client has asked for
+    details beside statuses.
     """
 
     __slots__ = (
@@ -64,8 +72,10 @@ class ClientConnection(Connection):
         "connection_id",
         "expires_at",
         "has_left",
+        "is_idle",
         "last_heartbeat",
         "user_id",
+        "wants_detail",
     )
 
     def __init__(
@@ -84,6 +94,8 @@ class ClientConnection(Connection):
         self.expires_at = expires_at
         self.last_heartbeat = time.monotonic()
         self.has_left = False
+        self.is_idle = False
+        self.wants_detail = False
         self._owner = owner
         self._bad_frames = 0
         self._delayed: dict[str, StatusEvent] | None = {}
@@ -98,7 +110,8 @@ class ClientConnection(Connection):
             self._reject("bad_frame", "frames are text, not binary")
             return
         try:
-            event = events.decode_client_event(message)
+            event, data = events.decode_client_event(message)
+            is_idle = event is ClientEvent.ACTIVITY and events.is_idle_in(data)
         except BadFrame as error:
             self._reject(error.code, str(error))
             return
@@ -106,8 +119,11 @@ class ClientConnection(Connection):
             self.last_heartbeat = time.monotonic()
             self._owner.heartbeat(self)
             self.send(text_frame(events.heartbeat_ack(time.time_ns() // 1_000_000)))
-        else:
+        elif event is ClientEvent.LEAVE:
             self._leave()
+        elif is_idle != self.is_idle:
+            self.is_idle = is_idle
+            self._owner.activity(self)
 
     def on_end(self) -> None:
         """Report the end to the session."""
@@ -132,21 +148,32 @@ class ClientConnection(Connection):
         self, status_events: list[StatusEvent], frames: bytes, since: float
     ) -> None:
         """Send the `status_events` that the client still needs. `frames` has all their
-        frames in one piece. `since` is their `oldest` timestamp, or an older one. While
-        a snapshot is being read, keep the newest event of each user for later
+        plain frames in one piece. `since` is their `oldest` timestamp, or an older one.
+        While a snapshot is being read, keep the newest event of each user for later
         instead."""
         if self._delayed is not None:
             for event in status_events:
-                kept = self._delayed.get(event.user_id)
+                # A change of detail does not replace a change of status.
+                key = event.user_id + DETAIL if event.is_update else event.user_id
+                kept = self._delayed.get(key)
                 if kept is None or event.timestamp > kept.timestamp:
-                    self._delayed[event.user_id] = event
+                    self._delayed[key] = event
         elif self._filter is None and since >= self._passes_from:
-            self.send(frames)
+            if self.wants_detail:
+                frames = self._frames(status_events)
+            if frames:  # other clients get nothing for a change of detail
+                self.send(frames)
         else:
             current = self._filter or ShortFilter(int(self._passes_from))
-            needed = [event.frame for event in status_events if current.passes(event)]
-            if needed:
-                self.send(b"".join(needed))
+            needed = [event for event in status_events if current.passes(event)]
+            if frames := self._frames(needed):
+                self.send(frames)
+
+    def _frames(self, status_events: Iterable[StatusEvent]) -> bytes:
+        """The frames of `status_events` for this client, in one piece."""
+        if self.wants_detail:
+            return b"".join([event.frame_with_detail() for event in status_events])
+        return b"".join([event.frame for event in status_events])
 
     def delay_events(self) -> None:
         """A snapshot is about to be read. Keep events until it is sent, because the
@@ -158,9 +185,8 @@ class ClientConnection(Connection):
         """The snapshot does not come now. Send the events that were delayed for it."""
         delayed, self._delayed = self._delayed or {}, None
         if delayed:
-            waiting = list(delayed.values())
-            frames = b"".join([event.frame for event in waiting])
-            self.deliver(waiting, frames, oldest(waiting))
+            waiting = sorted(delayed.values(), key=lambda event: event.timestamp)
+            self.deliver(waiting, self._frames(waiting), oldest(waiting))
 
     def send_snapshot(self, snapshot: bytes, snapshot_filter: SnapshotFilter) -> None:
         """Send the frame `snapshot`, then the delayed events that `snapshot_filter`
@@ -168,10 +194,9 @@ class ClientConnection(Connection):
         the snapshot."""
         delayed, self._delayed = self._delayed or {}, None
         self._filter, self._passes_from = snapshot_filter, math.inf
-        frames = [
-            event.frame for event in delayed.values() if snapshot_filter.passes(event)
-        ]
-        self.send(b"".join((snapshot, *frames)))
+        needed = [event for event in delayed.values() if snapshot_filter.passes(event)]
+        needed.sort(key=lambda event: event.timestamp)
+        self.send(snapshot + self._frames(needed))
 
     def shorten_filter(self, snapshot_filter: SnapshotFilter) -> None:
         """Replace `snapshot_filter` by its short form. By now all events about changes

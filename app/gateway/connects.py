@@ -46,13 +46,15 @@ class Connects:
             for connection in batch:
                 connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
             raise
+        settings = self._session.settings
         for connection in batch:
             connection.open(
                 events.welcome(
                     connection.user_id,
                     connection.connection_id,
-                    self._session.settings.heartbeat_interval,
+                    settings.heartbeat_interval,
                     time.time_ns() // 1_000_000,
+                    settings.idle_after if connection.wants_detail else None,
                 )
             )
         # Only now, after the registration: so each change is in the snapshot, or its

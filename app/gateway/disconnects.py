@@ -16,8 +16,8 @@ from models.presence.rules import age_ms
 from models.presence.store import Caller, ClosedConnection, ExpireReply
 
 CLOCK_SLACK = 0.002
-"""Seconds to wait longer than the grace. Scripts use whole milliseconds, so a deadline
-in Redis may end a little later than it does here."""
+"""Seconds added to the grace. Scripts use whole milliseconds, so a deadline in Redis
+may be a little later than it is here."""
 TRUST_CHECK_EVERY = 0.1
 """Seconds between two checks whether Redis can be trusted again."""
 AFTER_HEARTBEAT = 0.01
@@ -39,7 +39,7 @@ class Disconnects:
         """Wait for a disconnect or the end of a grace, and report it to Redis.
 
         Raises:
-            PresenceUnavailable: Redis is down. The next step reports the same again.
+            PresenceUnavailable: Redis is down. The next step repeats the report.
         """
         if not self._session.disconnected:
             self._session.has_disconnected.wait(self._until_next())
@@ -49,10 +49,10 @@ class Disconnects:
 
     def release(self) -> None:
         """Report all disconnects so far. If a user left without grace and has no other
-        connection here, the same call expires the user.
+        connection here, the same round trip expires the user.
 
         Raises:
-            PresenceUnavailable: Redis is down. The next call reports the same again.
+            PresenceUnavailable: Redis is down. The next call repeats the report.
         """
         queue = self._session.disconnected
         while queue:
@@ -63,8 +63,9 @@ class Disconnects:
             except BaseException:
                 queue.extendleft(reversed(batch))
                 raise
-            # The deadline in Redis counts from the moment when the script ran. Add the
-            # whole time of the call, so that `expire` does not come too early.
+            # The script runs at some moment during the call, and its deadline counts
+            # from there. Add the whole time of the call, so that `expire` does not come
+            # too early.
             delay = time.monotonic() - now + CLOCK_SLACK
             for one in to_expire:
                 due_at = max(now, one.at + one.grace) + delay
@@ -95,7 +96,9 @@ class Disconnects:
         }
 
     def expire(self) -> None:
-        """Expire users whose grace is over and who have no connection here.
+        """Expire users whose grace is over and who have no connection here. If all
+        connections that a user has here are idle, the same call notices that the user
+        is idle now.
 
         Raises:
             PresenceUnavailable: Redis is down. The next call expires the same users.
@@ -107,7 +110,12 @@ class Disconnects:
         due: list[tuple[float, str]] = []
         while self._graces and self._graces[0][0] <= now:
             due.append(heapq.heappop(self._graces))
-        user_ids = {user_id for _, user_id in due if not session.hub.of_user(user_id)}
+        of_user = session.hub.of_user
+        user_ids = {
+            user_id
+            for _, user_id in due
+            if all(one.is_idle for one in of_user(user_id))
+        }
         for batch in batches(user_ids):
             try:
                 reply = self._store.expire(batch, self._caller())
@@ -115,8 +123,8 @@ class Disconnects:
                 self._put_back(due)
                 raise
             if not self._handle_reply(reply):
-                # If it is overtaken: wait for the reply to that heartbeat. It has the
-                # deadline that the next call must send.
+                # If a heartbeat has overtaken this call, wait until the reply to that
+                # heartbeat is here. The next call must send the deadline in that reply.
                 self._put_back(due, AFTER_HEARTBEAT if reply.is_overtaken else 0.0)
                 return
 

@@ -58,7 +58,7 @@ class EventReader:
         if inbox.messages:
             self._heard_at = time.monotonic()
         for number, (entry_id, message) in enumerate(inbox.messages):
-            if number:  # yield between two messages, because one may be long
+            if number:  # yield between two messages: delivering one may take long
                 gevent.sleep(0)
             self._last_id = entry_id
             self._read += 1
@@ -85,7 +85,7 @@ class EventReader:
         started = time.monotonic()
         wait = self._trim_at - started
         if wait > 0:
-            with suppress(CommandRefused):  # not a stream any more: go on with the trim
+            with suppress(CommandRefused):  # no longer a stream: the trim below repairs
                 return self._presence.gateway_streams.read(
                     self._gateway_id, self._last_id, 1 + int(1000 * wait), trims=False
                 )

@@ -2,9 +2,9 @@
 
 The way of the data, in the order of docs/ARCHITECTURE.md: A client's messages arrive in
 its `ClientConnection`, which notes them in the `ShardSession` of its user. The loops
-`Connects`, `Heartbeats` and `Disconnects` report them to Redis. The results of a
-fan-out come back through the `EventReader` to the `Hub`, which writes them to the
-sockets.
+`Connects`, `Heartbeats`, `Activities` and `Disconnects` report them to Redis. The
+results of a fan-out come back through the `EventReader` to the `Hub`, which writes them
+to the sockets.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from functools import partial
 import gevent
 from sqlalchemy import Engine
 
+from app.gateway.activities import Activities
 from app.gateway.client_connection import ClientConnection
 from app.gateway.connects import Connects
 from app.gateway.disconnects import Disconnects
@@ -94,6 +95,7 @@ class Gateway:
             )
             for one in self.sessions
         ]
+        self.activities = [Activities(one) for one in self.sessions]
         self.disconnects = [Disconnects(one) for one in self.sessions]
 
     # The life of the process
@@ -117,6 +119,7 @@ class Gateway:
             of_shard = f" of shard {number}" if len(self.sessions) > 1 else ""
             steps["connects" + of_shard] = self.connects[number].step
             steps["heartbeats" + of_shard] = self.heartbeats[number].step
+            steps["activities" + of_shard] = self.activities[number].step
             steps["disconnects" + of_shard] = self.disconnects[number].step
             steps["drain requests" + of_shard] = session.drain_request_step
         return steps
@@ -178,12 +181,14 @@ class Gateway:
         user_id: str,
         expires_at: float | None,
         received: bytes = b"",
+        *,
+        wants_detail: bool = False,
     ) -> ClientConnection:
         """A connection of `user_id` on `sock`, for `serve`. The connection's id begins
         with the gateway's id, so that the connections of a dead gateway can be found.
         `expires_at` is in seconds since the epoch. `received` are bytes that came
         directly after the handshake."""
-        return ClientConnection(
+        connection = ClientConnection(
             sock,
             self._session_of(user_id),
             connection_id=f"{self.id}:{next(self._numbers)}",
@@ -191,6 +196,8 @@ class Gateway:
             expires_at=expires_at,
             received=received,
         )
+        connection.wants_detail = wants_detail
+        return connection
 
     def serve(self, connection: ClientConnection) -> None:
         """Serve a client from the end of its handshake to the end of its socket."""

@@ -22,14 +22,15 @@ class Hub:
 
     def __init__(self, counts: Counts) -> None:
         self._counts = counts
-        # Tuples, because a list has its items in a second place in memory, and each
-        # delivery would read that place too.
+        # Tuples: a list stores its items in a second place in memory, which each
+        # delivery would have to read too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
         self._connections: dict[str, ClientConnection] = {}
         self._newest: dict[str, int] = {}
         self._newest_before: dict[str, int] = {}
-        # Changes of visibility: user -> viewer -> timestamp of the last one. A late
-        # transition from before it must not reach this viewer.
+        # User -> viewer -> timestamp of the last change of visibility that this viewer
+        # got. An older transition of the user may arrive after it, and must not reach
+        # this viewer.
         self._told: dict[str, dict[str, int]] = {}
 
     def __len__(self) -> int:
@@ -66,10 +67,10 @@ class Hub:
 
     def deliver_transitions(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver each transition that is newer than the last one delivered for the
-        same user. Older ones are repeats, or come from a slow drainer that another one
-        has overtaken."""
+        same user. Drop the others: they are repeats, or come from a slow drainer after
+        another drainer has taken over. Changes of visibility are always delivered."""
         self._deliver(
-            (_status_event(one.transition, for_viewers=one.for_viewers), recipients)
+            (_status_event(one), recipients)
             for one in deliveries
             if (recipients := self._recipients(one))
         )
@@ -81,10 +82,10 @@ class Hub:
             connection.send(frame)
 
     def introduce(self, deliveries: Iterable[Delivery]) -> None:
-        """Deliver the current status of users to recipients who may see these users
-        only from now on."""
+        """Deliver the present status of users to recipients who have just become
+        relevant to them."""
         self._deliver(
-            (_status_event(one.transition, is_introduction=True), one.recipients)
+            (_status_event(one, is_introduction=True), one.recipients)
             for one in deliveries
         )
 
@@ -93,7 +94,7 @@ class Hub:
 
         An event is encoded once. A recipient gets all its events in one send.
         """
-        # As keys of a dict, because an id may be in the list twice.
+        # The ids become keys of a dict, because an id may be in the text twice.
         named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
         since = oldest(event for event, _ in named)
         notifications = 0
@@ -108,9 +109,11 @@ class Hub:
         self, named: list[tuple[StatusEvent, dict[str, None]]]
     ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes]]:
         """For each recipient with connections in this process: the connections, the
-        events, and all frames in one piece. Recipients without a connection here are
-        left out: if there are few gateways, messages also name users of other
-        gateways."""
+        events, and all frames in one piece.
+
+        Recipients without a connection here are left out. If there are few gateways,
+        messages also name users of other gateways.
+        """
         by_user = self._by_user
         if len(named) == 1:  # the first recipient need not wait for the other lookups
             ((event, recipients),) = named
@@ -130,9 +133,12 @@ class Hub:
                 yield connections, status_events, frames
 
     def reset_after_loss(self, now: int) -> None:
-        """Redis has lost its state, and its time is `now` (ms). All timestamps from now
-        on are at least `now`, even if the clock stepped back, so none of them may be
-        dropped. Repeats of what was delivered before are still dropped."""
+        """Redis has lost its state, and its time is `now` (ms).
+
+        All new timestamps are at least `now`. If the clock stepped back, they may be
+        older than delivered ones, but they must not be dropped. Repeats of what was
+        delivered before are still dropped.
+        """
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
@@ -145,7 +151,9 @@ class Hub:
             connection.clock_set_back(now)
 
     def _recipients(self, delivery: Delivery) -> str:
-        """Those of the recipients who have not been told anything newer."""
+        """The recipients who must get `delivery`, in the form of `joined_ids`. Empty if
+        the transition is a repeat. Leaves out viewers who got a newer change of
+        visibility. Records what is delivered."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
             viewers = self._told.setdefault(transition.user_id, {})
@@ -176,14 +184,16 @@ class Hub:
         return True
 
 
-def _status_event(
-    transition: Transition, *, is_introduction: bool = False, for_viewers: bool = False
-) -> StatusEvent:
-    frame = text_frame(events.friend_status_changed(transition))
+def _status_event(delivery: Delivery, *, is_introduction: bool = False) -> StatusEvent:
+    transition = delivery.transition
+    frame = b""
+    if not delivery.is_update:
+        frame = text_frame(events.friend_status_changed(transition))
     return StatusEvent(
         transition.user_id,
         transition.timestamp,
         frame,
         is_introduction=is_introduction,
-        for_viewers=for_viewers,
+        for_viewers=delivery.for_viewers,
+        delivery=delivery,
     )

@@ -1,8 +1,9 @@
 """One gateway's session with one shard: the connections of the shard's users.
 
-The gateway notes here what happens on its sockets, and never waits. Three loops report
-it to the shard: `Connects`, `Heartbeats` and `Disconnects`. Each shard has its own
-session and its own loops, so a shard that is down delays only its own users.
+The gateway notes here what happens on its sockets. It never waits for Redis. Three
+loops report the notes to the shard: `Connects`, `Heartbeats` and `Disconnects`. Each
+shard has its own session and its own loops, so a shard that is down delays only its own
+users.
 """
 
 from __future__ import annotations
@@ -31,9 +32,10 @@ FLUSHES = 3
 class RedisHealth:
     """Decides whether this gateway trusts a shard enough to expire its users.
 
-    A Redis that comes back with an older state does not know newer connections until
-    the gateways have registered them again. If a gateway expired users in that time, it
-    would announce users as offline who are online. Times are monotonic seconds.
+    If Redis comes back with an older state, it does not know newer connections. It
+    knows them again when the gateways have registered them. A gateway that expired
+    users before that would announce online users as offline. Times are monotonic
+    seconds.
     """
 
     def __init__(self, settings: Settings) -> None:
@@ -74,7 +76,7 @@ class Disconnect:
 
 
 class ShardSession:
-    """One gateway's session with one shard. Nothing connects before its loops run."""
+    """One gateway's session with one shard. Only its loops use Redis."""
 
     def __init__(
         self,
@@ -94,6 +96,9 @@ class ShardSession:
         """All connections of the shard's users, by id."""
         self.pending_heartbeats: dict[str, ClientConnection] = {}
         """The connections whose heartbeat the next flush reports."""
+        self.changed_activity: dict[str, ClientConnection] = {}
+        """The connections whose activity must be reported."""
+        self.has_changed_activity = Event()
         self.opening: deque[ClientConnection] = deque()
         self.has_opening = Event()
         self.disconnected: deque[Disconnect] = deque()
@@ -103,7 +108,8 @@ class ShardSession:
     # What happens on the sockets. None of these methods waits
 
     def connect(self, connection: ClientConnection) -> None:
-        """`connection` has passed its handshake: register it, then open it."""
+        """`connection` has passed its handshake. Queue it: `Connects` registers it, and
+        then opens it."""
         # First the hub, then Redis, then the snapshot: in this order the client misses
         # no change.
         self.hub.add(connection)
@@ -116,6 +122,11 @@ class ShardSession:
         self.counts.heartbeats += 1
         self.pending_heartbeats[connection.connection_id] = connection
 
+    def activity(self, connection: ClientConnection) -> None:
+        """The client has said whether its person is there."""
+        self.changed_activity[connection.connection_id] = connection
+        self.has_changed_activity.set()
+
     def disconnect(self, connection: ClientConnection) -> None:
         """`connection` has ended or is being closed. Repeated calls do nothing."""
         if not self.hub.remove(connection):
@@ -123,6 +134,7 @@ class ShardSession:
         # Its heartbeat must not be reported any more.
         self.live.pop(connection.connection_id, None)
         self.pending_heartbeats.pop(connection.connection_id, None)
+        self.changed_activity.pop(connection.connection_id, None)
         self._add_disconnect(connection)
 
     def _add_disconnect(self, connection: ClientConnection) -> None:
@@ -148,8 +160,8 @@ class ShardSession:
         try:
             reply = self.shard.store.connect(self.gateway_id, self.as_live(connections))
         finally:
-            # A connection that ended during the call may have been released too early,
-            # before it was registered. So release it once more.
+            # A connection may have ended during the call. Then it may have been
+            # released before it was registered. So release it once more.
             for connection in connections:
                 if self.hub.get(connection.connection_id) is None:
                     self._add_disconnect(connection)
@@ -166,15 +178,18 @@ class ShardSession:
         """`connections` as the store takes them: each with the age of its last
         heartbeat."""
         now, ttl = time.monotonic(), self.settings.online_ttl
-        live = []
-        for connection in connections:
-            age = age_ms(connection.last_heartbeat, now, ttl)
-            one = LiveConnection(connection.user_id, connection.connection_id, age)
-            live.append(one)
-        return live
+        return [
+            LiveConnection(
+                connection.user_id,
+                connection.connection_id,
+                age_ms(connection.last_heartbeat, now, ttl),
+                connection.is_idle,
+            )
+            for connection in connections
+        ]
 
     def request_drain(self) -> None:
-        """Have the shard's outbox drained soon. Never waits."""
+        """Request a drain of the shard's outbox. Never waits."""
         self._drain_requested.set()
 
     def drain_request_step(self) -> None:

@@ -17,18 +17,46 @@ from collections.abc import Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 
+from app.websocket.frames import text_frame
+from models import events
+from models.events import Delivery
 
-@dataclass(frozen=True, slots=True)
+
+@dataclass(slots=True)
 class StatusEvent:
-    """A user's status and its frame. `timestamp` is in ms. In an introduction the
-    recipient may see the user only from now on, so the status may be old. An event
-    `for_viewers` says that the user became hidden from the recipient, or visible."""
+    """A user's status or detail, and its frame. `timestamp` is in ms. In an
+    introduction the user has just become relevant to the recipient, so the status may
+    be old. An event `for_viewers` says that the user became hidden from the recipient,
+    or visible.
+
+    `frame` is for clients that do not want details. If only the detail has changed, it
+    is empty.
+    """
 
     user_id: str
     timestamp: int
     frame: bytes
     is_introduction: bool = False
     for_viewers: bool = False
+    delivery: Delivery | None = None
+    _with_detail: bytes | None = None
+
+    @property
+    def is_update(self) -> bool:
+        """Whether only the detail has changed."""
+        return not self.frame
+
+    def frame_with_detail(self) -> bytes:
+        """The frame for clients that want details. It is encoded at the first call."""
+        if self._with_detail is None:
+            assert self.delivery is not None  # noqa: S101 - only tests leave it out
+            encode = (
+                events.friend_detail_changed
+                if self.is_update
+                else events.friend_status_changed_with_detail
+            )
+            self._with_detail = text_frame(encode(self.delivery))
+        return self._with_detail
 
 
 def oldest(status_events: Iterable[StatusEvent]) -> float:

@@ -1,8 +1,9 @@
 """Sends `presence_snapshot` to new connections, and to clients that may be out of date.
 
-Snapshots that are requested at the same time are read together, with one query and one
-round trip to Redis. A new connection is in the hub and in Redis before its snapshot is
-read. So each change is in the snapshot or comes as an event. The newest timestamp wins.
+Snapshots that are requested at the same time are read together, with a few queries and
+one round trip to Redis. A new connection is in the hub and in Redis before its snapshot
+is read. So each change is in the snapshot or comes as an event. The newest timestamp
+wins.
 
 A problem of one client delays no other client. A user who is new to the database is
 stored in the background. If a batch cannot be read, each snapshot in it is read alone.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import itertools
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import gevent
 from gevent.event import Event
@@ -28,11 +29,13 @@ from app.new_users import NewUsers
 from app.outages import Outage
 from app.websocket.frames import text_frame
 from models import events
+from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
 from models.presence.batches import batches
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import relevant_users
 from models.sql.db import error_text, is_unavailable
+from models.sql.presence_settings import layers_of
 from models.sql.user import unknown_users
 
 log = logging.getLogger(__name__)
@@ -53,6 +56,10 @@ RETRY_AFTER = 1.0
 RETRY_ALONE_AFTER = 5.0
 """Seconds between attempts to read a snapshot that fails while other snapshots can be
 read."""
+
+
+Snapshot = tuple[bytes, SnapshotFilter]
+"""A frame, and the filter for the events after it."""
 
 
 class Snapshots:
@@ -161,7 +168,7 @@ class Snapshots:
             connection.delay_events()
         try:
             snapshots, incomplete, unknown = self._read(
-                {one.user_id for one in open_ones},
+                _viewers(open_ones),
                 {
                     one.user_id
                     for one in open_ones
@@ -192,7 +199,8 @@ class Snapshots:
             # An incomplete snapshot is better than no snapshot, but worse than the
             # older one that the client may have.
             if is_complete or connection.connection_id in first:
-                frame, snapshot_filter = snapshots[connection.user_id]
+                key = connection.user_id, connection.wants_detail
+                frame, snapshot_filter = snapshots[key]
                 connection.send_snapshot(frame, snapshot_filter)
                 sent.append((connection, snapshot_filter))
             else:
@@ -210,60 +218,82 @@ class Snapshots:
         self.request(connections)
 
     def _read(
-        self, user_ids: set[str], maybe_new: set[str]
-    ) -> tuple[dict[str, tuple[bytes, SnapshotFilter]], set[str], set[str]]:
-        """Read the snapshots of `user_ids`.
+        self, viewers: Mapping[str, set[bool]], maybe_new: set[str]
+    ) -> tuple[dict[tuple[str, bool], Snapshot], set[str], set[str]]:
+        """Read the snapshots of `viewers`: for each user, whether connections want
+        details (True), and whether some do not (False).
 
-        Returns three values. The first has the frame and the filter of each user. The
-        second has the users whose frames are incomplete because a shard is down. The
-        third has the users in `maybe_new` that the database does not know.
+        Returns three values. The first has the snapshots, by user and whether with
+        details. The second has the users whose snapshots are incomplete because a shard
+        is down. The third has the users in `maybe_new` that the database does not know.
         """
         unknown: set[str] = set()
+        user_ids = sorted(viewers)
         with self._database.connect() as connection:
-            relevant = relevant_users(connection, sorted(user_ids))
-            rules = Rules.read(
-                connection, sorted(user_ids), may_hide=self._presence.may_hide
-            )
+            relevant = relevant_users(connection, user_ids)
+            rules = Rules.read(connection, user_ids, may_hide=self._presence.may_hide)
+            everybody = set().union(*relevant.values())
+            wants_detail = any(True in wanted for wanted in viewers.values())
+            layers = layers_of(connection, everybody) if wants_detail else None
             # Only for first snapshots: a user who is deleted while connected gets an
             # empty snapshot, and this must not create the user again.
             unrelated = [one for one in sorted(maybe_new) if not relevant[one]]
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
-        everybody = set().union(*relevant.values())
         statuses = self._presence.statuses_where_possible(everybody)
-        found = statuses.found
-        missing = everybody - found.keys()
-        times = {one.user_id: one.updated_at for one in found.values()}
+        missing = everybody - statuses.found.keys()
+        times = {one.user_id: one.updated_at for one in statuses.found.values()}
         short = ShortFilter.of(times, statuses.read_at)
-        for_viewers, with_rules = ShownStatuses(rules, statuses), rules.viewers
-        snapshots = {}
+        shown = ShownStatuses(rules, statuses, layers)
+        snapshots: dict[tuple[str, bool], Snapshot] = {}
         incomplete = set()
         for user_id, others in relevant.items():
-            shown = others - missing
-            if len(shown) < len(others):
+            present = others - missing
+            if len(present) < len(others):
                 incomplete.add(user_id)
-            if user_id in with_rules:
-                snapshot, snapshot_filter = _snapshot_by_rules(
-                    for_viewers, rules, user_id, shown, statuses.read_at
+            if user_id in rules.viewers:
+                in_order, own_filter = _by_rules(
+                    shown, rules, user_id, present, statuses.read_at
                 )
             else:
-                in_order = (found[other] for other in sorted(shown))
-                snapshot = events.presence_snapshot(in_order)
-                snapshot_filter = SnapshotFilter(shown, times, short)
-            snapshots[user_id] = text_frame(snapshot), snapshot_filter
+                in_order = [statuses.found[other] for other in sorted(present)]
+                own_filter = SnapshotFilter(present, times, short)
+            for with_detail in viewers[user_id]:
+                frame = text_frame(_encode(shown, in_order, with_detail=with_detail))
+                snapshots[user_id, with_detail] = frame, own_filter
         return snapshots, incomplete, unknown
 
 
-def _snapshot_by_rules(
-    statuses: ShownStatuses, rules: Rules, viewer: str, users: set[str], read_at: int
-) -> tuple[bytes, SnapshotFilter]:
-    """The snapshot and the filter of a viewer who is not shown all real statuses."""
-    known = [statuses.known(viewer, user_id) for user_id in sorted(users)]
-    snapshot = events.presence_snapshot(statuses.to_send(viewer, one) for one in known)
+def _viewers(connections: Iterable[ClientConnection]) -> dict[str, set[bool]]:
+    """The users of `connections`, as `Snapshots._read` takes them."""
+    found: dict[str, set[bool]] = {}
+    for one in connections:
+        found.setdefault(one.user_id, set()).add(one.wants_detail)
+    return found
+
+
+def _encode(
+    shown: ShownStatuses, statuses: list[UserStatus], *, with_detail: bool
+) -> bytes:
+    if not with_detail:
+        return events.presence_snapshot(statuses)
+    return events.presence_snapshot_with_details(
+        (status, shown.detail(status)) for status in statuses
+    )
+
+
+def _by_rules(
+    shown: ShownStatuses, rules: Rules, viewer: str, users: set[str], read_at: int
+) -> tuple[list[UserStatus], SnapshotFilter]:
+    """The statuses and the filter of a viewer who is not shown all real statuses."""
+    known = [shown.known(viewer, user_id) for user_id in sorted(users)]
     times = {one.user_id: one.updated_at for one in known}
     with_settings = rules.views.of.get(viewer, {}).keys()
     short = ShortFilter.of(times, read_at, keep=with_settings)
-    return snapshot, SnapshotFilter(users, times, short)
+    return (
+        [shown.to_send(viewer, one) for one in known],
+        SnapshotFilter(users, times, short),
+    )
 
 
 def _shorten_filters(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:

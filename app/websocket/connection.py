@@ -25,14 +25,14 @@ from config import Settings
 from models.events import CloseCode
 
 BY_CLIENT = "client"
-"""The word in `SocketCounts.closes` for connections that the client closed first. They
+"""The key in `SocketCounts.closes` for connections that the client closed first. They
 have no close code of ours."""
 LOST = "lost"
-"""The word in `SocketCounts.closes` for sockets that ended without a close frame."""
+"""The key in `SocketCounts.closes` for sockets that ended without a close frame."""
 READ_BYTES = 4096
 READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
-"""Seconds that a client has to answer a close frame before its socket is cut."""
+"""Seconds that a client has to answer a close frame. After that, its socket is cut."""
 READ_REST_AFTER = 0.01
 """Seconds between our close frame and the next read. When that read finds the end of
 the socket, the web server cleans up and writes a log line. This takes processor time,
@@ -45,8 +45,8 @@ BURST_SECONDS = 3.0
 class Connection:
     """A socket after its handshake. Subclasses handle messages and the end.
 
-    `received` has bytes that came directly after the handshake and that nobody has
-    handled yet. Nothing is sent before `open`: frames to the client wait until then.
+    `received` has bytes that came directly after the handshake and are not handled yet.
+    Nothing is sent before `open` is called: frames to the client wait until then.
     """
 
     __slots__ = (
@@ -210,7 +210,7 @@ class Connection:
 
     def _read_piece(self, event: TextMessage | BytesMessage) -> None:
         """Add one piece to the current message, and handle the message if it is
-        complete. The limit of bytes is for the whole message."""
+        complete. The limit of bytes applies to the whole message."""
         piece = event.data
         self._message_bytes += len(piece.encode() if isinstance(piece, str) else piece)
         if self._message_bytes > (most := self._settings.max_frame_bytes):

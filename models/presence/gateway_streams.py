@@ -13,7 +13,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain
 
-from models.events import VERSION, Delivery, GatewayMessage, UnreadableMessage
+from models.events import (
+    VISIBILITY_VERSION,
+    Delivery,
+    GatewayMessage,
+    UnreadableMessage,
+)
 from models.identifiers import ids_in
 from models.presence.batches import by_shard
 from models.presence.errors import PresenceUnavailable
@@ -28,7 +33,7 @@ from models.presence.redis.commands import (
 
 log = logging.getLogger(__name__)
 
-_NAMES_VERSION = re.compile(r"-v\d+$")
+_NAMED_VERSION = re.compile(r"-v(\d+)$")
 """The end of a gateway id (`app.gateway.gateway.new_gateway_id`)."""
 MAX_STREAM_LENGTH = 1_000
 """Messages kept for a gateway that does not read. Each holds up to 500 events. A
@@ -119,17 +124,16 @@ class GatewayStreams:
         return {gateway_id for (present,) in replies.values() for gateway_id in present}
 
     def knows_visibility(self) -> bool:
-        """Whether every gateway knows that users may be hidden. One of an older version
-        would show them."""
+        """Whether every gateway has a version that can hide users. A gateway of an
+        older version would show them."""
         return all(
-            (version := _NAMES_VERSION.search(gateway_id)) is not None
-            and int(version[0].removeprefix("-v")) >= VERSION
+            _version_of(gateway_id) >= VISIBILITY_VERSION
             for gateway_id in self.gateway_ids()
         )
 
     def is_cheaper_to_all(self, ids: int) -> bool:
-        """Whether a message with so many `ids` should go to all gateways at once, and
-        not only to those that hold one of the users."""
+        """Whether it is cheaper to send a message with so many `ids` to all gateways
+        than to find the gateways that hold these users."""
         gateways = max(self._known_count.values(), default=0)
         return gateways <= FEW_GATEWAYS and ids <= MAX_IDS_TO_ALL
 
@@ -140,8 +144,9 @@ class GatewayStreams:
         recipients. Returns the shards that did not answer.
 
         The message goes to the gateways that were known after the last call. The same
-        round trip asks for the present gateways, and a second one serves new gateways.
-        So every gateway that was registered before this call gets the message.
+        round trip reads which gateways there are now. If some are new, a second round
+        trip sends them the message. So every gateway that was registered before this
+        call gets it.
         """
         message = GatewayMessage(transitions=tuple(transitions))
         shards = self._recipient_shards(message.transitions)
@@ -151,14 +156,15 @@ class GatewayStreams:
         commands: dict[int, list[Command]] = {
             shard: [("ZRANGE", self._keys[shard].gateways, 0, -1)] for shard in shards
         }
-        self._add_appends(commands, dict.fromkeys(known, message.as_entry()))
+        self._add_appends(commands, dict.fromkeys(known, message))
         answers = self._backend.gather(commands)
         present: set[str] = set()
         for shard in set(shards) - answers.errors.keys():
             ids = answers.replies[shard][0]
             present.update(ids)
             self._known_count[shard] = len(ids)
-            # Many ids are not kept: by the time there are few again, they would be old.
+            # Keep only few ids. The ids of many gateways are not used, and would be out
+            # of date when there are few gateways again.
             self._known_ids[shard] = ids if len(ids) <= FEW_GATEWAYS else []
         new = dict.fromkeys(present - known, message)
         return {**answers.errors, **self.publish_where_possible(new)}
@@ -183,20 +189,27 @@ class GatewayStreams:
         if not messages:
             return {}
         commands: dict[int, list[Command]] = {}
-        entries = {gateway: message.as_entry() for gateway, message in messages.items()}
-        self._add_appends(commands, entries)
+        self._add_appends(commands, messages)
         return self._backend.gather(commands).errors
 
     def _add_appends(
-        self,
-        commands: dict[int, list[Command]],
-        entries: Mapping[str, tuple[str, bytes]],
+        self, commands: dict[int, list[Command]], messages: Mapping[str, GatewayMessage]
     ) -> None:
-        """Add to `commands`, by shard, the commands that append `entries` to the
-        streams of their gateways."""
-        for gateway_id, entry in entries.items():
-            if not _NAMES_VERSION.search(gateway_id):
+        """Add to `commands`, by shard, the commands that append `messages` to the
+        streams of their gateways. A gateway of an older version gets only what it can
+        read."""
+        entries: dict[tuple[int, int], tuple[str, bytes] | None] = {}
+        for gateway_id, message in messages.items():
+            version = _version_of(gateway_id)
+            if version < 0:
                 self._log_old(gateway_id)
+            # Many gateways may get the same message: encode it once.
+            key = id(message), version
+            if key not in entries:
+                readable = message.for_reader(version)
+                entries[key] = None if readable is None else readable.as_entry()
+            if (entry := entries[key]) is None:
+                continue
             shard, stream = self._stream(gateway_id)
             args = (MAX_STREAM_LENGTH, STREAM_TTL_MS, *entry)
             append = run_script("append", [stream], args)
@@ -242,6 +255,12 @@ class GatewayStreams:
         """The shard and the key of a gateway's stream."""
         shard = shard_number(gateway_id, len(self._keys))
         return shard, self._keys[shard].gateway_events(gateway_id)
+
+
+def _version_of(gateway_id: str) -> int:
+    """Up to which version a gateway reads messages. -1 if its id does not tell."""
+    named = _NAMED_VERSION.search(gateway_id)
+    return int(named[1]) if named else -1
 
 
 def _message(fields: Sequence[bytes]) -> GatewayMessage | UnreadableMessage:

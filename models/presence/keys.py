@@ -64,7 +64,9 @@ class Keys:
         """String: set to find out whether the server accepts writes."""
 
     def user_status(self, user_id: str) -> str:
-        """Hash: `status`, `last_seen`, `updated_at` (ms)."""
+        """Hash: `status`, `last_seen`, `updated_at` (ms). Also `sequence`, the newest
+        number of the user's sequence, and `idle_since`, `active_since` and
+        `idle_connections`, see idle.lua."""
         return f"{self.prefix}user:{user_id}:status"
 
     def user_connections(self, user_id: str) -> str:

@@ -8,10 +8,12 @@ is at least once and in order.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.events import (
+    Activity,
+    DetailChange,
     Transition,
     UnreadableMessage,
     VisibilityChange,
@@ -28,6 +30,8 @@ from models.presence.redis.commands import (
     stream_entries,
 )
 
+Change = Transition | VisibilityChange | DetailChange
+"""What an entry may contain."""
 _ANOTHER = -1
 LEASE_MS = 5000
 """Milliseconds that a drainer may take for one batch before another takes over."""
@@ -40,7 +44,7 @@ class OutboxEntry:
     """An entry of the outbox, or the reason why it cannot be read."""
 
     entry_id: str
-    content: Transition | VisibilityChange | UnreadableMessage
+    content: Change | UnreadableMessage
 
 
 class Outbox:
@@ -96,15 +100,16 @@ class Outbox:
         return bool(stopped)
 
     def record_missed(self, shards: Iterable[int]) -> None:
-        """Record that `shards` did not answer: their users, and gateways whose streams
-        they hold, missed transitions that are acknowledged here. This shard's own
-        number means that an acknowledged transition reached nobody."""
+        """Record the numbers of shards that did not answer. Their users missed
+        transitions that are acknowledged here. So did the gateways whose streams are in
+        these shards. This shard's own number means that an acknowledged transition
+        reached nobody."""
         self._backend.run(self._keys.shard, [("SADD", self._keys.missed, *shards)])
 
     def has_missed(self) -> bool:
-        """Whether somebody missed transitions that have left the outbox:
-        `record_missed` was called, or entries are gone that no drainer has taken. Then
-        send fresh snapshots to all, and call `clear_missed`."""
+        """Whether users missed transitions that have left the outbox: `record_missed`
+        was called, or entries are gone that no drainer has taken. If so, send fresh
+        snapshots to all, and call `clear_missed`."""
         keys = [self._keys.transitions, self._keys.taken, self._keys.missed]
         args = [self._keys.shard, MAX_ENTRIES, int(self._has_checked)]
         command = run_script("missed", keys, args)
@@ -124,9 +129,7 @@ class Outbox:
         return int(length)
 
 
-def _content(
-    fields: Sequence[bytes],
-) -> Transition | VisibilityChange | UnreadableMessage:
+def _content(fields: Sequence[bytes]) -> Change | UnreadableMessage:
     """What is in `fields`, or the reason why they cannot be read. Another program may
     have written the fields, and a bad entry must not stop the other entries."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -135,11 +138,25 @@ def _content(
         user_id = check_user_id(data[b"user_id"].decode())
         timestamp = int(data[b"timestamp"][:20])
         if b"online_to" in data:
-            viewers = (data[name].decode() for name in (b"online_to", b"offline_to"))
             check_transition(user_id, "online", timestamp)
-            return VisibilityChange(user_id, timestamp, *viewers)
+            return VisibilityChange(
+                user_id,
+                timestamp,
+                online_to=data[b"online_to"].decode(),
+                offline_to=data[b"offline_to"].decode(),
+                activity=_activity(data),
+            )
+        if b"detail" in data:
+            check_transition(user_id, "online", timestamp)
+            is_set = data[b"detail"] == b"set"
+            return DetailChange(user_id, timestamp, _activity(data), is_set)
         return check_transition(user_id, data[b"status"].decode(), timestamp)
     except UnreadableMessage as error:
         return error
     except (KeyError, ValueError) as error:
         return UnreadableMessage(f"not a transition: {error!r:.100}")
+
+
+def _activity(data: Mapping[bytes, bytes]) -> Activity:
+    times = (data.get(name, b"")[:20] for name in (b"idle_since", b"active_since"))
+    return Activity(*(int(time) if time else None for time in times))

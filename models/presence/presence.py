@@ -15,7 +15,7 @@ from queue import LifoQueue
 from typing import Self
 
 from config import Settings
-from models.events import MAX_TIMESTAMP, UserStatus
+from models.events import MAX_TIMESTAMP, NEVER_IDLE, Activity, UserStatus
 from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
@@ -214,9 +214,8 @@ class Presence:
             for batch, (now, epoch, *reply) in zip(asked[shard], replies, strict=True):
                 # The first batch was read first.
                 clocks.setdefault(shard, self._clock(int(now), _time(epoch) or 0))
-                for status in map(
-                    _user_status, batch, reply[0::3], reply[1::3], reply[2::3]
-                ):
+                columns = (reply[column::5] for column in range(5))
+                for status in map(_user_status, batch, *columns):
                     found[status.user_id] = status
         return found, clocks, answers.errors
 
@@ -229,14 +228,9 @@ class Presence:
         keys = self._keys_of(user_id)
         names = [keys.online_users, keys.epoch, keys.user_status(user_id)]
         command = run_script("mark", names, [user_id, self._offline_ttl])
-        ((number, now, epoch, online, updated_at, last_seen),) = self._backend.run(
-            keys.shard, [command]
-        )
+        ((number, now, epoch, *real),) = self._backend.run(keys.shard, [command])
         clock = self._clock(int(now), _time(epoch) or 0)
-        real = _user_status(user_id, online, updated_at, last_seen)
-        if real.updated_at < clock.epoch:
-            real = real._replace(updated_at=clock.epoch)
-        return Mark(int(number), real, clock)
+        return Mark(int(number), _user_status(user_id, *real), clock)
 
     def tell(
         self,
@@ -294,6 +288,20 @@ class Presence:
             for user_id in chain.from_iterable(lists[shard])
         }
         return online, unknown
+
+    def now(self) -> int:
+        """The earliest time of the shards' clocks (ms).
+
+        Raises:
+            PresenceUnavailable: a shard did not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            keys.shard: [("TIME",)] for keys in self._keys
+        }
+        times = self._backend.gather(commands).all().values()
+        return min(
+            int(seconds) * 1000 + int(micros) // 1000 for ((seconds, micros),) in times
+        )
 
     def is_settled(self) -> bool:
         """Whether every live gateway has had time to register, since Redis came back or
@@ -387,9 +395,19 @@ def _fields(info: str) -> Mapping[str, str]:
 
 
 def _user_status(
-    user_id: str, online: int, updated_at: str | None, last_seen: str | None
+    user_id: str,
+    online: int,
+    updated_at: str | None,
+    last_seen: str | None,
+    idle_since: str | None,
+    active_since: str | None,
 ) -> UserStatus:
-    return UserStatus(user_id, bool(online), _time(updated_at) or 0, _time(last_seen))
+    activity = NEVER_IDLE
+    if online and (idle_since or active_since):
+        activity = Activity(_time(idle_since), _time(active_since))
+    return UserStatus(
+        user_id, bool(online), _time(updated_at) or 0, _time(last_seen), activity
+    )
 
 
 def _time(text: str | None) -> int | None:

@@ -32,11 +32,13 @@ _OVERTAKEN = -2
 
 @dataclass(frozen=True, slots=True)
 class LiveConnection:
-    """A connection that was opened or sent a heartbeat `age_ms` milliseconds ago."""
+    """A connection that was opened or sent a heartbeat `age_ms` milliseconds ago.
+    `is_idle`: its client has said that nobody is there."""
 
     user_id: str
     connection_id: str
     age_ms: int = 0
+    is_idle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,8 +92,8 @@ class ExpireReply:
     """The caller must request a drain of the outbox."""
     is_refused: bool = False
     """Redis does not know the caller's deadline, or the deadline has passed. So Redis
-    has lost state, or stood still while the call was on its way. It may lack live
-    connections of other gateways."""
+    has lost state, or stood still while the call was on its way. Live connections of
+    other gateways may be missing in it."""
     is_overtaken: bool = False
     """A heartbeat of the caller arrived first. Its reply tells whether Redis stood
     still: call again after it."""
@@ -156,6 +158,7 @@ class PresenceStore:
             values: list[str | int] = []
             for one in batch:
                 values += (one.user_id, one.connection_id, one.age_ms)
+                values.append(int(one.is_idle))
             args = (self._online_ttl_ms, self._max_connections, json_argument(values))
             names = shared + self._user_keys(one.user_id for one in batch)
             return [run_script("connect", names, args)]
@@ -177,6 +180,42 @@ class PresenceStore:
                         Transition(one.user_id, "online", int(timestamp))
                     )
         return ConnectReply(transitions, refused, needs_drain, failed)
+
+    def activity(self, live: Iterable[LiveConnection]) -> bool:
+        """Note for the connections `live` whether they are idle. A user is idle if all
+        connections are. Skips connections that Redis does not know.
+
+        Changes: status, outbox. Returns whether the caller must request a drain.
+        """
+        keys = self._keys
+        shared = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        needs_drain = False
+
+        def commands_for(batch: list[LiveConnection]) -> list[Command]:
+            values: list[str | int] = []
+            for one in batch:
+                values += (one.user_id, one.connection_id, int(one.is_idle))
+            names = shared + self._user_keys(one.user_id for one in batch)
+            return [run_script("activity", names, [json_argument(values)])]
+
+        for _, replies, is_second in run_in_batches(
+            self._backend, keys.shard, batches(live), commands_for
+        ):
+            needs_drain |= is_second or bool(replies and replies[0])
+        return needs_drain
+
+    def detail_set(self, user_id: str) -> bool:
+        """Somebody has set a detail of the user, and it is in the database. If the user
+        is online, this goes into the outbox.
+
+        Changes: status (the sequence), outbox. Returns whether the caller must request
+        a drain.
+        """
+        keys = self._keys
+        names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        command = run_script("detail", [*names, keys.user_status(user_id)], [user_id])
+        (needs_drain,) = self._backend.run(keys.shard, [command])
+        return bool(needs_drain)
 
     def release(self, gateway_id: str, closed: Sequence[ClosedConnection]) -> int:
         """Remove connections of `gateway_id`; each counts as live until its grace ends.
@@ -302,8 +341,8 @@ class PresenceStore:
         return survey, overdue
 
     def hold_sweeps(self, since: int) -> None:
-        """Record that sweeps are held since `since` (ms), and count this hold. 0 ends
-        the hold."""
+        """Record that the breaker holds the sweeps since the time `since` (ms), and
+        count this hold. 0 ends the hold."""
         sweeps = self._keys.sweeps
         commands: list[Command] = [("HDEL", sweeps, "held_since")]
         if since:

@@ -132,8 +132,9 @@ class _Relation:
 def _in_one_text(
     user: ColumnElement[str], others: FunctionElement[str]
 ) -> Select[str, str]:
-    """Rows (user, all others as one text). A row per pair would take a third of the
-    worker's time: the database joins texts much faster than it sends rows."""
+    """Rows (user, all others as one text). With a row per pair, reading the rows would
+    take a third of the worker's time. The database joins texts much faster than it
+    sends rows."""
     return select(user, others).group_by(user)
 
 
@@ -168,8 +169,8 @@ def _partners(asked: ColumnElement[bool]) -> Select[str, str]:
 
 
 def _blocked(a: ColumnElement[str], b: ColumnElement[str]) -> ColumnElement[bool]:
-    """The condition that the pair is stored in this order and blocked. It costs one
-    index lookup."""
+    """The condition that the pair is stored in this order and blocked. Costs one lookup
+    in an index."""
     return has_friendship(a, b, BLOCKED)
 
 

@@ -63,14 +63,14 @@ _UNAVAILABLE_STATES = (
     _NOT_SUPPORTED,
     _READ_ONLY,  # a standby, or writes are disabled
     "40",  # a deadlock, or conflicting transactions
-    "42501",  # a right is missing
+    "42501",  # a permission is missing
     "53",  # out of disk, memory or connections
     "55",  # a lock is not free, or the object is in another state
     "57",  # cancelled, shutting down or starting
     "58",  # an error of the operating system
 )
-# A connection with such an error stays broken when the database works again. If it was
-# made while the database accepted no writes, it never accepts writes.
+# After such an error a connection stays broken, even when the database works again. A
+# connection that was made while the database accepted no writes never accepts writes.
 _DROPPING_STATES = ("08", _NOT_SUPPORTED, _READ_ONLY, "57P")
 # SQLite, Result Codes: the last eight bits.
 _DROPPING_CODES = {
@@ -233,8 +233,8 @@ def _codes(error: BaseException | None) -> tuple[str | None, int | None]:
 
 
 def _drop_broken(context: ExceptionContext) -> None:
-    """Have the pool close a connection that is broken although SQLAlchemy does not know
-    it. The pool then also closes all connections that are as old."""
+    """Have the pool close a connection that is broken, if SQLAlchemy does not notice
+    this by itself. The pool then also closes all connections that are as old."""
     state, code = _codes(context.original_exception)
     if code in _DROPPING_CODES or (state or "").startswith(_DROPPING_STATES):
         context.is_disconnect = True
@@ -248,10 +248,10 @@ def check_writes(sessions: sessionmaker[Session]) -> None:
     """
     with sessions() as session:
         if session.get_bind().dialect.name == "postgresql":
-            # This needs the right to write, and a server that accepts writes.
+            # This needs the permission to write, and a server that accepts writes.
             session.execute(text("UPDATE users SET display_name = '' WHERE false"))
             return
-        # Only a real write notices a full disk. This writes one page.
+        # Only a real write shows that the disk is full. This one writes one page.
         session.execute(text("BEGIN IMMEDIATE"))
         session.execute(text("SELECT 1 FROM users LIMIT 1"))
         version = session.scalar(text("PRAGMA user_version")) or 0
@@ -293,7 +293,7 @@ class PersistentReader:
             self.close()
             raise
         except BaseException:
-            # An unread answer would be taken for the answer to the next query.
+            # The answer may be unread. The next query would take it for its own.
             kept.invalidate()
             self.close()
             raise

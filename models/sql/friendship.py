@@ -29,19 +29,6 @@ class FriendshipStatus(StrEnum):
     BLOCKED = "blocked"
     """They never see each other, even if they share a conversation."""
 
-    @classmethod
-    def parse(cls, value: object) -> FriendshipStatus:
-        """The status with the name `value`.
-
-        Raises:
-            ValueError: there is no such status. The message names the valid ones.
-        """
-        for status in cls:
-            if status.value == value:
-                return status
-        message = "takes accepted, pending or blocked"
-        raise ValueError(message)
-
 
 # Literals, not bind values: the planner uses the partial index only if it knows the
 # status.

@@ -26,7 +26,7 @@ from typing import TypeVar
 from sqlalchemy import Column, select
 from sqlalchemy.orm import Session
 
-from models.identifiers import check_text, check_user_id
+from models.identifiers import check_choice, check_text, check_user_id
 from models.sql.conversation import TITLE_LENGTH, conversation_table
 from models.sql.friendship import FriendshipStatus, canonical
 from models.sql.graph import (
@@ -159,7 +159,9 @@ class _Import:
             other = row.take("user_b", check_user_id)
             pair = row.check("user_b", other, partial(canonical, one))
             status = row.text("status") or FriendshipStatus.ACCEPTED
-            self.friendships[pair] = row.check("status", status, FriendshipStatus.parse)
+            self.friendships[pair] = row.check(
+                "status", status, partial(check_choice, FriendshipStatus)
+            )
             self._name(one, row)
             self._name(other, row)
 

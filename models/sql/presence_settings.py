@@ -1,25 +1,33 @@
-"""The users' presence settings: who may see whom."""
+"""The users' presence settings: who may see whom, and what they are shown as."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import (
     BigInteger,
     ForeignKey,
     String,
     delete,
+    or_,
     select,
+    update,
 )
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models.detail import NO_LAYERS, NOTHING_SET, Layer, Layers
+from models.emoji import MAX_LENGTH
+from models.events import Availability
 from models.sql.db import Base, Identifier, execute_many, table_of, upsert
 from models.sql.sql_arrays import among, text_list
+from models.sql.statements import Reader, Statement
 from models.sql.user import User
 from models.visibility import Frozen, FrozenForAll, PresenceSettings, Visible
 
 MAX_EXCEPTIONS = 1_000
 """Ids in the exceptions of one user."""
+TEXT_LENGTH = 140
 ALWAYS, NEVER = "always", "never"
 
 
@@ -28,6 +36,8 @@ class StoredSettings(Base):
 
     The `friends_...` and `others_...` columns are what friends and other viewers are
     shown who have no row in `frozen_statuses`. See `models.visibility.FrozenForAll`.
+    The `manual_...` and `host_...` columns are the user's and the host's layer. See
+    `models.detail`.
     """
 
     __tablename__ = "presence_settings"
@@ -47,6 +57,16 @@ class StoredSettings(Base):
     others_timestamp: Mapped[int | None] = mapped_column(BigInteger)
     others_last_seen: Mapped[int | None] = mapped_column(BigInteger)
     others_until: Mapped[int | None] = mapped_column(BigInteger)
+    manual_availability: Mapped[str | None] = mapped_column(String(8))
+    manual_text: Mapped[str | None] = mapped_column(String(TEXT_LENGTH))
+    manual_emoji: Mapped[str | None] = mapped_column(String(MAX_LENGTH))
+    manual_since: Mapped[int | None] = mapped_column(BigInteger)
+    manual_expires_at: Mapped[int | None] = mapped_column(BigInteger, index=True)
+    host_availability: Mapped[str | None] = mapped_column(String(8))
+    host_text: Mapped[str | None] = mapped_column(String(TEXT_LENGTH))
+    host_emoji: Mapped[str | None] = mapped_column(String(MAX_LENGTH))
+    host_since: Mapped[int | None] = mapped_column(BigInteger)
+    host_expires_at: Mapped[int | None] = mapped_column(BigInteger, index=True)
 
     @property
     def frozen_for_all(self) -> FrozenForAll:
@@ -125,32 +145,37 @@ def read_settings(session: Session, user_id: str) -> PresenceSettings:
     )
     for viewer_id, kind in rows:
         kinds[kind].add(viewer_id)
+    columns = (getattr(stored, column.name) for column in _LAYER_COLUMNS)
     return PresenceSettings(
         Visible(stored.visibility),
         Visible(stored.last_seen),
         frozenset(kinds[ALWAYS]),
         frozenset(kinds[NEVER]),
+        _layers(*columns),
     )
+
+
+def ensure_settings(session: Session, user_id: str) -> None:
+    """Store the default settings of a user who exists and has none. The caller
+    commits."""
+    statement = upsert(session, settings_table).on_conflict_do_nothing()
+    session.execute(statement, {"user_id": user_id})
 
 
 def put_settings(session: Session, user_id: str, settings: PresenceSettings) -> None:
     """Store the settings of a user who exists. The caller commits."""
+    values = {
+        "visibility": settings.visibility.value,
+        "last_seen": settings.last_seen.value,
+        **_layer_values(settings.layers),
+    }
     insert = upsert(session, settings_table)
     statement = insert.on_conflict_do_update(
         index_elements=["user_id"],
-        set_={
-            "visibility": insert.excluded.visibility,
-            "last_seen": insert.excluded.last_seen,
-        },
+        set_={name: insert.excluded[name] for name in values},
     )
-    session.execute(
-        statement,
-        {
-            "user_id": user_id,
-            "visibility": settings.visibility.value,
-            "last_seen": settings.last_seen.value,
-        },
-    )
+    session.execute(statement, {"user_id": user_id, **values})
+    session.expire_all()  # the row may have been read before
     _put_exceptions(session, user_id, settings)
 
 
@@ -177,6 +202,82 @@ def _put_exceptions(session: Session, user_id: str, settings: PresenceSettings) 
             for viewer_id in sorted(kinds)
         ],
     )
+
+
+def layers_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, Layers]:
+    """The layers of those of `user_ids` who have settings."""
+    rows = _LAYERS.rows(reader, {"ids": list(user_ids)})
+    return {user_id: _layers(*columns) for user_id, *columns in rows}
+
+
+def ended_layers(reader: Reader, now: int, limit: int) -> dict[str, Layers]:
+    """At most `limit` users with a layer that has ended at the time `now` (ms), and
+    their layers."""
+    ends = (settings_table.c.manual_expires_at, settings_table.c.host_expires_at)
+    rows = reader.execute(
+        select(settings_table.c.user_id, *_LAYER_COLUMNS)
+        .where(or_(*(end <= now for end in ends)))
+        .limit(limit)
+    )
+    return {user_id: _layers(*columns) for user_id, *columns in rows}
+
+
+def remove_ended_layers(session: Session, user_ids: Iterable[str], now: int) -> None:
+    """Remove those layers of `user_ids` that have ended at the time `now` (ms). The
+    caller commits."""
+    for name in Layers._fields:
+        statement = update(settings_table).where(
+            among(settings_table.c.user_id, text_list("ids")),
+            settings_table.c[f"{name}_expires_at"] <= now,
+        )
+        session.execute(
+            statement.values(_values_of(name, NOTHING_SET)), {"ids": sorted(user_ids)}
+        )
+
+
+_LAYER_COLUMNS = tuple(
+    settings_table.c[f"{layer}_{field}"]
+    for layer in Layers._fields
+    for field in Layer._fields
+)
+_LAYERS = Statement(
+    select(settings_table.c.user_id, *_LAYER_COLUMNS).where(
+        among(settings_table.c.user_id, text_list("ids"))
+    )
+)
+
+
+def _layers(*columns: Any) -> Layers:  # noqa: ANN401 - as the database returns them
+    if not any(columns):
+        return NO_LAYERS
+    half = len(columns) // 2
+    return Layers(_layer(*columns[:half]), _layer(*columns[half:]))
+
+
+def _layer(
+    availability: str | None,
+    text: str | None,
+    emoji: str | None,
+    since: int | None,
+    expires_at: int | None,
+) -> Layer:
+    known = None if availability is None else Availability(availability)
+    return Layer(known, text, emoji, since or 0, expires_at)
+
+
+def _layer_values(layers: Layers) -> dict[str, object]:
+    pairs = zip(Layers._fields, layers, strict=True)
+    return {
+        column: value
+        for name, layer in pairs
+        for column, value in _values_of(name, layer).items()
+    }
+
+
+def _values_of(name: str, layer: Layer) -> dict[str, object]:
+    """The columns of the layer `name`. Empty ones are null, so that an index on the end
+    of layers has few rows."""
+    return {f"{name}_{key}": value or None for key, value in layer._asdict().items()}
 
 
 def put_frozen(session: Session, user_id: str, frozen: Mapping[str, Frozen]) -> None:

@@ -3,8 +3,8 @@
 `_is_visible` is the rule `can_see` of `models.visibility` as one SQL condition.
 Fan-out, snapshots and REST all read it from here, for many users at once.
 
-Every statement begins with the users who have settings. If nobody has any, a statement
-costs a few lookups in an empty table.
+Every statement reads the users who have settings first. If there are none, it costs a
+few lookups in an empty table.
 """
 
 from __future__ import annotations
@@ -50,9 +50,9 @@ from models.visibility import View, Visible
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """What the database knows about some viewers. `of` has the users with settings who
-    are relevant to each viewer. `last_seen` has the own setting of each viewer who has
-    settings."""
+    """What the database knows about some viewers. `of` is viewer -> user -> view, for
+    the relevant users who have settings. `last_seen` has each viewer's own setting, if
+    the viewer has settings."""
 
     of: Mapping[str, Mapping[str, View]]
     last_seen: Mapping[str, Visible]
@@ -69,8 +69,8 @@ class Views:
 def views_of_viewers(
     reader: Reader, viewers: Iterable[str], *, may_hide: bool
 ) -> Views:
-    """What the database knows about `viewers`. Without `may_hide` invisible users are
-    visible (`PRESENCE_ALLOW_INVISIBLE`)."""
+    """What the database knows about `viewers`. Without `may_hide`, settings that make a
+    user invisible are ignored (`PRESENCE_ALLOW_INVISIBLE`)."""
     asked = {"ids": list(viewers), "may_hide": int(may_hide)}
     of: dict[str, dict[str, View]] = {}
     last_seen: dict[str, Visible] = {}
@@ -86,8 +86,8 @@ def views_of_viewers(
 def views_of_user(
     reader: Reader, user_id: str, named: Iterable[str], *, may_hide: bool
 ) -> list[View]:
-    """The views of all relevant users on `user_id`. Also of the users in `named`, and
-    of viewers with a row in `frozen_statuses`. Empty if `user_id` has no settings."""
+    """How others see `user_id`: all relevant users, the users in `named`, and viewers
+    with a row in `frozen_statuses`. Empty if `user_id` has no settings."""
     asked: dict[str, object] = {"ids": [user_id], "may_hide": int(may_hide)}
     found = [_view(row) for row in _OF_USERS.rows(reader, asked)]
     viewers = {*named, *(viewer for (viewer,) in _FROZEN.rows(reader, asked))}
@@ -99,8 +99,8 @@ def views_of_user(
 def views_on(
     reader: Reader, pairs: Iterable[tuple[str, str]], *, may_hide: bool = True
 ) -> tuple[View, ...]:
-    """The views of the users of each pair on each other, if the one who is seen has
-    settings."""
+    """How the two users of each pair see each other. Leaves out the views of a user
+    without settings."""
     both = {pair for one, other in pairs for pair in ((one, other), (other, one))}
     asked = {user_id for user_id, _ in both}
     if not asked:
@@ -120,24 +120,26 @@ def views_on(
 def _of_strangers(
     reader: Reader, pairs: Collection[tuple[str, str]], *, may_hide: bool
 ) -> list[View]:
-    """The views of viewers who are not relevant to a user. `pairs` are (viewer,
-    user)."""
+    """How viewers see users, if the two are not relevant to each other. `pairs` are
+    (viewer, user)."""
     if not pairs:
         return []
     rows = _OF_STRANGERS.rows(reader, {"pairs": pairs, "may_hide": int(may_hide)})
     return [replace(_view(row), is_relevant=False) for row in rows]
 
 
-def visible_to(
+def viewers_of(
     reader: Reader, user_ids: Iterable[str], *, may_hide: bool
-) -> dict[str, set[str]]:
+) -> dict[str, dict[str, int]]:
     """The relevant users who see the presence of each of `user_ids`, all of whom have
-    settings."""
-    found: dict[str, set[str]] = {user_id: set() for user_id in user_ids}
+    settings. Each with the time (ms) since which this viewer sees the user; 0 if that
+    was always so."""
+    found: dict[str, dict[str, int]] = {user_id: {} for user_id in user_ids}
     asked = {"ids": list(found), "may_hide": int(may_hide)}
     for view in map(_view, _OF_USERS.rows(reader, asked)):
         if view.is_visible:
-            found[view.user_id].add(view.viewer)
+            since = (view.frozen and view.frozen.until) or 0
+            found[view.user_id][view.viewer] = since
     return found
 
 

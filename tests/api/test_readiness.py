@@ -1,4 +1,4 @@
-"""/readyz: 200 only while Redis and the database take writes."""
+"""/readyz: 200 only while Redis and the database accept writes."""
 
 from __future__ import annotations
 

@@ -191,7 +191,7 @@ class Stage(System):
         return super().start_process(name, REDIS_URL=url, **environ)
 
     def make_read_only(self, *, on: bool) -> None:
-        """The database takes no writes of whoever connects from now on, or does again.
+        """The database accepts no writes on new connections, or accepts them again.
         The connections that are there stay as they are."""
         name = sql.Identifier(str(self._database.database))
         statement = sql.SQL(

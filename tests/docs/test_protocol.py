@@ -89,12 +89,47 @@ def test_what_the_server_sends_looks_like_the_examples(system: System):
 
 
 @pytest.mark.e2e
+def test_a_client_that_asks_for_details_gets_frames_like_the_examples(system: System):
+    examples = {
+        frame["event"]: shape(frame)
+        for frame in (json.loads(block.text) for block in PAGE.blocks("detail"))
+    }
+    ada, grace, alan, linus = map(name, ("ada", "grace", "alan", "linus"))
+    system.befriend(ada, grace, alan, linus)
+    with Client(system, alan).opened() as goes:
+        goes.send("leave")
+        goes.expect_close()
+    wait_until(lambda: not system.is_online(alan))
+    with (
+        Client(system, grace, web=1).opened() as other,
+        Client(system, ada, beats=None, query="?detail=1") as client,
+    ):
+        for event in ("welcome", "presence_snapshot"):
+            frame = client.receive()
+            assert (frame["event"], shape(frame)) == (event, examples.pop(event))
+        with Client(system, alan).opened():
+            frame = client.receive()
+            event = "friend_status_changed"
+            assert (frame["event"], shape(frame)) == (event, examples.pop(event))
+        other.send("activity", {"idle": True})
+        data = client.expect("friend_detail_changed")
+        shown = example("friend_detail_changed")["data"]
+        assert data.keys() == shown.keys()
+        assert data["detail"].keys() == shown["detail"].keys()
+        assert not examples
+
+
+@pytest.mark.e2e
 @pytest.mark.parametrize("block", PAGE.blocks("client"), ids=label)
 def test_what_a_client_sends_is_answered_as_said(system: System, block: Block):
     with Client(system, name("ada"), beats=None).opened() as client:
         client.socket.send(block.text.strip())
         if "close" in block.options:
             assert client.expect_close() == int(block.options["close"])
+            return
+        if block.options["answer"] == "none":
+            client.send("heartbeat")
+            assert client.receive()["event"] == "heartbeat_ack"
             return
         event, _, error_code = block.options["answer"].partition(":")
         frame = client.receive()

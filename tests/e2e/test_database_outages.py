@@ -1,5 +1,5 @@
-"""A database that is locked, takes no writes or lies behind a pooler harms nobody who
-does not need it."""
+"""A database that is locked, accepts no writes or is behind a pooler harms only users
+who need it."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def is_stored(system: System, user_id: str) -> bool:
 
 
 def assert_that_everybody_is_served(system: System, name: str) -> None:
-    """While the database takes no writes: known users and unknown ones."""
+    """While the database accepts no writes: known users and unknown ones."""
     with Client(system, f"stranger-{name}") as stranger:
         with Client(system, "ann") as ann:
             snapshot = ann.expect("presence_snapshot")
@@ -67,7 +67,7 @@ def assert_that_everybody_is_served(system: System, name: str) -> None:
 
 
 def assert_that_strangers_are_stored(system: System, name: str) -> None:
-    """Once it takes writes again."""
+    """Once it accepts writes again."""
     for user_id in (f"stranger-{name}", f"caller-{name}"):
         wait_until(lambda user_id=user_id: is_stored(system, user_id), 30)
 
@@ -174,7 +174,7 @@ def test_a_database_that_takes_no_writes_holds_up_no_snapshot(own_system_of, sup
         assert_that_everybody_is_served(system, "read-only")
         with Client(system, "bob").opened():
             ann.expect_change("bob", "online")
-        # Connections that are open now stay open when it takes writes again.
+        # Connections that are open now stay open when it accepts writes again.
         with superuser.connect() as connection:
             name = superuser.url.database
             connection.execute(

@@ -297,7 +297,7 @@ def test_an_entry_without_a_version_is_of_the_time_before(shard):
 def test_an_entry_of_a_newer_version_is_known_as_such(shard):
     shard.client.xadd(
         shard.keys.transitions,
-        {"user_id": "ann", "status": "online", "timestamp": "5", "v": "3"},
+        {"user_id": "ann", "status": "online", "timestamp": "5", "v": "4"},
     )
     (entry,) = shard.outbox.take("me")
     assert isinstance(entry.content, NewerVersion)

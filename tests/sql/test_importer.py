@@ -121,7 +121,7 @@ def test_a_conversation_is_not_replaced_without_its_participants(
         (
             "friendships.csv",
             "user_a,user_b,status\nann,bob,enemies\n",
-            "friendships.csv:2: status: takes accepted, pending or blocked",
+            "friendships.csv:2: status: takes pending, accepted or blocked",
         ),
         ("friendships.csv", "user_a,user_b\nann\n", "friendships.csv:2: user_b: ''"),
         (

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 from sqlalchemy.orm import Session
 
 import models.sql.postgresql
-from models.sql import audience, visibility
+from models.sql import audience, presence_settings, visibility
 from models.sql.sql_arrays import PairList, TextList
 from models.sql.statements import Statement
 
@@ -32,6 +32,7 @@ HOT = {
     "partners, one": (audience._PARTNERS.to_one, ONE),
     "participants": (audience._PARTICIPANTS, {"conversation_id": "c7"}),
     "users with settings": (audience._WITH_SETTINGS, MANY),
+    "layers of users with settings": (presence_settings._LAYERS, MANY),
     "views of viewers": (visibility._OF_VIEWERS, {**MANY, "may_hide": 1}),
     "views of one viewer": (
         visibility._OF_VIEWERS,

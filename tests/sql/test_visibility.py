@@ -15,6 +15,7 @@ from models.sql.friendship import FriendshipStatus, canonical
 from models.sql.graph import ConversationRecord
 from models.sql.presence_settings import (
     StoredSettings,
+    layers_of,
     put_frozen,
     put_settings,
     read_settings,
@@ -124,10 +125,11 @@ def test_the_rule_in_sql_is_the_rule_in_python(
     assert len(of_users) == len(expected)
     assert as_dict(of_users) == expected
     assert users_with_settings(session, PEOPLE) == set(chosen)
-    visible = visibility.visible_to(session, chosen, may_hide=may_hide)
+    assert layers_of(session, PEOPLE).keys() == set(chosen)
+    visible = visibility.viewers_of(session, chosen, may_hide=may_hide)
     assert visible == {
         user_id: {
-            viewer
+            viewer: 0
             for (viewer, seen), (_, is_visible, _) in expected.items()
             if seen == user_id and is_visible
         }

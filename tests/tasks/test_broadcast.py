@@ -153,7 +153,7 @@ def test_what_a_newer_version_wrote_is_left_to_a_newer_worker(
 ):
     monkeypatch.setattr(resources, "database", lambda: engine)
     key = presence._keys[0].transitions
-    entry = {"user_id": "ann", "status": "away", "timestamp": "9", "v": "3"}
+    entry = {"user_id": "ann", "status": "away", "timestamp": "9", "v": "4"}
     client.xadd(key, entry)
     for _ in range(2):
         assert not broadcast.drain(presence)

@@ -1,5 +1,5 @@
--- Purpose: append a message to a gateway's stream. Only an added message extends the TTL,
---          so a stream that nobody reads is deleted in the end.
+-- Purpose: append a message to a gateway's stream, and extend the stream's TTL. A read does
+--          not extend it, so the stream expires some time after its last message.
 -- KEYS:    1 event stream of a gateway
 -- ARGV:    1 maximum of messages, 2 TTL (ms), 3 name of the field, 4 message
 -- Returns: id of the message

@@ -14,10 +14,11 @@ local function is_open(connection)
   return connection:sub(-#RELEASED) ~= RELEASED
 end
 
--- The connections of a user expire by themselves if no script removes them. A user's
--- heartbeats extend this TTL only during one of four online TTLs (another one for other
--- users). A connection sends a heartbeat in each online TTL. So at most five online TTLs
--- pass between two extensions. An extension at each heartbeat would take 6 % of its time.
+-- The connections of a user expire by themselves if no script removes them. An extension
+-- of this TTL at each heartbeat would take 6 % of the script's time. So time is divided
+-- into turns of one online TTL. A heartbeat extends the TTL only in every fourth turn, not
+-- in the same turn for all users. A connection sends a heartbeat in each turn. So at most
+-- five online TTLs pass between two extensions.
 local TURNS, KEPT_TTLS = 4, 6
 
 local function keep(connections, ttl)

@@ -3,15 +3,14 @@
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 users of this gateway,
 --          then per connection: status, connections
 -- ARGV:    1 online TTL (ms), 2 maximum of connections per user, 3 JSON array,
---          per connection: user id, connection id, age of its last heartbeat (ms)
+--          per connection: user id, connection id, age of its last heartbeat (ms), 1 if idle
 -- Returns: {1 if the caller must request a drain, per connection: timestamp of the
 --          transition, '0' for none, '-1' if refused because the user has too many}
 
 local call = redis.call
-local ttl, most = tonumber(ARGV[1]), tonumber(ARGV[2])
-local reply = {0}
+local ttl, most, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), {0}
 
--- A reloaded page connects within the grace of its old connection, which is not open.
+-- When a page is reloaded, its old connection is in its grace. It must not count.
 local function open(connections)
   local count = 0
   for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do
@@ -21,8 +20,8 @@ local function open(connections)
 end
 
 local opened = cjson.decode(ARGV[3])
-for i = 0, #opened / 3 - 1 do
-  local user, connection, age = opened[1 + i * 3], opened[2 + i * 3], opened[3 + i * 3]
+for i = 0, #opened / 4 - 1 do
+  local user, connection, age = opened[1 + i * 4], opened[2 + i * 4], opened[3 + i * 4]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known, held = false, call('ZCARD', connections)
   if held > 0 then
@@ -53,6 +52,7 @@ for i = 0, #opened / 3 - 1 do
       call('PEXPIRE', status, ttl - age, 'GT')
       reply[#reply + 1] = '0'
     end
+    set_idle(user, status, connections, connection, opened[4 + i * 4] == 1)
   end
 end
 

@@ -8,8 +8,9 @@
 -- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
 --          '0' for none}. {-1} if ARGV 4 has passed, or is a deadline that Redis does not
 --          know. Then Redis has lost state, or stood still while this call was on its
---          way. It may lack live connections of other gateways. {-2} if a heartbeat of
---          the gateway arrived first. The reply to it tells whether Redis stood still.
+--          way. Live connections of other gateways may be missing in it. {-2} if a
+--          heartbeat of the gateway arrived first. The reply to that heartbeat tells
+--          whether Redis stood still.
 
 local ttl, offline_ttl = tonumber(ARGV[1]), tonumber(ARGV[2])
 local reply = {0}
@@ -30,6 +31,7 @@ for i = 0, #ARGV - 5 do
   reply[#reply + 1] = '0'
   if deadline > now then
     redis.call('ZADD', KEYS[2], ms(deadline), user)
+    update_idle(user, status, connections) -- a device that was not idle may be gone
   else
     -- Each of these three entries shows that the user was announced as online. Another
     -- program may have deleted one or two of them.

@@ -12,7 +12,7 @@ local known = redis.call('GET', KEYS[2])
 local taken = tonumber(known or 0)
 
 local deleted = gone < taken or (not known and ARGV[3] == '1')
--- In a shorter outbox, a drainer of an older version took the entries without counting.
+-- A shorter outbox was not cut: a drainer of an older version does not count what it takes.
 local cut = gone > taken and length >= ARGV[2] * 0.9
 if deleted or cut then redis.call('SADD', KEYS[3], ARGV[1]) end
 if not known or gone ~= taken then redis.call('SET', KEYS[2], gone) end

@@ -7,6 +7,7 @@
 local OUTBOX_MAX = 100000 -- entries, about 10 MB: a bound on memory if no worker drains.
                            -- Entries cut off lead to fresh snapshots (missed.lua)
 local VERSION = 2          -- of an entry's fields, as in models.events
+local DETAIL_VERSION = 3   -- of a change of detail, which an older worker cannot read
 local REQUEST_MS = 2000    -- a requested drain that has not begun is requested again
 
 local transitions = 0
@@ -16,24 +17,35 @@ local function last_number(status_key)
   local newest = 0
   for _, text in ipairs(redis.call('HMGET', status_key, 'updated_at', 'sequence')) do
     local number = tonumber(text or 0) or 0
-    -- Not less: another program wrote it.
+    -- Ignore a larger number: another program wrote it.
     if number < 2^53 and number > newest then newest = number end
   end
   return newest
 end
 
-local function add_entry(...)
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', VERSION, ...)
+local function add_entry(version, ...)
+  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', version, ...)
   transitions = transitions + 1
+end
+
+-- A change of the user's detail. `kind` is 'set' if somebody has set it, and 'activity' if
+-- the user has become idle or active.
+local function add_detail_entry(user, status_key, kind)
+  local number = ms(math.max(last_number(status_key) + 1, now))
+  redis.call('HSET', status_key, 'sequence', number)
+  local times = redis.call('HMGET', status_key, 'idle_since', 'active_since')
+  add_entry(DETAIL_VERSION, 'user_id', user, 'timestamp', number, 'detail', kind,
+    'idle_since', times[1] or '', 'active_since', times[2] or '')
 end
 
 local function transition(user, status, status_key, last_seen, ttl)
   local timestamp = math.max(last_number(status_key) + 1, now)
   redis.call('HSET', status_key, 'status', status,
     'last_seen', last_seen, 'updated_at', timestamp)
+  redis.call('HDEL', status_key, 'idle_since', 'active_since', 'idle_connections')
   -- If the clock stepped back, the timestamp is in the future. Keep it until it has passed.
   redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
-  add_entry('user_id', user, 'status', status, 'timestamp', timestamp)
+  add_entry(VERSION, 'user_id', user, 'status', status, 'timestamp', timestamp)
   return ms(timestamp)
 end
 

@@ -40,7 +40,7 @@ from models.presence.redis.roundtrip import packed, read_replies, roundtrip
 log = logging.getLogger(__name__)
 
 SLOW_NODE_SECONDS = 1.0
-"""A node that has not answered for so long is slow: `gather` does not ask it again."""
+"""A node that has not answered for so long is slow: `gather` does not retry it."""
 PAUSE_FACTOR = 3.0
 """If `gather` has waited a time t for a slow node, it leaves the node out of all calls
 for this factor times t."""
@@ -136,9 +136,9 @@ class SingleServer:
 class Cluster:
     """A Redis Cluster. Each shard is in one slot, so on one node.
 
-    From redis-py's cluster client, this class uses only the map of slots. The library's
-    pipelines accept no scripts, and if one node is down, the library's retries delay
-    the calls to all other nodes.
+    This class uses only the map of slots of redis-py's cluster client. That client's
+    pipelines accept no scripts. If one node is down, that client's retries delay the
+    calls to all other nodes.
     """
 
     def __init__(
@@ -233,8 +233,8 @@ class Cluster:
                 failed[shard] = _unavailable(error)
         unread: dict[redis.Redis, Any] = {}
         try:
-            # All callers take their connections to the nodes in the same order, so that
-            # no two callers wait for each other.
+            # All callers take their connections to the nodes in the same order.
+            # Otherwise two callers could wait for each other.
             for client in sorted(nodes, key=_address):
                 try:
                     unread[client] = client.connection_pool.get_connection()

@@ -70,7 +70,8 @@ class PrimaryConnection(redis.Connection):
     """Called when the server is no longer the primary."""
 
     def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401
-        # Do not send the library's name to the server: that needs a right of its own.
+        # Do not send the library's name to the server: that needs a permission of its
+        # own.
         options.setdefault("driver_info", None)
         super().__init__(*args, **options)  # type: ignore[no-untyped-call]
 

@@ -21,9 +21,12 @@ Command = tuple[Any, ...]
 # Files that are put in front of a script. Scripts that can change a status share
 # transition.lua, the only place that makes a transition.
 _PROLOGUES = {
-    "connect": ("clock", "transition"),
-    "expire": ("clock", "transition"),
-    "mark": ("clock", "transition"),
+    "activity": ("clock", "transition", "idle"),
+    "connect": ("clock", "transition", "idle"),
+    "detail": ("clock", "transition"),
+    "expire": ("clock", "transition", "idle"),
+    "mark": ("clock", "transition", "status"),
+    "statuses": ("clock", "status"),
     "tell": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),

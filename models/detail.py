@@ -1,0 +1,90 @@
+"""More than on and off: availability, text and emoji of a user. Plain Python.
+
+Three layers say what a user is shown as. What the user sets by hand wins over what the
+host application sets. That wins over what is found out: `away` if the user is idle, and
+`active` otherwise. Each field comes from the highest layer that has it.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from models.events import Availability, Detail, UserStatus
+
+
+class Layer(NamedTuple):
+    """What the user or the host has set. A field that is None is not set.
+
+    `since` is when the availability was set, and `expires_at` when the whole layer
+    ends. Both are ms.
+    """
+
+    availability: Availability | None = None
+    text: str | None = None
+    emoji: str | None = None
+    since: int = 0
+    expires_at: int | None = None
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing is set."""
+        return self.availability is None and self.text is None and self.emoji is None
+
+    def at(self, now: int) -> Layer:
+        """The layer at the time `now` (ms): empty if it has ended."""
+        has_ended = self.expires_at is not None and self.expires_at <= now
+        return NOTHING_SET if has_ended else self
+
+
+NOTHING_SET = Layer()
+
+
+class Layers(NamedTuple):
+    """The two layers of one user that are stored."""
+
+    manual: Layer = NOTHING_SET
+    host: Layer = NOTHING_SET
+
+    def at(self, now: int) -> Layers:
+        """The layers at the time `now` (ms)."""
+        return Layers(self.manual.at(now), self.host.at(now))
+
+
+NO_LAYERS = Layers()
+
+
+def shows_activity(layers: Layers, now: int) -> bool:
+    """Whether the availability is the one that was found out, because no layer sets
+    one."""
+    return all(layer.availability is None for layer in layers.at(now))
+
+
+def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:
+    """What is shown beside `status` at the time `now` (ms). None if it is offline.
+
+    No time in it is older than the moment since which the viewer may see the user: what
+    happened before stays hidden.
+    """
+    if not status.online:
+        return None
+    idle_since, active_since = status.activity
+    found_out = Layer(
+        Availability.ACTIVE if idle_since is None else Availability.AWAY,
+        since=idle_since or active_since or status.updated_at,
+    )
+    top_down = (*layers.at(now), found_out)
+    availability = next(one for one in top_down if one.availability is not None)
+    text = next((one for one in top_down if one.text is not None), NOTHING_SET)
+    emoji = next((one for one in top_down if one.emoji is not None), NOTHING_SET)
+    ends = [
+        one.expires_at
+        for one in (availability, text, emoji)
+        if one.expires_at is not None
+    ]
+    return Detail(
+        availability.availability or Availability.ACTIVE,
+        text.text,
+        emoji.emoji,
+        min(ends, default=None),
+        max(availability.since, status.visible_since),
+    )

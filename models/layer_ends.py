@@ -1,0 +1,67 @@
+"""Ends layers of detail whose time is over, and tells who is concerned.
+
+Reads treat such a layer as empty already. So a process that dies here leaves nothing
+wrong, and the next run does the rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+from sqlalchemy import Engine
+
+from models.detail import Layers, detail_of
+from models.events import UserStatus
+from models.own_settings import tell_own_devices
+from models.presence import Presence, PresenceUnavailable
+from models.sql.db import session_factory
+from models.sql.presence_settings import (
+    ended_layers,
+    read_settings,
+    remove_ended_layers,
+)
+
+BATCH = 200
+"""Users of one transaction."""
+
+
+def end_layers(
+    presence: Presence, database: Engine, request_drain: Callable[[int], object]
+) -> int:
+    """End all layers whose time is over. Viewers hear it if it changes what they are
+    shown, and the user's own devices always. Returns the number of users.
+
+    Raises:
+        PresenceUnavailable: Redis is down. The next run does the rest.
+        sqlalchemy.exc.SQLAlchemyError: the database is down. The same.
+    """
+    ended = 0
+    while True:
+        now = presence.now()
+        with database.connect() as reader:
+            users = ended_layers(reader, now, BATCH)
+        if not users:
+            return ended
+        statuses = presence.read_statuses(users)
+        for user_id, layers in users.items():
+            if _is_shown(statuses.found[user_id], layers, now):
+                shard = presence.shard_of(user_id)
+                if shard.store.detail_set(user_id):
+                    request_drain(shard.number)
+        # Only now: if this process dies before, the next run tells it once more.
+        with session_factory(database)() as session:
+            remove_ended_layers(session, users, now)
+            session.commit()
+            settings = {one: read_settings(session, one) for one in users}
+        for user_id in users:
+            with suppress(PresenceUnavailable):  # they read it when they connect again
+                tell_own_devices(presence, user_id, settings[user_id], statuses)
+        ended += len(users)
+
+
+def _is_shown(real: UserStatus, layers: Layers, now: int) -> bool:
+    """Whether the end of a layer changes what viewers are shown."""
+    ends = [one.expires_at for one in layers if one.expires_at is not None]
+    before = detail_of(real, layers, min(ends) - 1)
+    return before != detail_of(real, layers, now)
