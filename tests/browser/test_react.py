@@ -65,12 +65,13 @@ def open_page(site, open_tab, script, names):
         url: str | None = None,
         mine: bool = False,
         outage: bool = False,
+        aborted: str | None = None,
         requests: list[str] | None = None,
         **options: object,
     ) -> Page:
         page = open_tab(outage=outage or url is not None).page
-        if outage:
-            page.route("**/api/me/presence", lambda route: route.abort())
+        if aborted:
+            page.route(aborted, lambda route: route.abort())
         if requests is not None:
             page.on("request", lambda request: note(requests, request))
         test = {
@@ -248,7 +249,7 @@ def test_without_details_somebody_online_counts_as_active(site, open_page, names
 def test_usemypresence_reads_once_writes_and_follows(site, open_page, names):
     me, _, _ = names
     requests = []
-    page = open_page(mine=True, strict=True, requests=requests)
+    page = open_page(mine=True, strict=True, outage=True, requests=requests)
     mine, again = page.locator("#mine"), page.locator("#mine-again")
     expect(mine).to_contain_text('"visibility":"everyone"')
     expect(again).to_contain_text('"visibility":"everyone"')
@@ -268,7 +269,7 @@ def test_usemypresence_reads_once_writes_and_follows(site, open_page, names):
 
 
 def test_usemypresence_tells_why_there_is_nothing_and_tries_again(open_page):
-    page = open_page(mine=True, outage=True)
+    page = open_page(mine=True, outage=True, aborted="**/api/me/presence")
     mine = page.locator("#mine")
     expect(mine).to_contain_text('"error":"PresenceNetworkError"')
     page.unroute("**/api/me/presence")
