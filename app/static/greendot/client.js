@@ -224,8 +224,8 @@ export function createPresenceClient(options = {}) {
       const old = connection;
       shouldConnect = false;
       connectionPromise = connection = sharing = null;
-      store.setState({ myPresence: null });
       await (leaving = old?.leave());
+      store.setState({ myPresence: null });
       if (!shouldConnect) markStopped();
     },
     close() {

@@ -144,8 +144,8 @@ export function useConnection() {
 }
 
 /**
- * The signed-in user's own settings. They are read when the first component uses them, and stay
- * current on all devices.
+ * The signed-in user's own settings. They are read when the first component uses them and the
+ * client connects. Then they stay current on all devices.
  *
  * @returns {{
  *   settings: MyPresence | null,
@@ -158,18 +158,18 @@ export function useConnection() {
 export function useMyPresence() {
   const client = useGreendot();
   const settings = usePresenceState(({ myPresence }) => myPresence);
-  const isLive = usePresenceState(({ connection }) => connection === "live");
+  const connection = useConnection();
   const isMissing = settings === null;
   const [error, setError] = useState(/** @type {Error | null} */ (null));
   useEffect(() => {
-    if (!isMissing) return undefined;
+    if (!isMissing || connection === "offline") return undefined; // or the user has signed out
     let isCurrent = true;
     const set = (/** @type {Error | null} */ next) => isCurrent && setError(next);
     client.loadMyPresence().then(() => set(null), set);
     return () => {
       isCurrent = false;
     };
-  }, [client, isMissing, isLive]); // when the connection is back, a failed request is repeated
+  }, [client, isMissing, connection]); // when the connection is back, a failed request is repeated
   const change = client.changeMyPresence;
   return useMemo(
     () => ({ settings, error: isMissing ? error : null, change }),

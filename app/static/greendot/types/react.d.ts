@@ -65,8 +65,8 @@ export declare function useOnlineFriends(): string[];
  */
 export declare function useConnection(): ConnectionState;
 /**
- * The signed-in user's own settings. They are read when the first component uses them, and stay
- * current on all devices.
+ * The signed-in user's own settings. They are read when the first component uses them and the
+ * client connects. Then they stay current on all devices.
  *
  * @returns {{
  *   settings: MyPresence | null,
