@@ -113,7 +113,7 @@ def test_a_late_rest_answer_puts_nothing_old_back(site, page, names):
     def hold(route):
         held.append((route, route.fetch()))  # the friend is offline in it
 
-    page.route("**/online-status", hold)
+    page.route("**/online-status*", hold)
     connect(page, site, me)
     live(page)
     wait_for(page, lambda: len(held) == 2)

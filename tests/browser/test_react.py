@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, Request, expect
 
 from config import PROJECT_ROOT
 from tests.browser.needed import PACKAGE, install_client, node_modules
@@ -59,14 +59,31 @@ def open_page(site, open_tab, script, names):
     """The test page, at the site's own origin."""
 
     def open_(
-        *, strict: bool = False, labels: dict | None = None, url: str | None = None
+        *,
+        strict: bool = False,
+        labels: dict | None = None,
+        url: str | None = None,
+        mine: bool = False,
+        outage: bool = False,
+        aborted: str | None = None,
+        requests: list[str] | None = None,
+        **options: object,
     ) -> Page:
-        page = open_tab(outage=url is not None).page
+        page = open_tab(outage=outage or url is not None).page
+        if aborted:
+            page.route(aborted, lambda route: route.abort())
+        if requests is not None:
+            page.on("request", lambda request: note(requests, request))
         test = {
             "strict": strict,
             "labels": labels,
+            "mine": mine,
             "users": names[1:],
-            "options": {"token": site.token(names[0]), **({"url": url} if url else {})},
+            "options": {
+                "token": site.token(names[0]),
+                **({"url": url} if url else {}),
+                **options,
+            },
         }
         page.goto(site.url() + "/healthz")
         page.evaluate(f"window.test = {json.dumps(test)}")
@@ -75,6 +92,12 @@ def open_page(site, open_tab, script, names):
         return page
 
     return open_
+
+
+def note(requests: list[str], request: Request) -> None:
+    """Keep the method of a request for one's own settings."""
+    if request.url.endswith("/api/me/presence"):
+        requests.append(request.method)
 
 
 def badge(page: Page, user: str):
@@ -146,6 +169,112 @@ def test_the_dot_tells_without_colours_too(site, open_page, names, picture):
         expect(badge(page, one)).to_have_attribute("data-presence", "unknown")
         seen.append(dot.screenshot())
     assert len(set(seen)) == 3
+
+
+STATES = {
+    "active": ("online", "Online"),
+    "away": ("online", "Away"),
+    "dnd": ("online", "Do not disturb"),
+}
+
+
+def set_mine(site, user: str, changes: dict) -> None:
+    """What `user` changes on another device."""
+    token = site.token(user)
+    status, answer = site.request("PATCH", "/api/me/presence", changes, token=token)
+    assert status == 200, answer
+
+
+def test_each_state_has_its_own_shape_colour_and_words(site, open_page, names, picture):
+    _, one, _ = names
+    page = open_page()
+    mark = badge(page, one)
+    dot = mark.locator("[aria-hidden]")
+    colours, shapes, plain = [], [], []
+    expect(mark).to_have_attribute("data-presence", "offline")
+
+    def note() -> None:
+        colours.append(dot.evaluate("(dot) => getComputedStyle(dot).color"))
+        shapes.append(dot.evaluate("(dot) => dot.innerHTML"))
+        page.emulate_media(forced_colors="active")
+        plain.append(dot.screenshot())
+        page.emulate_media(forced_colors="none")
+
+    note()
+    assert mark.get_attribute("data-availability") is None
+    with Client(site, one).opened():
+        for availability, (presence, words) in STATES.items():
+            set_mine(site, one, {"availability": availability})
+            expect(mark).to_have_attribute("data-availability", availability)
+            expect(mark).to_have_attribute("data-presence", presence)
+            expect(mark).to_have_text(words)
+            assert words in mark.aria_snapshot()  # what a screen reader says
+            note()
+            picture(page, f"badge-{availability}")
+        expect(page.locator("#friends")).to_have_text(one)
+    expect(mark).to_have_attribute("data-presence", "offline")
+    for colour in colours:
+        assert 1.05 / (luminance(colour) + 0.05) >= 3
+        assert (luminance(colour) + 0.05) / 0.05 >= 3
+    for seen in (colours, shapes, plain):
+        assert len(set(seen)) == 4
+
+
+def test_usepresence_has_the_text_and_only_its_row_renders(site, open_page, names):
+    _, one, two = names
+    page = open_page()
+    said = page.locator(f"#{one} q")
+    expect(said).to_have_text("[null,null,null]")
+    with Client(site, one).opened(), Client(site, two).opened():
+        expect(said).to_have_text('["active",null,null]')
+        expect(page.locator(f"#{two} q")).to_have_text('["active",null,null]')
+        before = page.locator(f"#{two}").get_attribute("data-renders")
+        changes = {"availability": "dnd", "text": "Compiling", "emoji": "🧮"}
+        set_mine(site, one, changes)
+        expect(said).to_have_text('["dnd","Compiling","🧮"]')
+        assert page.locator(f"#{two}").get_attribute("data-renders") == before
+        page.evaluate("client.store.setState({ stale: true })")
+        expect(said).to_have_text("[null,null,null]")
+
+
+def test_without_details_somebody_online_counts_as_active(site, open_page, names):
+    _, one, _ = names
+    page = open_page(detail=False)
+    with Client(site, one).opened():
+        set_mine(site, one, {"availability": "dnd"})
+        expect(page.locator(f"#{one} q")).to_have_text('["active",null,null]')
+        expect(badge(page, one)).to_have_text("Online")
+
+
+def test_usemypresence_reads_once_writes_and_follows(site, open_page, names):
+    me, _, _ = names
+    requests = []
+    page = open_page(mine=True, strict=True, outage=True, requests=requests)
+    mine, again = page.locator("#mine"), page.locator("#mine-again")
+    expect(mine).to_contain_text('"visibility":"everyone"')
+    expect(again).to_contain_text('"visibility":"everyone"')
+    assert requests.count("GET") == 1
+    answer = page.evaluate("change({ text: 'lunch' })")
+    assert answer["text"] == "lunch"
+    expect(mine).to_contain_text('"text":"lunch"')
+    set_mine(site, me, {"text": "tea"})
+    expect(mine).to_contain_text('"text":"tea"')
+    expect(again).to_contain_text('"text":"tea"')
+    code = page.evaluate("change({ text: 1 }).catch(({ code }) => code)")
+    assert code == "bad_request"
+    expect(mine).to_contain_text('"text":"tea"')
+    page.evaluate("client.leave()")
+    expect(mine).not_to_contain_text("tea")
+    assert requests.count("PATCH") == 2
+
+
+def test_usemypresence_tells_why_there_is_nothing_and_tries_again(open_page):
+    page = open_page(mine=True, outage=True, aborted="**/api/me/presence")
+    mine = page.locator("#mine")
+    expect(mine).to_contain_text('"error":"PresenceNetworkError"')
+    page.unroute("**/api/me/presence")
+    page.evaluate("client.close(), client.connect()")
+    expect(mine).to_contain_text('"visibility":"everyone"')
 
 
 def luminance(colour: str) -> float:

@@ -254,3 +254,178 @@ def test_which_close_codes_are_final(blank):
         return [1000, 1001, 1002, 1006, 1007, 1009, 1011, 1012, 1013, 4400, 4401, 4403,
             4408, 4429].filter((code) => !mayRetry(code));
     }""") == [4401, 4403]
+
+
+DETAILS = """() => {
+    const plain = { text: null, emoji: null, expires_at: null, since: 1 };
+    window.detail = (availability, more) => ({ availability, ...plain, ...more });
+    window.kinds = () => Object.fromEntries(Object.entries(store.getState().details)
+        .map(([id, detail]) => [id, detail && detail.availability]));
+}"""
+
+
+@pytest.fixture
+def details(store):
+    store.evaluate(DETAILS)
+    return store
+
+
+def test_status_and_detail_have_one_sequence(details):
+    assert details.evaluate("""() => {
+        const { setStatus, setDetail } = store.getState();
+        const seen = [];
+        const see = () => seen.push([of('a')[0], kinds().a]);
+        setStatus('a', true, 100, detail('active'));
+        see();
+        setDetail('a', detail('away'), 100);
+        see();
+        setDetail('a', detail('away'), 102);
+        see();
+        setStatus('a', false, 101, null);
+        see();
+        setDetail('a', detail('dnd'), 101);
+        see();
+        setStatus('a', false, 103, null);
+        see();
+        setStatus('a', true, 104, detail('dnd'));
+        see();
+        return seen;
+    }""") == [
+        [True, "active"],
+        [True, "active"],
+        [True, "away"],
+        [True, "away"],
+        [True, "away"],
+        [False, None],
+        [True, "dnd"],
+    ]
+
+
+def test_a_detail_changes_no_status_and_no_last_seen(details):
+    assert details.evaluate("""() => {
+        const { setStatus, setDetail } = store.getState();
+        setStatus('off', false, 100, null);
+        setStatus('on', true, 100, detail('active'));
+        const before = store.getState();
+        store.subscribe(() => heard.push('woken'));
+        setDetail('off', detail('away'), 200);
+        setDetail('unknown', detail('away'), 200);
+        const ignored = heard.length === 0 && store.getState() === before;
+        setDetail('on', detail('away'), 200);
+        const { statuses, lastSeen, timestamps } = store.getState();
+        return [ignored, kinds(), statuses === before.statuses,
+            lastSeen === before.lastSeen, timestamps === before.timestamps];
+    }""") == [True, {"off": None, "on": "away"}, True, True, True]
+
+
+def test_a_snapshot_replaces_all_details(details):
+    """Its timestamps are those of the statuses: the details in it may be newer."""
+    assert details.evaluate("""() => {
+        const { setStatus, setDetail } = store.getState();
+        for (const id of ['newer', 'same', 'gone', 'leaves']) {
+            setStatus(id, true, 100, detail('active'));
+            setDetail(id, detail('away'), 150);
+        }
+        setStatus('newer', true, 300, detail('dnd'));
+        const online = { status: 'online', timestamp: 100, last_seen: 100 };
+        store.applySnapshot({
+            newer: { ...online, timestamp: 200, detail: detail('active') },
+            same: { ...online, detail: detail('dnd') },
+            leaves: { ...online, status: 'offline', detail: null },
+            plain: online,
+        }, new Set(['newer', 'same', 'leaves']));
+        const after = kinds();
+        setDetail('same', detail('active'), 120);
+        return [after, kinds().same];
+    }""") == [{"newer": "dnd", "same": "dnd", "leaves": None}, "active"]
+
+
+def test_rest_gives_details_until_the_socket_is_there(details):
+    assert details.evaluate("""() => {
+        const { setStatus, setMultipleStatuses } = store.getState();
+        setStatus('b', true, 5, detail('dnd'));
+        setMultipleStatuses(
+            { a: true, b: true, c: false },
+            { a: detail('away'), b: detail('active'), c: null },
+        );
+        return kinds();
+    }""") == {"a": "away", "b": "dnd", "c": None}
+
+
+def test_no_detail_is_shown_while_stale_or_offline(details):
+    assert details.evaluate("""() => {
+        const { setStatus, detailOf } = store.getState();
+        setStatus('a', true, 1, detail('dnd'));
+        const stale = detailOf('a');
+        store.setState({ stale: false });
+        const fresh = detailOf('a').availability;
+        setStatus('plain', true, 1);
+        setStatus('a', false, 2);
+        return [stale, fresh, detailOf('a'), detailOf('plain'), detailOf('toString')];
+    }""") == [None, "dnd", None, None, None]
+
+
+def test_an_equal_detail_is_no_change(details):
+    assert details.evaluate("""() => {
+        store.setState({ stale: false });
+        const { setStatus, setDetail, setMultipleStatuses } = store.getState();
+        const lunch = () => detail('away', { text: 'lunch' });
+        const entry = { status: 'online', timestamp: 1, last_seen: 1 };
+        store.subscribeUser('a', () => heard.push(store.getState().detailOf('a')));
+        setMultipleStatuses({ a: true }, { a: lunch() });
+        const { a } = store.getState().details;
+        heard.length = 0;
+        store.subscribe(() => heard.push('woken'));
+        setMultipleStatuses({ a: true }, { a: lunch() });
+        const repeated = heard.length;
+        store.applySnapshot({ a: { ...entry, detail: lunch() } });
+        const kept = store.getState().details.a === a;
+        heard.length = 0;
+        const fields = { text: 'tea', emoji: '☕', expires_at: 9, since: 2 };
+        let timestamp = 1;
+        for (const [name, value] of Object.entries(fields)) {
+            const { a: known } = store.getState().details;
+            setDetail('a', { ...known, [name]: value }, ++timestamp);
+        }
+        return [repeated, kept, heard.filter((one) => one !== 'woken').length,
+            store.getState().details.a];
+    }""") == [
+        0,
+        True,
+        4,
+        {
+            "availability": "away",
+            "text": "tea",
+            "emoji": "☕",
+            "expires_at": 9,
+            "since": 2,
+        },
+    ]
+
+
+def test_other_tabs_follow_the_details(details):
+    assert details.evaluate("""async () => {
+        const { applyDiff, fullDiff, stateDiff } =
+            await import('/static/greendot/state-diff.js');
+        const { createPresenceStore } = await import('/static/greendot/index.js');
+        const [other, late] = [createPresenceStore(), createPresenceStore()];
+        const follow = (store, diff) =>
+            store.setState(applyDiff(store.getState(), structuredClone(diff)));
+        store.subscribe((state, previous) => follow(other, stateDiff(previous, state)));
+        const { setStatus, setDetail } = store.getState();
+        setStatus('a', true, 1, detail('active'));
+        setStatus('plain', true, 1);
+        const mine = { visibility: 'friends' };
+        store.setState({ myPresence: mine });
+        const before = other.getState().details.a;
+        setStatus('b', true, 1, detail('dnd'));
+        const kept = other.getState().details.a === before;
+        setDetail('a', detail('away'), 2);
+        setStatus('b', false, 2, null);
+        follow(late, fullDiff(store.getState()));
+        const read = ({ details, myPresence }) => ({ details, myPresence });
+        const [wanted, ...seen] = [store, other, late]
+            .map((one) => JSON.stringify(read(one.getState())));
+        return [kept, kinds(), Object.keys(other.getState().details),
+            seen.map((one) => one === wanted)];
+    }""") == [True, {"a": "away", "b": None}, ["a", "b"], [True, True]]

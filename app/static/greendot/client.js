@@ -2,12 +2,16 @@
 
 import { createConnection } from "./connection.js";
 import { catchErrors, createReport } from "./errors.js";
+import { createIdle } from "./idle.js";
+import { createMyPresence } from "./my-presence.js";
 import { watchBackForwardCache } from "./page.js";
-import { resolveSecret } from "./rest.js";
+import { createRest, resolveSecret } from "./rest.js";
 import { createPresenceStore } from "./store.js";
 import { canShareSocket, shareAmongTabs } from "./tabs.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
+/** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 /** @typedef {import("./protocol.js").Frame} Frame */
 /** @typedef {import("./rest.js").Secret} Secret */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
@@ -29,6 +33,10 @@ import { canShareSocket, shareAmongTabs } from "./tabs.js";
  * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
  *   `connect()`
  * @property {boolean} [hydrate] get the first statuses by REST (default: true)
+ * @property {boolean} [detail] true (default): get availability, text and emoji of the friends,
+ *   and report when this user is idle; false: only online and offline, and no report
+ * @property {boolean} [idle] true (default): find out by itself whether the user is idle; false:
+ *   the user is idle only while `setIdle(true)` is in force
  * @property {typeof globalThis.fetch} [fetch]
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
@@ -51,6 +59,13 @@ import { canShareSocket, shareAmongTabs } from "./tabs.js";
  * @property {() => void} connect does nothing while connected or trying. If `url` is invalid, or
  *   there is no WebSocket, it calls `onError`, and throws if there is no `onError`
  * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {(idle: boolean | null) => void} setIdle say whether the user is idle, for all tabs,
+ *   whatever the client finds out; null: the client finds it out again
+ * @property {() => Promise<MyPresence>} loadMyPresence read the user's own settings into the store.
+ *   Rejected if the request fails
+ * @property {(changes: MyPresenceChanges) => Promise<MyPresence>} changeMyPresence change some of
+ *   the user's own settings. Rejected if the server refuses them (the error's `status` and `code`
+ *   say why) or the request fails
  * @property {() => Promise<void>} leave go offline immediately, in all tabs, without the server's
  *   grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
  * @property {() => void} close close this page's part; the server's grace applies
@@ -70,11 +85,29 @@ export function createPresenceClient(options = {}) {
   let connectionPromise = null;
   /** @type {Connection | null} */
   let connection = null;
+  /** @type {ReturnType<typeof shareAmongTabs> | null} the connection, if it is shared */
+  let sharing = null;
   let shouldConnect = false;
   let frozen = false;
   let stopWatching = () => {};
   /** @type {Promise<void> | undefined} */
   let leaving;
+
+  const idle = createIdle({
+    detects: options.idle !== false && options.detail !== false,
+    send: (isIdle) => connection?.sendActivity(isIdle) ?? false,
+    post: (message) => sharing?.postActivity(message),
+  });
+  const mine = createMyPresence(store, {
+    createCalls() {
+      const { token, fetch = globalThis.fetch.bind(globalThis) } = options;
+      const base = httpBase(options.url);
+      return createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
+    },
+    onLoaded: (settings) => sharing?.postMyPresence(settings),
+  });
+  const { onWelcome } = idle;
+  const { onSnapshot } = mine;
 
   /** @param {string} base */
   async function makeConnection(base) {
@@ -82,7 +115,8 @@ export function createPresenceClient(options = {}) {
     const user = isShared ? await userIdOf(options) : null;
     const guarded = { ...options, onFrame, onClose, onDenied };
     if (user === null) {
-      return createConnection(base, guarded, store, { report, onFatal: report });
+      const hooks = { report, onFatal: report, onWelcome, onSnapshot };
+      return createConnection(base, guarded, store, hooks);
     }
     /** @type {ReturnType<typeof shareAmongTabs>} */
     let tabs;
@@ -95,8 +129,19 @@ export function createPresenceClient(options = {}) {
       report(error);
     };
     const onStopping = () => tabs.stopBroadcast();
-    const own = createConnection(base, guarded, store, { report, onFatal, onStopping });
-    return (tabs = shareAmongTabs(`greendot ${base} ${user}`, store, own, onDenied));
+    const own = createConnection(base, guarded, store, {
+      report,
+      onFatal,
+      onStopping,
+      onWelcome,
+      onSnapshot,
+    });
+    tabs = shareAmongTabs(`greendot ${base} ${user}`, store, own, {
+      onDenied,
+      onActivity: idle.receive,
+      onNewTab: idle.announce,
+    });
+    return (sharing = tabs);
   }
 
   function connect() {
@@ -125,16 +170,22 @@ export function createPresenceClient(options = {}) {
   async function start(base) {
     await leaving;
     // A connection that has ended may have been another user's: look at the token again.
-    if (connection?.isActive() === false) connectionPromise = connection = null;
+    if (connection?.isActive() === false) {
+      connectionPromise = connection = sharing = null;
+      store.setState({ myPresence: null });
+    }
     const mine = (connectionPromise ??= makeConnection(base));
     const made = await mine;
     if (connectionPromise !== mine) return;
     connection = made;
-    if (shouldConnect) connection.connect();
+    if (!shouldConnect) return;
+    connection.connect();
+    idle.start();
   }
 
   function markStopped() {
     shouldConnect = false;
+    idle.stop();
     store.setState({ connection: "offline", stale: true });
   }
 
@@ -165,12 +216,16 @@ export function createPresenceClient(options = {}) {
     store,
     connect,
     retryNow: () => connection?.retryNow(),
+    setIdle: idle.setIdle,
+    loadMyPresence: mine.load,
+    changeMyPresence: mine.change,
     async leave() {
       stopWatching();
       const old = connection;
       shouldConnect = false;
-      connectionPromise = connection = null;
+      connectionPromise = connection = sharing = null;
       await (leaving = old?.leave());
+      store.setState({ myPresence: null });
       if (!shouldConnect) markStopped();
     },
     close() {

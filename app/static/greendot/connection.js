@@ -11,12 +11,14 @@ import {
   isRetryable,
 } from "./errors.js";
 import { isCrossOrigin, isMixedContent, isNetworkDown, watchPage } from "./page.js";
-import { CLOSE, FROM_SERVER, ONLINE, PATHS, mayRetry, minRetryDelay } from "./protocol.js";
-import { closeCodeOf, createRest, resolveSecret } from "./rest.js";
+import { CLOSE, FROM_SERVER, ONLINE, TO_SERVER, mayRetry, minRetryDelay } from "./protocol.js";
+import { closeCodeOf, createRest } from "./rest.js";
 import { openSocket } from "./socket.js";
 import { after } from "./timers.js";
 
 /** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
+/** @typedef {import("./detail.js").Detail} Detail */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
 /** @typedef {import("./protocol.js").Frame} Frame */
 /** @typedef {import("./protocol.js").WireStatus} WireStatus */
 /** @typedef {import("./socket.js").PresenceSocket} PresenceSocket */
@@ -40,6 +42,9 @@ const REJECTIONS_BEFORE_REPORT = 2;
  *   store changes
  * @property {(error: unknown) => void} onFatal the connection has stopped, since no later
  *   attempt can succeed
+ * @property {(idleAfter: number) => void} [onWelcome] there is a new socket; `idleAfter`: in
+ *   seconds, NaN if this server takes no `activity`
+ * @property {() => void} [onSnapshot] from now on this socket gets all events
  * @property {import("./errors.js").Report} report called with an error after which the
  *   connection goes on
  */
@@ -50,6 +55,7 @@ const REJECTIONS_BEFORE_REPORT = 2;
  *   `knownInterval`: the heartbeat interval (ms) that another tab got from the server
  * @property {() => void} retryNow end the current wait for the next attempt
  * @property {(slept: number) => void} wake the socket may have ended: check it
+ * @property {(idle: boolean) => boolean} sendActivity false: there is no open socket
  * @property {() => Promise<void>} leave go offline immediately, without the server's grace
  * @property {() => void} close close this page's connection; the server's grace applies
  * @property {() => boolean} isActive connected or trying; false after leave, close or a denial
@@ -66,6 +72,7 @@ const REJECTIONS_BEFORE_REPORT = 2;
 export function createConnection(base, options, store, hooks) {
   const random = options.random ?? Math.random;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
+  const wantsDetail = options.detail !== false;
 
   let active = false;
   let currentAttempt = 0; // an answer that belongs to an earlier attempt is ignored
@@ -129,7 +136,7 @@ export function createConnection(base, options, store, hooks) {
     const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
     if (shouldHydrate()) void hydrate(rest, attempt);
     try {
-      const url = await socketUrl(rest);
+      const url = await rest.socketUrl(options.ticket, wantsDetail);
       if (attempt !== currentAttempt) return;
       socket = openSocket(url, options.WebSocket ?? WebSocket, {
         onFrame: (frame) => attempt === currentAttempt && handleFrame(frame),
@@ -200,15 +207,6 @@ export function createConnection(base, options, store, hooks) {
     );
   }
 
-  /** @param {Rest} rest */
-  async function socketUrl(rest) {
-    const url = base.replace(/^http/, "ws") + PATHS.SOCKET;
-    const { ticket, token } = options;
-    if (ticket === undefined && token === undefined) return url;
-    const value = ticket === undefined ? await rest.ticket() : await resolveSecret(ticket);
-    return `${url}?ticket=${encodeURIComponent(value)}`;
-  }
-
   /** REST is for the first start only: its answers never replace what a socket said. */
   function shouldHydrate() {
     const hasTimestamps = Object.keys(store.getState().timestamps).length > 0;
@@ -221,13 +219,13 @@ export function createConnection(base, options, store, hooks) {
    */
   async function hydrate(rest, attempt) {
     try {
-      const statuses = await rest.statuses();
+      const { statuses, details } = await rest.statuses(wantsDetail);
       // The snapshot is newer and complete. REST only covers the time before it.
       if (attempt !== currentAttempt || hasSnapshot) return;
       hydrated = true;
       lastHeardAt = Date.now();
       startStaleTimer();
-      store.getState().setMultipleStatuses(statuses);
+      store.getState().setMultipleStatuses(statuses, details);
       if (attempt === currentAttempt) store.setState({ stale: false });
     } catch (error) {
       if (attempt !== currentAttempt) return;
@@ -259,17 +257,25 @@ export function createConnection(base, options, store, hooks) {
       cancelStale();
       store.applySnapshot(statuses, updatedIds, keep);
       if (attempt === currentAttempt) store.setState({ stale: false });
+      if (attempt === currentAttempt) hooks.onSnapshot?.();
     } else if (event === FROM_SERVER.STATUS) {
       const id = String(data["user_id"]);
       updatedIds.add(id);
       const online = data["status"] === ONLINE;
-      store.getState().setStatus(id, online, Number(data["timestamp"]));
+      const detail = /** @type {Detail | null | undefined} */ (data["detail"]);
+      store.getState().setStatus(id, online, Number(data["timestamp"]), detail);
+    } else if (event === FROM_SERVER.DETAIL) {
+      const detail = /** @type {Detail | null} */ (data["detail"] ?? null);
+      store.getState().setDetail(String(data["user_id"]), detail, Number(data["timestamp"]));
+    } else if (event === FROM_SERVER.SETTINGS) {
+      store.setState({ myPresence: /** @type {MyPresence} */ (/** @type {unknown} */ (data)) });
     } else if (event === FROM_SERVER.HEARTBEAT_ACK) {
       outageStartedAt = 0; // the connection works: the next outage is a new one
     } else if (event === FROM_SERVER.GOING_AWAY) {
       planReconnect(Number(data["reconnect_in"]) * 1000 || 0);
     }
     options.onFrame?.({ event, data }, "in");
+    if (event === FROM_SERVER.WELCOME) hooks.onWelcome?.(Number(data["idle_after"]));
   }
 
   /** @param {boolean} silent */
@@ -376,6 +382,7 @@ export function createConnection(base, options, store, hooks) {
   return {
     connect,
     wake,
+    sendActivity: (idle) => hasWelcome && (socket?.send(TO_SERVER.ACTIVITY, { idle }) ?? false),
     retryNow: () => void (scheduled !== "none" && startAttempt()),
     leave: async () => stop()?.leave(),
     close: () => stop()?.close(CLOSE.NORMAL),

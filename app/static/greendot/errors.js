@@ -9,12 +9,16 @@ export class PresenceHttpError extends Error {
   /**
    * @param {string} url
    * @param {number} status
+   * @param {{code?: string, message?: string} | null} [error] what the server says about it
    */
-  constructor(url, status) {
+  constructor(url, status, error) {
+    const { code = "", message = "" } = error ?? {};
     const detail = status < 300 ? ", but not in Greendot's format" : "";
-    super(`${url} answered ${status}${detail}`);
+    super(`${url} answered ${status}${detail}${message && `: ${message}`}`);
     this.name = "PresenceHttpError";
     this.status = status;
+    /** For programs, such as `bad_request`. Empty if the answer does not come from Greendot. */
+    this.code = code;
   }
 }
 

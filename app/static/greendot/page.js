@@ -67,11 +67,12 @@ export function watchBackForwardCache({ onFreeze, onThaw }) {
  * @param {Partial<EventTarget> | undefined} target undefined outside of browsers
  * @param {string} event
  * @param {(event: Event) => void} listener
+ * @param {AddEventListenerOptions} [options]
  * @returns {() => void} stops listening
  */
-function listen(target, event, listener) {
-  target?.addEventListener?.(event, listener);
-  return () => target?.removeEventListener?.(event, listener);
+export function listen(target, event, listener, options) {
+  target?.addEventListener?.(event, listener, options);
+  return () => target?.removeEventListener?.(event, listener, options);
 }
 
 /**

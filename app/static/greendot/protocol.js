@@ -8,6 +8,8 @@ export const FROM_SERVER = Object.freeze({
   WELCOME: "welcome",
   SNAPSHOT: "presence_snapshot",
   STATUS: "friend_status_changed",
+  DETAIL: "friend_detail_changed",
+  SETTINGS: "presence_settings_changed",
   HEARTBEAT_ACK: "heartbeat_ack",
   ERROR: "error",
   GOING_AWAY: "going_away",
@@ -16,6 +18,7 @@ export const FROM_SERVER = Object.freeze({
 /** Events that the client sends. */
 export const TO_SERVER = Object.freeze({
   HEARTBEAT: "heartbeat",
+  ACTIVITY: "activity",
   LEAVE: "leave",
 });
 
@@ -26,7 +29,11 @@ export const PATHS = Object.freeze({
   TICKET: "/api/ws-ticket",
   FRIENDS: "/api/friends/online-status",
   CONVERSATIONS: "/api/conversations/online-status",
+  ME: "/api/me/presence",
 });
+
+/** Asks for details, in the URL of the socket and of the status maps. */
+export const WITH_DETAIL = "detail=1";
 
 /** Close codes that the client sends itself, or after which it does more than try again. */
 export const CLOSE = Object.freeze({
@@ -80,7 +87,10 @@ export function minRetryDelay(code) {
 }
 
 /**
- * @typedef {{status: string, timestamp?: number | null, last_seen?: number | null}} WireStatus
+ * @typedef {{
+ *   status: string, timestamp?: number | null, last_seen?: number | null,
+ *   detail?: import("./detail.js").Detail | null,
+ * }} WireStatus
  * @typedef {{event: string, data: Record<string, unknown>}} Frame
  */
 

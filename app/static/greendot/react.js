@@ -20,8 +20,14 @@ import { getOwn, hasOwn } from "./store.js";
 
 /** @typedef {import("./client.js").PresenceClient} PresenceClient */
 /** @typedef {import("./client.js").PresenceClientOptions} PresenceClientOptions */
+/** @typedef {import("./detail.js").Availability} Availability */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
+/** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 /** @typedef {import("./store.js").ConnectionState} ConnectionState */
 /** @typedef {import("./store.js").PresenceState} PresenceState */
+
+/** What is shown of a user who is online, if the client or the server has no details. */
+const NO_DETAIL = { availability: /** @type {const} */ ("active"), text: null, emoji: null };
 
 const Greendot = createContext(/** @type {PresenceClient | null} */ (null));
 
@@ -74,10 +80,18 @@ function usePresenceState(select) {
 }
 
 /**
+ * @typedef {object} Presence
+ * @property {boolean} online false while the store is stale
+ * @property {number | null} lastSeen milliseconds since the epoch
+ * @property {boolean} known the store is not stale and has a status of this user
+ * @property {Availability | null} availability null if the user is not online
+ * @property {string | null} text
+ * @property {string | null} emoji
+ */
+
+/**
  * @param {string} userId
- * @returns {{online: boolean, lastSeen: number | null, known: boolean}} `online`: false
- *   while the store is stale; `lastSeen`: milliseconds since the epoch; `known`: the store is not
- *   stale and has a status of this user
+ * @returns {Presence}
  */
 export function usePresence(userId) {
   const { store } = useGreendot();
@@ -100,7 +114,15 @@ export function usePresence(userId) {
     () => !store.getState().stale && hasOwn(store.getState().statuses, userId),
     () => false,
   );
-  return useMemo(() => ({ online, lastSeen, known }), [online, lastSeen, known]);
+  const detail = useSyncExternalStore(
+    subscribe,
+    () => store.getState().detailOf(userId),
+    () => null,
+  );
+  return useMemo(() => {
+    const { availability, text, emoji } = detail ?? NO_DETAIL;
+    return { online, lastSeen, known, availability: online ? availability : null, text, emoji };
+  }, [online, lastSeen, known, detail]);
 }
 
 /**
@@ -121,9 +143,66 @@ export function useConnection() {
   return usePresenceState(({ connection }) => connection);
 }
 
-// Each has a contrast of at least 3:1, on white and on black.
-const GREEN = "#1a9e52";
+/**
+ * The signed-in user's own settings. They are read when the first component uses them and the
+ * client connects. Then they stay current on all devices.
+ *
+ * @returns {{
+ *   settings: MyPresence | null,
+ *   error: Error | null,
+ *   change: (changes: MyPresenceChanges) => Promise<MyPresence>,
+ * }} `settings`: null until they are read; `error`: why they could not be read; `change`: resolves
+ *   to the new settings. If the server refuses a change, the promise is rejected, and `settings`
+ *   stay as they are
+ */
+export function useMyPresence() {
+  const client = useGreendot();
+  const settings = usePresenceState(({ myPresence }) => myPresence);
+  const connection = useConnection();
+  const isMissing = settings === null;
+  const [error, setError] = useState(/** @type {Error | null} */ (null));
+  useEffect(() => {
+    if (!isMissing || connection === "offline") return undefined; // or the user has signed out
+    let isCurrent = true;
+    const set = (/** @type {Error | null} */ next) => isCurrent && setError(next);
+    client.loadMyPresence().then(() => set(null), set);
+    return () => {
+      isCurrent = false;
+    };
+  }, [client, isMissing, connection]); // when the connection is back, a failed request is repeated
+  const change = client.changeMyPresence;
+  return useMemo(
+    () => ({ settings, error: isMissing ? error : null, change }),
+    [settings, isMissing, error, change],
+  );
+}
+
+// Each colour has a contrast of at least 3:1, on white and on black. Each shape is another one, so
+// nobody needs the colours. The shapes are SVG in the colour of the text, because forced colours
+// and printers drop backgrounds. The colour belongs to the element around the SVG, since forced
+// colours leave an SVG's own colour alone.
 const GREY = "#7c8881";
+const RING = { cx: 5, cy: 5, r: 4, fill: "none", stroke: "currentColor" };
+const FILLED = { fill: "currentColor", fillRule: /** @type {const} */ ("evenodd") };
+const DISC = "M0 5a5 5 0 1 0 10 0a5 5 0 1 0-10 0z";
+const CRESCENT = "M4.3.05A5 5 0 1 0 9.95 5.7A4 4 0 0 1 4.3.05z";
+const BAR = "M2 4h6v2h-6z";
+
+/** @typedef {"online" | "away" | "dnd" | "offline" | "unknown"} Shown */
+
+/** @typedef {import("react").SVGAttributes<SVGElement>} Shape */
+/** @type {Record<Shown, {color: string, tag: string, shape: Shape}>} */
+const DOTS = {
+  online: { color: "#1a9e52", tag: "path", shape: { ...FILLED, d: DISC } },
+  away: { color: "#b7791f", tag: "path", shape: { ...FILLED, d: CRESCENT } },
+  dnd: { color: "#d93a3a", tag: "path", shape: { ...FILLED, d: DISC + BAR } },
+  offline: { color: GREY, tag: "circle", shape: { ...RING, strokeWidth: 2 } },
+  unknown: {
+    color: GREY,
+    tag: "circle",
+    shape: { ...RING, strokeWidth: 2, strokeDasharray: "1.6 1.54" },
+  },
+};
 
 /** @type {Record<string, import("react").CSSProperties>} */
 const STYLES = {
@@ -133,24 +212,8 @@ const STYLES = {
     gap: "0.4em",
     position: "relative", // or the hidden label could make the page longer
   },
-  dot: {
-    boxSizing: "border-box",
-    width: "0.7em",
-    height: "0.7em",
-    flex: "none",
-    borderWidth: "0.15em",
-    borderRadius: "50%",
-  },
-  // The border fills the dot, since forced colours and printers drop backgrounds. Browsers round
-  // widths down to whole pixels, so half a pixel is added.
-  online: {
-    borderStyle: "solid",
-    borderColor: GREEN,
-    borderWidth: "calc(0.35em + 0.5px)",
-    backgroundColor: GREEN,
-  },
-  offline: { borderStyle: "solid", borderColor: GREY },
-  unknown: { borderStyle: "dotted", borderColor: GREY },
+  dot: { width: "0.7em", height: "0.7em", flex: "none" },
+  svg: { display: "block", width: "100%", height: "100%" },
   visuallyHidden: {
     position: "absolute",
     width: 1,
@@ -161,11 +224,26 @@ const STYLES = {
   },
 };
 
-const DEFAULT_LABELS = { online: "Online", offline: "Offline", unknown: "Unknown" };
+const DEFAULT_LABELS = {
+  online: "Online",
+  away: "Away",
+  dnd: "Do not disturb",
+  offline: "Offline",
+  unknown: "Unknown",
+};
 
 /**
- * The dot: full and green if online, a grey ring if offline, a dotted ring if unknown. Its label
- * says the same in words to screen readers. With `words` everybody sees the label.
+ * The dot. Its label says the same in words to screen readers. With `words` everybody sees the
+ * label.
+ *
+ * - active: a green disc
+ * - away: a crescent
+ * - do not disturb: a red disc with a bar
+ * - offline: a grey ring
+ * - unknown: a dotted ring
+ *
+ * For style sheets the badge has `data-presence` (`online`, `offline` or `unknown`). While the user
+ * is online, it also has `data-availability` (`active`, `away` or `dnd`).
  *
  * @param {object} props
  * @param {string} props.userId
@@ -179,19 +257,32 @@ export function OnlineBadge({
   labels = DEFAULT_LABELS,
   className = "greendot-badge",
 }) {
-  const { online, known } = usePresence(userId);
+  const { online, known, availability } = usePresence(userId);
   const presence = online ? "online" : known ? "offline" : "unknown";
+  /** @type {Shown} */
+  const shown = availability === "away" || availability === "dnd" ? availability : presence;
+  const { color, tag, shape } = DOTS[shown];
   return createElement(
     "span",
-    { className, "data-presence": presence, style: STYLES["badge"] },
-    createElement("span", {
-      "aria-hidden": true,
-      style: { ...STYLES["dot"], ...STYLES[presence] },
-    }),
+    {
+      className,
+      "data-presence": presence,
+      "data-availability": availability ?? undefined,
+      style: STYLES["badge"],
+    },
+    createElement(
+      "span",
+      { "aria-hidden": true, style: { ...STYLES["dot"], color } },
+      createElement(
+        "svg",
+        { viewBox: "0 0 10 10", style: STYLES["svg"] },
+        createElement(tag, shape),
+      ),
+    ),
     createElement(
       "span",
       words ? null : { style: STYLES["visuallyHidden"] },
-      labels[presence] ?? DEFAULT_LABELS[presence],
+      labels[shown] ?? DEFAULT_LABELS[shown],
     ),
   );
 }

@@ -5,10 +5,14 @@
  */
 
 import { PresenceHttpError, PresenceNetworkError, PresenceSecretError } from "./errors.js";
-import { CLOSE, PATHS } from "./protocol.js";
+import { CLOSE, PATHS, WITH_DETAIL } from "./protocol.js";
 import { withTimeout } from "./timers.js";
 
 const TIMEOUT = 10_000;
+
+/** @typedef {import("./detail.js").Detail} Detail */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
+/** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 
 /** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function
  * that gives one */
@@ -64,9 +68,10 @@ export function createRest({ base, token, fetch }) {
   /**
    * @param {string} method
    * @param {string} path
+   * @param {object} [body]
    * @returns {Promise<any>} the `data` of the answer
    */
-  async function call(method, path) {
+  async function call(method, path, body) {
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
     if (token !== undefined) {
@@ -78,6 +83,10 @@ export function createRest({ base, token, fetch }) {
     /** @type {RequestInit} */
     const init = { method, headers, credentials, cache: "no-store" };
     if (controller !== null) init.signal = controller.signal;
+    if (body !== undefined) {
+      init.body = JSON.stringify(body);
+      headers["Content-Type"] = "application/json";
+    }
     // `fetch` throws a TypeError for an invalid header and for a lost network alike. This line
     // throws it for the header only.
     if (typeof Request !== "undefined") new Request(url, init);
@@ -98,25 +107,55 @@ export function createRest({ base, token, fetch }) {
    */
   async function readData(url, request) {
     const response = await request;
-    if (!response.ok) throw new PresenceHttpError(url, response.status);
     const body = await response.json().catch(() => null);
+    if (!response.ok) throw new PresenceHttpError(url, response.status, body?.error);
     if (typeof body?.data !== "object") throw new PresenceHttpError(url, response.status);
     return body.data;
   }
 
   return {
-    /** @returns {Promise<string>} a ticket for one socket */
-    async ticket() {
-      return (await call("POST", PATHS.TICKET)).ticket;
+    /**
+     * @param {Secret | undefined} ticket default: one that is fetched with the token
+     * @param {boolean} withDetail
+     * @returns {Promise<string>} the URL for one socket
+     */
+    async socketUrl(ticket, withDetail) {
+      const parts = withDetail ? [WITH_DETAIL] : [];
+      if (ticket !== undefined || token !== undefined) {
+        const value = await (ticket === undefined
+          ? call("POST", PATHS.TICKET).then((data) => data.ticket)
+          : resolveSecret(ticket));
+        parts.push(`ticket=${encodeURIComponent(value)}`);
+      }
+      const query = parts.length === 0 ? "" : `?${parts.join("&")}`;
+      return base.replace(/^http/, "ws") + PATHS.SOCKET + query;
     },
 
-    /** @returns {Promise<Record<string, boolean>>} of friends and conversation partners */
-    async statuses() {
+    /**
+     * @param {boolean} withDetail
+     * @returns {Promise<{
+     *   statuses: Record<string, boolean>, details: Record<string, Detail | null>,
+     * }>} of friends and conversation partners
+     */
+    async statuses(withDetail) {
+      const query = withDetail ? `?${WITH_DETAIL}` : "";
       const [friends, partners] = await Promise.all([
-        call("GET", PATHS.FRIENDS),
-        call("GET", PATHS.CONVERSATIONS),
+        call("GET", PATHS.FRIENDS + query),
+        call("GET", PATHS.CONVERSATIONS + query),
       ]);
-      return { ...partners.statuses, ...friends.statuses };
+      return {
+        statuses: { ...partners.statuses, ...friends.statuses },
+        details: { ...partners.details, ...friends.details },
+      };
     },
+
+    /** @returns {Promise<MyPresence>} */
+    myPresence: () => call("GET", PATHS.ME),
+
+    /**
+     * @param {MyPresenceChanges} changes
+     * @returns {Promise<MyPresence>}
+     */
+    changeMyPresence: (changes) => call("PATCH", PATHS.ME, changes),
   };
 }

@@ -36,6 +36,8 @@ const answerTimeout = (interval) => Math.min(10_000, 1.5 * interval);
  * @property {(slept: number) => void} check send a heartbeat now if the last frame came long
  *   ago. After a sleep that no connection survives, close immediately
  * @property {() => void} suspect report silence now, and send a heartbeat to check
+ * @property {(event: string, data: Record<string, unknown>) => boolean} send false: the socket is
+ *   not open
  * @property {() => Promise<void>} leave send `leave` and close
  * @property {(code: number) => void} close close without `leave`
  */
@@ -110,11 +112,15 @@ export function openSocket(url, WebSocketClass, handlers) {
     cancelAnswer = after(timeout, () => close(CLOSE.HEARTBEAT_TIMEOUT));
   }
 
-  /** @param {string} event */
-  function send(event) {
-    if (socket.readyState !== WebSocketClass.OPEN) return;
-    socket.send(encode(event));
-    handlers.onSent({ event, data: {} });
+  /**
+   * @param {string} event
+   * @param {Record<string, unknown>} [data]
+   */
+  function send(event, data = {}) {
+    if (ended || socket.readyState !== WebSocketClass.OPEN) return false;
+    socket.send(encode(event, data));
+    handlers.onSent({ event, data });
+    return true;
   }
 
   function probe() {
@@ -143,6 +149,7 @@ export function openSocket(url, WebSocketClass, handlers) {
 
   return {
     close,
+    send,
     check(slept) {
       if (ended || interval === 0) return;
       if (slept > 2 * interval) close(CLOSE.HEARTBEAT_TIMEOUT);

@@ -10,17 +10,20 @@ import { applyDiff, fullDiff, stateDiff } from "./state-diff.js";
 import { after } from "./timers.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./idle.js").ActivityMessage} ActivityMessage */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
 /** @typedef {import("./state-diff.js").StateDiff} StateDiff */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
 
 /**
  * A message between tabs. Followers send requests: `hello` (send me the full state), `wake`,
- * `retry` and `leave`. The leader sends `patch` (a state diff), `left` and `denied`. Tabs may run
- * different versions of the client, so these names are a contract.
+ * `retry` and `leave`, and `mine` (the user's own settings that they have read). The leader sends
+ * `patch` (a state diff), `left` and `denied`. Every tab sends `activity`. Tabs may run different
+ * versions of the client, so these names are a contract.
  *
- * @typedef {StateDiff & {
+ * @typedef {StateDiff & ActivityMessage & {
  *   from: string,
- *   kind: "hello" | "wake" | "retry" | "leave" | "left" | "denied" | "patch",
+ *   kind: "hello" | "wake" | "retry" | "leave" | "mine" | "left" | "denied" | "patch" | "activity",
  *   to?: string, code?: number, reason?: string, interval?: number,
  * }} Message
  */
@@ -58,14 +61,18 @@ export async function canShareSocket() {
  * @param {string} name of the lock and channel: the same in all tabs of one user, and in no other
  * @param {PresenceStore} store
  * @param {Connection} connection used while this tab is the leader
- * @param {(code: number, reason: string) => void} onDenied called when the server has denied
- *   another tab of this user, and so this tab too
+ * @param {object} handlers
+ * @param {(code: number, reason: string) => void} handlers.onDenied called when the server has
+ *   denied another tab of this user, and so this tab too
+ * @param {(tab: string, message: ActivityMessage) => void} handlers.onActivity
+ * @param {() => void} handlers.onNewTab called in the leader
  * @returns {Connection & {
  *   stopBroadcast: () => void, denied: (code: number, reason: string) => void,
+ *   postActivity: (message: ActivityMessage) => void, postMyPresence: (mine: MyPresence) => void,
  * }} call `stopBroadcast` when the connection stops by itself, since the other tabs go on; call
  *   `denied` when the server has denied it
  */
-export function shareAmongTabs(name, store, connection, onDenied) {
+export function shareAmongTabs(name, store, connection, { onDenied, onActivity, onNewTab }) {
   const tabId = Math.random().toString(36).slice(2);
   /** @type {BroadcastChannel | null} */
   let channel = null;
@@ -168,8 +175,9 @@ export function shareAmongTabs(name, store, connection, onDenied) {
     expectLeader();
     const state = store.getState();
     const next = applyDiff(state, message);
-    const hasNewStatus = next.statuses !== undefined || next.stale !== state.stale;
-    if (hasNewStatus || next.connection !== state.connection) store.setState(next);
+    const isNew = next.statuses !== undefined || next.myPresence !== undefined;
+    const hasChanged = next.stale !== state.stale || next.connection !== state.connection;
+    if (isNew || hasChanged) store.setState(next);
   }
 
   // --- The leader
@@ -230,11 +238,16 @@ export function shareAmongTabs(name, store, connection, onDenied) {
     const { kind } = message;
     if (kind === "left" || kind === "denied") {
       if (isLeader) connection.close();
-      stop();
+      if (kind === "left") signedOut();
+      else stop();
       if (kind === "denied") onDenied(message.code ?? 0, message.reason ?? "");
       onLeft();
-    } else if (isLeader) {
-      if (kind === "hello") broadcastAll(message.from);
+    } else if (kind === "activity") onActivity(message.from, message);
+    else if (isLeader) {
+      if (kind === "hello") {
+        broadcastAll(message.from);
+        onNewTab();
+      } else if (kind === "mine") store.setState({ myPresence: message.myPresence ?? null });
       else if (kind === "wake") connection.wake(0);
       else if (kind === "retry") connection.retryNow();
       else if (kind === "leave") void leave();
@@ -248,7 +261,7 @@ export function shareAmongTabs(name, store, connection, onDenied) {
       post({ kind: "patch", connection: "offline", stale: true });
       await connection.leave();
       post({ kind: "left" });
-      stop();
+      signedOut();
       return;
     }
     /** @type {Promise<void>} */
@@ -261,7 +274,12 @@ export function shareAmongTabs(name, store, connection, onDenied) {
     });
     post({ kind: "leave" });
     await left;
+    signedOut();
+  }
+
+  function signedOut() {
     stop();
+    store.setState({ myPresence: null });
   }
 
   function stop() {
@@ -297,6 +315,9 @@ export function shareAmongTabs(name, store, connection, onDenied) {
     connect,
     wake: (slept) => (isLeader ? connection.wake(slept) : post({ kind: "wake" })),
     retryNow: () => (isLeader ? connection.retryNow() : post({ kind: "retry" })),
+    sendActivity: connection.sendActivity,
+    postActivity: (message) => post({ kind: "activity", ...message }),
+    postMyPresence: (myPresence) => void (isLeader || post({ kind: "mine", myPresence })),
     leave,
     close,
     stopBroadcast,

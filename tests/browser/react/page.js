@@ -5,6 +5,7 @@ import {
   OnlineBadge,
   useConnection,
   useGreendot,
+  useMyPresence,
   useOnlineFriends,
   usePresence,
 } from "greendot-client/react";
@@ -12,7 +13,7 @@ import { StrictMode, createElement, useRef } from "react";
 import { createRoot } from "react-dom/client";
 import { useStore } from "zustand";
 
-const { options, users, labels } = window.test;
+const { options, users, labels, mine } = window.test;
 
 function useRenders() {
   const renders = useRef(0);
@@ -21,13 +22,14 @@ function useRenders() {
 }
 
 function Row({ id }) {
-  const { online, lastSeen, known } = usePresence(id);
+  const { online, lastSeen, known, availability, text, emoji } = usePresence(id);
   const renders = useRenders();
   return createElement(
     "li",
     { id, "data-renders": renders },
     createElement(OnlineBadge, labels ? { userId: id, labels } : { userId: id }),
     createElement("code", null, JSON.stringify({ online, known, seen: lastSeen !== null })),
+    createElement("q", null, JSON.stringify([availability, text, emoji])),
   );
 }
 
@@ -46,6 +48,13 @@ function Line() {
   return createElement("p", { id: "line" }, useConnection());
 }
 
+function Mine({ id }) {
+  const { settings, error, change } = useMyPresence();
+  window.change = change;
+  const shown = error ? { error: error.name, status: error.status } : settings;
+  return createElement("pre", { id }, JSON.stringify(shown));
+}
+
 const page = createElement(
   GreendotProvider,
   options,
@@ -53,6 +62,7 @@ const page = createElement(
   createElement(Zustand, { id: users[0] }),
   createElement(Friends),
   createElement(Line),
+  ...(mine ? ["mine", "mine-again"].map((id) => createElement(Mine, { key: id, id })) : []),
 );
 window.root = createRoot(document.body.appendChild(document.createElement("div")));
 window.root.render(window.test.strict ? createElement(StrictMode, null, page) : page);

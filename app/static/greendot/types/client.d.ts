@@ -1,5 +1,7 @@
 /** The presence client: a store that is kept in step with the server. */
 export type Connection = import("./connection.js").Connection;
+export type MyPresence = import("./my-presence.js").MyPresence;
+export type MyPresenceChanges = import("./my-presence.js").MyPresenceChanges;
 export type Frame = import("./protocol.js").Frame;
 export type Secret = import("./rest.js").Secret;
 export type PresenceStore = import("./store.js").PresenceStore;
@@ -43,6 +45,16 @@ export type PresenceClientOptions = {
      * get the first statuses by REST (default: true)
      */
     hydrate?: boolean;
+    /**
+     * true (default): get availability, text and emoji of the friends,
+     * and report when this user is idle; false: only online and offline, and no report
+     */
+    detail?: boolean;
+    /**
+     * true (default): find out by itself whether the user is idle; false:
+     * the user is idle only while `setIdle(true)` is in force
+     */
+    idle?: boolean;
     fetch?: typeof globalThis.fetch;
     WebSocket?: typeof globalThis.WebSocket;
     /**
@@ -85,6 +97,22 @@ export type PresenceClient = {
      */
     retryNow: () => void;
     /**
+     * say whether the user is idle, for all tabs,
+     * whatever the client finds out; null: the client finds it out again
+     */
+    setIdle: (idle: boolean | null) => void;
+    /**
+     * read the user's own settings into the store.
+     * Rejected if the request fails
+     */
+    loadMyPresence: () => Promise<MyPresence>;
+    /**
+     * change some of
+     * the user's own settings. Rejected if the server refuses them (the error's `status` and `code`
+     * say why) or the request fails
+     */
+    changeMyPresence: (changes: MyPresenceChanges) => Promise<MyPresence>;
+    /**
      * go offline immediately, in all tabs, without the server's
      * grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
      */
@@ -95,6 +123,8 @@ export type PresenceClient = {
     close: () => void;
 };
 /** @typedef {import("./connection.js").Connection} Connection */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
+/** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 /** @typedef {import("./protocol.js").Frame} Frame */
 /** @typedef {import("./rest.js").Secret} Secret */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
@@ -115,6 +145,10 @@ export type PresenceClient = {
  * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
  *   `connect()`
  * @property {boolean} [hydrate] get the first statuses by REST (default: true)
+ * @property {boolean} [detail] true (default): get availability, text and emoji of the friends,
+ *   and report when this user is idle; false: only online and offline, and no report
+ * @property {boolean} [idle] true (default): find out by itself whether the user is idle; false:
+ *   the user is idle only while `setIdle(true)` is in force
  * @property {typeof globalThis.fetch} [fetch]
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
@@ -136,6 +170,13 @@ export type PresenceClient = {
  * @property {() => void} connect does nothing while connected or trying. If `url` is invalid, or
  *   there is no WebSocket, it calls `onError`, and throws if there is no `onError`
  * @property {() => void} retryNow end the current wait for the next attempt
+ * @property {(idle: boolean | null) => void} setIdle say whether the user is idle, for all tabs,
+ *   whatever the client finds out; null: the client finds it out again
+ * @property {() => Promise<MyPresence>} loadMyPresence read the user's own settings into the store.
+ *   Rejected if the request fails
+ * @property {(changes: MyPresenceChanges) => Promise<MyPresence>} changeMyPresence change some of
+ *   the user's own settings. Rejected if the server refuses them (the error's `status` and `code`
+ *   say why) or the request fails
  * @property {() => Promise<void>} leave go offline immediately, in all tabs, without the server's
  *   grace: for sign-out. Resolves when the server has confirmed it, or after two seconds
  * @property {() => void} close close this page's part; the server's grace applies

@@ -4,6 +4,8 @@
  */
 import { createRest } from "./rest.js";
 export type PresenceClientOptions = import("./client.js").PresenceClientOptions;
+export type Detail = import("./detail.js").Detail;
+export type MyPresence = import("./my-presence.js").MyPresence;
 export type Frame = import("./protocol.js").Frame;
 export type WireStatus = import("./protocol.js").WireStatus;
 export type PresenceSocket = import("./socket.js").PresenceSocket;
@@ -20,6 +22,15 @@ export type Hooks = {
      * attempt can succeed
      */
     onFatal: (error: unknown) => void;
+    /**
+     * there is a new socket; `idleAfter`: in
+     * seconds, NaN if this server takes no `activity`
+     */
+    onWelcome?: (idleAfter: number) => void;
+    /**
+     * from now on this socket gets all events
+     */
+    onSnapshot?: () => void;
     /**
      * called with an error after which the
      * connection goes on
@@ -40,6 +51,10 @@ export type Connection = {
      * the socket may have ended: check it
      */
     wake: (slept: number) => void;
+    /**
+     * false: there is no open socket
+     */
+    sendActivity: (idle: boolean) => boolean;
     /**
      * go offline immediately, without the server's grace
      */
@@ -63,6 +78,9 @@ export type Connection = {
  *   store changes
  * @property {(error: unknown) => void} onFatal the connection has stopped, since no later
  *   attempt can succeed
+ * @property {(idleAfter: number) => void} [onWelcome] there is a new socket; `idleAfter`: in
+ *   seconds, NaN if this server takes no `activity`
+ * @property {() => void} [onSnapshot] from now on this socket gets all events
  * @property {import("./errors.js").Report} report called with an error after which the
  *   connection goes on
  */
@@ -72,6 +90,7 @@ export type Connection = {
  *   `knownInterval`: the heartbeat interval (ms) that another tab got from the server
  * @property {() => void} retryNow end the current wait for the next attempt
  * @property {(slept: number) => void} wake the socket may have ended: check it
+ * @property {(idle: boolean) => boolean} sendActivity false: there is no open socket
  * @property {() => Promise<void>} leave go offline immediately, without the server's grace
  * @property {() => void} close close this page's connection; the server's grace applies
  * @property {() => boolean} isActive connected or trying; false after leave, close or a denial

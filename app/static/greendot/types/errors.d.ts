@@ -6,11 +6,17 @@
 /** The server answered a request with an error, or not in Greendot's format. */
 export declare class PresenceHttpError extends Error {
     status: number;
+    /** For programs, such as `bad_request`. Empty if the answer does not come from Greendot. */
+    code: string;
     /**
      * @param {string} url
      * @param {number} status
+     * @param {{code?: string, message?: string} | null} [error] what the server says about it
      */
-    constructor(url: string, status: number);
+    constructor(url: string, status: number, error?: {
+        code?: string;
+        message?: string;
+    } | null);
 }
 /** No answer came, or the browser does not let this page read it. */
 export declare class PresenceNetworkError extends Error {

@@ -27,6 +27,14 @@ export declare function watchBackForwardCache({ onFreeze, onThaw }: {
     onThaw: () => void;
 }): () => void;
 /**
+ * @param {Partial<EventTarget> | undefined} target undefined outside of browsers
+ * @param {string} event
+ * @param {(event: Event) => void} listener
+ * @param {AddEventListenerOptions} [options]
+ * @returns {() => void} stops listening
+ */
+export declare function listen(target: Partial<EventTarget> | undefined, event: string, listener: (event: Event) => void, options?: AddEventListenerOptions): () => void;
+/**
  * @param {string} url of the server
  * @returns {boolean} whether this page can read its answers only if the server allows it
  */

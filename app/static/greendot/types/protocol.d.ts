@@ -7,6 +7,8 @@ export declare const FROM_SERVER: Readonly<{
     WELCOME: "welcome";
     SNAPSHOT: "presence_snapshot";
     STATUS: "friend_status_changed";
+    DETAIL: "friend_detail_changed";
+    SETTINGS: "presence_settings_changed";
     HEARTBEAT_ACK: "heartbeat_ack";
     ERROR: "error";
     GOING_AWAY: "going_away";
@@ -14,6 +16,7 @@ export declare const FROM_SERVER: Readonly<{
 /** Events that the client sends. */
 export declare const TO_SERVER: Readonly<{
     HEARTBEAT: "heartbeat";
+    ACTIVITY: "activity";
     LEAVE: "leave";
 }>;
 export declare const ONLINE = "online";
@@ -22,7 +25,10 @@ export declare const PATHS: Readonly<{
     TICKET: "/api/ws-ticket";
     FRIENDS: "/api/friends/online-status";
     CONVERSATIONS: "/api/conversations/online-status";
+    ME: "/api/me/presence";
 }>;
+/** Asks for details, in the URL of the socket and of the status maps. */
+export declare const WITH_DETAIL = "detail=1";
 /** Close codes that the client sends itself, or after which it does more than try again. */
 export declare const CLOSE: Readonly<{
     NORMAL: 1000;
@@ -59,13 +65,17 @@ export type WireStatus = {
     status: string;
     timestamp?: number | null;
     last_seen?: number | null;
+    detail?: import("./detail.js").Detail | null;
 };
 export type Frame = {
     event: string;
     data: Record<string, unknown>;
 };
 /**
- * @typedef {{status: string, timestamp?: number | null, last_seen?: number | null}} WireStatus
+ * @typedef {{
+ *   status: string, timestamp?: number | null, last_seen?: number | null,
+ *   detail?: import("./detail.js").Detail | null,
+ * }} WireStatus
  * @typedef {{event: string, data: Record<string, unknown>}} Frame
  */
 /**

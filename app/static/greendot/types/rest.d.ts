@@ -3,7 +3,13 @@
  * give the ticket for the socket's URL, since browsers cannot send a WebSocket with a header for
  * the token.
  */
+export type Detail = import("./detail.js").Detail;
+export type MyPresence = import("./my-presence.js").MyPresence;
+export type MyPresenceChanges = import("./my-presence.js").MyPresenceChanges;
 export type Secret = string | (() => string | Promise<string>);
+/** @typedef {import("./detail.js").Detail} Detail */
+/** @typedef {import("./my-presence.js").MyPresence} MyPresence */
+/** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 /** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function
  * that gives one */
 /**
@@ -30,8 +36,27 @@ export declare function createRest({ base, token, fetch }: {
     token?: Secret;
     fetch: typeof globalThis.fetch;
 }): {
-    /** @returns {Promise<string>} a ticket for one socket */
-    ticket(): Promise<string>;
-    /** @returns {Promise<Record<string, boolean>>} of friends and conversation partners */
-    statuses(): Promise<Record<string, boolean>>;
+    /**
+     * @param {Secret | undefined} ticket default: one that is fetched with the token
+     * @param {boolean} withDetail
+     * @returns {Promise<string>} the URL for one socket
+     */
+    socketUrl(ticket: Secret | undefined, withDetail: boolean): Promise<string>;
+    /**
+     * @param {boolean} withDetail
+     * @returns {Promise<{
+     *   statuses: Record<string, boolean>, details: Record<string, Detail | null>,
+     * }>} of friends and conversation partners
+     */
+    statuses(withDetail: boolean): Promise<{
+        statuses: Record<string, boolean>;
+        details: Record<string, Detail | null>;
+    }>;
+    /** @returns {Promise<MyPresence>} */
+    myPresence: () => Promise<MyPresence>;
+    /**
+     * @param {MyPresenceChanges} changes
+     * @returns {Promise<MyPresence>}
+     */
+    changeMyPresence: (changes: MyPresenceChanges) => Promise<MyPresence>;
 };

@@ -27,6 +27,11 @@ export type PresenceSocket = {
      */
     suspect: () => void;
     /**
+     * false: the socket is
+     * not open
+     */
+    send: (event: string, data: Record<string, unknown>) => boolean;
+    /**
      * send `leave` and close
      */
     leave: () => Promise<void>;
@@ -48,6 +53,8 @@ export type PresenceSocket = {
  * @property {(slept: number) => void} check send a heartbeat now if the last frame came long
  *   ago. After a sleep that no connection survives, close immediately
  * @property {() => void} suspect report silence now, and send a heartbeat to check
+ * @property {(event: string, data: Record<string, unknown>) => boolean} send false: the socket is
+ *   not open
  * @property {() => Promise<void>} leave send `leave` and close
  * @property {(code: number) => void} close close without `leave`
  */
