@@ -84,7 +84,8 @@ class _Batch:
     @classmethod
     def of(cls, changes: Iterable[Change]) -> Self:
         """Only the newest transition of each user counts. It shows the newest detail,
-        so a change of detail is left out if there is a transition."""
+        so a change of detail before it is left out. A change after it is told too:
+        clients that know the transition already drop it."""
         transitions: list[Transition] = []
         details: dict[str, DetailChange] = {}
         to_viewers: list[VisibilityChange] = []
@@ -101,7 +102,7 @@ class _Batch:
         newest = newest_per_user(transitions)
         announced = []
         for transition in newest:
-            detail = details.pop(transition.user_id, None)
+            detail = details.get(transition.user_id)
             activity = NEVER_IDLE if detail is None else detail.activity
             announced.append(_Announced(transition, activity))
         for detail in details.values():
@@ -120,9 +121,9 @@ class _Announced(NamedTuple):
 
 def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Delivery]:
     """Who must be told what."""
-    user_ids = [one.transition.user_id for one in batch.to_audience]
+    user_ids = {one.transition.user_id for one in batch.to_audience}
     joined = audiences(reader, user_ids)
-    named = {*user_ids, *(one.user_id for one in batch.to_viewers)}
+    named = user_ids | {one.user_id for one in batch.to_viewers}
     layers: dict[str, Layers] = {}
     viewers: dict[str, dict[str, int]] = {}
     if with_settings := users_with_settings(reader, named):
@@ -146,13 +147,15 @@ def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Deliv
 def _to_viewers(
     one: _Announced, layers: Layers, viewers: Mapping[str, int]
 ) -> Iterator[Delivery]:
-    """The deliveries to `viewers`. Each viewer sees the user since some time (ms)."""
+    """The deliveries to `viewers`. Each viewer sees the user since some time (ms). What
+    the user did before stays hidden, even if it is drained late."""
     timestamp = one.transition.timestamp
     if one.update and not one.update.is_set and not shows_activity(layers, timestamp):
         return  # the user became idle or active, but is shown as what was set
     by_since: dict[int, list[str]] = {}
     for viewer, since in sorted(viewers.items()):
-        by_since.setdefault(since, []).append(viewer)
+        if since <= timestamp:
+            by_since.setdefault(since, []).append(viewer)
     for since, together in by_since.items():
         yield _delivery(one, joined_ids(together), layers, since)
 
@@ -227,8 +230,9 @@ def introduce(
                 audience.setdefault(subject, set()).add(viewer)
     for subject, relevant in relevant_users(reader, audience).items():
         audience[subject] &= relevant
-    rules = Rules.read(reader, connected, may_hide=presence.may_hide)
+    # The layers before the rules: nobody is shown what a user sets while hiding.
     layers = layers_of(reader, audience)
+    rules = Rules.read(reader, connected, may_hide=presence.may_hide)
     statuses = presence.read_statuses(audience)
     shown = ShownStatuses(rules, statuses, layers)
     addressed = [

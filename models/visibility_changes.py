@@ -190,7 +190,9 @@ class VisibilityChanges:
             detail_of(mark.real._replace(online=True), settings.layers, mark.clock.now)
             for settings in (step.old, step.new)
         )
-        if before == after:
+        # Viewers may not know yet that a layer has ended, and this call removes it.
+        has_ended = step.old.layers != step.old.layers.at(mark.clock.now)
+        if before == after and not has_ended:
             return None
         visible_to = (one.viewer for one in step.viewers.after if one.is_visible)
         return pending_announcements.record(session, set(visible_to))

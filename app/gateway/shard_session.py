@@ -163,8 +163,9 @@ class ShardSession:
             PresenceUnavailable: Redis did not answer. Some connections may be
                 registered.
         """
+        live = self.as_live(connections)
         try:
-            reply = self.shard.store.connect(self.gateway_id, self.as_live(connections))
+            reply = self.shard.store.connect(self.gateway_id, live)
         finally:
             # A connection may have ended during the call. Then it may have been
             # released before it was registered. So release it once more.
@@ -173,7 +174,12 @@ class ShardSession:
                     self._add_disconnect(connection)
         if reply.needs_drain:
             self.request_drain()
-        for connection in connections:
+        for connection, registered in zip(connections, live, strict=True):
+            # Its report may have come first, when Redis did not know the connection.
+            if connection.is_idle != registered.is_idle and self.hub.get(
+                connection.connection_id
+            ):
+                self.activity(connection)
             if connection.connection_id in reply.refused:
                 reason = "too many connections of this user"
                 connection.close(CloseCode.TOO_MANY, reason)

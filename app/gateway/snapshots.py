@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -229,21 +230,26 @@ class Snapshots:
         """
         unknown: set[str] = set()
         user_ids = sorted(viewers)
+        began = time.monotonic()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, user_ids)
-            rules = Rules.read(connection, user_ids, may_hide=self._presence.may_hide)
             everybody = set().union(*relevant.values())
             wants_detail = any(True in wanted for wanted in viewers.values())
+            # Before the rules: nobody is shown what a user sets while hiding.
             layers = layers_of(connection, everybody) if wants_detail else None
+            rules = Rules.read(connection, user_ids, may_hide=self._presence.may_hide)
             # Only for first snapshots: a user who is deleted while connected gets an
             # empty snapshot, and this must not create the user again.
             unrelated = [one for one in sorted(maybe_new) if not relevant[one]]
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         statuses = self._presence.statuses_where_possible(everybody)
+        read_at = statuses.read_at
+        if wants_detail:  # what was set after the layers were read is not in there
+            read_at -= math.ceil((time.monotonic() - began) * 1000)
         missing = everybody - statuses.found.keys()
         times = {one.user_id: one.updated_at for one in statuses.found.values()}
-        short = ShortFilter.of(times, statuses.read_at)
+        short = ShortFilter.of(times, read_at)
         shown = ShownStatuses(rules, statuses, layers)
         snapshots: dict[tuple[str, bool], Snapshot] = {}
         incomplete = set()
@@ -253,7 +259,7 @@ class Snapshots:
                 incomplete.add(user_id)
             if user_id in rules.viewers:
                 in_order, own_filter = _by_rules(
-                    shown, rules, user_id, present, statuses.read_at
+                    shown, rules, user_id, present, read_at
                 )
             else:
                 in_order = [statuses.found[other] for other in sorted(present)]
