@@ -74,8 +74,8 @@ def commit_and_announce(
 
 
 def _viewers(change: GraphChange) -> dict[str, Viewers]:
-    """The viewers who see a user differently now, because they became friends or are
-    friends no more. By user."""
+    """For each user, the viewers who see that user differently now, because a
+    friendship has begun or ended."""
     found: dict[str, Viewers] = {}
     for views, which in ((change.before, "before"), (change.after, "after")):
         for view in views:

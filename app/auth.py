@@ -216,11 +216,12 @@ def socket_identity(current: Services) -> Identity:
 
 
 def require_user_for_change() -> str:
-    """As `require_user`, for a call that changes something. If the cookie signs in, the
-    page that calls must have an allowed origin.
+    """Like `require_user`, for a call that changes something. If the caller uses the
+    cookie, the origin must be ours or an allowed one.
 
     Raises:
-        ForeignOrigin: it has none, or one that is not allowed.
+        ForeignOrigin: the caller uses the cookie, and sent no origin or a foreign one.
+        Unauthenticated: there is no token, or it is not valid.
     """
     user_id = require_user()
     origin = request.headers.get("Origin")

@@ -1,6 +1,6 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs two SQL queries, or three if some of its users have settings.
+A batch of any size costs two SQL queries, or four if some of its users have settings.
 It costs two round trips to Redis. With few gateways it costs one: all gateways get the
 message, so there is no need to ask which of them hold the audience.
 """

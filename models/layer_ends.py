@@ -1,7 +1,7 @@
-"""Ends layers of detail whose time is over, and tells who is concerned.
+"""Ends layers of detail whose time is over. Tells the viewers and the user's devices.
 
-Reads treat such a layer as empty already. So a process that dies here leaves nothing
-wrong, and the next run does the rest.
+Reads already treat such a layer as empty. So if a process dies here, no wrong detail is
+shown, and the next run does the rest.
 """
 
 from __future__ import annotations
@@ -34,12 +34,13 @@ BATCH = 200
 def end_layers(
     presence: Presence, database: Engine, request_drain: Callable[[int], object]
 ) -> int:
-    """End all layers whose time is over. Viewers hear it if it changes what they are
-    shown, and the user's own devices always. Returns the number of users.
+    """End all layers whose time is over. Viewers are told if this changes what they are
+    shown. The user's own devices are always told. Returns the number of users.
 
     Raises:
         PresenceUnavailable: Redis is down. The next run does the rest.
-        sqlalchemy.exc.SQLAlchemyError: the database is down. The same.
+        sqlalchemy.exc.SQLAlchemyError: the database is down. The next run does the
+            rest.
     """
     ended = 0
     while True:

@@ -40,8 +40,8 @@ MAX_BYTES = 8 * 1024
 """The largest body of a bulk call that a gateway serves itself: about a hundred
 rows."""
 MAX_MEMBERS = 100
-"""The most members, before or after a bulk call, of all its conversations together, if
-a gateway serves the call itself."""
+"""A gateway serves a bulk call itself only if the conversations in it have at most this
+many members together, both before and after the call."""
 
 _PLAIN = (str, int, bool, tuple)
 _OFFLOADED = "GREENDOT_OFFLOADED"

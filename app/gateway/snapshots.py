@@ -89,7 +89,7 @@ class Snapshots:
         self._next_complete_attempt = 0.0
         """The monotonic time of the next attempt to send complete snapshots."""
         self._wake = Event()
-        self._outage = Outage("snapshots")
+        self._outage = Outage("snapshots cannot be read")
 
     def request(self, connections: Iterable[ClientConnection]) -> None:
         """Send each of `connections` a fresh snapshot soon. Never waits."""
@@ -126,7 +126,7 @@ class Snapshots:
 
     def _send_or_split(self, batch: list[ClientConnection]) -> None:
         """Send the snapshots of `batch`. If the batch cannot be read, but not because
-        of an outage, read each snapshot alone. Retry a snapshot that fails alone later.
+        of an outage, read each snapshot alone. If one fails even then, retry it later.
 
         Raises:
             PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: Redis or the database
@@ -144,7 +144,7 @@ class Snapshots:
                     self._send_or_split([connection])
                 return
             log.exception(
-                "the snapshot for %s could not be read, it is tried again in %.0f s",
+                "the snapshot for %s could not be read, this is retried in %.0f s",
                 batch[0].user_id,
                 RETRY_ALONE_AFTER,
             )
@@ -221,8 +221,8 @@ class Snapshots:
     def _read(
         self, viewers: Mapping[str, set[bool]], maybe_new: set[str]
     ) -> tuple[dict[tuple[str, bool], Snapshot], set[str], set[str]]:
-        """Read the snapshots of `viewers`: for each user, whether connections want
-        details (True), and whether some do not (False).
+        """Read the snapshots of the users in `viewers`. The set of a user contains True
+        if a connection wants details, and False if a connection wants none.
 
         Returns three values. The first has the snapshots, by user and whether with
         details. The second has the users whose snapshots are incomplete because a shard

@@ -2,9 +2,9 @@
 
 The host names a state, and each function brings the database to that state. So a
 repeated call changes nothing. The function returns a `GraphChange`: the pairs of users
-that have become relevant to each other, and the pairs that are so no longer. The caller
-commits. Then `app.announce` sends the change to the users who are online. If there is
-an error, the caller must roll back.
+that became relevant to each other, and the pairs that ceased to be. The caller commits.
+Then `app.announce` sends the change to the users who are online. If there is an error,
+the caller must roll back.
 
     UnknownUser          a friendship or conversation names users that do not exist
     TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
@@ -56,8 +56,9 @@ class GraphChange:
     """Pairs that saw each other before and do not now."""
     before: tuple[View, ...] = ()
     after: tuple[View, ...] = ()
-    """Of pairs whose friendship changed: what one saw of the other, before and after,
-    if the other has settings."""
+    """`before` and `after` are about pairs whose friendship changed: how each of the
+    two saw the other before the write, and after it. Views of users without settings
+    are left out."""
 
     def __bool__(self) -> bool:
         return bool(self.gained or self.lost or self.before != self.after)
