@@ -196,7 +196,8 @@ class System:
         """Start gateway `number` on its port."""
         port = str(self.web_ports[number])
         environ = {"PORT": port, "GUNICORN_CMD_ARGS": "", **environ}
-        return self.start_process(f"web{number}", files or self._files, **environ)
+        files = files or self._files
+        return self.start_process(f"web{number}", files=files, **environ)
 
     @contextlib.contextmanager
     def another_web(
@@ -219,7 +220,7 @@ class System:
                 self.web_ports.pop()
 
     def start_process(
-        self, name: str, files: tuple[int, int] | None = None, **environ: str
+        self, name: str, *, files: tuple[int, int] | None = None, **environ: str
     ) -> Process:
         """Start one line of the Procfile; `web0` and `web1` are both `web`."""
         line = "web" if name.startswith("web") else name.rstrip("0123456789")
