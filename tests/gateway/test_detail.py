@@ -56,7 +56,9 @@ def test_activity_that_reaches_redis_before_the_registration(
     register = store.connect
 
     def register_late(gateway_id, live):
-        connection.on_message('{"event":"activity","data":{"idle":%s}}' % str(idle).lower())
+        connection.on_message(
+            '{"event":"activity","data":{"idle":%s}}' % str(idle).lower()
+        )
         gevent.with_timeout(3, gateway.activities[0].step)
         return register(gateway_id, live)
 

@@ -220,7 +220,9 @@ def test_a_status_that_was_deleted_does_not_make_an_idle_user_active(scene):
     scene.connect()
     scene.idle()
     scene.shard.client.delete(scene.shard.keys.user_status("ann"))
-    assert not scene.shard.heartbeat("ann", gateway=GATEWAY)  # gone: the gateway registers it again
+    assert not scene.shard.heartbeat(
+        "ann", gateway=GATEWAY
+    )  # gone: the gateway registers it again
     again = LiveConnection("ann", f"{GATEWAY}:1", is_idle=True)
     scene.shard.store.connect(GATEWAY, [again])
     assert isinstance(scene.shown(), Detail)
