@@ -96,10 +96,13 @@ class GatewayStore:
                 json_argument((user_ids, connection_ids, ages)),
             )
             last_deadline = 0  # unknown until the reply: a refused script has moved it
-            count = ("SET", keys.gateway_connections(gateway_id), connections)
+            count = keys.gateway_connections(gateway_id)
+            kept = KEPT_TTLS * self._gateway_ttl_ms
             return [
                 run_script("heartbeat", names, args),
-                (*count, "PX", KEPT_TTLS * self._gateway_ttl_ms),
+                ("SET", count, connections, "PX", kept)
+                if connections
+                else ("DEL", count),
             ]
 
         for batch, replies, _ in run_in_batches(
@@ -112,7 +115,7 @@ class GatewayStore:
             lapsed |= bool(has_lapsed)
             gone += [batch[index] for index in sorted(set(missing))]
         if not last_deadline:  # the last batch was refused
-            (reply,) = self._backend.run(keys.shard, commands_for([]))
+            reply, _ = self._backend.run(keys.shard, commands_for([]))
             last_deadline = int(reply[1])
             lapsed |= bool(reply[0])
         now = last_deadline - self._gateway_ttl_ms
@@ -152,5 +155,6 @@ class GatewayStore:
             ("ZREM", keys.gateways, gateway_id),
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
+            ("DEL", keys.gateway_connections(gateway_id)),
         ]
         self._backend.run(keys.shard, commands)
