@@ -445,7 +445,7 @@ def test_of_too_many_pairs_only_the_users_are_named(session, monkeypatch):
     assert graph.load_bulk(session, conversations=halves) == NOTHING
 
     monkeypatch.setattr("models.sql.graph.MAX_PAIRS", 10)
-    # One who joins makes six pairs with those who stay, and is lost to five others.
+    # A user joins, which makes six pairs, and leaves five others.
     moved = ConversationRecord("two", "", frozenset([ids[0], *ids[6:]]))
     left = ConversationRecord("one", "", frozenset(ids[1:6]))
     change = graph.load_bulk(session, conversations=[moved, left])
