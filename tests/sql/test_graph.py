@@ -535,6 +535,45 @@ def test_writers_at_the_same_time_all_succeed_and_report_each_change_once(engine
         assert gains - losses == (pair in relevant)
 
 
+@pytest.mark.usefixtures("people")
+def test_friends_are_replaced_by_many_at_the_same_time(engine):
+    """Each of four users has all the others as friends, and then nobody, again and
+    again. The locks are taken in one order, so nobody fails, and each change is
+    reported once."""
+    sessions = session_factory(engine)
+    names = ("ann", "bob", "cid", "dan")
+    start = threading.Barrier(len(names))
+    errors: list[Exception] = []
+    changes: list[GraphChange] = []
+
+    def write(name: str) -> None:
+        start.wait()
+        try:
+            for number in range(10):
+                friends = set() if number % 2 else {*names} - {name}
+                with sessions() as session:
+                    change = graph.put_friends(session, name, friends)
+                    session.commit()
+                changes.append(change)
+        except Exception as error:  # noqa: BLE001 - any is a failure of the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    pairs = list(combinations(names, 2))
+    with sessions() as session:
+        relevant = audience.relevant_pairs(session, pairs)
+    for pair in pairs:
+        gains = sum(pair in change.gained for change in changes)
+        losses = sum(pair in change.lost for change in changes)
+        assert gains - losses == (pair in relevant)
+
+
 def test_changes_add_up():
     one = GraphChange(frozenset({("a", "b"), ("a", "c")}), frozenset({("a", "d")}))
     two = GraphChange(frozenset({("a", "d"), ("b", "c")}), frozenset({("a", "b")}))
