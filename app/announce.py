@@ -31,7 +31,8 @@ def commit_and_announce(
     session: Session, change: GraphChange, disconnects: Collection[str] = ()
 ) -> None:
     """Commit what `session` has written, then announce it. New friends and partners get
-    each other's status. Users who lost a relation get a fresh snapshot. The sockets of
+    each other's status. Users who lost a relation get a fresh snapshot. So do the
+    participants of a conversation that is too large for single events. The sockets of
     the users in `disconnects` are closed.
 
     Raises:
@@ -41,6 +42,7 @@ def commit_and_announce(
         session.commit()
         return
     affected = {user_id for pair in change.gained | change.lost for user_id in pair}
+    affected |= change.refreshed
     viewers = _viewers(change)
     affected.update(*(one.changed() for one in viewers.values()))
     row = pending_announcements.record(session, affected, disconnects)
@@ -91,9 +93,10 @@ def _announce(
     if change.gained:
         with current.database.connect() as connection:
             fanout.introduce(current.presence, connection, change.gained)
-    lost = {user_id for pair in change.lost for user_id in pair}
-    if lost:
-        fanout.refresh(current.presence, lost)
+    outdated = {user_id for pair in change.lost for user_id in pair}
+    outdated |= change.refreshed
+    if outdated:
+        fanout.refresh(current.presence, outdated)
     if not disconnects:
         return True
     fanout.disconnect(current.presence, disconnects)

@@ -16,6 +16,7 @@ from werkzeug.routing import MapAdapter
 from app import cli, errors, origins
 from app.api import (
     admin,
+    admin_lists,
     health,
     metrics,
     offload,
@@ -115,6 +116,7 @@ def create_app(settings: Settings) -> Flask:
     presence.register(app)
     app.register_blueprint(presence_settings.blueprint)
     app.register_blueprint(admin.blueprint)
+    app.register_blueprint(admin_lists.blueprint)
     app.register_blueprint(questions.blueprint)
     offload.register(app, create_app)
     websocket.register(app)

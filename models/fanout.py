@@ -26,10 +26,11 @@ from models.events import (
 )
 from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
+from models.presence.batches import batches
 from models.presence.outbox import Change
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
-from models.sql.audience import audiences, relevant_users, users_with_settings
+from models.sql.audience import audiences, relevant_pairs, users_with_settings
 from models.sql.presence_settings import layers_of
 from models.sql.statements import Reader
 from models.sql.visibility import viewers_of
@@ -37,6 +38,8 @@ from models.sql.visibility import viewers_of
 MAX_INTRODUCTIONS = 5_000
 """Introductions in one message. A conversation of a thousand users makes a million
 introductions. While a gateway delivers those of one message, it does nothing else."""
+MAX_DISCONNECTS = 1_000
+"""Users in one message whose sockets are closed."""
 
 
 Addressed = tuple[Delivery, Collection[str]]
@@ -212,8 +215,8 @@ def refresh_all(presence: Presence) -> None:
 def introduce(
     presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
-    """Send both users of each pair the present status of the other, if they are
-    relevant to each other. A pair without a connected user costs nothing.
+    """Send both users of each pair (smaller id first) the present status of the other,
+    if they are relevant to each other. A pair without a connected user costs nothing.
 
     Raises:
         PresenceUnavailable: a shard did not answer; maybe nothing was published.
@@ -224,12 +227,11 @@ def introduce(
     )
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
-    for pair in pairs:
+    online = [pair for pair in pairs if not connected.isdisjoint(pair)]
+    for pair in relevant_pairs(reader, online):
         for viewer, subject in (pair, pair[::-1]):
             if viewer in connected:
                 audience.setdefault(subject, set()).add(viewer)
-    for subject, relevant in relevant_users(reader, audience).items():
-        audience[subject] &= relevant
     # The layers before the rules: nobody is shown what a user sets while hiding.
     layers = layers_of(reader, audience)
     rules = Rules.read(reader, connected, may_hide=presence.may_hide)
@@ -279,9 +281,8 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have every socket of `user_ids` closed. The message goes to all gateways, because
     one may hold a socket that Redis has lost."""
-    _publish_to_every_gateway(
-        presence, GatewayMessage(disconnects=tuple(sorted(user_ids)))
-    )
+    for part in batches(sorted(user_ids), MAX_DISCONNECTS):
+        _publish_to_every_gateway(presence, GatewayMessage(disconnects=tuple(part)))
 
 
 def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> None:

@@ -15,7 +15,7 @@ import orjson
 from flask import Blueprint, request
 from sqlalchemy import func, select
 
-from app.api import admin_input
+from app.api import admin_input, options
 from app.api.admin_input import bad_request
 from app.auth import require_service_key
 from app.services import services
@@ -35,8 +35,6 @@ BODY_BYTES = 2 * 1024 * 1024
 SLICE = 500
 """Users whose statuses are read and answered at once. In between, the gateway serves
 its sockets. A slice takes about 4 ms."""
-MAX_LIMIT = 1_000
-DEFAULT_LIMIT = 100
 
 Answer = dict[str, object]
 
@@ -85,7 +83,7 @@ def reachability() -> Answer:
 @blueprint.get("/online-users")
 def online_users() -> Answer:
     """A page of the users who are online."""
-    limit = _limit()
+    limit = options.limit()
     text = request.args.get("cursor")
     cursor = OnlineCursor() if text is None else _cursor(text)
     page = services().presence.online_page(cursor, limit)
@@ -156,13 +154,6 @@ def _reachability(status: UserStatus, layers: Layers, now: int) -> dict[str, obj
         "availability": availability,
         "suggest": suggest,
     }
-
-
-def _limit() -> int:
-    text = request.args.get("limit", str(DEFAULT_LIMIT))
-    if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
-        raise bad_request(field="limit", takes=f"takes a number from 1 to {MAX_LIMIT}")
-    return int(text)
 
 
 def _cursor_text(cursor: OnlineCursor) -> str:

@@ -226,6 +226,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "wait": lambda: outbox.take("t", wait_ms=1),
         "length": outbox.length,
         "issue": lambda: tickets.issue("t"),
+        "issue_for": lambda: tickets.issue_for("u"),
         "take": lambda: tickets.take("t"),
     }
 
