@@ -3,6 +3,7 @@ the read of a snapshot."""
 
 from __future__ import annotations
 
+import json
 import time
 from contextlib import closing
 from dataclasses import replace
@@ -56,9 +57,7 @@ def test_activity_that_reaches_redis_before_the_registration(
     register = store.connect
 
     def register_late(gateway_id, live):
-        connection.on_message(
-            '{"event":"activity","data":{"idle":%s}}' % str(idle).lower()
-        )
+        connection.on_message(json.dumps({"event": "activity", "data": {"idle": idle}}))
         gevent.with_timeout(3, gateway.activities[0].step)
         return register(gateway_id, live)
 
