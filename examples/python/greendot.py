@@ -48,6 +48,8 @@ OUTAGE_FRACTION, MIN_BOUND, MAX_BOUND = 0.1, 1.0, 30.0
 MIN_RETRY_DELAYS = dict.fromkeys((4429, 1013, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
+IDLE_INTERVAL = 60.0
+"""Seconds between two reports of one connection that the person is idle."""
 TIMEOUT = 10.0
 """Seconds to wait for a token, a handshake, the welcome or an answer."""
 
@@ -119,11 +121,18 @@ class AsyncPresence:
         self.details: dict[str, Detail | None] = {}
         """User id -> detail, None for users who are offline. It is empty without
         `detail=True`. While stale it is out of date, as the statuses are."""
+        self.idle_after: float | None = None
+        """After this many seconds without input, call `set_idle(True)`. The server says
+        it to clients with `detail=True`. None before that."""
+        self._idle = False
+        self._idle_changed = asyncio.Event()
         self.stale = True
         """The client does not hear the server, so its statuses may be out of date."""
         self.denied: Denied | None = None
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        """What runs beside the present connection, and ends with it."""
         self._failure: Exception | None = None
         self._settled = asyncio.Event()
         self._listeners: list[Callable[[Change | None], None]] = []
@@ -162,6 +171,13 @@ class AsyncPresence:
         error = self.denied or self._failure
         if error is not None:
             raise error
+
+    def set_idle(self, idle: bool) -> None:  # noqa: FBT001 - it sets just this
+        """Tell the server whether the person is idle. It is sent to each new connection
+        again. A return is sent at once, and idleness once a minute at most. Call it in
+        the event loop; it does not wait."""
+        self._idle = idle
+        self._idle_changed.set()
 
     def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
         """Call `listener` with every change, and with None at the end. It runs in the
@@ -281,7 +297,32 @@ class AsyncPresence:
             return await connection.serve(self._handle, self._mark_stale), connection
         finally:
             self._socket = None
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.clear()
             await socket.close()
+
+    def _welcome(self, data: dict[str, Any]) -> None:
+        self.idle_after = data.get("idle_after", self.idle_after)
+        if self._socket is not None:
+            report = self._report_activity(self._socket)
+            self._tasks.append(asyncio.create_task(report))
+
+    async def _report_activity(self, socket: ClientConnection) -> None:
+        """Keep the server informed on one connection. It begins as not idle."""
+        sent, sent_at = False, float("-inf")
+        with suppress(ConnectionClosed):
+            while True:
+                self._idle_changed.clear()
+                idle, now = self._idle, time.monotonic()
+                delay = activity_delay(now, idle=idle, sent=sent, sent_at=sent_at)
+                if delay == 0:
+                    await socket.send(_frame("activity", idle=idle))
+                    sent, sent_at = idle, now if idle else sent_at
+                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._idle_changed.wait()
 
     async def _current_token(self) -> str:
         token = self._token() if callable(self._token) else self._token
@@ -294,7 +335,9 @@ class AsyncPresence:
         self.stale = True
 
     def _handle(self, event: str, data: dict[str, Any]) -> None:
-        if event == "presence_snapshot":
+        if event == "welcome":
+            self._welcome(data)
+        elif event == "presence_snapshot":
             self._apply_snapshot(data["statuses"])
         elif event == "friend_status_changed":
             user_id, timestamp = data["user_id"], data["timestamp"]
@@ -464,6 +507,16 @@ class Presence:
         """The client does not hear the server, so its statuses may be out of date."""
         return self._presence.stale
 
+    @property
+    def idle_after(self) -> float | None:
+        """After this many seconds without input, call `set_idle(True)`. The server says
+        it to clients with `detail=True`."""
+        return self._presence.idle_after
+
+    def set_idle(self, idle: bool) -> None:  # noqa: FBT001 - it sets just this
+        """Tell the server whether the person is idle, see `AsyncPresence.set_idle`."""
+        self._loop.call_soon_threadsafe(self._presence.set_idle, idle)
+
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
         """Yield every change from now on. If no change comes for `timeout` seconds,
         end.
@@ -504,6 +557,17 @@ def retry_delay(outage: float, code: int, rand: Callable[[], float]) -> float:
     return min_delay + rand() * bound
 
 
+def activity_delay(
+    now: float, *, idle: bool, sent: bool, sent_at: float
+) -> float | None:
+    """Seconds until the client says whether its person is `idle`; None if the server
+    knows it. `sent` is what this connection said last, and `sent_at` when it last said
+    that the person is idle."""
+    if idle == sent:
+        return None
+    return max(0.0, sent_at + IDLE_INTERVAL - now) if idle else 0.0
+
+
 def _socket_url(url: str) -> str:
     found = re.fullmatch(r"(?:http|ws)(s?)://([^/].*?)(?:/ws)?/*", url)
     if found is None:
@@ -519,5 +583,5 @@ def _detail(data: dict[str, Any] | None) -> Detail | None:
     return Detail(**{field.name: data[field.name] for field in fields(Detail)})
 
 
-def _frame(event: str) -> str:
-    return json.dumps({"event": event, "data": {}})
+def _frame(event: str, **data: object) -> str:
+    return json.dumps({"event": event, "data": data})

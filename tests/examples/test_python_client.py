@@ -221,6 +221,78 @@ def test_no_detail_is_shown_while_stale(offline_client):
     assert presence.detail_of("ann") is None
 
 
+def cut(presence):
+    """End the present connection as a lost network does."""
+    socket = presence._presence._socket
+    presence._loop.call_soon_threadsafe(socket.transport.abort)
+
+
+def availability(presence, user_id):
+    detail = presence.detail_of(user_id)
+    return detail and detail.availability
+
+
+def test_idleness_is_told_again_after_a_reconnect(system, greendot, names):
+    me, friend = names
+    with (
+        greendot.Presence(system.url(1), system.token(friend), detail=True) as watcher,
+        greendot.Presence(system.url(), system.token(me)) as presence,
+    ):
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+        before = watcher.detail_of(me).since
+        cut(presence)
+
+        def is_away_again():
+            detail = watcher.detail_of(me)
+            return detail and detail.availability == "away" and detail.since > before
+
+        wait_until(is_away_again)
+        presence.set_idle(False)
+        wait_until(lambda: availability(watcher, me) == "active")
+
+
+def test_the_server_says_when_a_person_is_idle(system, greendot, names):
+    me, friend = names
+
+    async def idle_after(user_id, **options):
+        url, token = system.url(), system.token(user_id)
+        async with greendot.AsyncPresence(url, token, **options) as presence:
+            await presence.ready()
+            return presence.idle_after
+
+    assert loops.run(idle_after(me, detail=True)) == 300
+    assert loops.run(idle_after(friend)) is None
+
+
+def test_what_is_said_too_early_is_said_later(system, greendot, names, monkeypatch):
+    monkeypatch.setattr(greendot, "IDLE_INTERVAL", 1.0)
+    me, friend = names
+    with (
+        greendot.Presence(system.url(1), system.token(friend), detail=True) as watcher,
+        greendot.Presence(system.url(), system.token(me)) as presence,
+    ):
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+        presence.set_idle(False)
+        wait_until(lambda: availability(watcher, me) == "active")
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+
+
+def test_idleness_is_told_once_a_minute_and_a_return_at_once(greendot):
+    def delay(now, *, idle, sent, sent_at=100.0):
+        return greendot.activity_delay(now, idle=idle, sent=sent, sent_at=sent_at)
+
+    assert delay(0, idle=True, sent=False, sent_at=float("-inf")) == 0
+    assert delay(101, idle=True, sent=True) is None
+    assert delay(101, idle=False, sent=True) == 0
+    assert delay(101, idle=False, sent=False) is None
+    assert delay(101, idle=True, sent=False) == 59
+    assert delay(160, idle=True, sent=False) == 0
+    assert delay(999, idle=True, sent=False) == 0
+
+
 def test_a_bad_token_is_denied(system, greendot):
     with (
         pytest.raises(greendot.Denied) as denied,
