@@ -32,8 +32,8 @@ LONG_FILES = ("test_local.py", "browser", "e2e", "examples", "sql/test_plans.py"
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """Two more than there are cores, and at most four: the tests wait a lot."""
-    return min(4, (os.cpu_count() or 1) + 2)
+    """One more than there are cores, and at most four: the tests wait a lot."""
+    return min(4, (os.cpu_count() or 1) + 1)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
