@@ -275,9 +275,8 @@ class GatewayMessage:
         does not know them. None if nothing is left."""
         if version >= DETAIL_VERSION or self.version < DETAIL_VERSION:
             return self
-        transitions, introductions = (
-            tuple(replace(one, detail=None) for one in deliveries if not one.is_update)
-            for deliveries in (self.transitions, self.introductions)
+        transitions, introductions = map(
+            _without_details, (self.transitions, self.introductions)
         )
         message = replace(self, transitions=transitions, introductions=introductions)
         return None if message == GatewayMessage() else message
@@ -332,6 +331,21 @@ class GatewayMessage:
         name, value = fields[:2]
         check_version(b"0" if name == b"m" else name.removeprefix(b"v"))
         return cls.decode(value)
+
+
+def _without_details(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
+    """`deliveries` for a gateway that does not know details. It would take a second
+    delivery of the same transition for a repeat, so each transition is there once."""
+    found: dict[tuple[Transition, bool], Delivery] = {}
+    for one in deliveries:
+        if one.is_update:
+            continue
+        key = one.transition, one.for_viewers
+        ids = one.recipients
+        if key in found:
+            ids = joined_ids((found[key].recipients, ids))
+        found[key] = replace(one, recipients=ids, detail=None)
+    return tuple(found.values())
 
 
 def _pack(delivery: Delivery) -> list[object]:

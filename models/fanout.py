@@ -159,8 +159,12 @@ def _to_viewers(
     for viewer, since in sorted(viewers.items()):
         if since <= timestamp:
             by_since.setdefault(since, []).append(viewer)
+    by_delivery: dict[Delivery, list[str]] = {}
     for since, together in by_since.items():
-        yield _delivery(one, joined_ids(together), layers, since)
+        delivery = _delivery(one, "", layers, since)
+        by_delivery.setdefault(delivery, []).extend(together)
+    for delivery, together in by_delivery.items():
+        yield replace(delivery, recipients=joined_ids(together))
 
 
 def _delivery(

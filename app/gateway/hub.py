@@ -69,11 +69,15 @@ class Hub:
     def deliver_transitions(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver each transition that is newer than the last one delivered for the
         same user. Drop the others: they are repeats, or come from a slow drainer after
-        another drainer has taken over. Changes of visibility are always delivered."""
+        another drainer has taken over. Changes of visibility are always delivered.
+
+        One call may have a transition several times, with different details for
+        different recipients."""
+        accepted: set[Transition] = set()
         self._deliver(
             (_status_event(one), recipients)
             for one in deliveries
-            if (recipients := self._recipients(one))
+            if (recipients := self._recipients(one, accepted))
         )
 
     def send_to_user(self, user_id: str, event: bytes) -> None:
@@ -151,16 +155,18 @@ class Hub:
         for connection in self._connections.values():
             connection.clock_set_back(now)
 
-    def _recipients(self, delivery: Delivery) -> str:
+    def _recipients(self, delivery: Delivery, accepted: set[Transition]) -> str:
         """The recipients who must get `delivery`, in the form of `joined_ids`. Empty if
-        the transition is a repeat. Leaves out viewers who got a newer change of
-        visibility. Records what is delivered."""
+        the transition is a repeat and not one of `accepted`. Leaves out viewers who got
+        a newer change of visibility. Records what is delivered."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
             self._note_told(delivery)
             return recipients
-        if not self._is_newest(transition):
-            return ""
+        if transition not in accepted:
+            if not self._is_newest(transition):
+                return ""
+            accepted.add(transition)
         told = self._told.get(transition.user_id)
         if told is None:
             return recipients

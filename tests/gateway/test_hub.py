@@ -6,7 +6,7 @@ from contextlib import closing
 
 import pytest
 
-from models.events import Delivery, Transition
+from models.events import Delivery, Detail, Transition
 from tests.gateway.client import BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -44,6 +44,18 @@ def test_who_is_named_twice_hears_it_once(gateway, ann):
         [Delivery(second, "ann,ann"), Delivery(CID, "ann,ann")]
     )
     assert heard(ann) == [("offline", 1001), ("offline", 1002), ("online", 7)]
+
+
+def test_viewers_of_different_details_all_hear_of_one_transition(gateway, ann):
+    """They see the user since different times."""
+    online = Transition(BEFORE, "online", 1001)
+    parts = [
+        Delivery(online, ids, detail=Detail.plain(since))
+        for ids, since in (("bob", 5), ("ann", 1001))
+    ]
+    gateway.hub.deliver_transitions([*parts, Delivery(CID, "ann")])
+    gateway.hub.deliver_transitions(parts)  # now it is a repeat
+    assert heard(ann) == [("online", 1001), ("online", 7)]
 
 
 def test_repeats_and_what_was_overtaken_are_no_news(gateway, ann):

@@ -15,7 +15,9 @@ from models.layer_ends import end_layers
 from models.presence.store import LiveConnection
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.db import session_factory
+from models.sql.graph import put_conversation
 from models.sql.presence_settings import layers_of
+from models.sql.user import ensure_users
 from models.visibility import Visible
 from models.visibility_changes import VisibilityChanges
 from tests.databases import friends_in
@@ -227,3 +229,35 @@ def test_a_status_that_was_deleted_does_not_make_an_idle_user_active(scene):
     scene.shard.store.connect(GATEWAY, [again])
     assert isinstance(scene.shown(), Detail)
     assert scene.shown().availability == "away"
+
+
+def test_who_sees_a_user_since_different_times_hears_of_one_transition(scene):
+    """Also on a gateway of the version before details: it drops repeats."""
+    old = "web.9:zz-v2"
+    scene.shard.heartbeat("bob", gateway=old)
+    scene.set_layer(DND)
+    scene.changes.change_settings(
+        "ann",
+        lambda rule: replace(
+            rule, visibility=Visible.NOBODY, always=frozenset(["bob"])
+        ),
+    )
+    scene.set_to(Visible.EVERYONE)
+    with session_factory(scene.engine)() as session:
+        ensure_users(session, ["cid"])
+        put_conversation(session, "talk", "", ["ann", "bob", "cid"])
+        session.commit()
+    scene.heard()
+    scene.connect()
+    scene.heard()
+    streams = scene.shard.presence.gateway_streams
+    for gateway, parts in ((GATEWAY, 2), (old, 1)):
+        read = streams.read(gateway, "0-0", 1).messages
+        told = [
+            set(ids_in(one.recipients))
+            for _, message in read
+            for one in message.transitions
+            if one.transition.user_id == "ann" and one.transition.status == "online"
+        ]
+        assert len(told) == parts
+        assert set().union(*told) == {"bob", "cid"}
