@@ -14,12 +14,14 @@ import gevent
 from sqlalchemy import Engine
 
 from app.outages import Outage
-from models.presence.batches import batches
+from models.batches import batches
 from models.sql.db import error_text, is_unavailable, session_factory
 from models.sql.user import ensure_users
 
 MAX_WAIT = 1.0
 """The most seconds that a caller waits until its users are stored."""
+BATCH = 100
+"""The most users that one attempt stores together."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts."""
 MAX_REMEMBERED = 10_000
@@ -70,7 +72,7 @@ class NewUsers:
         while self._left:
             gevent.sleep(RETRY_AFTER)
             left, self._left = self._left, set()
-            for batch in batches(left):
+            for batch in batches(left, BATCH):
                 if self._attempt(batch):
                     left -= set(batch)
                 else:

@@ -25,8 +25,9 @@ from bench.report import Column, Row
 from bench.scenarios import Scale
 from bench.servers import SECRET, Target
 from config import Settings
+from models.batches import batches
 from models.presence import Keys, Presence
-from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH, batches
+from models.presence.batches import CONNECT_BATCH, SCRIPT_BATCH
 from models.presence.store import ClosedConnection, LiveConnection
 from tasks.expiry import sweep
 

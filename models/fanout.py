@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
+from models.batches import batches
 from models.detail import NO_LAYERS, Layers, detail_of, shows_activity
 from models.events import (
     EVERYBODY,
@@ -26,7 +27,6 @@ from models.events import (
 )
 from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
-from models.presence.batches import batches
 from models.presence.outbox import Change
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses

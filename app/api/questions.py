@@ -19,9 +19,9 @@ from app.api import admin_input, options
 from app.api.admin_input import bad_request
 from app.auth import require_service_key
 from app.services import services
+from models.batches import batches
 from models.detail import NO_LAYERS, Layers, detail_of, set_availability
 from models.events import Availability, UserStatus, detail_data
-from models.presence.batches import batches
 from models.presence.presence import OnlineCursor
 from models.sql.presence_settings import layers_of
 from models.sql.user import user_table

@@ -11,7 +11,8 @@ import heapq
 import time
 
 from app.gateway.shard_session import Disconnect, ShardSession
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.batches import batches
+from models.presence.batches import SCRIPT_BATCH
 from models.presence.rules import age_ms
 from models.presence.store import Caller, ClosedConnection, ExpireReply
 
@@ -116,7 +117,7 @@ class Disconnects:
             for _, user_id in due
             if all(one.is_idle for one in of_user(user_id))
         }
-        for batch in batches(user_ids):
+        for batch in batches(user_ids, SCRIPT_BATCH):
             try:
                 reply = self._store.expire(batch, self._caller())
             except BaseException:

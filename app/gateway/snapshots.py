@@ -30,9 +30,9 @@ from app.new_users import NewUsers
 from app.outages import Outage
 from app.websocket.frames import text_frame
 from models import events
+from models.batches import batches
 from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
-from models.presence.batches import batches
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import relevant_users
 from models.sql.db import error_text, is_unavailable

@@ -11,9 +11,9 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
 from typing import Any, TypeVar
 
+from models.batches import batches
 from models.presence.errors import CommandRefused
 from models.presence.keys import split
 from models.presence.redis.backend import Backend
@@ -45,13 +45,6 @@ class _Logged:
     """When the last refused item was logged."""
 
     at = float("-inf")
-
-
-def batches(items: Iterable[T], size: int = SCRIPT_BATCH) -> Iterator[list[T]]:
-    """`items` in lists of at most `size`."""
-    rest = iter(items)
-    while batch := list(islice(rest, size)):
-        yield batch
 
 
 def by_shard(

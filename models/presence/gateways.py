@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from models.presence.batches import SCRIPT_BATCH, batches, run_in_batches
+from models.batches import batches
+from models.presence.batches import SCRIPT_BATCH, run_in_batches
 from models.presence.keys import Keys
 from models.presence.redis.backend import Backend
 from models.presence.redis.commands import Command, json_argument, run_script
@@ -106,7 +107,10 @@ class GatewayStore:
             ]
 
         for batch, replies, _ in run_in_batches(
-            self._backend, keys.shard, list(batches(live)) or [[]], commands_for
+            self._backend,
+            keys.shard,
+            list(batches(live, SCRIPT_BATCH)) or [[]],
+            commands_for,
         ):
             if replies is None:
                 continue  # another program has damaged the state of that user

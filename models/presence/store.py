@@ -12,12 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from models.batches import batches
 from models.events import Transition
 from models.presence.batches import (
     ADOPT_BATCH,
     CONNECT_BATCH,
     SCRIPT_BATCH,
-    batches,
     run_in_batches,
 )
 from models.presence.errors import CommandRefused
@@ -199,7 +199,7 @@ class PresenceStore:
             return [run_script("activity", names, [json_argument(values)])]
 
         for _, replies, is_second in run_in_batches(
-            self._backend, keys.shard, batches(live), commands_for
+            self._backend, keys.shard, batches(live, SCRIPT_BATCH), commands_for
         ):
             needs_drain |= is_second or bool(replies and replies[0])
         return needs_drain
@@ -226,7 +226,7 @@ class PresenceStore:
         released = run_in_batches(
             self._backend,
             self._keys.shard,
-            batches(closed),
+            batches(closed, SCRIPT_BATCH),
             lambda batch: [self._release(gateway_id, batch)],
         )
         return sum(replies[0] for _, replies, _ in released if replies is not None)
@@ -267,7 +267,7 @@ class PresenceStore:
         for batch, replies, is_second in run_in_batches(
             self._backend,
             self._keys.shard,
-            batches(user_ids),
+            batches(user_ids, SCRIPT_BATCH),
             lambda batch: [self._expire(caller, batch)],
         ):
             needs_drain |= is_second  # the first run may have made transitions

@@ -12,8 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
-from typing import TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,6 +26,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.sql.functions import FunctionElement
 
+from models.batches import batches
 from models.identifiers import ids_in, joined_ids
 from models.sql.conversation import conversation_table, participant_table
 from models.sql.friendship import ACCEPTED, BLOCKED, friendship_table
@@ -41,8 +40,6 @@ from models.sql.sql_arrays import (
     text_list,
 )
 from models.sql.statements import Reader, Statement
-
-Value = TypeVar("Value")
 
 PAIRS_PER_STATEMENT = 20_000
 USERS_PER_STATEMENT = 200
@@ -63,7 +60,7 @@ def relevant_users_in_parts(
 ) -> Iterator[tuple[str, set[str]]]:
     """Like `relevant_users`, for users whose audiences together may be too large for
     one read."""
-    for part in _parts(user_ids, USERS_PER_STATEMENT):
+    for part in batches(user_ids, USERS_PER_STATEMENT):
         yield from relevant_users(reader, part).items()
 
 
@@ -129,16 +126,10 @@ def relevant_pairs(
         for one, audience in relevant_users_in_parts(reader, firsts):
             found.update((one, other) for other in others[one] if other in audience)
         return found
-    for part in _parts(pairs, PAIRS_PER_STATEMENT):
+    for part in batches(pairs, PAIRS_PER_STATEMENT):
         rows = reader.execute(_RELEVANT_PAIRS, {"pairs": part})
         found.update((one, other) for one, other in rows)
     return found
-
-
-def _parts(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
-    left = iter(values)
-    while part := list(islice(left, size)):
-        yield part
 
 
 @dataclass(frozen=True, slots=True)

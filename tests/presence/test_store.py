@@ -5,8 +5,9 @@ from __future__ import annotations
 import pytest
 import redis
 
+from models.batches import batches
 from models.events import UserStatus
-from models.presence.batches import SCRIPT_BATCH, batches
+from models.presence.batches import SCRIPT_BATCH
 from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY, OTHER, TTL_MS, Shard
 
