@@ -109,6 +109,8 @@ class Model:
                     self._keep(sign.user_id)
             else:
                 gone.append(sign)
+        # It has lost its users, and does not know it yet.
+        lapsed |= len(gone) < len(signs) and not self.held.get(gateway)
         return lapsed, gone
 
     def release(self, gateway: str, departures: list[ClosedConnection]) -> int:
