@@ -370,7 +370,9 @@ def _unpack(packed: list[Any]) -> Delivery:
     if isinstance(recipients, list):  # some processes before version 1 wrote lists
         recipients = joined_ids(recipients)
     transition = check_transition(user_id, status, timestamp)
-    delivery = Delivery(transition, _text(recipients), for_viewers=bool(rest[:1] > [0]))
+    delivery = Delivery(
+        transition, _text(recipients), for_viewers=bool(rest and rest[0])
+    )
     if len(rest) > 1:
         _, detail, is_update = rest
         return replace(delivery, detail=_detail(detail), is_update=bool(is_update))

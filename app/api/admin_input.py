@@ -97,14 +97,20 @@ def pair(a: str, b: str, field: str) -> tuple[str, str]:
     return one, other
 
 
-def ids(value: object, field: str, most: int) -> frozenset[str]:
-    """A list of at most `most` user ids."""
+def list_of_ids(value: object, field: str, most: int) -> list[object]:
+    """A list of at most `most` user ids. The ids are not checked yet."""
     if not isinstance(value, list):
         raise bad_request(field=field, takes="takes a list of user ids")
     if len(value) > most:
         raise bad_request(field=field, takes=f"takes at most {most} ids")
+    return value
+
+
+def ids(value: object, field: str, most: int) -> frozenset[str]:
+    """A list of at most `most` user ids."""
     return frozenset(
-        identifier(one, f"{field}[{place}]") for place, one in enumerate(value)
+        identifier(one, f"{field}[{place}]")
+        for place, one in enumerate(list_of_ids(value, field, most))
     )
 
 

@@ -6,8 +6,6 @@ has changed, a request with `If-None-Match` is answered by 304, without a body.
 
 from __future__ import annotations
 
-import base64
-
 from flask import Blueprint, Response, jsonify, request
 
 from app.api import admin_input, options
@@ -26,7 +24,7 @@ blueprint.before_request(require_service_key)
 @blueprint.get("/users")
 def list_users() -> Response:
     """A page of all users."""
-    after, limit = _cursor(), options.limit()
+    after, limit = options.cursor(_id) or "", options.limit()
     with services().database.connect() as reader:
         page = users_page(reader, after, limit)
     users = [{"id": one.id, "display_name": one.display_name} for one in page.items]
@@ -36,7 +34,7 @@ def list_users() -> Response:
 @blueprint.get("/conversations")
 def list_conversations() -> Response:
     """A page of all conversations, with their participants."""
-    after, limit = _cursor(), options.limit()
+    after, limit = options.cursor(_id) or "", options.limit()
     with services().database.connect() as reader:
         page = conversations_page(reader, after, limit)
     conversations = [
@@ -66,18 +64,9 @@ def _with_etag(data: dict[str, object]) -> Response:
 
 
 def _next_cursor(last: str | None) -> str | None:
-    """A cursor as the host gets it: text without a meaning for the host, and safe in a
-    URL."""
-    return None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
+    return None if last is None else options.cursor_text(last.encode())
 
 
-def _cursor() -> str:
-    """The id after which the page begins."""
-    text = request.args.get("cursor")
-    if text is None:
-        return ""
-    try:
-        return check_user_id(base64.urlsafe_b64decode(text).decode())
-    except ValueError:
-        takes = "takes the next_cursor of another page"
-        raise admin_input.bad_request(field="cursor", takes=takes) from None
+def _id(data: bytes) -> str:
+    """The id after which a page begins."""
+    return check_user_id(data.decode())

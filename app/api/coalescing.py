@@ -64,7 +64,7 @@ class CoalescedReads:
     ) -> None:
         self._presence = presence
         self._database = database
-        self._related = related
+        self.related = related
         self._next: _Read | None = None
         self._failure: Exception | None = None
         self._failed_at = 0.0
@@ -147,7 +147,7 @@ class CoalescedReads:
     def _read(self, user_ids: set[str]) -> dict[str, StatusMap | Exception]:
         related, views = self._database.read(
             lambda reader: (
-                self._related(reader, user_ids),
+                self.related(reader, user_ids),
                 views_of_viewers(
                     reader, sorted(user_ids), may_hide=self._presence.may_hide
                 ),

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import base64
+from collections.abc import Callable
+from typing import TypeVar
+
 from flask import request
 
 from app.api.admin_input import bad_request
+
+Cursor = TypeVar("Cursor")
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
@@ -25,3 +31,26 @@ def limit() -> int:
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
         raise bad_request(field="limit", takes=f"takes a number from 1 to {MAX_LIMIT}")
     return int(text)
+
+
+def cursor_text(data: bytes) -> str:
+    """A cursor as the host gets it: text without a meaning for the host, and safe in a
+    URL."""
+    return base64.urlsafe_b64encode(data).decode()
+
+
+def cursor(read: Callable[[bytes], Cursor]) -> Cursor | None:
+    """Where the caller's page begins: `?cursor=`. None if it is the first page. `read`
+    makes the cursor of the data that `cursor_text` was given.
+
+    Raises:
+        ApiError: 400, it is not the cursor of a page.
+    """
+    text = request.args.get("cursor")
+    if text is None:
+        return None
+    try:
+        return read(base64.urlsafe_b64decode(text))
+    except (AttributeError, TypeError, ValueError):
+        takes = "takes the next_cursor of another page"
+        raise bad_request(field="cursor", takes=takes) from None

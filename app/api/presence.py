@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, Flask, Response, current_app
 from sqlalchemy import Connection
 
-from app.api.coalescing import CoalescedReads, Related
+from app.api.coalescing import CoalescedReads
 from app.api.options import wants_detail
 from app.auth import read_token, require_token, require_user
 from app.errors import ApiError
@@ -46,13 +46,13 @@ def register(app: Flask) -> None:
 @blueprint.get("/friends/online-status")
 def friends_online_status() -> Response | Answer:
     """Which of the caller's friends are online."""
-    return _status_map("friends", friends_of)
+    return _status_map("friends")
 
 
 @blueprint.get("/conversations/online-status")
 def conversations_online_status() -> Response | Answer:
     """Which of the caller's conversation partners are online."""
-    return _status_map("partners", partners_of)
+    return _status_map("partners")
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
@@ -142,12 +142,13 @@ def _rules(reader: Connection, user_id: str) -> Rules:
     return Rules.read(reader, [user_id], may_hide=services().presence.may_hide)
 
 
-def _status_map(name: str, related: Related) -> Response | Answer:
+def _status_map(related: str) -> Response | Answer:
     user_id = require_user()
+    reads: CoalescedReads = current_app.extensions[EXTENSION][related]
     if wants_detail():
         with services().database.connect() as reader:
-            return _with_details(reader, user_id, related(reader, [user_id])[user_id])
-    reads: CoalescedReads = current_app.extensions[EXTENSION][name]
+            users = reads.related(reader, [user_id])[user_id]
+            return _with_details(reader, user_id, users)
     statuses = reads.status_map(user_id)
     if statuses.is_empty:
         # A token is enough to be a user, so this user may not be stored yet. A user

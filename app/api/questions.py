@@ -6,8 +6,6 @@ truth: users who hide from others are not hidden from the host.
 
 from __future__ import annotations
 
-import base64
-import binascii
 from collections.abc import Iterable, Iterator, Mapping
 
 import gevent
@@ -84,10 +82,9 @@ def reachability() -> Answer:
 def online_users() -> Answer:
     """A page of the users who are online."""
     limit = options.limit()
-    text = request.args.get("cursor")
-    cursor = OnlineCursor() if text is None else _cursor(text)
+    cursor = options.cursor(_online_cursor) or OnlineCursor()
     page = services().presence.online_page(cursor, limit)
-    following = None if page.next is None else _cursor_text(page.next)
+    following = page.next and options.cursor_text(orjson.dumps(tuple(page.next)))
     return {"data": {"user_ids": page.user_ids, "next_cursor": following}}
 
 
@@ -110,11 +107,7 @@ def stats() -> Answer:
 
 def _asked(fields: Mapping[str, object]) -> list[str]:
     """The `user_ids` of a body, each once."""
-    values = fields.get("user_ids")
-    if not isinstance(values, list):
-        raise bad_request(field="user_ids", takes="takes a list of user ids")
-    if len(values) > MAX_ASKED:
-        raise bad_request(field="user_ids", takes=f"takes at most {MAX_ASKED} ids")
+    values = admin_input.list_of_ids(fields.get("user_ids"), "user_ids", MAX_ASKED)
     asked: dict[str, None] = {}
     for place, value in enumerate(values):
         asked[admin_input.identifier(value, f"user_ids[{place}]")] = None
@@ -156,16 +149,8 @@ def _reachability(status: UserStatus, layers: Layers, now: int) -> dict[str, obj
     }
 
 
-def _cursor_text(cursor: OnlineCursor) -> str:
-    """A cursor as the host gets it: text without a meaning for the host."""
-    return base64.urlsafe_b64encode(orjson.dumps(tuple(cursor))).decode()
-
-
-def _cursor(text: str) -> OnlineCursor:
-    try:
-        shard, scan, after = orjson.loads(base64.urlsafe_b64decode(text))
-        if 0 <= shard < len(services().presence.shards) and scan.isdecimal():
-            return OnlineCursor(shard, scan, str(after))
-    except (AttributeError, TypeError, ValueError, binascii.Error):
-        pass
-    raise bad_request(field="cursor", takes="takes the next_cursor of another page")
+def _online_cursor(data: bytes) -> OnlineCursor:
+    shard, scan, after = orjson.loads(data)
+    if 0 <= shard < len(services().presence.shards) and scan.isdecimal():
+        return OnlineCursor(shard, scan, str(after))
+    raise ValueError

@@ -32,12 +32,7 @@ class Activities:
                 session.as_live(list(changed.values()))
             )
         except BaseException:
-            still_here = {
-                connection_id: connection
-                for connection_id, connection in changed.items()
-                if session.hub.get(connection_id) is not None
-            }
-            session.changed_activity = {**still_here, **session.changed_activity}
+            session.put_back(session.changed_activity, changed)
             raise
         if needs_drain:
             session.request_drain()

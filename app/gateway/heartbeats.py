@@ -86,9 +86,7 @@ class Heartbeats:
                 connections=len(session.live),
             )
         except BaseException:
-            for connection_id in pending.keys() - session.pending_heartbeats.keys():
-                if session.hub.get(connection_id) is not None:
-                    session.pending_heartbeats[connection_id] = pending[connection_id]
+            session.put_back(session.pending_heartbeats, pending)
             raise
         if reply.lapsed and health.deadline:  # the very first one is not a loss
             health.lost_state()

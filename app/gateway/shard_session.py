@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from gevent.event import Event
@@ -199,6 +199,17 @@ class ShardSession:
             )
             for connection in connections
         ]
+
+    def put_back(
+        self,
+        noted: dict[str, ClientConnection],
+        taken: Mapping[str, ClientConnection],
+    ) -> None:
+        """`taken` could not be reported. Note those of them that are still connected
+        again."""
+        for connection_id, connection in taken.items():
+            if self.hub.get(connection_id) is not None:
+                noted.setdefault(connection_id, connection)
 
     def request_drain(self) -> None:
         """Request a drain of the shard's outbox. Never waits."""

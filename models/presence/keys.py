@@ -62,6 +62,13 @@ class Keys:
         """String: when a loss of state in Redis was last noticed (ms)."""
         self.probe = f"{prefix}presence:probe"
         """String: set to find out whether the server accepts writes."""
+        self.of_outbox_scripts = [
+            self.online_users,
+            self.deadlines,
+            self.transitions,
+            self.drainer,
+        ]
+        """KEYS 1 to 4 of every script that may add an entry to the outbox."""
 
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms). Also `sequence`, the newest

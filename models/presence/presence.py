@@ -318,11 +318,9 @@ class Presence:
         transition since `mark`, so nothing was done.
         """
         keys = self._keys_of(user_id)
-        names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
+        names = [*keys.of_outbox_scripts, keys.user_status(user_id)]
         viewers = [joined_ids(sorted(online_to)), joined_ids(sorted(offline_to))]
-        command = run_script(
-            "tell", [*names, keys.user_status(user_id)], [user_id, timestamp, *viewers]
-        )
+        command = run_script("tell", names, [user_id, timestamp, *viewers])
         (reply,) = self._backend.run(keys.shard, [command])
         return None if reply == _REFUSED else bool(reply)
 

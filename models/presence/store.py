@@ -142,13 +142,7 @@ class PresenceStore:
         some TTLs after the last heartbeat.
         """
         keys = self._keys
-        shared = [
-            keys.online_users,
-            keys.deadlines,
-            keys.transitions,
-            keys.drainer,
-            keys.gateway_users(gateway_id),
-        ]
+        shared = [*keys.of_outbox_scripts, keys.gateway_users(gateway_id)]
         transitions: list[Transition] = []
         refused: set[str] = set()
         failed: set[str] = set()
@@ -188,14 +182,14 @@ class PresenceStore:
         Changes: status, outbox. Returns whether the caller must request a drain.
         """
         keys = self._keys
-        shared = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
         needs_drain = False
 
         def commands_for(batch: list[LiveConnection]) -> list[Command]:
             values: list[str | int] = []
             for one in batch:
                 values += (one.user_id, one.connection_id, int(one.is_idle))
-            names = shared + self._user_keys(one.user_id for one in batch)
+            users = self._user_keys(one.user_id for one in batch)
+            names = keys.of_outbox_scripts + users
             return [run_script("activity", names, [json_argument(values)])]
 
         for _, replies, is_second in run_in_batches(
@@ -212,8 +206,8 @@ class PresenceStore:
         a drain.
         """
         keys = self._keys
-        names = [keys.online_users, keys.deadlines, keys.transitions, keys.drainer]
-        command = run_script("detail", [*names, keys.user_status(user_id)], [user_id])
+        names = [*keys.of_outbox_scripts, keys.user_status(user_id)]
+        command = run_script("detail", names, [user_id])
         (needs_drain,) = self._backend.run(keys.shard, [command])
         return bool(needs_drain)
 
@@ -363,13 +357,7 @@ class PresenceStore:
 
     def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
         keys = self._keys
-        shared = [
-            keys.online_users,
-            keys.deadlines,
-            keys.transitions,
-            keys.drainer,
-            keys.gateways,
-        ]
+        shared = [*keys.of_outbox_scripts, keys.gateways]
         args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
         args += (caller.gateway_id, caller.deadline)
         args += user_ids
