@@ -32,7 +32,7 @@ BODY_BYTES = 2 * 1024 * 1024
 """Enough for that many of the longest ids."""
 SLICE = 500
 """Users whose statuses are read and answered at once. In between, the gateway serves
-its sockets. A slice takes about 4 ms."""
+its sockets."""
 
 Answer = dict[str, object]
 

@@ -38,7 +38,7 @@ end
 local function set_idle(user, status, connections, connection, is_idle)
   local text = redis.call('HGET', status, 'idle_connections')
   local idle = split(text)
-  if text and true or is_idle then
+  if text or is_idle then
     idle[connection] = is_idle or nil
     update_idle(user, status, connections, idle)
   end
