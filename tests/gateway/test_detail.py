@@ -3,20 +3,19 @@ the read of a snapshot."""
 
 from __future__ import annotations
 
-import json
 import time
 from contextlib import closing
 from dataclasses import replace
 
 import gevent
+import orjson
 import pytest
-from sqlalchemy import delete
 
+from app.gateway import snapshots
 from models.detail import Layer, Layers
 from models.events import Availability, Delivery, Detail, Transition
 from models.presence.store import LiveConnection
 from models.sql.db import session_factory
-from models.sql.presence_settings import settings_table
 from models.visibility import Visible
 from models.visibility_changes import VisibilityChanges
 from tests.gateway.client import BEFORE, Client, open_them
@@ -39,6 +38,14 @@ def changes(presence, engine):
     return VisibilityChanges(presence, session_factory(engine), lambda _: None)
 
 
+def both(client):
+    """The welcome and the snapshot."""
+    found = client.messages()
+    while len(found) < len(("welcome", "snapshot")):
+        found += client.messages()
+    return found
+
+
 def is_idle(presence, user_id):
     (status,) = presence.statuses([user_id])
     return status.activity.idle_since is not None
@@ -57,7 +64,8 @@ def test_activity_that_reaches_redis_before_the_registration(
     register = store.connect
 
     def register_late(gateway_id, live):
-        connection.on_message(json.dumps({"event": "activity", "data": {"idle": idle}}))
+        said = {"event": "activity", "data": {"idle": idle}}
+        connection.on_message(orjson.dumps(said).decode())
         gevent.with_timeout(3, gateway.activities[0].step)
         return register(gateway_id, live)
 
@@ -80,14 +88,14 @@ def test_a_detail_that_is_set_while_a_snapshot_is_read_is_heard(
 
     def set_and_read(user_ids):
         changes.change_settings(BEFORE, lambda old: replace(old, layers=DND))
-        entry = presence.shards[0].outbox.take("token", [], 100, 0)[-1]
+        *_, entry = presence.shards[0].outbox.take("token", [], 100, 0)
         numbers.append(entry.content.timestamp)
         time.sleep(0.005)
         return read(user_ids)
 
     monkeypatch.setattr(presence, "statuses_where_possible", set_and_read)
     open_them(gateway, ann.connection)
-    ((_, welcome), (_, snapshot)) = ann.messages()
+    (_, welcome), (_, snapshot) = both(ann)
     assert "idle_after" in welcome
     assert snapshot["statuses"][BEFORE]["detail"]["availability"] == "active"
     if settled:
@@ -108,52 +116,33 @@ def test_a_detail_that_is_set_while_a_snapshot_is_read_is_heard(
     assert data["detail"]["text"] == "secret"
 
 
+@pytest.mark.parametrize("before", ["layers_of", "Rules"])
 def test_what_a_user_sets_while_hiding_is_in_no_snapshot(
-    gateway, presence, engine, ann, changes, monkeypatch
+    gateway, presence, ann, changes, monkeypatch, before
 ):
     """The call comes between two queries of the snapshot."""
     presence.shards[0].store.connect("other:1", [LiveConnection(BEFORE, "other:1:1")])
-    changes.change_settings(BEFORE, lambda old: replace(old, visibility=Visible.NOBODY))
-    changes.change_settings(
-        BEFORE, lambda old: replace(old, visibility=Visible.EVERYONE)
-    )
-
-    def between(name):
-        import app.gateway.snapshots as module  # noqa: PLC0415
-
-        original = getattr(module, name)
-
-        def act_then(*args, **kwargs):
-            monkeypatch.setattr(module, name, original)
-            changes.change_settings(
-                BEFORE,
-                lambda old: replace(old, visibility=Visible.NOBODY, layers=DND),
-            )
-            return original(*args, **kwargs)
-
-        monkeypatch.setattr(module, name, act_then)
-
-    between("layers_of")
-    open_them(gateway, ann.connection)
-    assert "secret" not in str(ann.messages())
-    with session_factory(engine)() as session:
-        session.execute(delete(settings_table))
-        session.commit()
     changes.change_settings(BEFORE, lambda old: old)
-    rules = __import__("app.gateway.snapshots", fromlist=["Rules"]).Rules
-    read = rules.read
+    original = getattr(snapshots, before)
 
-    class HidesBefore:
-        @staticmethod
-        def read(*args, **kwargs):
-            monkeypatch.setattr("app.gateway.snapshots.Rules", rules)
-            changes.change_settings(
-                BEFORE,
-                lambda old: replace(old, visibility=Visible.NOBODY, layers=DND),
-            )
-            return read(*args, **kwargs)
+    def hide():
+        monkeypatch.setattr(snapshots, before, original)
+        changes.change_settings(
+            BEFORE,
+            lambda old: replace(old, visibility=Visible.NOBODY, layers=DND),
+        )
 
-    monkeypatch.setattr("app.gateway.snapshots.Rules", HidesBefore)
-    gateway.snapshots.request([ann.connection])
-    gevent.with_timeout(3, gateway.snapshots.step)
-    assert "secret" not in str(ann.messages())
+    class HidesFirst:
+        def __call__(self, *args):
+            hide()
+            return original(*args)
+
+        def read(self, *args, **options):
+            hide()
+            return original.read(*args, **options)
+
+    monkeypatch.setattr(snapshots, before, HidesFirst())
+    open_them(gateway, ann.connection)
+    _, (_, snapshot) = both(ann)
+    shown = snapshot["statuses"][BEFORE]
+    assert shown["detail"] is None or shown["detail"]["text"] is None

@@ -4,7 +4,9 @@ times."""
 
 from __future__ import annotations
 
+import json
 import re
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import zip_longest
@@ -27,15 +29,19 @@ class Side:
         self.talk = f"{name}-{letter}-talk"
         self.hides = hides
         self.record: list[str] = []
+        self.record_with_detail: list[str] = []
         self.devices: list[Watcher] = []
         self.told_at: list[int] = []
         """The timestamps of the events about the subject."""
         self._times: dict[tuple[str, int], str] = {}
+        self._times_with_detail: dict[tuple[str, int], str] = {}
         self._letter = letter
         self._recorded = 0
+        self._recorded_with_detail = 0
         for user in (self.viewer, self.subject):
             system.admin("PUT", f"/users/{user}", {"display_name": user})
         self.watcher: Watcher
+        self.with_detail: Watcher
 
     # The subject
 
@@ -82,8 +88,35 @@ class Side:
         else:
             self.connect()
 
+    def change_detail_behind(self) -> None:
+        """A hidden subject changes its detail, is idle, and is back. A layer ends."""
+        if not self.hides:
+            return
+        end = time.time_ns() // 1_000_000 + 1000
+        fields = {"availability": "dnd", "text": "secret", "expires_at": end}
+        path = f"/users/{self.subject}/presence"
+        for change in (fields, {"text": "other"}, {"emoji": "🌴"}):
+            self.patch(change)
+            self.system.admin("PATCH", path, {"text": "of the host"})
+        while time.time_ns() // 1_000_000 <= end + 100:
+            time.sleep(0.05)
+        self.patch({"availability": None, "text": None, "emoji": None})
+        self.system.admin("PATCH", path, {"text": None})
+        for availability in ("away", "active") if self.devices else ():
+            for device in self.devices:
+                device.say_idle(idle=availability == "away")
+            wait_until(lambda to=availability: self._own_availability() == to, 30)
+
+    def _own_availability(self) -> str | None:
+        path = f"/api/users/{self.subject}/status?detail=1"
+        answer = call_as(self.system, self.subject, "GET", path)
+        detail = answer.json["data"]["detail"]
+        return None if detail is None else str(detail["availability"])
+
     def come_and_go_behind(self) -> None:
-        """A hidden subject comes and goes with several devices, and stays online."""
+        """A hidden subject comes and goes with several devices, and stays online. It
+        also changes its detail."""
+        self.change_detail_behind()
         if self.hides:
             self.connect(0)
             self.leave()
@@ -117,7 +150,8 @@ class Side:
     def watch(self, web: int = 0) -> None:
         """The viewer comes online."""
         self.watcher = Watcher(self.system, self.viewer, web).opened()
-        self._recorded = 0
+        self.with_detail = Watcher(self.system, self.viewer, web, "?detail=1").opened()
+        self._recorded = self._recorded_with_detail = 0
         self.pump()
 
     def pump(self) -> None:
@@ -126,20 +160,29 @@ class Side:
         new = self.watcher.frames[self._recorded :]
         self._recorded += len(new)
         self._record_frames(self.watcher, new)
+        # Two sockets, so their frames come in any order: one list each.
+        self.with_detail.pump()
+        new = self.with_detail.frames[self._recorded_with_detail :]
+        self._recorded_with_detail += len(new)
+        into = self.record_with_detail
+        self._record_frames(self.with_detail, new, into)
 
     def look(self) -> None:
         """Record what a new client and REST say."""
         self.record.append("-- look")
-        client = Watcher(self.system, self.viewer, 1).opened()
-        self._record_frames(client, client.frames)
-        client.close()
+        for query in ("", "?detail=1"):
+            client = Watcher(self.system, self.viewer, 1, query).opened()
+            self._record_frames(client, client.frames)
+            client.close()
         for path in (
             f"/api/users/{self.subject}/status",
             "/api/friends/online-status",
             "/api/conversations/online-status",
             f"/api/conversations/{self.talk}/online-status",
         ):
-            self._record_answer(call_as(self.system, self.viewer, "GET", path))
+            for query in ("", "?detail=1"):
+                answer = call_as(self.system, self.viewer, "GET", path + query)
+                self._record_answer(answer)
 
     def status(self) -> dict[str, Any]:
         """What REST says of the subject."""
@@ -156,39 +199,47 @@ class Side:
         found: dict[str, Any] = frames[-1].data["statuses"][self.subject]
         return found
 
-    def _record_frames(self, watcher: Watcher, frames: list[Any]) -> None:
+    def _record_frames(
+        self, watcher: Watcher, frames: list[Any], into: list[str] | None = None
+    ) -> None:
+        record = self.record if into is None else into
+        known = self._times if into is None else self._times_with_detail
         for frame in frames:
             if (
-                frame.event == "friend_status_changed"
+                into is None
+                and frame.event == "friend_status_changed"
                 and frame.data["user_id"] == self.subject
             ):
                 self.told_at.append(frame.data["timestamp"])
             if frame.event in {"welcome", "going_away"}:  # names the process
-                self.record.append(f"{frame.event} {list(frame.data)}")
+                record.append(f"{frame.event} {list(frame.data)}")
             elif frame.event != "heartbeat_ack":
-                self.record.append(f"{self._plain(frame.raw)} of {len(frame.raw)}")
+                record.append(f"{self._plain(frame.raw, known)} of {len(frame.raw)}")
         assert not watcher.went_back, watcher.went_back
 
     def _record_answer(self, answer: Answer) -> None:
         headers = ", ".join(f"{name}: {value}" for name, value in answer.headers)
         body = answer.body
         if body.startswith('{"data":{"statuses":{'):  # a set of users has no order
-            listed = sorted(answer.json["data"]["statuses"].items())
-            body = f"{body[:21]}{listed}{body[-4:]}"
-        self.record.append(f"{answer.status} {headers} {self._plain(body)}")
+            data = {
+                name: dict(sorted(found.items()))
+                for name, found in answer.json["data"].items()
+            }
+            body = f"{json.dumps(data)} of {len(body)}"
+        body = self._plain(body, self._times)
+        self.record.append(f"{answer.status} {headers} {body}")
 
-    def _plain(self, text: str) -> str:
+    def _plain(self, text: str, known: dict[tuple[str, int], str]) -> str:
         """`text` without the ids and the times of this world. Equal times have equal
         names, so that a changed time is seen."""
 
         def name(match: re.Match[str]) -> str:
-            kind = "L" if match[1] == "last_seen" else "T"
-            known = self._times
+            kind = {"last_seen": "L", "since": "S"}.get(match[1], "T")
             number = sum(key[0] == kind for key in known)
             time = known.setdefault((kind, int(match[2])), f"{kind}{number}")
             return f'"{match[1]}":{time}'
 
-        times = r'"(timestamp|updated_at|last_seen)":\s?(\d{13})'
+        times = r'"(timestamp|updated_at|last_seen|since)":\s?(\d{13})'
         text = re.sub(times, name, text)
         return text.replace(f"-{self._letter}-", "-x-")
 
@@ -211,7 +262,7 @@ class Twins:
     def __exit__(self, *_: object) -> None:
         self.sentinel.close()
         for side in self.sides:
-            for watcher in (*side.devices, side.watcher):
+            for watcher in (*side.devices, side.watcher, side.with_detail):
                 with suppress(OSError):
                     watcher.close()
 
@@ -234,7 +285,12 @@ class Twins:
 
     def compare(self) -> None:
         """Wait until nothing is on its way, and compare."""
-        self.sentinel.pass_by(*(side.watcher for side in self.sides))
+        for side in self.sides:
+            side.pump()
+        self.sentinel.pass_by(
+            *(side.watcher for side in self.sides),
+            *(side.with_detail for side in self.sides),
+        )
         with suppress(AssertionError):
             wait_until(self._are_equal, 5)
         assert self._are_equal(), self._difference()
@@ -242,11 +298,18 @@ class Twins:
     def _are_equal(self) -> bool:
         for side in self.sides:
             side.pump()
-        return self.hidden.record == self.real.record
+        return (
+            self.hidden.record == self.real.record
+            and self.hidden.record_with_detail == self.real.record_with_detail
+        )
 
     def _difference(self) -> str:
         """Where the two records part."""
         lines = []
-        for real, hidden in zip_longest(self.real.record, self.hidden.record):
-            lines.append(f"  {real}" if real == hidden else f"- {real}\n+ {hidden}")
-        return "\n".join(("- really offline, + hidden", *lines[-30:]))
+        for name in ("record", "record_with_detail"):
+            lines.append(name)
+            records = (getattr(side, name)[-20:] for side in self.sides)
+            for real, hidden in zip_longest(*records):
+                same = real == hidden
+                lines.append(f"  {real}" if same else f"- {real}\n+ {hidden}")
+        return "\n".join(("- really offline, + hidden", *lines))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 from websockets.exceptions import ConnectionClosed
 
@@ -32,9 +32,12 @@ class Watcher:
     """A client that follows the rules of docs/PROTOCOL.md: a snapshot replaces the map,
     and the newest timestamp wins. It sends no heartbeats by itself."""
 
-    def __init__(self, system: System, user_id: str, web: int = 0) -> None:
+    def __init__(
+        self, system: System, user_id: str, web: int = 0, query: str = ""
+    ) -> None:
         self.user_id = user_id
         self.web = web
+        self.query = query
         self.map: dict[str, Known] = {}
         self.frames: list[Frame] = []
         self.is_open = True
@@ -42,9 +45,9 @@ class Watcher:
         self.went_back: list[tuple[str, str]] = []
         """Users whose timestamp went back, and how."""
         self._heard: dict[str, Known] = {}
-        self._client = Client(system, user_id, web=web, beats=None)
+        self._client = Client(system, user_id, web=web, query=query, beats=None)
 
-    def opened(self) -> Watcher:
+    def opened(self) -> Self:
         """Wait for the snapshot."""
 
         def has_snapshot() -> bool:
@@ -76,6 +79,10 @@ class Watcher:
     def beat(self) -> None:
         """Send a heartbeat."""
         self._client.send("heartbeat")
+
+    def say_idle(self, *, idle: bool) -> None:
+        """Say whether somebody is there."""
+        self._client.send("activity", {"idle": idle})
 
     def leave(self) -> None:
         """Log out, and wait until the server has closed."""
