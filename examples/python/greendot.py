@@ -358,10 +358,12 @@ class AsyncPresence:
             if connection is not None and connection.acknowledged:
                 outage_started_at = now
             outage = now - outage_started_at
-            wait = 0.0 if expired else retry_delay(outage, code, random.random)
-            if self._reconnect_at is not None:
-                wait = max(0.0, self._reconnect_at - now)
-            await asyncio.sleep(wait)
+            if expired:
+                continue
+            if self._reconnect_at is not None and code not in MIN_RETRY_DELAYS:
+                await asyncio.sleep(max(0.0, self._reconnect_at - now))
+            else:
+                await asyncio.sleep(retry_delay(outage, code, random.random))
 
     async def _connect(self) -> tuple[int, _Connection | None]:
         """Run one connection. Returns its close code, and the connection or None."""

@@ -16,6 +16,7 @@ import pytest
 from config import PROJECT_ROOT
 from tests import loops
 from tests.clients import Client
+from tests.docs.pages import Page
 from tests.system import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -554,6 +555,28 @@ def test_the_script_says_who_is_there(system, names):
         script.terminate()
 
 
+def test_the_program_in_the_readme(system, names):
+    me, friend = names
+    program = (
+        "import sys\nfrom greendot import Presence\nurl, token = sys.argv[1:]\n"
+        + Page("examples/python/README.md").block("details").text
+    )
+    command = [sys.executable, "-u", "-c", program, system.url(), system.token(me)]
+    with (
+        Client(system, friend, query="?detail=1").opened() as socket,
+        subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as run,
+    ):
+        assert run.stdout.readline() == f"{friend} active None\n"
+        while True:  # friends see what the program has set
+            online = socket.receive()["data"]
+            if (online.get("detail") or {}).get("availability") == "dnd":
+                break
+        wait_until(lambda: system.redis.hget(f"user:{me}:status", "idle_since"))
+        socket.send("activity", {"idle": True})
+        assert run.stdout.readline() == f"{friend} is now away\n"
+        run.terminate()
+
+
 def test_the_wait_is_the_browsers(greendot):
     def waits(code: int, outage: float = 0) -> list[float]:
         return [greendot.retry_delay(outage, code, lambda by=by: by) for by in (0, 1)]
@@ -567,3 +590,27 @@ def test_the_wait_is_the_browsers(greendot):
     assert waits(4429) == waits(1013) == waits(1011) == [2.5, 5]
     for code in (4400, 1009, 1007, 1002):
         assert waits(code) == [30, 60]
+
+
+def test_it_waits_as_the_close_code_asks_even_after_going_away(
+    system, greendot, names, monkeypatch
+):
+    codes = []
+
+    def note(_outage, code, _rand):
+        codes.append(code)
+        return 0.0
+
+    monkeypatch.setattr(greendot, "retry_delay", note)
+    with greendot.Presence(system.url(), system.token(names[0])) as presence:
+        first = presence._presence._socket
+
+        async def misbehave():
+            presence._presence._handle("going_away", {"reconnect_in": 0})
+            for _ in range(10):
+                await first.send("hello")
+
+        presence._call(misbehave())
+        wait_until(lambda: presence._presence._socket not in (None, first))
+        wait_until(lambda: not presence.stale)
+    assert codes == [4400]
