@@ -217,6 +217,22 @@ def test_a_snapshot_replaces_all_details(offline_client):
     assert presence.details == {}
 
 
+def test_what_is_the_same_is_no_change(greendot, offline_client):
+    with_detail, changes = offline_client
+    plain = greendot.AsyncPresence("http://nowhere.invalid", "token")
+    plain.listen(changes.append)
+    plain._handle("friend_status_changed", status_event("ann", "online", 100))
+    changes.clear()
+    plain._handle("friend_detail_changed", detail_event("ann", 200, text="new"))
+    for presence in (with_detail, plain):
+        event = status_event("ann", "online", 300)
+        presence._handle("friend_status_changed", event)
+        statuses = {"ann": {**event, "last_seen": 90}}
+        presence._handle("presence_snapshot", {"statuses": statuses})
+    assert changes == []
+    assert plain.details == {}
+
+
 def test_no_detail_is_shown_while_stale(offline_client):
     presence, _ = offline_client
     assert presence.detail_of("ann") is not None
