@@ -555,7 +555,9 @@ class _Connection:
                 heartbeat_at, answer_by, max(last_frame_at + interval, now + 0.05)
             )
             try:
-                text = await asyncio.wait_for(self._socket.recv(), soon - now)
+                # wait_for() may lose a cancellation before Python 3.12.
+                async with asyncio.timeout(soon - now):
+                    text = await self._socket.recv()
             except TimeoutError:
                 continue
             except ConnectionClosed as closed:

@@ -456,6 +456,33 @@ def test_an_answer_that_is_not_greendots(greendot, status):
     assert asked == ["/api/me/presence"]
 
 
+def test_it_closes_also_while_a_frame_arrives(greendot):
+    """The `wait_for` of Python 3.11 loses a cancellation at that moment."""
+
+    class Socket:
+        def __init__(self):
+            self.frame = asyncio.get_running_loop().create_future()
+
+        async def recv(self):
+            frame = await self.frame
+            self.frame = asyncio.get_running_loop().create_future()
+            return frame
+
+    async def close():
+        socket = Socket()
+        serve = greendot._Connection(socket).serve(lambda *_: None, lambda: None)
+        task = asyncio.create_task(serve)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        socket.frame.set_result('{"event": "invented", "data": {}}')
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        return task.cancelled()
+
+    assert loops.run(close())
+
+
 def test_a_bad_token_is_denied(system, greendot):
     with (
         pytest.raises(greendot.Denied) as denied,
