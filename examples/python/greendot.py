@@ -29,7 +29,11 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self, TypeVar
+from http import HTTPStatus
+from http.client import HTTPException
+from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
+from urllib.error import HTTPError
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -45,7 +49,8 @@ ABNORMAL = 1006
 HEARTBEAT_FRACTION = 0.75
 """Heartbeats are sent after this part of the interval. The rest is for the answer."""
 OUTAGE_FRACTION, MIN_BOUND, MAX_BOUND = 0.1, 1.0, 30.0
-MIN_RETRY_DELAYS = dict.fromkeys((4429, 1013, 1011), 2.5)
+TRY_AGAIN_LATER = 1013
+MIN_RETRY_DELAYS = dict.fromkeys((4429, TRY_AGAIN_LATER, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
 IDLE_INTERVAL = 60.0
@@ -59,6 +64,7 @@ Result = TypeVar("Result")
 Token = str | Callable[[], str | Awaitable[str]]
 Availability = Literal["active", "away", "dnd"]
 """`dnd` is "do not disturb"."""
+Visible = Literal["everyone", "friends", "nobody"]
 
 
 class Denied(Exception):
@@ -67,6 +73,17 @@ class Denied(Exception):
     def __init__(self, code: int) -> None:
         super().__init__(f"the server denied access with close code {code}")
         self.code = code
+
+
+class ApiError(Exception):
+    """The server refused a REST call. `code` and `message` are the server's. `code` is
+    empty if the answer came from something else, such as a proxy."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(f"the server answered {status} {code}: {message}")
+        self.status = status
+        self.code = code
+        self.message = message
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +114,44 @@ class Change:
     detail_only: bool = False
 
 
+class Exceptions(TypedDict, total=False):
+    """Users who always see the user online, and users who never do."""
+
+    always: list[str]
+    never: list[str]
+
+
+class Changes(TypedDict, total=False):
+    """New settings. Those that are left out do not change. None sets one back."""
+
+    visibility: Visible | None
+    last_seen: Visible | None
+    exceptions: Exceptions | None
+    availability: Availability | None
+    text: str | None
+    emoji: str | None
+    expires_at: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """The user's own settings: who sees what, and what the user has set by hand.
+
+    `status` and `detail` are what allowed viewers are shown. The server reads them when
+    it sends the settings, and sends no event if only they change.
+    """
+
+    visibility: Visible
+    last_seen: Visible
+    exceptions: Exceptions
+    availability: Availability | None
+    text: str | None
+    emoji: str | None
+    expires_at: int | None
+    status: Literal["online", "offline"]
+    detail: Detail | None
+
+
 class AsyncPresence:
     """The presence of a user's friends, for asyncio. Use it with `async with`.
 
@@ -109,7 +164,10 @@ class AsyncPresence:
     """
 
     def __init__(self, url: str, token: Token, *, detail: bool = False) -> None:
-        self._url = _socket_url(url) + ("?detail=1" if detail else "")
+        self._url = _socket_url(url)
+        self._settings_url = _api_url(self._url, "/api/me/presence")
+        if detail:
+            self._url += "?detail=1"
         self._token = token
         self._wants_detail = detail
         self._statuses: dict[str, bool] = {}
@@ -124,6 +182,10 @@ class AsyncPresence:
         self.idle_after: float | None = None
         """After this many seconds without input, call `set_idle(True)`. The server says
         it to clients with `detail=True`. None before that."""
+        self.settings: Settings | None = None
+        """The user's own settings, None until they are read or changed. From then on
+        they are kept current, whichever device changes them."""
+        self._settings_events = 0
         self._idle = False
         self._idle_changed = asyncio.Event()
         self.stale = True
@@ -178,6 +240,39 @@ class AsyncPresence:
         the event loop; it does not wait."""
         self._idle = idle
         self._idle_changed.set()
+
+    async def read_settings(self) -> Settings:
+        """Read the user's own settings.
+
+        Raises:
+            ApiError: the server refused the call.
+            OSError: the server did not answer.
+        """
+        return await self._call_settings("GET")
+
+    async def change_settings(self, **changes: Unpack[Changes]) -> Settings:
+        """Change some of the user's own settings. Returns all of them.
+
+        Raises:
+            ApiError: the server refused the change: 400 for a wrong value, 403 if users
+                of this server may not hide, and 503 if it cannot store it now.
+            OSError: the server did not answer.
+        """
+        return await self._call_settings("PATCH", changes)
+
+    async def _call_settings(
+        self, method: str, changes: Changes | None = None
+    ) -> Settings:
+        token = await self._current_token()
+        events_before = self._settings_events
+        data = await asyncio.to_thread(
+            _call_api, self._settings_url, method, token, changes
+        )
+        settings = _settings(data)
+        # An event that came meanwhile may be newer. If it is older, one more will come.
+        if self._settings_events == events_before:
+            self.settings = settings
+        return settings
 
     def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
         """Call `listener` with every change, and with None at the end. It runs in the
@@ -263,10 +358,12 @@ class AsyncPresence:
             if connection is not None and connection.acknowledged:
                 outage_started_at = now
             outage = now - outage_started_at
-            wait = 0.0 if expired else retry_delay(outage, code, random.random)
-            if self._reconnect_at is not None:
-                wait = max(0.0, self._reconnect_at - now)
-            await asyncio.sleep(wait)
+            if expired:
+                continue
+            if self._reconnect_at is not None and code not in MIN_RETRY_DELAYS:
+                await asyncio.sleep(max(0.0, self._reconnect_at - now))
+            else:
+                await asyncio.sleep(retry_delay(outage, code, random.random))
 
     async def _connect(self) -> tuple[int, _Connection | None]:
         """Run one connection. Returns its close code, and the connection or None."""
@@ -307,6 +404,20 @@ class AsyncPresence:
         if self._socket is not None:
             report = self._report_activity(self._socket)
             self._tasks.append(asyncio.create_task(report))
+        if self.settings is not None:  # events may have been missed
+            self._tasks.append(asyncio.create_task(self._read_settings_again()))
+
+    async def _read_settings_again(self) -> None:
+        started_at = time.monotonic()
+        while True:
+            try:
+                await self.read_settings()
+            except Exception:  # the token function may raise anything
+                log.warning("cannot read the settings, trying again", exc_info=True)
+            else:
+                return
+            outage = time.monotonic() - started_at
+            await asyncio.sleep(retry_delay(outage, TRY_AGAIN_LATER, random.random))
 
     async def _report_activity(self, socket: ClientConnection) -> None:
         """Keep the server informed on one connection. It begins as not idle."""
@@ -362,6 +473,9 @@ class AsyncPresence:
                     seen=self.last_seen.get(user_id, 0),
                     detail=_detail(data["detail"]),
                 )
+        elif event == "presence_settings_changed":
+            self._settings_events += 1
+            self.settings = _settings(data)
         elif event == "going_away":
             self._reconnect_at = time.monotonic() + data["reconnect_in"]
         self.stale = not self._has_snapshot  # the server is heard again
@@ -441,7 +555,9 @@ class _Connection:
                 heartbeat_at, answer_by, max(last_frame_at + interval, now + 0.05)
             )
             try:
-                text = await asyncio.wait_for(self._socket.recv(), soon - now)
+                # wait_for() may lose a cancellation before Python 3.12.
+                async with asyncio.timeout(soon - now):
+                    text = await self._socket.recv()
             except TimeoutError:
                 continue
             except ConnectionClosed as closed:
@@ -506,6 +622,30 @@ class Presence:
     def stale(self) -> bool:
         """The client does not hear the server, so its statuses may be out of date."""
         return self._presence.stale
+
+    @property
+    def settings(self) -> Settings | None:
+        """The user's own settings, see `AsyncPresence.settings`."""
+        return self._presence.settings
+
+    def read_settings(self) -> Settings:
+        """Read the user's own settings.
+
+        Raises:
+            ApiError: the server refused the call.
+            OSError: the server did not answer.
+        """
+        return self._call(self._presence.read_settings())
+
+    def change_settings(self, **changes: Unpack[Changes]) -> Settings:
+        """Change some of the user's own settings. Returns all of them.
+
+        Raises:
+            ApiError: the server refused the change, see
+                `AsyncPresence.change_settings`.
+            OSError: the server did not answer.
+        """
+        return self._call(self._presence.change_settings(**changes))
 
     @property
     def idle_after(self) -> float | None:
@@ -574,6 +714,52 @@ def _socket_url(url: str) -> str:
         message = f"{url!r} does not begin with http://, https://, ws:// or wss://"
         raise ValueError(message)
     return f"ws{found[1]}://{found[2]}/ws"
+
+
+def _api_url(socket_url: str, path: str) -> str:
+    return "http" + socket_url.removeprefix("ws").removesuffix("/ws") + path
+
+
+class _NoRedirects(HTTPRedirectHandler):
+    """Follows no redirect: it would show the token to another server."""
+
+    def redirect_request(self, *_arguments: object) -> None:
+        return None
+
+
+def _call_api(url: str, method: str, token: str, body: object) -> dict[str, Any]:
+    """One REST call. Returns the `data` of the answer."""
+    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
+    content = None if body is None else json.dumps(body).encode()
+    request = Request(url, content, headers, method=method)  # noqa: S310 - http or https
+    try:
+        try:
+            answer = build_opener(_NoRedirects).open(request, timeout=TIMEOUT)
+        except HTTPError as error:
+            answer = error  # it is an answer too
+        with answer:
+            status, text = answer.status, answer.read()
+    except HTTPException as error:
+        message = f"{url} sent no complete answer: {error!r}"
+        raise ConnectionError(message) from error
+    return _data_of(status, text)
+
+
+def _data_of(status: int, text: bytes) -> dict[str, Any]:
+    try:
+        content = json.loads(text)
+        if status == HTTPStatus.OK:
+            data: dict[str, Any] = content["data"]
+            return data
+        code, message = content["error"]["code"], content["error"]["message"]
+    except (ValueError, LookupError, TypeError):
+        code, message = "", "the answer is not in Greendot's format"
+    raise ApiError(status, code, message)
+
+
+def _settings(data: dict[str, Any]) -> Settings:
+    known = {field.name: data[field.name] for field in fields(Settings)}
+    return Settings(**{**known, "detail": _detail(data["detail"])})
 
 
 def _detail(data: dict[str, Any] | None) -> Detail | None:

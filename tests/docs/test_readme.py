@@ -171,6 +171,77 @@ def test_the_python_client_passes_over_what_it_does_not_know(
             thread.join()
 
 
+PRELUDES = {
+    "python": """
+import asyncio, random
+async def note(seconds, sleep=asyncio.sleep):
+    if asyncio.current_task().get_coro().__name__ == "follow":
+        print("pause", float(seconds))
+        seconds = 0
+    await sleep(seconds)
+asyncio.sleep = note
+random.uniform = lambda low, high: low + RANDOM * (high - low)
+""",
+    "js": """
+const later = globalThis.setTimeout;
+globalThis.setTimeout = (call, ms, ...given) => {
+  if (call.name !== "start") return later(call, ms, ...given);
+  console.log("pause", (ms / 1000).toFixed(1));
+  return later(call, 0);
+};
+Math.random = () => RANDOM;
+globalThis.fetch = async () => new Response('{"data": {"ticket": "any"}}');
+""",
+}
+"""They print each pause before a new attempt, and make it short. RANDOM is a number."""
+CLOSE_CODES = (1002, 1007, 1009, 4400, 1011, 1013, 4429, 1012, 4408, 4401)
+
+
+@pytest.mark.parametrize("language", ["python", "js"])
+@pytest.mark.parametrize(
+    ("by", "pauses"),
+    [
+        (0, [30, 30, 30, 30, 3, 3, 3, 0, 0]),
+        # The bound of the random time doubles up to 30 s.
+        (1, [30 + 1, 30 + 2, 30 + 4, 30 + 8, 3 + 16, 3 + 30, 3 + 30, 0, 30]),
+    ],
+)
+def test_the_clients_wait_as_the_close_code_asks(
+    tmp_path: Path, language: str, by: int, pauses: list[float]
+):
+    codes = iter(CLOSE_CODES)
+
+    def serve_closes(socket: ServerConnection) -> None:
+        socket.close(next(codes))
+
+    prelude = PRELUDES[language].replace("RANDOM", str(by))
+    (tmp_path / "client.mjs").write_text(prelude + _client(language))
+    command = [sys.executable] if language == "python" else node()
+    with serve(serve_closes, "127.0.0.1", 0) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        address = f"127.0.0.1:{server.socket.getsockname()[1]}"
+        try:
+            done = subprocess.run(
+                [*command, "client.mjs"],
+                cwd=tmp_path,
+                env={
+                    **os.environ,
+                    "GREENDOT_URL": f"http://{address}",
+                    "GREENDOT_TOKEN": "any",
+                },
+                capture_output=True,
+                text=True,
+                check=False,
+                timeout=60,
+            )
+        finally:
+            server.shutdown()
+            thread.join()
+    shown = [line for line in done.stdout.splitlines() if line.startswith("pause")]
+    assert shown == [f"pause {pause:.1f}" for pause in pauses], done.stderr
+
+
 def _client(language: str) -> str:
     (text,) = [
         block.text for block in PAGE.blocks("client") if block.language == language

@@ -7,13 +7,16 @@ import importlib.util
 import itertools
 import subprocess
 import sys
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
 from config import PROJECT_ROOT
 from tests import loops
 from tests.clients import Client
+from tests.docs.pages import Page
 from tests.system import wait_until
 
 pytestmark = pytest.mark.e2e
@@ -214,6 +217,22 @@ def test_a_snapshot_replaces_all_details(offline_client):
     assert presence.details == {}
 
 
+def test_what_is_the_same_is_no_change(greendot, offline_client):
+    with_detail, changes = offline_client
+    plain = greendot.AsyncPresence("http://nowhere.invalid", "token")
+    plain.listen(changes.append)
+    plain._handle("friend_status_changed", status_event("ann", "online", 100))
+    changes.clear()
+    plain._handle("friend_detail_changed", detail_event("ann", 200, text="new"))
+    for presence in (with_detail, plain):
+        event = status_event("ann", "online", 300)
+        presence._handle("friend_status_changed", event)
+        statuses = {"ann": {**event, "last_seen": 90}}
+        presence._handle("presence_snapshot", {"statuses": statuses})
+    assert changes == []
+    assert plain.details == {}
+
+
 def test_no_detail_is_shown_while_stale(offline_client):
     presence, _ = offline_client
     assert presence.detail_of("ann") is not None
@@ -291,6 +310,177 @@ def test_idleness_is_told_once_a_minute_and_a_return_at_once(greendot):
     assert delay(101, idle=True, sent=False) == 59
     assert delay(160, idle=True, sent=False) == 0
     assert delay(999, idle=True, sent=False) == 0
+
+
+def change_elsewhere(system, user_id, body):
+    """As another device of the user."""
+    path, token = "/api/me/presence", system.token(user_id)
+    status, answer = system.request("PATCH", path, body, token=token, web=1)
+    assert status == 200, answer
+
+
+def test_own_settings_are_read_changed_and_kept_current(system, greendot, names):
+    me, friend = names
+    with greendot.Presence(system.url(), system.token(me)) as presence:
+        assert presence.settings is None
+        settings = presence.read_settings()
+        assert (settings.visibility, settings.text) == ("everyone", None)
+        assert settings == presence.settings
+        exceptions = {"always": [friend], "never": []}
+        settings = presence.change_settings(exceptions=exceptions, text="in Rome")
+        assert (settings.exceptions, settings.text) == (exceptions, "in Rome")
+        assert settings.detail.text == "in Rome"
+        wait_until(lambda: presence.settings == settings)
+        change_elsewhere(system, me, {"availability": "dnd"})
+        wait_until(lambda: presence.settings.availability == "dnd")
+        assert presence.settings.text == "in Rome"
+        # None sets back; what is left out does not change.
+        settings = presence.change_settings(text=None)
+        assert (settings.text, settings.availability) == (None, "dnd")
+
+
+def test_settings_with_asyncio(system, greendot, names):
+    me, _ = names
+
+    async def change():
+        async with greendot.AsyncPresence(system.url(), system.token(me)) as presence:
+            changed = await presence.change_settings(visibility="friends")
+            return changed, await presence.read_settings()
+
+    changed, read = loops.run(change())
+    assert changed.visibility == read.visibility == "friends"
+
+
+def test_settings_that_changed_while_it_was_away(system, greendot, names):
+    me, _ = names
+    token = system.token(me)
+    has_token = threading.Event()
+    has_token.set()
+
+    def wait_for_token():
+        has_token.wait(20)
+        return token
+
+    async def give_token():
+        return await asyncio.to_thread(wait_for_token)
+
+    with greendot.Presence(system.url(), give_token) as presence:
+        assert presence.read_settings().text is None
+        has_token.clear()
+        cut(presence)
+        wait_until(lambda: presence.stale)
+        change_elsewhere(system, me, {"text": "changed meanwhile"})
+        has_token.set()
+        wait_until(lambda: presence.settings.text == "changed meanwhile")
+
+
+def test_an_answer_that_comes_late_replaces_no_event(greendot, monkeypatch):
+    old = {
+        "visibility": "everyone",
+        "last_seen": "everyone",
+        "exceptions": {"always": [], "never": []},
+        "availability": None,
+        "text": "old",
+        "emoji": None,
+        "expires_at": None,
+        "status": "offline",
+        "detail": None,
+        "field of a later version": 1,
+    }
+    presence = greendot.AsyncPresence("http://nowhere.invalid", "token")
+
+    def call_api(*_arguments):
+        presence._handle("presence_settings_changed", {**old, "text": "new"})
+        return old
+
+    monkeypatch.setattr(greendot, "_call_api", call_api)
+    assert loops.run(presence.read_settings()).text == "old"
+    assert presence.settings.text == "new"
+
+
+def test_a_refused_change_is_an_error_with_the_servers_words(system, greendot, names):
+    with greendot.Presence(system.url(), system.token(names[0])) as presence:
+        with pytest.raises(greendot.ApiError, match="takes one emoji") as refused:
+            presence.change_settings(emoji="ab")
+        assert presence.settings is None
+    error = refused.value
+    assert (error.status, error.code) == (400, "bad_request")
+    assert error.message in str(error)
+
+
+def test_a_forbidden_change_and_one_that_cannot_be_stored(own_system_of, greendot):
+    system = own_system_of(PRESENCE_ALLOW_INVISIBLE="0")
+    with greendot.Presence(system.url(), system.token("me")) as presence:
+        with pytest.raises(greendot.ApiError) as refused:
+            presence.change_settings(visibility="nobody")
+        assert (refused.value.status, refused.value.code) == (403, "not_allowed")
+        system.server.kill()
+        with pytest.raises(greendot.ApiError) as refused:
+            presence.change_settings(visibility="friends")
+        assert (refused.value.status, refused.value.code) == (
+            503,
+            "presence_unavailable",
+        )
+        system.processes["web0"].kill()
+        with pytest.raises(OSError, match=r"refused|reset"):
+            presence.read_settings()
+
+
+@pytest.mark.parametrize("status", [200, 302, 502])
+def test_an_answer_that_is_not_greendots(greendot, status):
+    asked = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            asked.append(self.path)
+            self.send_response(status)
+            self.send_header("Location", "/elsewhere")
+            self.end_headers()
+            self.wfile.write(b"<html>")
+
+        def log_message(self, *_arguments):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        url = f"http://127.0.0.1:{server.server_port}"
+        presence = greendot.AsyncPresence(url, "token")
+        try:
+            with pytest.raises(greendot.ApiError) as refused:
+                loops.run(presence.read_settings())
+        finally:
+            server.shutdown()
+            thread.join()
+    assert (refused.value.status, refused.value.code) == (status, "")
+    assert asked == ["/api/me/presence"]
+
+
+def test_it_closes_also_while_a_frame_arrives(greendot):
+    """The `wait_for` of Python 3.11 loses a cancellation at that moment."""
+
+    class Socket:
+        def __init__(self):
+            self.frame = asyncio.get_running_loop().create_future()
+
+        async def recv(self):
+            frame = await self.frame
+            self.frame = asyncio.get_running_loop().create_future()
+            return frame
+
+    async def close():
+        socket = Socket()
+        serve = greendot._Connection(socket).serve(lambda *_: None, lambda: None)
+        task = asyncio.create_task(serve)
+        for _ in range(5):
+            await asyncio.sleep(0)
+        socket.frame.set_result('{"event": "invented", "data": {}}')
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait([task], timeout=5)
+        return task.cancelled()
+
+    assert loops.run(close())
 
 
 def test_a_bad_token_is_denied(system, greendot):
@@ -408,6 +598,28 @@ def test_the_script_says_who_is_there(system, names):
         script.terminate()
 
 
+def test_the_program_in_the_readme(system, names):
+    me, friend = names
+    program = (
+        "import sys\nfrom greendot import Presence\nurl, token = sys.argv[1:]\n"
+        + Page("examples/python/README.md").block("details").text
+    )
+    command = [sys.executable, "-u", "-c", program, system.url(), system.token(me)]
+    with (
+        Client(system, friend, query="?detail=1").opened() as socket,
+        subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as run,
+    ):
+        assert run.stdout.readline() == f"{friend} active None\n"
+        while True:  # friends see what the program has set
+            online = socket.receive()["data"]
+            if (online.get("detail") or {}).get("availability") == "dnd":
+                break
+        wait_until(lambda: system.redis.hget(f"user:{me}:status", "idle_since"))
+        socket.send("activity", {"idle": True})
+        assert run.stdout.readline() == f"{friend} is now away\n"
+        run.terminate()
+
+
 def test_the_wait_is_the_browsers(greendot):
     def waits(code: int, outage: float = 0) -> list[float]:
         return [greendot.retry_delay(outage, code, lambda by=by: by) for by in (0, 1)]
@@ -421,3 +633,27 @@ def test_the_wait_is_the_browsers(greendot):
     assert waits(4429) == waits(1013) == waits(1011) == [2.5, 5]
     for code in (4400, 1009, 1007, 1002):
         assert waits(code) == [30, 60]
+
+
+def test_it_waits_as_the_close_code_asks_even_after_going_away(
+    system, greendot, names, monkeypatch
+):
+    codes = []
+
+    def note(_outage, code, _rand):
+        codes.append(code)
+        return 0.0
+
+    monkeypatch.setattr(greendot, "retry_delay", note)
+    with greendot.Presence(system.url(), system.token(names[0])) as presence:
+        first = presence._presence._socket
+
+        async def misbehave():
+            presence._presence._handle("going_away", {"reconnect_in": 0})
+            for _ in range(10):
+                await first.send("hello")
+
+        presence._call(misbehave())
+        wait_until(lambda: presence._presence._socket not in (None, first))
+        wait_until(lambda: not presence.stale)
+    assert codes == [4400]
