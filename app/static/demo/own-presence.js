@@ -76,6 +76,7 @@ export function createOwnPresence(client, name, { people, nameOf }) {
     const { look, label } = CHOICES[isAway ? "away" : choice];
     setLook(sign, look);
     find(".own-label").textContent = label;
+    setText(find(".own-spoken"), label);
     button.setAttribute("aria-label", `Presence of ${name}: ${label}`);
     for (const item of menu.querySelectorAll("[data-choice]")) {
       const isChecked = item.getAttribute("data-choice") === choice;
