@@ -88,8 +88,8 @@ class Settings:
     """If a sweep would expire at least this share of all online users, it may wait
     first (`PRESENCE_BREAKER_SHARE`). See *The breaker* in docs/CONFIGURE.md."""
     breaker_count: int = 100
-    """The same for at least this number of users. Both must be reached
-    (`PRESENCE_BREAKER_COUNT`)."""
+    """The same for at least this number of users (`PRESENCE_BREAKER_COUNT`). A sweep
+    may wait only if it reaches both limits."""
     breaker_hold: float = 5.0
     """How long such a sweep waits (`PRESENCE_BREAKER_HOLD`). After an outage of Redis,
     gateways need up to 2 s to register their users again."""
@@ -107,14 +107,14 @@ class Settings:
     """Time that a client has for each step of an HTTP request or a handshake
     (`PRESENCE_HANDSHAKE_TIMEOUT`)."""
     redis_max_connections: int = 16
-    """The most Redis connections of one process
+    """The most Redis connections of one process for the presence state
     (`PRESENCE_REDIS_MAX_CONNECTIONS`)."""
     redis_tls_verify: bool = True
     """Check the certificate of a `rediss://` server (`PRESENCE_REDIS_TLS_VERIFY`)."""
     allow_invisible: bool = True
     """Users may hide from others (`PRESENCE_ALLOW_INVISIBLE`)."""
     idle_after: float = 300.0
-    """Time without input after which the browser client says that nobody is there
+    """Time without input after which the browser client reports its user as idle
     (`PRESENCE_IDLE_AFTER`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
@@ -223,7 +223,7 @@ class Settings:
         ):
             message = (
                 "PRESENCE_SHARDS=1: a Redis Cluster takes 2 or more. Use several "
-                "shards per primary: a shard lies on one of them"
+                "shards per primary: one shard is always on one primary"
             )
             raise SettingsError(message)
 
@@ -255,7 +255,7 @@ class _Reader:
         if value is None:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
-                f"best 32 characters or more (or set {fallback})"
+                f"with 32 characters or more (or set {fallback})"
             )
             raise SettingsError(message)
         return value

@@ -20,7 +20,6 @@ from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable
-from models.presence.presence import Mark
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
 from models.visibility_changes import Viewers
@@ -32,7 +31,8 @@ def commit_and_announce(
     session: Session, change: GraphChange, disconnects: Collection[str] = ()
 ) -> None:
     """Commit what `session` has written, then announce it. New friends and partners get
-    each other's status. Users who lost a relation get a fresh snapshot. The sockets of
+    each other's status. Users who lost a relation get a fresh snapshot. So do the
+    participants of a conversation that is too large for single events. The sockets of
     the users in `disconnects` are closed.
 
     Raises:
@@ -42,20 +42,24 @@ def commit_and_announce(
         session.commit()
         return
     affected = {user_id for pair in change.gained | change.lost for user_id in pair}
+    affected |= change.refreshed
     viewers = _viewers(change)
     affected.update(*(one.changed() for one in viewers.values()))
     row = pending_announcements.record(session, affected, disconnects)
     current = services()
-    marks: dict[str, Mark] = {}
+    tell = []
     error: PresenceUnavailable | None = None
     try:
-        marks = {user_id: current.presence.mark(user_id) for user_id in viewers}
+        for user_id, changed in viewers.items():
+            tell.append(
+                current.visibility.store_graph_change(session, user_id, changed)
+            )
     except PresenceUnavailable as unavailable:
         error = unavailable  # the viewers get fresh snapshots later
     session.commit()
     try:
-        for user_id, mark in marks.items():
-            current.visibility.after_graph_change(user_id, mark, viewers[user_id])
+        for tell_viewers in tell:
+            tell_viewers()
         if error is not None:
             raise error
         reached_all = _announce(current, change, disconnects)
@@ -72,8 +76,8 @@ def commit_and_announce(
 
 
 def _viewers(change: GraphChange) -> dict[str, Viewers]:
-    """The viewers who see a user differently now, because they became friends or are
-    friends no more. By user."""
+    """For each user, the viewers who see that user differently now, because a
+    friendship has begun or ended."""
     found: dict[str, Viewers] = {}
     for views, which in ((change.before, "before"), (change.after, "after")):
         for view in views:
@@ -89,9 +93,10 @@ def _announce(
     if change.gained:
         with current.database.connect() as connection:
             fanout.introduce(current.presence, connection, change.gained)
-    lost = {user_id for pair in change.lost for user_id in pair}
-    if lost:
-        fanout.refresh(current.presence, lost)
+    outdated = {user_id for pair in change.lost for user_id in pair}
+    outdated |= change.refreshed
+    if outdated:
+        fanout.refresh(current.presence, outdated)
     if not disconnects:
         return True
     fanout.disconnect(current.presence, disconnects)

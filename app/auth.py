@@ -1,7 +1,8 @@
 """Authentication: tokens, the cookie, tickets, origins and the service key.
 
 A token is a JWT (HS256) whose `sub` is the user id. REST takes it from the
-`Authorization` header or the cookie. `/ws` also takes a ticket.
+`Authorization` header or the cookie. `/ws` also takes a ticket. A ticket of the host
+application stands for a user without a token, so it gives the socket no end.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from app.errors import ApiError, Unauthenticated
 from app.services import Services, services
 from config import Settings
 from models.identifiers import InvalidIdentifier, check_user_id
+from models.presence.tickets import HostTicket
 
 ALGORITHM = "HS256"
 COOKIE = "presence_token"
@@ -200,11 +202,13 @@ def socket_identity(current: Services) -> Identity:
     # Most clients send no query string. Parsing an empty one would cost time.
     ticket = request.args.get("ticket") if request.query_string else None
     if ticket is not None:
-        token = current.presence.tickets.take(ticket)
-        if token is None:
+        found = current.presence.tickets.take(ticket)
+        if found is None:
             message = "the ticket is unknown, spent or too old"
             raise Unauthenticated(message)
-        return read_token(current.settings, token)
+        if isinstance(found, HostTicket):
+            return Identity(found.user_id, None)
+        return read_token(current.settings, found)
     bearer = _bearer()
     if bearer is not None:
         return read_token(current.settings, bearer)
@@ -216,11 +220,12 @@ def socket_identity(current: Services) -> Identity:
 
 
 def require_user_for_change() -> str:
-    """As `require_user`, for a call that changes something. If the cookie signs in, the
-    page that calls must have an allowed origin.
+    """Like `require_user`, for a call that changes something. If the caller uses the
+    cookie, the origin must be ours or an allowed one.
 
     Raises:
-        ForeignOrigin: it has none, or one that is not allowed.
+        ForeignOrigin: the caller uses the cookie, and sent no origin or a foreign one.
+        Unauthenticated: there is no token, or it is not valid.
     """
     user_id = require_user()
     origin = request.headers.get("Origin")

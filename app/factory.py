@@ -16,11 +16,13 @@ from werkzeug.routing import MapAdapter
 from app import cli, errors, origins
 from app.api import (
     admin,
+    admin_lists,
     health,
     metrics,
     offload,
     presence,
     presence_settings,
+    questions,
     websocket,
 )
 from app.demo import routes as demo_routes
@@ -114,6 +116,8 @@ def create_app(settings: Settings) -> Flask:
     presence.register(app)
     app.register_blueprint(presence_settings.blueprint)
     app.register_blueprint(admin.blueprint)
+    app.register_blueprint(admin_lists.blueprint)
+    app.register_blueprint(questions.blueprint)
     offload.register(app, create_app)
     websocket.register(app)
     origins.register(app, settings.allowed_origins)

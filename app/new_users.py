@@ -34,7 +34,7 @@ class NewUsers:
         self._sessions = session_factory(database)
         self._left: set[str] = set()
         self._retries = False
-        self._outage = Outage("new users cannot be stored yet, it is tried again")
+        self._outage = Outage("new users cannot be stored yet, this is retried")
 
     def store(self, user_ids: Collection[str]) -> None:
         """Store the `user_ids` that the database does not know. Waits for up to

@@ -1,8 +1,10 @@
-"""More than on and off: availability, text and emoji of a user. Plain Python.
+"""What is shown beside a user's status: availability, text and emoji. Plain Python.
 
-Three layers say what a user is shown as. What the user sets by hand wins over what the
-host application sets. That wins over what is found out: `away` if the user is idle, and
-`active` otherwise. Each field comes from the highest layer that has it.
+There are three layers. Each field comes from the first layer that has it:
+
+1. what the user has set (manual),
+2. what the host application has set (host),
+3. what is found out: `away` if the user is idle, and `active` otherwise.
 """
 
 from __future__ import annotations
@@ -54,16 +56,21 @@ NO_LAYERS = Layers()
 
 
 def shows_activity(layers: Layers, now: int) -> bool:
-    """Whether the availability is the one that was found out, because no layer sets
-    one."""
-    return all(layer.availability is None for layer in layers.at(now))
+    """Whether the availability depends on activity alone: no layer sets it."""
+    return set_availability(layers, now) is None
+
+
+def set_availability(layers: Layers, now: int) -> Availability | None:
+    """The availability that a layer sets at the time `now` (ms)."""
+    found = (layer.availability for layer in layers.at(now))
+    return next((one for one in found if one is not None), None)
 
 
 def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:
-    """What is shown beside `status` at the time `now` (ms). None if it is offline.
+    """What is shown beside `status` at the time `now` (ms). None for an offline user.
 
-    No time in it is older than the moment since which the viewer may see the user: what
-    happened before stays hidden.
+    `since` is never before the moment at which the user became visible to the viewer.
+    What happened earlier stays hidden.
     """
     if not status.online:
         return None

@@ -145,8 +145,11 @@ class Availability(StrEnum):
 
 
 class Detail(NamedTuple):
-    """What is shown beside the status of a user who is online. Times are ms: when the
-    detail ends by itself, and since when the user has this availability."""
+    """What is shown beside the status of a user who is online. Times are ms.
+
+    At `expires_at` the detail ends by itself. `since` is when the user got this
+    availability.
+    """
 
     availability: Availability
     text: str | None
@@ -167,7 +170,8 @@ class Activity(NamedTuple):
     idle_since: int | None = None
     """None if the user is not idle."""
     active_since: int | None = None
-    """When the user was last idle. None if that was not since the user came online."""
+    """When the user last became active again. None if the user is idle, or was never
+    idle since coming online."""
 
 
 NEVER_IDLE = Activity()
@@ -231,7 +235,7 @@ class DetailChange:
     timestamp: int
     activity: Activity
     is_set: bool
-    """Somebody has set it. False: the user has become idle or active."""
+    """Whether somebody has set the detail. Otherwise the user became idle or active."""
 
 
 EVERYBODY = "*"
@@ -254,7 +258,7 @@ class GatewayMessage:
     disconnects: tuple[str, ...] = ()
     """Users whose sockets must be closed."""
     own: tuple[tuple[str, str], ...] = ()
-    """Users, and an event that all sockets of that user get."""
+    """Pairs of a user and an event. All sockets of the user get the event."""
 
     @property
     def version(self) -> int:

@@ -1,6 +1,6 @@
 """Fan-out: turns changes into one message per gateway, by audience and gateway.
 
-A batch of any size costs two SQL queries, or three if some of its users have settings.
+A batch of any size costs two SQL queries, or four if some of its users have settings.
 It costs two round trips to Redis. With few gateways it costs one: all gateways get the
 message, so there is no need to ask which of them hold the audience.
 """
@@ -26,10 +26,11 @@ from models.events import (
 )
 from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
+from models.presence.batches import batches
 from models.presence.outbox import Change
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
-from models.sql.audience import audiences, relevant_users, users_with_settings
+from models.sql.audience import audiences, relevant_pairs, users_with_settings
 from models.sql.presence_settings import layers_of
 from models.sql.statements import Reader
 from models.sql.visibility import viewers_of
@@ -37,6 +38,8 @@ from models.sql.visibility import viewers_of
 MAX_INTRODUCTIONS = 5_000
 """Introductions in one message. A conversation of a thousand users makes a million
 introductions. While a gateway delivers those of one message, it does nothing else."""
+MAX_DISCONNECTS = 1_000
+"""Users in one message whose sockets are closed."""
 
 
 Addressed = tuple[Delivery, Collection[str]]
@@ -84,7 +87,8 @@ class _Batch:
     @classmethod
     def of(cls, changes: Iterable[Change]) -> Self:
         """Only the newest transition of each user counts. It shows the newest detail,
-        so a change of detail is left out if there is a transition."""
+        so a change of detail before it is left out. A change after it is told too:
+        clients that know the transition already drop it."""
         transitions: list[Transition] = []
         details: dict[str, DetailChange] = {}
         to_viewers: list[VisibilityChange] = []
@@ -101,7 +105,7 @@ class _Batch:
         newest = newest_per_user(transitions)
         announced = []
         for transition in newest:
-            detail = details.pop(transition.user_id, None)
+            detail = details.get(transition.user_id)
             activity = NEVER_IDLE if detail is None else detail.activity
             announced.append(_Announced(transition, activity))
         for detail in details.values():
@@ -120,9 +124,9 @@ class _Announced(NamedTuple):
 
 def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Delivery]:
     """Who must be told what."""
-    user_ids = [one.transition.user_id for one in batch.to_audience]
+    user_ids = {one.transition.user_id for one in batch.to_audience}
     joined = audiences(reader, user_ids)
-    named = {*user_ids, *(one.user_id for one in batch.to_viewers)}
+    named = user_ids | {one.user_id for one in batch.to_viewers}
     layers: dict[str, Layers] = {}
     viewers: dict[str, dict[str, int]] = {}
     if with_settings := users_with_settings(reader, named):
@@ -146,13 +150,15 @@ def _deliveries(presence: Presence, reader: Reader, batch: _Batch) -> list[Deliv
 def _to_viewers(
     one: _Announced, layers: Layers, viewers: Mapping[str, int]
 ) -> Iterator[Delivery]:
-    """The deliveries to `viewers`. Each viewer sees the user since some time (ms)."""
+    """The deliveries to `viewers`. Each viewer sees the user since some time (ms). What
+    the user did before stays hidden, even if it is drained late."""
     timestamp = one.transition.timestamp
     if one.update and not one.update.is_set and not shows_activity(layers, timestamp):
         return  # the user became idle or active, but is shown as what was set
     by_since: dict[int, list[str]] = {}
     for viewer, since in sorted(viewers.items()):
-        by_since.setdefault(since, []).append(viewer)
+        if since <= timestamp:
+            by_since.setdefault(since, []).append(viewer)
     for since, together in by_since.items():
         yield _delivery(one, joined_ids(together), layers, since)
 
@@ -209,8 +215,8 @@ def refresh_all(presence: Presence) -> None:
 def introduce(
     presence: Presence, reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> None:
-    """Send both users of each pair the present status of the other, if they are
-    relevant to each other. A pair without a connected user costs nothing.
+    """Send both users of each pair (smaller id first) the present status of the other,
+    if they are relevant to each other. A pair without a connected user costs nothing.
 
     Raises:
         PresenceUnavailable: a shard did not answer; maybe nothing was published.
@@ -221,14 +227,14 @@ def introduce(
     )
     connected = set().union(*held.values())
     audience: dict[str, set[str]] = {}
-    for pair in pairs:
+    online = [pair for pair in pairs if not connected.isdisjoint(pair)]
+    for pair in relevant_pairs(reader, online):
         for viewer, subject in (pair, pair[::-1]):
             if viewer in connected:
                 audience.setdefault(subject, set()).add(viewer)
-    for subject, relevant in relevant_users(reader, audience).items():
-        audience[subject] &= relevant
-    rules = Rules.read(reader, connected, may_hide=presence.may_hide)
+    # The layers before the rules: nobody is shown what a user sets while hiding.
     layers = layers_of(reader, audience)
+    rules = Rules.read(reader, connected, may_hide=presence.may_hide)
     statuses = presence.read_statuses(audience)
     shown = ShownStatuses(rules, statuses, layers)
     addressed = [
@@ -275,9 +281,8 @@ def refresh(presence: Presence, user_ids: Iterable[str]) -> None:
 def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
     """Have every socket of `user_ids` closed. The message goes to all gateways, because
     one may hold a socket that Redis has lost."""
-    _publish_to_every_gateway(
-        presence, GatewayMessage(disconnects=tuple(sorted(user_ids)))
-    )
+    for part in batches(sorted(user_ids), MAX_DISCONNECTS):
+        _publish_to_every_gateway(presence, GatewayMessage(disconnects=tuple(part)))
 
 
 def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> None:

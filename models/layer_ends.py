@@ -1,11 +1,12 @@
-"""Ends layers of detail whose time is over, and tells who is concerned.
+"""Ends layers of detail whose time is over. Tells the viewers and the user's devices.
 
-Reads treat such a layer as empty already. So a process that dies here leaves nothing
-wrong, and the next run does the rest.
+Reads already treat such a layer as empty. So if a process dies here, no wrong detail is
+shown, and the next run does the rest.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from contextlib import suppress
 
@@ -15,6 +16,7 @@ from models.detail import Layers, detail_of
 from models.events import UserStatus
 from models.own_settings import tell_own_devices
 from models.presence import Presence, PresenceUnavailable
+from models.presence.errors import CommandRefused
 from models.sql.db import session_factory
 from models.sql.presence_settings import (
     ended_layers,
@@ -22,6 +24,9 @@ from models.sql.presence_settings import (
     remove_ended_layers,
 )
 
+log = logging.getLogger(__name__)
+
+NOT_TOLD = "viewers of %s do not hear that a layer of detail has ended: %s"
 BATCH = 200
 """Users of one transaction."""
 
@@ -29,12 +34,13 @@ BATCH = 200
 def end_layers(
     presence: Presence, database: Engine, request_drain: Callable[[int], object]
 ) -> int:
-    """End all layers whose time is over. Viewers hear it if it changes what they are
-    shown, and the user's own devices always. Returns the number of users.
+    """End all layers whose time is over. Viewers are told if this changes what they are
+    shown. The user's own devices are always told. Returns the number of users.
 
     Raises:
         PresenceUnavailable: Redis is down. The next run does the rest.
-        sqlalchemy.exc.SQLAlchemyError: the database is down. The same.
+        sqlalchemy.exc.SQLAlchemyError: the database is down. The next run does the
+            rest.
     """
     ended = 0
     while True:
@@ -47,8 +53,11 @@ def end_layers(
         for user_id, layers in users.items():
             if _is_shown(statuses.found[user_id], layers, now):
                 shard = presence.shard_of(user_id)
-                if shard.store.detail_set(user_id):
-                    request_drain(shard.number)
+                try:
+                    if shard.store.detail_set(user_id):
+                        request_drain(shard.number)
+                except CommandRefused as error:  # must not stop the other users
+                    log.warning(NOT_TOLD, user_id, error)
         # Only now: if this process dies before, the next run tells it once more.
         with session_factory(database)() as session:
             remove_ended_layers(session, users, now)

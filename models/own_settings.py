@@ -17,7 +17,8 @@ def settings_data(
     user_id: str,
     layer: Literal["manual", "host"] = "manual",
 ) -> dict[str, object]:
-    """The settings with what `layer` sets, and the user's real status and detail."""
+    """The data of an answer or event: the privacy settings, what `layer` sets, and the
+    user's real status and detail."""
     now = statuses.clock_of(user_id).now
     status = statuses.found[user_id]
     chosen = getattr(settings.layers, layer).at(now)

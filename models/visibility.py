@@ -46,6 +46,12 @@ class PresenceSettings:
         return self.visibility, self.always, self.never
 
     @property
+    def is_private(self) -> bool:
+        """Whether a relevant viewer may be shown less than everything."""
+        shows_all = self.visibility is self.last_seen is Visible.EVERYONE
+        return not shows_all or bool(self.never)
+
+    @property
     def hides(self) -> bool:
         """Whether these settings hide the user from everybody or from named users. That
         needs `PRESENCE_ALLOW_INVISIBLE`."""

@@ -138,21 +138,22 @@ class VisibilityChanges:
         relevant = (view for view in step.viewers.after if view.is_relevant)
         return new, {view.viewer for view in relevant} | {user_id}
 
-    def after_graph_change(self, user_id: str, mark: Mark, viewers: Viewers) -> None:
-        """Friendships of `user_id` have changed, so that the user is now hidden from
-        some viewers, or visible to them. Call this after the commit. `mark` must have
-        been taken before the commit."""
-        with self._sessions() as session:
-            lock_users(session, [user_id])
-            stored = session.get(StoredSettings, user_id)
-            if stored is None:  # the user was deleted
-                return
-            same = self._effective(read_settings(session, user_id))
-            step = _Step(user_id, viewers, same, same, stored.frozen_for_all)
-            change = self._store(session, step, mark)
-            row = self._record(session, step)
-            session.commit()
-        self._tell(step, mark, change, row)
+    def store_graph_change(
+        self, session: Session, user_id: str, viewers: Viewers
+    ) -> Callable[[], None]:
+        """Friendships of `user_id` have changed in `session`, so that the user is now
+        hidden from some viewers, or visible to them. Store what they are shown. The
+        caller has locked the user, commits, and then calls the result, which tells
+        them."""
+        stored = session.get(StoredSettings, user_id)
+        if stored is None:  # the user was deleted
+            return lambda: None
+        mark = self._presence.mark(user_id)
+        same = self._effective(read_settings(session, user_id))
+        step = _Step(user_id, viewers, same, same, stored.frozen_for_all)
+        change = self._store(session, step, mark)
+        row = self._record(session, step)
+        return lambda: self._tell(step, mark, change, row)
 
     def _views(
         self, session: Session, user_id: str, named: Iterable[str]
@@ -189,7 +190,9 @@ class VisibilityChanges:
             detail_of(mark.real._replace(online=True), settings.layers, mark.clock.now)
             for settings in (step.old, step.new)
         )
-        if before == after:
+        # Viewers may not know yet that a layer has ended, and this call removes it.
+        has_ended = step.old.layers != step.old.layers.at(mark.clock.now)
+        if before == after and not has_ended:
             return None
         visible_to = (one.viewer for one in step.viewers.after if one.is_visible)
         return pending_announcements.record(session, set(visible_to))
@@ -238,6 +241,7 @@ class VisibilityChanges:
                         return  # another call has changed it again
                     change = self._store(session, step, mark, is_unsure=is_unsure)
                     session.commit()
+            log.warning(NOT_TOLD, step.user_id, "the user came or went all the time")
         except (PresenceUnavailable, SQLAlchemyError) as error:
             log.warning(NOT_TOLD, step.user_id, error)
 

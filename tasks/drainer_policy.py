@@ -25,8 +25,8 @@ shards share this time."""
 @dataclass(slots=True)
 class WorkerState:
     """State that all processes of a Celery worker share, because they are forked from
-    the process that makes it. Outside a worker it is that of a single process, which
-    never stops."""
+    the process that makes it. Outside a worker, it describes one process that is not
+    shutting down."""
 
     processes: int = 1
     _is_stopping: Any = field(default_factory=lambda: RawValue(ctypes.c_bool))

@@ -1,4 +1,4 @@
-"""The task of beat that ends layers of detail whose time is over: "away until 5 pm"."""
+"""Ends layers of detail whose time is over, as in "away until 5 pm". Beat sends it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tasks.celery_app import celery
 
 log = logging.getLogger(__name__)
 
-NOT_ENDED = "no layer of detail was ended, the next run will do it: %s"
+NOT_ENDED = "layers of detail could not be ended, the next run will do it: %s"
 
 
 @celery.task(name="tasks.layers.end_due")
@@ -30,4 +30,4 @@ def end_due() -> None:
         log.warning(NOT_ENDED, error_text(error))
     else:
         if ended:
-            log.info("the detail that %d users had set has ended", ended)
+            log.info("ended the availability, text or emoji of %d users", ended)

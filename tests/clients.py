@@ -43,7 +43,11 @@ class Client:
         self._stack = ExitStack()
         self.socket = self._stack.enter_context(
             connect(
-                url, additional_headers=headers, compression=None, ping_interval=None
+                url,
+                additional_headers=headers,
+                compression=None,
+                ping_interval=None,
+                max_queue=None,  # one that stops reading sees no end, and waits 10 s
             )
         )
         self.seen: list[dict[str, Any]] = []

@@ -15,6 +15,11 @@ from tests.needs import summary
 from tests.servers import RedisServer, any_server_command, running_server
 from tests.system import System
 
+# Some containers forbid Python to keep what it compiles. The tests start hundreds of
+# Python processes, and each would compile all of our modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say once for each missing program which tests it skipped."""
@@ -64,6 +69,13 @@ def system() -> Iterator[System]:
     own, and leaves the processes alone."""
     with _started(System()) as running:
         yield running
+
+
+@pytest.fixture
+def own_web(system: System) -> Iterator[int]:
+    """The number of a gateway of the shared system that is for one test."""
+    with system.another_web() as number:
+        yield number
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Counts the functions and files of ours that a heartbeat and a connect go through.
+"""Counts our functions and files that a heartbeat and a connect go through.
 
     python -m tests.depth
 
@@ -8,10 +8,9 @@ socket. Each way has handovers: a call notes something or sends bytes, and a loo
 server or a task goes on with it. The trace follows the real calls, on a real gateway
 with a real Valkey and a real database.
 
-Two counts are made. `called` has every function of app, tasks and models that runs on
-the way, once each. `nested` has only those that are under way at a handover: they are
-the ones that a reader follows from one file to the next. The others are helpers, which
-return before.
+There are two counts. `called` has every function of app, tasks and models that runs on
+the way, once each. `nested` has only the functions that have not returned yet at a
+handover. A reader follows these from one file to the next. The others are helpers.
 """
 
 from __future__ import annotations

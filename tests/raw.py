@@ -9,14 +9,16 @@ import socket
 from tests.system import System
 
 
-def tcp_socket(system: System, receive_buffer: int | None = None) -> socket.socket:
+def tcp_socket(
+    system: System, receive_buffer: int | None = None, *, web: int = 0
+) -> socket.socket:
     """A socket on which nothing has been said. `receive_buffer`: the bytes that the
     kernel takes for a client that does not read, doubled by Linux."""
     sock = socket.socket()
     if receive_buffer is not None:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
     sock.settimeout(10)
-    sock.connect(("127.0.0.1", system.web_ports[0]))
+    sock.connect(("127.0.0.1", system.web_ports[web]))
     return sock
 
 

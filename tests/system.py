@@ -15,6 +15,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -189,20 +190,45 @@ class System:
         if file and is_new:
             _MIGRATED.append(file.read_bytes())
 
-    def start_web(self, number: int) -> Process:
+    def start_web(
+        self, number: int, files: tuple[int, int] | None = None, **environ: str
+    ) -> Process:
         """Start gateway `number` on its port."""
-        return self.start_process(
-            f"web{number}", PORT=str(self.web_ports[number]), GUNICORN_CMD_ARGS=""
-        )
+        port = str(self.web_ports[number])
+        environ = {"PORT": port, "GUNICORN_CMD_ARGS": "", **environ}
+        files = files or self._files
+        return self.start_process(f"web{number}", files=files, **environ)
 
-    def start_process(self, name: str, **environ: str) -> Process:
+    @contextlib.contextmanager
+    def another_web(
+        self, files: tuple[int, int] | None = None, **environ: str
+    ) -> Iterator[int]:
+        """One more gateway, with settings of its own, and its number. A test may do to
+        it what it likes: the others are left alone."""
+        number = len(self.web_ports)
+        self.web_ports.append(free_port())
+        self.start_web(number, files, **environ)
+        try:
+            self.wait_ready(number)
+            yield number
+        finally:
+            gateway = self.processes.pop(f"web{number}")
+            try:
+                gateway.stop()
+            finally:
+                gateway.kill()
+                self.web_ports.pop()
+
+    def start_process(
+        self, name: str, *, files: tuple[int, int] | None = None, **environ: str
+    ) -> Process:
         """Start one line of the Procfile; `web0` and `web1` are both `web`."""
         line = "web" if name.startswith("web") else name.rstrip("0123456789")
         process = Process(
             line,
             {**self.environ, **environ},
             self.folder / f"{name}.log",
-            self._files if line == "web" else None,
+            files,
         )
         self.processes[name] = process
         return process

@@ -1,4 +1,5 @@
-"""The host application's routes for its users, friendships and conversations.
+"""The host application's routes for its users, friendships and conversations, and the
+sign-in of a user.
 
 Every route needs `Authorization: Bearer $PRESENCE_SERVICE_KEY` and is idempotent. PUT
 answers with what is stored now: 201 if it is new, 200 if it existed. DELETE answers
@@ -19,25 +20,41 @@ from app.api import admin_input
 from app.api.offload import (
     is_large_bulk,
     is_large_conversation,
+    is_large_list_of_friends,
     is_offloaded,
     serve_offloaded,
 )
-from app.auth import require_service_key
+from app.auth import issue_token, require_service_key
 from app.errors import ApiError
 from app.services import services
+from models.presence.tickets import TICKET_TTL
 from models.sql import graph
-from models.sql.audience import participants_of
-from models.sql.conversation import Conversation
+from models.sql.audience import friends_of, participants_of
+from models.sql.conversation import Conversation, Participant
 from models.sql.friendship import Friendship, canonical
-from models.sql.graph import GraphChange, TooManyPairs, UnknownUser
+from models.sql.graph import (
+    GraphChange,
+    TooManyParticipants,
+    UnknownConversation,
+    UnknownUser,
+)
 from models.sql.user import User
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
 
 # Ten thousand users, as many friendships and as many conversations are about 3 MB.
 BULK_BYTES = 16 * 1024 * 1024
-# The largest other body is a conversation of a thousand ids with 128 characters each.
+# The longest list is one of 5,000 ids with 128 characters each.
+LIST_BYTES = 1024 * 1024
 BODY_BYTES = 256 * 1024
+_MOST_BYTES = {
+    "admin.post_bulk": BULK_BYTES,
+    "admin.put_conversation": LIST_BYTES,
+    "admin.put_friends": LIST_BYTES,
+    "admin.post_ticket": LIST_BYTES,
+}
+TOKEN_LIFETIME = 3600
+"""Seconds that the token lasts which the host gets with a ticket."""
 
 Answer = tuple[dict[str, object], int]
 NOTHING = ("", 204)
@@ -46,8 +63,7 @@ NOTHING = ("", 204)
 @blueprint.before_request
 def _guard() -> Response | None:
     require_service_key()
-    is_bulk = request.endpoint == "admin.post_bulk"
-    request.max_content_length = BULK_BYTES if is_bulk else BODY_BYTES
+    request.max_content_length = _MOST_BYTES.get(request.endpoint or "", BODY_BYTES)
     # If the body has no Content-Length, werkzeug reads only up to the limit.
     if len(request.get_data()) >= request.max_content_length:
         raise RequestEntityTooLarge
@@ -57,13 +73,12 @@ def _guard() -> Response | None:
 def _is_large() -> bool:
     if request.endpoint == "admin.post_bulk":
         return is_large_bulk()
-    changes = request.endpoint in {
-        "admin.put_conversation",
-        "admin.delete_conversation",
-    }
-    return changes and is_large_conversation(
-        (request.view_args or {})["conversation_id"]
-    )
+    named = request.view_args or {}
+    if request.endpoint in {"admin.put_conversation", "admin.delete_conversation"}:
+        return is_large_conversation(named["conversation_id"])
+    if request.endpoint in {"admin.put_friends", "admin.post_ticket"}:
+        return is_large_list_of_friends(named["user_id"])
+    return False
 
 
 @blueprint.put("/users/<user_id>")
@@ -102,6 +117,40 @@ def post_disconnect(user_id: str) -> tuple[str, int]:
     """Close all sockets of a user, for example after a logout at the host."""
     disconnect_user(admin_input.identifier(user_id, "id"))
     return NOTHING
+
+
+@blueprint.post("/users/<user_id>/ticket")
+def post_ticket(user_id: str) -> Answer:
+    """Sign a user in: store the user as the host describes it, and answer with a ticket
+    that opens one WebSocket, and with a token for REST."""
+    key = admin_input.identifier(user_id, "id")
+    user = admin_input.signed_in(key, admin_input.optional_body())
+    current = services()
+    with current.sessions() as session:
+        _commit(
+            session,
+            lambda: graph.sign_in(session, key, user.display_name, user.friends),
+        )
+    return _stored(
+        {
+            "ticket": current.presence.tickets.issue_for(key),
+            "expires_in": TICKET_TTL,
+            "token": issue_token(current.settings, key, TOKEN_LIFETIME),
+            "token_expires_in": TOKEN_LIFETIME,
+        }
+    )
+
+
+@blueprint.put("/users/<user_id>/friends")
+def put_friends(user_id: str) -> Answer:
+    """Replace the accepted friends of a user. Blocked pairs stay blocked."""
+    key = admin_input.identifier(user_id, "id")
+    fields = admin_input.body()
+    friends = admin_input.friends(key, fields.get("friends"))
+    with services().sessions() as session:
+        _commit(session, lambda: graph.put_friends(session, key, friends))
+        stored = friends_of(session, [key])[key]
+    return _stored({"friends": sorted(stored)})
 
 
 @blueprint.put("/friendships/<a>/<b>")
@@ -164,16 +213,43 @@ def delete_conversation(conversation_id: str) -> tuple[str, int]:
     return NOTHING
 
 
+@blueprint.post("/conversations/<conversation_id>/participants/<user_id>")
+def post_participant(conversation_id: str, user_id: str) -> Answer:
+    """Add a user to a conversation."""
+    key = admin_input.identifier(conversation_id, "conversation")
+    user = admin_input.identifier(user_id, "user")
+    with services().sessions() as session:
+        created = session.get(Participant, (key, user)) is None
+        _commit(session, lambda: graph.add_participant(session, key, user))
+    return _stored({"conversation_id": key, "user_id": user}, created=created)
+
+
+@blueprint.delete("/conversations/<conversation_id>/participants/<user_id>")
+def delete_participant(conversation_id: str, user_id: str) -> tuple[str, int]:
+    """Take a user out of a conversation."""
+    key = admin_input.identifier(conversation_id, "conversation")
+    user = admin_input.identifier(user_id, "user")
+    with services().sessions() as session:
+        _commit(session, lambda: graph.remove_participant(session, key, user))
+    return NOTHING
+
+
 @blueprint.post("/bulk")
 def post_bulk() -> Answer:
-    """Create or replace users, friendships and conversations, all or nothing."""
+    """Create or replace users, friendships and conversations, and delete others, all or
+    nothing."""
     bulk = admin_input.bulk(admin_input.body())
     with services().sessions() as session:
         _commit(
             session,
             lambda: graph.load_bulk(
-                session, bulk.users, bulk.friendships, bulk.conversations
+                session,
+                bulk.users,
+                bulk.friendships,
+                bulk.conversations,
+                bulk.deletions,
             ),
+            disconnects=bulk.deletions.users,
         )
     counts = {
         "users": len(bulk.users),
@@ -200,10 +276,10 @@ def _refusals() -> Iterator[None]:
         yield
     except UnknownUser as error:
         raise ApiError(409, "unknown_user", str(error)) from error
-    except TooManyPairs as error:
-        raise admin_input.bad_request(
-            field="conversations", takes=str(error)
-        ) from error
+    except UnknownConversation as error:
+        raise ApiError(404, "not_found", str(error)) from error
+    except TooManyParticipants as error:
+        raise admin_input.bad_request(field="participants", takes=str(error)) from error
 
 
 def _stored(data: object, *, created: bool = False) -> Answer:

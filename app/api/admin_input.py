@@ -22,15 +22,19 @@ from models.identifiers import (
     check_user_id,
 )
 from models.sql.conversation import MAX_PARTICIPANTS, TITLE_LENGTH
-from models.sql.friendship import FriendshipStatus
-from models.sql.graph import ConversationRecord
+from models.sql.friendship import FriendshipStatus, canonical
+from models.sql.graph import ConversationRecord, Deletions
 from models.sql.user import DISPLAY_NAME_LENGTH
 
 Value = TypeVar("Value")
 Friendship = tuple[str, str, FriendshipStatus]
 
+MAX_FRIENDS = 5_000
+"""Friends in one list. Single friendships have no such limit."""
+
 _PAIR = 2
 _PAIR_WITH_STATUS = 3
+_PARTS = ("users", "friendships", "conversations")
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,16 @@ class Bulk:
     users: dict[str, str]
     friendships: list[Friendship]
     conversations: list[ConversationRecord]
+    deletions: Deletions
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A checked body of `POST /api/admin/users/ID/ticket`. What is None stays as it
+    is."""
+
+    display_name: str | None
+    friends: frozenset[str] | None
 
 
 def bad_request(*, field: str, takes: str) -> ApiError:
@@ -58,6 +72,11 @@ def body() -> dict[str, Any]:
             field="body", takes=f"takes a JSON object ({error})"
         ) from error
     return _object(parsed, "body")
+
+
+def optional_body() -> dict[str, Any]:
+    """The JSON object in the request's body. Without a body it is empty."""
+    return body() if request.get_data() else {}
 
 
 def identifier(value: object, field: str) -> str:
@@ -111,6 +130,27 @@ def display_name(fields: dict[str, Any], prefix: str = "") -> str:
     return text(fields.get("display_name"), field, 1, DISPLAY_NAME_LENGTH)
 
 
+def friends(user_id: str, value: object) -> frozenset[str]:
+    """The friends of the user."""
+    found = ids(value, "friends", MAX_FRIENDS)
+    if user_id in found:
+        raise bad_request(
+            field="friends", takes=f"takes ids of other users, not {user_id}"
+        )
+    return found
+
+
+def signed_in(user_id: str, fields: dict[str, Any]) -> SignedIn:
+    """The user who is signed in, as far as the host describes it."""
+    if fields.keys() - {"display_name", "friends"}:
+        raise bad_request(field="body", takes="takes display_name and friends")
+    name, listed = fields.get("display_name"), fields.get("friends")
+    return SignedIn(
+        None if name is None else display_name(fields),
+        None if listed is None else friends(user_id, listed),
+    )
+
+
 def status(fields: dict[str, Any]) -> FriendshipStatus:
     """The status of a friendship."""
     return choice(FriendshipStatus, fields.get("status"), "status")
@@ -130,18 +170,65 @@ def conversation(
 
 
 def bulk(fields: dict[str, Any]) -> Bulk:
-    """A whole graph or a part of one. Each of the three lists may be missing."""
-    lists = {"users", "friendships", "conversations"}
-    if not fields or fields.keys() - lists:
+    """A whole graph or a part of one. Each of the lists may be missing."""
+    if not fields or fields.keys() - {*_PARTS, "delete"}:
         raise bad_request(
-            field="body", takes="takes users, friendships and conversations"
+            field="body", takes="takes users, friendships, conversations and delete"
         )
-    users = _each(fields, "users", _user)
-    return Bulk(
-        dict(users),
+    parsed = Bulk(
+        dict(_each(fields, "users", _user)),
         _each(fields, "friendships", _friendship),
         _each(fields, "conversations", _conversation),
+        _deletions(fields.get("delete")),
     )
+    _check_deletions(parsed)
+    return parsed
+
+
+def _deletions(value: object) -> Deletions:
+    if value is None:
+        return Deletions()
+    fields = _object(value, "delete")
+    if not fields or fields.keys() - set(_PARTS):
+        raise bad_request(
+            field="delete", takes="takes users, friendships and conversations"
+        )
+    return Deletions(
+        frozenset(_each(fields, "users", identifier, "delete.")),
+        frozenset(_each(fields, "friendships", _deleted_pair, "delete.")),
+        frozenset(_each(fields, "conversations", identifier, "delete.")),
+    )
+
+
+def _deleted_pair(value: object, field: str) -> tuple[str, str]:
+    if not isinstance(value, list) or len(value) != _PAIR:
+        raise bad_request(field=field, takes='takes ["a", "b"]')
+    return canonical(*pair(value[0], value[1], field))
+
+
+def _check_deletions(parsed: Bulk) -> None:
+    """Check that the call needs nothing that it deletes."""
+    gone = parsed.deletions
+    for user_id in parsed.users.keys() & gone.users:
+        raise _contradiction(user_id, "users", at="users")
+    for place, (one, other, _) in enumerate(parsed.friendships):
+        field = f"friendships[{place}]"
+        for user_id in gone.users & {one, other}:
+            raise _contradiction(user_id, "users", at=field)
+        both = canonical(one, other)
+        if both in gone.friendships:
+            raise _contradiction(" and ".join(both), "friendships", at=field)
+    for place, record in enumerate(parsed.conversations):
+        field = f"conversations[{place}]"
+        if record.id in gone.conversations:
+            raise _contradiction(record.id, "conversations", at=field)
+        for user_id in gone.users & record.participants:
+            raise _contradiction(user_id, "users", at=field)
+
+
+def _contradiction(key: str, part: str, *, at: str) -> ApiError:
+    takes = f"{key} is also in delete.{part}; send two calls"
+    return bad_request(field=at, takes=takes)
 
 
 def _user(value: object, field: str) -> tuple[str, str]:
@@ -166,14 +253,18 @@ def _conversation(value: object, field: str) -> ConversationRecord:
 
 
 def _each(
-    fields: dict[str, Any], name: str, parse: Callable[[object, str], Value]
+    fields: dict[str, Any],
+    name: str,
+    parse: Callable[[object, str], Value],
+    prefix: str = "",
 ) -> list[Value]:
     values = fields.get(name)
     if values is None:
         return []
+    field = prefix + name
     if not isinstance(values, list):
-        raise bad_request(field=name, takes="takes a list")
-    return [parse(value, f"{name}[{place}]") for place, value in enumerate(values)]
+        raise bad_request(field=field, takes="takes a list")
+    return [parse(value, f"{field}[{place}]") for place, value in enumerate(values)]
 
 
 def _object(value: object, field: str) -> dict[str, Any]:

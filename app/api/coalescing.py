@@ -79,7 +79,7 @@ class CoalescedReads:
             sqlalchemy.exc.SQLAlchemyError: the database is down.
         """
         found = None
-        while found is None:  # None if the caller that read for all was stopped
+        while found is None:  # None if the caller that made the read was killed
             read, is_first = self._join(user_id)
             if is_first:
                 self._perform(read)

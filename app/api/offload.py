@@ -28,7 +28,7 @@ from app.gateway.metrics import METRICS_FOLDER
 from app.services import services
 from config import PROJECT_ROOT, Settings
 from models.identifiers import USER_ID
-from models.sql.audience import participants_of
+from models.sql.audience import friends_of, participants_of
 from models.sql.conversation import participant_table
 from models.sql.sql_arrays import among, text_list
 from tasks.celery_app import NICENESS
@@ -40,8 +40,14 @@ MAX_BYTES = 8 * 1024
 """The largest body of a bulk call that a gateway serves itself: about a hundred
 rows."""
 MAX_MEMBERS = 100
-"""The most members, before or after a bulk call, of all its conversations together, if
-a gateway serves the call itself."""
+"""A gateway serves a bulk call itself only if the conversations in it have at most this
+many members together, both before and after the call."""
+MAX_DELETED_USERS = 10
+"""The most users that a bulk call deletes, if a gateway serves the call itself. Each of
+them may have a large audience."""
+MAX_FRIENDS_CHANGED = 200
+"""The most friends that are added or removed, if a gateway replaces the friends of a
+user itself. This takes about 20 ms."""
 
 _PLAIN = (str, int, bool, tuple)
 _OFFLOADED = "GREENDOT_OFFLOADED"
@@ -75,12 +81,30 @@ def is_large_bulk() -> bool:
     """Whether the current bulk call is too large for a gateway."""
     if len(request.get_data()) > MAX_BYTES:
         return True
-    named = _fields().get("conversations")
+    fields = _fields()
+    named = fields.get("conversations")
     listed = named if isinstance(named, list) else []
     records = [one for one in listed if isinstance(one, dict)]
     new = sum(len(_ids(one.get("participants"))) for one in records)
     ids = _ids([one.get("id") for one in records])
+    deleted = fields.get("delete")
+    if isinstance(deleted, dict):
+        if len(_ids(deleted.get("users"))) > MAX_DELETED_USERS:
+            return True
+        ids |= _ids(deleted.get("conversations"))
     return new > MAX_MEMBERS or _members_of(ids) > MAX_MEMBERS
+
+
+def is_large_list_of_friends(user_id: str) -> bool:
+    """Whether the current call gives a user too many new friends, or takes too many
+    away. A list without many changes may be long: a host may send it at each
+    sign-in."""
+    listed = _fields().get("friends")
+    if not isinstance(listed, list) or not _ids([user_id]):
+        return False
+    with services().database.connect() as reader:
+        old = friends_of(reader, [user_id])[user_id]
+    return len(old ^ _ids(listed)) > MAX_FRIENDS_CHANGED
 
 
 def _members_of(conversation_ids: set[str]) -> int:

@@ -88,8 +88,9 @@ def user_status(user_id: str) -> Answer:
         if subject not in relevant | {caller}:
             message = "this user is neither your friend nor in a conversation with you"
             raise ApiError(403, "forbidden", message)
-        rules = _rules(reader, caller)
+        # The layers before the rules: nobody is shown what a user sets while hiding.
         layers = layers_of(reader, [subject]) if wants_detail() else {}
+        rules = _rules(reader, caller)
     statuses = current.presence.read_statuses([subject])
     shown = ShownStatuses(rules, statuses, layers)
     if subject == caller:
@@ -121,8 +122,8 @@ def ws_ticket() -> Answer:
 
 def _with_details(reader: Connection, viewer: str, users: set[str]) -> Answer:
     """The status map of `users`, with details, as `viewer` is shown them."""
+    layers = layers_of(reader, users)  # before the rules, as in `user_status`
     rules = _rules(reader, viewer)
-    layers = layers_of(reader, users)
     statuses = services().presence.read_statuses(users)
     shown = ShownStatuses(rules, statuses, layers)
     found = [

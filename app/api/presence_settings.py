@@ -39,7 +39,8 @@ blueprint = Blueprint("presence_settings", __name__, url_prefix="/api")
 
 EXCEPTIONS = (ALWAYS, NEVER)
 OF_LAYER = {"availability", "text", "emoji", "expires_at"}
-KNOWN = {"visibility", "last_seen", "exceptions", *OF_LAYER}
+PRIVATE = {"visibility", "last_seen", "exceptions"}
+KNOWN = PRIVATE | OF_LAYER
 LayerName = Literal["manual", "host"]
 Answer = dict[str, object]
 
@@ -90,14 +91,18 @@ def _answer(user_id: str, layer: LayerName) -> Answer:
 def _patch(user_id: str, layer: LayerName) -> Answer:
     fields = admin_input.body()
     current = services()
-    if not current.presence.gateway_streams.knows_visibility():
-        message = "a server of an older version is still running; try again soon"
-        raise ApiError(503, "older_version_running", message)
+    can_hide = current.presence.gateway_streams.knows_visibility()
     current.new_users.store([user_id])
     now = current.presence.read_statuses([user_id]).clock_of(user_id).now
-    settings, outdated = current.visibility.change_settings(
-        user_id, lambda stored: _parse(user_id, fields, stored, layer, now)
-    )
+
+    def update(stored: PresenceSettings) -> PresenceSettings:
+        new = _parse(user_id, fields, stored, layer, now)
+        if new.is_private and not can_hide and PRIVATE & fields.keys():
+            message = "a server of an older version is still running; try again soon"
+            raise ApiError(503, "older_version_running", message)
+        return new
+
+    settings, outdated = current.visibility.change_settings(user_id, update)
     # Read again: the user may have come or gone meanwhile.
     statuses = current.presence.read_statuses([user_id])
     try:

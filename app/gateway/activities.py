@@ -1,8 +1,8 @@
-"""Reports to Redis whether the people at a session's connections are there.
+"""Reports to Redis which of a session's connections are idle.
 
-A client says with `activity` that its person is idle, or back. The session notes the
-connection, and this loop reports all noted connections in one call. A connection that
-Redis has lost is reported when it is registered again.
+With `activity`, a client says that its user is idle at this device, or active again.
+The session notes the connection, and this loop reports all noted connections in one
+call. A connection that Redis has lost is reported when it is registered again.
 """
 
 from __future__ import annotations

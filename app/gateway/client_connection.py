@@ -50,6 +50,9 @@ class Owner(Protocol):
     def activity(self, connection: ClientConnection) -> None:
         """The client has said whether its person is there."""
 
+    def request_snapshot(self, connection: ClientConnection) -> None:
+        """The client needs a fresh snapshot."""
+
     def disconnect(self, connection: ClientConnection) -> None:
         """The connection has ended or is being closed. May be called more than once."""
 
@@ -168,6 +171,8 @@ class ClientConnection(Connection):
             needed = [event for event in status_events if current.passes(event)]
             if frames := self._frames(needed):
                 self.send(frames)
+            if isinstance(current, SnapshotFilter):
+                self._check_for_lost(current, needed)
 
     def _frames(self, status_events: Iterable[StatusEvent]) -> bytes:
         """The frames of `status_events` for this client, in one piece."""
@@ -197,6 +202,13 @@ class ClientConnection(Connection):
         needed = [event for event in delayed.values() if snapshot_filter.passes(event)]
         needed.sort(key=lambda event: event.timestamp)
         self.send(snapshot + self._frames(needed))
+        self._check_for_lost(snapshot_filter, needed)
+
+    def _check_for_lost(
+        self, snapshot_filter: SnapshotFilter, status_events: Iterable[StatusEvent]
+    ) -> None:
+        if any(map(snapshot_filter.is_lost, status_events)):
+            self._owner.request_snapshot(self)
 
     def shorten_filter(self, snapshot_filter: SnapshotFilter) -> None:
         """Replace `snapshot_filter` by its short form. By now all events about changes

@@ -84,7 +84,14 @@ class Gateway:
             self.id, presence, self.hub, self.snapshots, self._resend_snapshots
         )
         self.sessions = [
-            ShardSession(self.id, settings, shard, self.hub, self.counts)
+            ShardSession(
+                self.id,
+                settings,
+                shard,
+                self.hub,
+                self.counts,
+                self.snapshots.request,
+            )
             for shard in presence.shards
         ]
         # Each shard's loops, in the order of `sessions`.

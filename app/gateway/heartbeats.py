@@ -83,6 +83,7 @@ class Heartbeats:
                 session.gateway_id,
                 session.as_live(list(pending.values())),
                 health.deadline,
+                connections=len(session.live),
             )
         except BaseException:
             for connection_id in pending.keys() - session.pending_heartbeats.keys():
@@ -106,7 +107,7 @@ class Heartbeats:
             try:
                 self._register(lost)
             finally:
-                # They may have missed events: fan-outs look in Redis for the gateways.
+                # They may have missed events: a fan-out finds connections in Redis.
                 self._snapshots.request(lost)
 
     def _is_set_back(self, now: int, sent_at: float) -> bool:
@@ -124,7 +125,7 @@ class Heartbeats:
         gevent.sleep(0.01)
         connections = list(self._session.live.values())
         self._register(connections)
-        # Only now: if Redis went down again, the next flush must do all of it.
+        # Clear this only now: if `_register` fails, the next flush must do all of it.
         self._must_register = False
         if connections:
             self._session.counts.lapses += 1
@@ -134,7 +135,7 @@ class Heartbeats:
         live = [connection for connection in connections if not connection.is_closing]
         if live:
             log.warning(
-                "registering %d connections again, Redis had lost them", len(live)
+                "registering %d connections again, which Redis had lost", len(live)
             )
             self._session.register(live)
             self._session.counts.registered_anew += len(live)

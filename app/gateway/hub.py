@@ -32,6 +32,7 @@ class Hub:
         # got. An older transition of the user may arrive after it, and must not reach
         # this viewer.
         self._told: dict[str, dict[str, int]] = {}
+        self._told_size = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -142,7 +143,7 @@ class Hub:
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
-        self._told = {}
+        self._told, self._told_size = {}, 0
         self.clock_set_back(now)
 
     def clock_set_back(self, now: int) -> None:
@@ -156,10 +157,7 @@ class Hub:
         visibility. Records what is delivered."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
-            viewers = self._told.setdefault(transition.user_id, {})
-            for viewer in ids_in(recipients):
-                if viewer in self._by_user:
-                    viewers[viewer] = max(transition.timestamp, viewers.get(viewer, 0))
+            self._note_told(delivery)
             return recipients
         if not self._is_newest(transition):
             return ""
@@ -172,6 +170,17 @@ class Hub:
             if told.get(viewer, 0) < transition.timestamp
         )
 
+    def _note_told(self, delivery: Delivery) -> None:
+        if self._told_size > REMEMBERED:
+            self._told, self._told_size = {}, 0
+        transition = delivery.transition
+        viewers = self._told.setdefault(transition.user_id, {})
+        before = len(viewers)
+        for viewer in ids_in(delivery.recipients):
+            if viewer in self._by_user:
+                viewers[viewer] = max(transition.timestamp, viewers.get(viewer, 0))
+        self._told_size += len(viewers) - before
+
     def _is_newest(self, transition: Transition) -> bool:
         user_id = transition.user_id
         delivered = self._newest.get(user_id) or self._newest_before.get(user_id, 0)
@@ -180,7 +189,7 @@ class Hub:
         self._newest[user_id] = transition.timestamp
         if len(self._newest) > REMEMBERED:
             self._newest, self._newest_before = {}, self._newest
-            self._told = {}
+            self._told, self._told_size = {}, 0
         return True
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from gevent.event import Event
@@ -85,6 +85,7 @@ class ShardSession:
         shard: Shard,
         hub: Hub,
         counts: Counts,
+        request_snapshots: Callable[[list[ClientConnection]], None],
     ) -> None:
         self.gateway_id = gateway_id
         self.settings = settings
@@ -104,6 +105,7 @@ class ShardSession:
         self.disconnected: deque[Disconnect] = deque()
         self.has_disconnected = Event()
         self._drain_requested = Event()
+        self._request_snapshots = request_snapshots
 
     # What happens on the sockets. None of these methods waits
 
@@ -126,6 +128,10 @@ class ShardSession:
         """The client has said whether its person is there."""
         self.changed_activity[connection.connection_id] = connection
         self.has_changed_activity.set()
+
+    def request_snapshot(self, connection: ClientConnection) -> None:
+        """The client of `connection` needs a fresh snapshot."""
+        self._request_snapshots([connection])
 
     def disconnect(self, connection: ClientConnection) -> None:
         """`connection` has ended or is being closed. Repeated calls do nothing."""
@@ -157,8 +163,9 @@ class ShardSession:
             PresenceUnavailable: Redis did not answer. Some connections may be
                 registered.
         """
+        live = self.as_live(connections)
         try:
-            reply = self.shard.store.connect(self.gateway_id, self.as_live(connections))
+            reply = self.shard.store.connect(self.gateway_id, live)
         finally:
             # A connection may have ended during the call. Then it may have been
             # released before it was registered. So release it once more.
@@ -167,7 +174,12 @@ class ShardSession:
                     self._add_disconnect(connection)
         if reply.needs_drain:
             self.request_drain()
-        for connection in connections:
+        for connection, registered in zip(connections, live, strict=True):
+            # Its report may have come first, when Redis did not know the connection.
+            if connection.is_idle != registered.is_idle and self.hub.get(
+                connection.connection_id
+            ):
+                self.activity(connection)
             if connection.connection_id in reply.refused:
                 reason = "too many connections of this user"
                 connection.close(CloseCode.TOO_MANY, reason)

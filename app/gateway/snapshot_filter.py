@@ -24,10 +24,11 @@ from models.events import Delivery
 
 @dataclass(slots=True)
 class StatusEvent:
-    """A user's status or detail, and its frame. `timestamp` is in ms. In an
-    introduction the user has just become relevant to the recipient, so the status may
-    be old. An event `for_viewers` says that the user became hidden from the recipient,
-    or visible.
+    """A user's status or detail, and its frame. `timestamp` is in ms.
+
+    The status in an introduction may be old: the user has just become relevant to the
+    recipient, and the status has not changed. An event with `for_viewers` says that the
+    user has become hidden from the recipient, or visible to the recipient.
 
     `frame` is for clients that do not want details. If only the detail has changed, it
     is empty.
@@ -83,8 +84,8 @@ class ShortFilter:
         cls, times: Mapping[str, int], read_at: int, keep: Collection[str] = ()
     ) -> ShortFilter:
         """The filter for snapshots that were read together at `read_at` (ms). `times`
-        are the timestamps in them. Those of the users in `keep` are always kept,
-        because what the client sees of them may change."""
+        are the timestamps in them. The timestamps of the users in `keep` are always
+        kept, because what the client may see of these users can change."""
         ahead = {
             user: time
             for user, time in times.items()
@@ -113,6 +114,17 @@ class SnapshotFilter:
     users: AbstractSet[str]
     times: Mapping[str, int]
     short: ShortFilter
+    times_of_read: Mapping[str, int] = field(default_factory=dict)
+    """For users whose `last_seen` is hidden: their time in the snapshot (ms). It is the
+    time of the read, not of their last event."""
+
+    def is_lost(self, event: StatusEvent) -> bool:
+        """Whether the client will drop `event`, although it needs it. A change of
+        visibility takes its number before it is stored. A snapshot that is read in
+        between has the old rule and may have a newer time."""
+        return event.for_viewers and event.timestamp <= self.times_of_read.get(
+            event.user_id, -1
+        )
 
     def passes(self, event: StatusEvent) -> bool:
         """Like `ShortFilter.passes`, but exact for introductions too."""

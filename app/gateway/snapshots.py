@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import itertools
 import logging
+import math
 import time
 from collections.abc import Iterable, Mapping
 
@@ -88,7 +89,7 @@ class Snapshots:
         self._next_complete_attempt = 0.0
         """The monotonic time of the next attempt to send complete snapshots."""
         self._wake = Event()
-        self._outage = Outage("snapshots")
+        self._outage = Outage("snapshots cannot be read")
 
     def request(self, connections: Iterable[ClientConnection]) -> None:
         """Send each of `connections` a fresh snapshot soon. Never waits."""
@@ -125,7 +126,7 @@ class Snapshots:
 
     def _send_or_split(self, batch: list[ClientConnection]) -> None:
         """Send the snapshots of `batch`. If the batch cannot be read, but not because
-        of an outage, read each snapshot alone. Retry a snapshot that fails alone later.
+        of an outage, read each snapshot alone. If one fails even then, retry it later.
 
         Raises:
             PresenceUnavailable, sqlalchemy.exc.SQLAlchemyError: Redis or the database
@@ -143,7 +144,7 @@ class Snapshots:
                     self._send_or_split([connection])
                 return
             log.exception(
-                "the snapshot for %s could not be read, it is tried again in %.0f s",
+                "the snapshot for %s could not be read, this is retried in %.0f s",
                 batch[0].user_id,
                 RETRY_ALONE_AFTER,
             )
@@ -220,8 +221,8 @@ class Snapshots:
     def _read(
         self, viewers: Mapping[str, set[bool]], maybe_new: set[str]
     ) -> tuple[dict[tuple[str, bool], Snapshot], set[str], set[str]]:
-        """Read the snapshots of `viewers`: for each user, whether connections want
-        details (True), and whether some do not (False).
+        """Read the snapshots of the users in `viewers`. The set of a user contains True
+        if a connection wants details, and False if a connection wants none.
 
         Returns three values. The first has the snapshots, by user and whether with
         details. The second has the users whose snapshots are incomplete because a shard
@@ -229,21 +230,26 @@ class Snapshots:
         """
         unknown: set[str] = set()
         user_ids = sorted(viewers)
+        began = time.monotonic()
         with self._database.connect() as connection:
             relevant = relevant_users(connection, user_ids)
-            rules = Rules.read(connection, user_ids, may_hide=self._presence.may_hide)
             everybody = set().union(*relevant.values())
             wants_detail = any(True in wanted for wanted in viewers.values())
+            # Before the rules: nobody is shown what a user sets while hiding.
             layers = layers_of(connection, everybody) if wants_detail else None
+            rules = Rules.read(connection, user_ids, may_hide=self._presence.may_hide)
             # Only for first snapshots: a user who is deleted while connected gets an
             # empty snapshot, and this must not create the user again.
             unrelated = [one for one in sorted(maybe_new) if not relevant[one]]
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         statuses = self._presence.statuses_where_possible(everybody)
+        read_at = statuses.read_at
+        if wants_detail:  # what was set after the layers were read is not in there
+            read_at -= math.ceil((time.monotonic() - began) * 1000)
         missing = everybody - statuses.found.keys()
         times = {one.user_id: one.updated_at for one in statuses.found.values()}
-        short = ShortFilter.of(times, statuses.read_at)
+        short = ShortFilter.of(times, read_at)
         shown = ShownStatuses(rules, statuses, layers)
         snapshots: dict[tuple[str, bool], Snapshot] = {}
         incomplete = set()
@@ -253,7 +259,7 @@ class Snapshots:
                 incomplete.add(user_id)
             if user_id in rules.viewers:
                 in_order, own_filter = _by_rules(
-                    shown, rules, user_id, present, statuses.read_at
+                    shown, rules, user_id, present, read_at
                 )
             else:
                 in_order = [statuses.found[other] for other in sorted(present)]
@@ -290,10 +296,13 @@ def _by_rules(
     times = {one.user_id: one.updated_at for one in known}
     with_settings = rules.views.of.get(viewer, {}).keys()
     short = ShortFilter.of(times, read_at, keep=with_settings)
-    return (
-        [shown.to_send(viewer, one) for one in known],
-        SnapshotFilter(users, times, short),
-    )
+    statuses = [shown.to_send(viewer, one) for one in known]
+    times_of_read = {
+        one.user_id: one.updated_at
+        for one in statuses
+        if one.updated_at != times[one.user_id]
+    }
+    return statuses, SnapshotFilter(users, times, short, times_of_read)
 
 
 def _shorten_filters(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:

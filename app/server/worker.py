@@ -39,8 +39,9 @@ EVERY = 0.1
 
 
 class HttpConnections:
-    """All connections of one worker. For each connection that is no WebSocket it knows
-    since when the connection has waited for a request, or has been served."""
+    """All connections of one worker. For each connection that is not a WebSocket, this
+    stores when the connection began to wait for a request, or when its request began to
+    be served."""
 
     def __init__(self, total: int, http: int, max_serving: float) -> None:
         """At most `total` connections may be open. `http` of them are reserved for
@@ -183,8 +184,8 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             sock.settimeout(None)
             self._connections.answered(sock)
-            # Yield, or one busy keep-alive client starves the others for tenths of a
-            # second: if bytes have arrived, gevent reads them without a switch.
+            # Yield. If more bytes have arrived, gevent reads them without a switch. So
+            # one busy keep-alive client would starve the others for tenths of a second.
             gevent.sleep(0)
         if answer.is_taken:
             raise StopIteration

@@ -92,7 +92,7 @@ def _accept_key(environ: dict[str, Any]) -> bytes:
         message = "a WebSocket handshake is HTTP/1.1"
         raise BadHandshake(message)
     if not _HOST.fullmatch(environ.get("HTTP_HOST", "")):
-        message = "the Host header is missing, or is no host"
+        message = "the Host header is missing, or is not a host"
         raise BadHandshake(message)
     if not (
         _has_token(environ.get("HTTP_UPGRADE", ""), "websocket")

@@ -1,8 +1,8 @@
 """The one writer of a socket, with a bounded queue.
 
-The writer gives bytes to the kernel at once. It queues only what the kernel does not
-take, and only then it starts a greenlet for that socket. We also tried a permanent
-queue and greenlet for every socket. That costs three times as much.
+The writer gives bytes to the kernel at once. If the kernel does not take all of them,
+the writer queues the rest, and starts a greenlet for that socket. We also tried a
+permanent queue and greenlet for every socket. That costs three times as much.
 """
 
 from __future__ import annotations

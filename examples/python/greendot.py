@@ -9,6 +9,9 @@
 jitter, and follow `going_away` and the close codes. While they do not hear the server,
 they report nobody as online. They behave as the browser client in app/static/greendot
 does. Needs `pip install websockets`.
+
+With `detail=True` the client also learns how a user is online, see `Detail`. Then a
+change of detail is a `Change` too.
 """
 # ruff: noqa: INP001 - a file to copy, not a package
 
@@ -25,8 +28,8 @@ import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Any, Self, TypeVar
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self, TypeVar
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
@@ -45,6 +48,8 @@ OUTAGE_FRACTION, MIN_BOUND, MAX_BOUND = 0.1, 1.0, 30.0
 MIN_RETRY_DELAYS = dict.fromkeys((4429, 1013, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
+IDLE_INTERVAL = 60.0
+"""Seconds between two reports of one connection that the person is idle."""
 TIMEOUT = 10.0
 """Seconds to wait for a token, a handshake, the welcome or an answer."""
 
@@ -52,6 +57,8 @@ log = logging.getLogger("greendot")
 
 Result = TypeVar("Result")
 Token = str | Callable[[], str | Awaitable[str]]
+Availability = Literal["active", "away", "dnd"]
+"""`dnd` is "do not disturb"."""
 
 
 class Denied(Exception):
@@ -63,38 +70,69 @@ class Denied(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Detail:
+    """How a user is online. Times are milliseconds since the epoch: when something in
+    the detail ends by itself, and since when the user has this availability."""
+
+    availability: Availability
+    text: str | None
+    emoji: str | None
+    expires_at: int | None
+    since: int
+
+
+@dataclass(frozen=True, slots=True)
 class Change:
-    """A user came online or went offline. `timestamp`: milliseconds since the epoch."""
+    """A user came online or went offline. `timestamp`: milliseconds since the epoch.
+
+    If the client was made with `detail=True`, `detail` is the user's new detail, and
+    None if the user is offline. `detail_only` says that the user was online before and
+    still is, and only the detail has changed.
+    """
 
     user_id: str
     online: bool
     timestamp: int
+    detail: Detail | None = None
+    detail_only: bool = False
 
 
 class AsyncPresence:
     """The presence of a user's friends, for asyncio. Use it with `async with`.
 
     `token` is the user's JWT, or a function (async or not) that gives a fresh one. The
-    function is called before each attempt to connect.
+    function is called before each attempt to connect. With `detail` the client also
+    learns how the users are online, and reports changes of that.
 
     Raises:
         ValueError: `url` is not an http, https, ws or wss URL.
     """
 
-    def __init__(self, url: str, token: Token) -> None:
-        self._url = _socket_url(url)
+    def __init__(self, url: str, token: Token, *, detail: bool = False) -> None:
+        self._url = _socket_url(url) + ("?detail=1" if detail else "")
         self._token = token
+        self._wants_detail = detail
         self._statuses: dict[str, bool] = {}
         self._timestamps: dict[str, int] = {}
         self.last_seen: dict[str, int] = {}
         """User id -> milliseconds since the epoch, without users who were never seen.
         It is exact as of the last snapshot. A later event sets it to the time at which
         the user came online or was counted as offline."""
+        self.details: dict[str, Detail | None] = {}
+        """User id -> detail, None for users who are offline. It is empty without
+        `detail=True`. While stale it is out of date, as the statuses are."""
+        self.idle_after: float | None = None
+        """After this many seconds without input, call `set_idle(True)`. The server says
+        it to clients with `detail=True`. None before that."""
+        self._idle = False
+        self._idle_changed = asyncio.Event()
         self.stale = True
         """The client does not hear the server, so its statuses may be out of date."""
         self.denied: Denied | None = None
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        """What runs beside the present connection, and ends with it."""
         self._failure: Exception | None = None
         self._settled = asyncio.Event()
         self._listeners: list[Callable[[Change | None], None]] = []
@@ -104,6 +142,10 @@ class AsyncPresence:
     def is_online(self, user_id: str) -> bool:
         """Whether the user is online; never true while stale."""
         return not self.stale and self._statuses.get(user_id, False)
+
+    def detail_of(self, user_id: str) -> Detail | None:
+        """How the user is online. None if the user is offline, and while stale."""
+        return None if self.stale else self.details.get(user_id)
 
     @property
     def online(self) -> set[str]:
@@ -129,6 +171,13 @@ class AsyncPresence:
         error = self.denied or self._failure
         if error is not None:
             raise error
+
+    def set_idle(self, idle: bool) -> None:  # noqa: FBT001 - it sets just this
+        """Tell the server whether the person is idle. It is sent to each new connection
+        again. A return is sent at once, and idleness once a minute at most. Call it in
+        the event loop; it does not wait."""
+        self._idle = idle
+        self._idle_changed.set()
 
     def listen(self, listener: Callable[[Change | None], None]) -> Callable[[], None]:
         """Call `listener` with every change, and with None at the end. It runs in the
@@ -239,7 +288,7 @@ class AsyncPresence:
             final = {401: NOT_AUTHENTICATED, 403: 4403}
             return final.get(error.response.status_code, ABNORMAL), None
         except (OSError, InvalidHandshake, TimeoutError) as error:
-            log.warning("cannot connect, trying again: %s", error or "no answer")
+            log.warning("cannot connect, trying again: %s", str(error) or "no answer")
             return ABNORMAL, None
         self._socket = socket
         self._has_snapshot = False
@@ -248,7 +297,32 @@ class AsyncPresence:
             return await connection.serve(self._handle, self._mark_stale), connection
         finally:
             self._socket = None
+            for task in self._tasks:
+                task.cancel()
+            self._tasks.clear()
             await socket.close()
+
+    def _welcome(self, data: dict[str, Any]) -> None:
+        self.idle_after = data.get("idle_after", self.idle_after)
+        if self._socket is not None:
+            report = self._report_activity(self._socket)
+            self._tasks.append(asyncio.create_task(report))
+
+    async def _report_activity(self, socket: ClientConnection) -> None:
+        """Keep the server informed on one connection. It begins as not idle."""
+        sent, sent_at = False, float("-inf")
+        with suppress(ConnectionClosed):
+            while True:
+                self._idle_changed.clear()
+                idle, now = self._idle, time.monotonic()
+                delay = activity_delay(now, idle=idle, sent=sent, sent_at=sent_at)
+                if delay == 0:
+                    await socket.send(_frame("activity", idle=idle))
+                    sent, sent_at = idle, now if idle else sent_at
+                    continue
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(delay):
+                        await self._idle_changed.wait()
 
     async def _current_token(self) -> str:
         token = self._token() if callable(self._token) else self._token
@@ -261,44 +335,77 @@ class AsyncPresence:
         self.stale = True
 
     def _handle(self, event: str, data: dict[str, Any]) -> None:
-        if event == "presence_snapshot":
+        if event == "welcome":
+            self._welcome(data)
+        elif event == "presence_snapshot":
             self._apply_snapshot(data["statuses"])
         elif event == "friend_status_changed":
             user_id, timestamp = data["user_id"], data["timestamp"]
             if timestamp > self._timestamps.get(user_id, -1):
                 online = data["status"] == "online"
                 seen = max(timestamp, self.last_seen.get(user_id, 0))
-                self._set_status(user_id, online=online, timestamp=timestamp, seen=seen)
+                self._set_status(
+                    user_id,
+                    online=online,
+                    timestamp=timestamp,
+                    seen=seen,
+                    detail=_detail(data.get("detail")),
+                )
+        elif event == "friend_detail_changed" and self._wants_detail:
+            user_id, timestamp = data["user_id"], data["timestamp"]
+            is_newer = timestamp > self._timestamps.get(user_id, -1)
+            if is_newer and self._statuses.get(user_id):
+                self._set_status(
+                    user_id,
+                    online=True,
+                    timestamp=timestamp,
+                    seen=self.last_seen.get(user_id, 0),
+                    detail=_detail(data["detail"]),
+                )
         elif event == "going_away":
             self._reconnect_at = time.monotonic() + data["reconnect_in"]
         self.stale = not self._has_snapshot  # the server is heard again
 
     def _apply_snapshot(self, statuses: dict[str, dict[str, Any]]) -> None:
         for user_id in self._statuses.keys() - statuses.keys():
-            for known in (self._statuses, self._timestamps, self.last_seen):
-                known.pop(user_id, None)
+            del self._statuses[user_id], self._timestamps[user_id]
+            self.last_seen.pop(user_id, None)
+            self.details.pop(user_id, None)
         for user_id, entry in statuses.items():
             self._set_status(
                 user_id,
                 online=entry["status"] == "online",
                 timestamp=entry["timestamp"] or 0,
                 seen=entry["last_seen"] or 0,
+                detail=_detail(entry.get("detail")),
             )
         self._has_snapshot = True
         self._settled.set()
 
     def _set_status(
-        self, user_id: str, *, online: bool, timestamp: int, seen: int
+        self,
+        user_id: str,
+        *,
+        online: bool,
+        timestamp: int,
+        seen: int,
+        detail: Detail | None,
     ) -> None:
-        before = self._statuses.get(user_id)
+        was_online = self._statuses.get(user_id, False)
+        old_detail = self.details.get(user_id)
         self._statuses[user_id] = online
         self._timestamps[user_id] = timestamp
         if seen > 0:  # 0: the user was never seen
             self.last_seen[user_id] = seen
         else:
             self.last_seen.pop(user_id, None)
-        if online != (before or False):
-            self._notify(Change(user_id, online, timestamp))
+        if self._wants_detail:
+            self.details[user_id] = detail
+        if online != was_online:
+            self._notify(Change(user_id, online, timestamp, detail))
+        elif self._wants_detail and detail != old_detail:
+            change = Change(user_id, online, timestamp, detail, detail_only=True)
+            self._notify(change)
 
 
 class _Connection:
@@ -356,8 +463,8 @@ class _Connection:
 class Presence:
     """`AsyncPresence` for programs without asyncio. It runs in its own thread."""
 
-    def __init__(self, url: str, token: Token) -> None:
-        self._presence = AsyncPresence(url, token)
+    def __init__(self, url: str, token: Token, *, detail: bool = False) -> None:
+        self._presence = AsyncPresence(url, token, detail=detail)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -381,6 +488,15 @@ class Presence:
         """Whether the user is online; never true while stale."""
         return self._presence.is_online(user_id)
 
+    def detail_of(self, user_id: str) -> Detail | None:
+        """How the user is online. None if the user is offline, and while stale."""
+        return self._presence.detail_of(user_id)
+
+    @property
+    def details(self) -> dict[str, Detail | None]:
+        """User id -> detail: a copy of `AsyncPresence.details`."""
+        return dict(self._presence.details)
+
     @property
     def online(self) -> set[str]:
         """The ids of all relevant users who are online."""
@@ -390,6 +506,16 @@ class Presence:
     def stale(self) -> bool:
         """The client does not hear the server, so its statuses may be out of date."""
         return self._presence.stale
+
+    @property
+    def idle_after(self) -> float | None:
+        """After this many seconds without input, call `set_idle(True)`. The server says
+        it to clients with `detail=True`."""
+        return self._presence.idle_after
+
+    def set_idle(self, idle: bool) -> None:  # noqa: FBT001 - it sets just this
+        """Tell the server whether the person is idle, see `AsyncPresence.set_idle`."""
+        self._loop.call_soon_threadsafe(self._presence.set_idle, idle)
 
     def changes(self, timeout: float | None = None) -> Iterator[Change]:
         """Yield every change from now on. If no change comes for `timeout` seconds,
@@ -431,6 +557,17 @@ def retry_delay(outage: float, code: int, rand: Callable[[], float]) -> float:
     return min_delay + rand() * bound
 
 
+def activity_delay(
+    now: float, *, idle: bool, sent: bool, sent_at: float
+) -> float | None:
+    """Seconds until the client says whether its person is `idle`; None if the server
+    knows it. `sent` is what this connection said last, and `sent_at` when it last said
+    that the person is idle."""
+    if idle == sent:
+        return None
+    return max(0.0, sent_at + IDLE_INTERVAL - now) if idle else 0.0
+
+
 def _socket_url(url: str) -> str:
     found = re.fullmatch(r"(?:http|ws)(s?)://([^/].*?)(?:/ws)?/*", url)
     if found is None:
@@ -439,5 +576,12 @@ def _socket_url(url: str) -> str:
     return f"ws{found[1]}://{found[2]}/ws"
 
 
-def _frame(event: str) -> str:
-    return json.dumps({"event": event, "data": {}})
+def _detail(data: dict[str, Any] | None) -> Detail | None:
+    """A detail from the server; fields that are not known here are ignored."""
+    if data is None:
+        return None
+    return Detail(**{field.name: data[field.name] for field in fields(Detail)})
+
+
+def _frame(event: str, **data: object) -> str:
+    return json.dumps({"event": event, "data": data})

@@ -15,6 +15,9 @@ from models.presence.redis.backend import Backend
 from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.store import LiveConnection
 
+KEPT_TTLS = 4
+"""Gateway TTLs for which the number of a gateway's connections is kept."""
+
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReply:
@@ -49,12 +52,16 @@ class GatewayStore:
         gateway_id: str,
         live: Sequence[LiveConnection] = (),
         last_deadline: int = 0,
+        connections: int = 0,
     ) -> HeartbeatReply:
         """Move forward the deadlines of the gateway and of its connections in `live`.
 
         `last_deadline` is the deadline in the last reply. If Redis does not know it,
         Redis came back empty or with an older state. That starts a new epoch, and the
         gateway's users are deleted until the gateway registers them again.
+
+        `connections` is the number of the gateway's open connections, for `stats`. It
+        expires some gateway TTLs after the last heartbeat.
 
         One script call per `SCRIPT_BATCH` connections. Revives no connection that Redis
         does not know.
@@ -89,7 +96,14 @@ class GatewayStore:
                 json_argument((user_ids, connection_ids, ages)),
             )
             last_deadline = 0  # unknown until the reply: a refused script has moved it
-            return [run_script("heartbeat", names, args)]
+            count = keys.gateway_connections(gateway_id)
+            kept = KEPT_TTLS * self._gateway_ttl_ms
+            return [
+                run_script("heartbeat", names, args),
+                ("SET", count, connections, "PX", kept)
+                if connections
+                else ("DEL", count),
+            ]
 
         for batch, replies, _ in run_in_batches(
             self._backend, keys.shard, list(batches(live)) or [[]], commands_for
@@ -101,7 +115,7 @@ class GatewayStore:
             lapsed |= bool(has_lapsed)
             gone += [batch[index] for index in sorted(set(missing))]
         if not last_deadline:  # the last batch was refused
-            (reply,) = self._backend.run(keys.shard, commands_for([]))
+            reply, _ = self._backend.run(keys.shard, commands_for([]))
             last_deadline = int(reply[1])
             lapsed |= bool(reply[0])
         now = last_deadline - self._gateway_ttl_ms
@@ -141,5 +155,6 @@ class GatewayStore:
             ("ZREM", keys.gateways, gateway_id),
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
+            ("DEL", keys.gateway_connections(gateway_id)),
         ]
         self._backend.run(keys.shard, commands)

@@ -77,6 +77,10 @@ class Keys:
         """Set: users with a connection to that gateway process."""
         return f"{self.prefix}gateway:{gateway_id}:users"
 
+    def gateway_connections(self, gateway_id: str) -> str:
+        """String: how many open connections that gateway process has in this shard."""
+        return f"{self.prefix}gateway:{gateway_id}:connections"
+
     def gateway_events(self, gateway_id: str) -> str:
         """Stream: messages for that gateway process."""
         return f"{self.prefix}gateway:{gateway_id}:events"

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from models.events import (
+    MAX_TIMESTAMP,
     Activity,
     DetailChange,
     Transition,
@@ -158,5 +159,14 @@ def _content(fields: Sequence[bytes]) -> Change | UnreadableMessage:
 
 
 def _activity(data: Mapping[bytes, bytes]) -> Activity:
-    times = (data.get(name, b"")[:20] for name in (b"idle_since", b"active_since"))
-    return Activity(*(int(time) if time else None for time in times))
+    return Activity(*(_time(data, name) for name in (b"idle_since", b"active_since")))
+
+
+def _time(data: Mapping[bytes, bytes], name: bytes) -> int | None:
+    text = data.get(name, b"")
+    if not text:
+        return None
+    if not text.isdigit() or int(text[:20]) >= MAX_TIMESTAMP:
+        message = f"{name.decode()} is no time: {text!r:.60}"
+        raise UnreadableMessage(message)
+    return int(text)

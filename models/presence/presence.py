@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
 from queue import LifoQueue
-from typing import Self
+from typing import NamedTuple, Self
 
 from config import Settings
 from models.events import MAX_TIMESTAMP, NEVER_IDLE, Activity, UserStatus
@@ -96,6 +96,16 @@ class Overview:
 
 
 @dataclass(frozen=True, slots=True)
+class Stats:
+    """How many users, connections and gateways there are now."""
+
+    online_users: int
+    connections: int
+    """As each gateway said in its last heartbeat."""
+    gateways: int
+
+
+@dataclass(frozen=True, slots=True)
 class Statuses:
     """The statuses of users, and the clocks of their shards at the time of the read."""
 
@@ -122,6 +132,22 @@ class Mark:
     timestamp: int
     real: UserStatus
     clock: Clock
+
+
+class OnlineCursor(NamedTuple):
+    """Where a page of online users begins: in the set of a shard, at a position of
+    Redis's own scan, after an id."""
+
+    shard: int = 0
+    scan: str = "0"
+    after: str = ""
+
+
+class OnlinePage(NamedTuple):
+    """Some users who are online. `next` is None on the last page."""
+
+    user_ids: list[str]
+    next: OnlineCursor | None
 
 
 class Presence:
@@ -221,6 +247,51 @@ class Presence:
 
     def _clock(self, now: int, epoch: int) -> Clock:
         return Clock(now, epoch, self._offline_ttl)
+
+    def devices(self, user_ids: Iterable[str]) -> dict[str, int]:
+        """How many open connections each of `user_ids` has.
+
+        Raises:
+            PresenceUnavailable: a shard did not answer.
+        """
+        asked = by_shard(user_ids, len(self._keys))
+        commands: dict[int, list[Command]] = {
+            shard: [
+                run_script("devices", [*map(self._keys[shard].user_connections, batch)])
+                for batch in lists
+            ]
+            for shard, lists in asked.items()
+        }
+        if not commands:
+            return {}
+        return {
+            user_id: count
+            for shard, replies in self._backend.gather(commands).all().items()
+            for batch, reply in zip(asked[shard], replies, strict=True)
+            for user_id, count in zip(batch, reply, strict=True)
+        }
+
+    def online_page(self, cursor: OnlineCursor, limit: int) -> OnlinePage:
+        """At most `limit` users who are online, from `cursor` on. A user who is online
+        all the time is on some page, and may be on two.
+
+        Raises:
+            PresenceUnavailable: the shard of the page did not answer.
+        """
+        keys = self._keys[cursor.shard]
+        command = ("SSCAN", keys.online_users, cursor.scan, "COUNT", limit)
+        ((next_scan, found),) = self._backend.run(keys.shard, [command])
+        # Redis may return more than it was asked for. Then the next page begins at the
+        # same place in the set, after the last id of this page.
+        user_ids = sorted(one for one in found if one > cursor.after)
+        if len(user_ids) > limit:
+            page = user_ids[:limit]
+            return OnlinePage(page, cursor._replace(after=page[-1]))
+        if int(next_scan):
+            return OnlinePage(user_ids, OnlineCursor(cursor.shard, str(next_scan)))
+        if keys.shard + 1 < len(self._keys):
+            return OnlinePage(user_ids, OnlineCursor(cursor.shard + 1))
+        return OnlinePage(user_ids, None)
 
     def mark(self, user_id: str) -> Mark:
         """Take the next number of the user's sequence, and read the real status. For a
@@ -373,6 +444,33 @@ class Presence:
             last_sweep_age=max(ages) if all(swept_at) else None,
             epoch=max(epoch),
             shards_away=len(answers.errors),
+        )
+
+    def stats(self) -> Stats:
+        """How many users, connections and gateways there are now.
+
+        Raises:
+            PresenceUnavailable: a shard did not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            keys.shard: [
+                ("SCARD", keys.online_users),
+                ("ZRANGE", keys.gateways, 0, -1),
+            ]
+            for keys in self._keys
+        }
+        found = self._backend.gather(commands).all().values()
+        gateways = sorted({one for _, ids in found for one in ids})
+        commands = {
+            keys.shard: [("GET", keys.gateway_connections(one)) for one in gateways]
+            for keys in self._keys
+            if gateways
+        }
+        counts = self._backend.gather(commands).all().values() if commands else ()
+        return Stats(
+            online_users=sum(online for online, _ in found),
+            connections=sum(int(count or 0) for reply in counts for count in reply),
+            gateways=len(gateways),
         )
 
     def check_writes(self) -> None:

@@ -94,8 +94,8 @@ def has_lost_messages(read: int, gone: int, silent_ms: float, ttl_ms: int) -> bo
     """Whether a gateway's stream has lost messages that the gateway did not read.
 
     `read` is how many messages the gateway has read, and so deleted. `gone` is how many
-    messages have left the stream. The gateway got the last message `silent_ms` ago. A
-    stream expires `ttl_ms` after its last message. In that case nothing is lost.
+    messages have left the stream. The gateway got the last message `silent_ms` ago. If
+    a stream gets no message for `ttl_ms`, it expires, and nothing is lost.
     """
     has_expired = gone == 0 and silent_ms >= ttl_ms
     return gone != read and not has_expired

@@ -10,8 +10,10 @@ that was compiled once (`models.sql.statements`).
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import islice
+from typing import TypeVar
 
 from sqlalchemy import (
     ColumnElement,
@@ -24,7 +26,6 @@ from sqlalchemy import (
     select,
     union_all,
 )
-from sqlalchemy.orm import Session
 from sqlalchemy.sql.functions import FunctionElement
 
 from models.identifiers import ids_in, joined_ids
@@ -41,11 +42,29 @@ from models.sql.sql_arrays import (
 )
 from models.sql.statements import Reader, Statement
 
+Value = TypeVar("Value")
+
+PAIRS_PER_STATEMENT = 20_000
+USERS_PER_STATEMENT = 200
+"""Users whose audiences are read together, if there is no other limit. In the largest
+conversation they have a million partners."""
+MAX_LOOKUPS_PER_USER = 8
+"""With more pairs per user than this, it is cheaper to read whole audiences."""
+
 
 def relevant_users(reader: Reader, user_ids: Iterable[str]) -> dict[str, set[str]]:
     """The audience of each of `user_ids`, by one statement for any number of them. Each
     id is a key of the result; unknown users have an empty set."""
     return _RELEVANT.read(reader, user_ids)
+
+
+def relevant_users_in_parts(
+    reader: Reader, user_ids: Iterable[str]
+) -> Iterator[tuple[str, set[str]]]:
+    """Like `relevant_users`, for users whose audiences together may be too large for
+    one read."""
+    for part in _parts(user_ids, USERS_PER_STATEMENT):
+        yield from relevant_users(reader, part).items()
 
 
 def audiences(reader: Reader, user_ids: Iterable[str]) -> dict[str, str]:
@@ -94,13 +113,32 @@ def participants_of(reader: Reader, conversation_id: str) -> set[str] | None:
 
 
 def relevant_pairs(
-    session: Session, pairs: Collection[tuple[str, str]]
+    reader: Reader, pairs: Collection[tuple[str, str]]
 ) -> set[tuple[str, str]]:
-    """Which of `pairs` (each with the smaller id first) are relevant now."""
-    if not pairs:
-        return set()
-    rows = session.execute(_RELEVANT_PAIRS, {"pairs": list(pairs)})
-    return {(one, other) for one, other in rows}
+    """Which of `pairs` (each with the smaller id first) are relevant now.
+
+    If few users make many pairs, as in a conversation, this reads the audiences of the
+    users, which costs less per pair. Otherwise it looks up each pair.
+    """
+    found: set[tuple[str, str]] = set()
+    firsts = {one for one, _ in pairs}
+    if len(pairs) > MAX_LOOKUPS_PER_USER * len(firsts):
+        others: dict[str, list[str]] = {one: [] for one in firsts}
+        for one, other in pairs:
+            others[one].append(other)
+        for one, audience in relevant_users_in_parts(reader, firsts):
+            found.update((one, other) for other in others[one] if other in audience)
+        return found
+    for part in _parts(pairs, PAIRS_PER_STATEMENT):
+        rows = reader.execute(_RELEVANT_PAIRS, {"pairs": part})
+        found.update((one, other) for one, other in rows)
+    return found
+
+
+def _parts(values: Iterable[Value], size: int) -> Iterator[list[Value]]:
+    left = iter(values)
+    while part := list(islice(left, size)):
+        yield part
 
 
 @dataclass(frozen=True, slots=True)

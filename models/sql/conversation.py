@@ -10,9 +10,9 @@ from models.sql.user import User
 
 TITLE_LENGTH = 200
 
-# All participants see each other, so the cost of a conversation is the square of its
-# size. A thousand participants are half a million pairs.
-MAX_PARTICIPANTS = 1000
+MAX_PARTICIPANTS = 5_000
+"""All participants see each other, so the cost of a conversation is the square of its
+size. Each of them gets a snapshot of all the others: about 400 KB."""
 
 
 class Conversation(Base):

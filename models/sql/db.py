@@ -24,7 +24,7 @@ from models.sql.sqlite import RetryingConnection, RunInThread
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from sqlalchemy import Connection, Dialect, Engine, Insert, Table
+    from sqlalchemy import Connection, Delete, Dialect, Engine, Insert, Table
     from sqlalchemy.engine.interfaces import DBAPIConnection, ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
@@ -313,7 +313,7 @@ def upsert(session: Session, table: Table) -> postgresql.Insert | sqlite.Insert:
 
 
 def execute_many(
-    session: Session, statement: Insert, rows: Sequence[dict[str, Any]]
+    session: Session, statement: Insert | Delete, rows: Sequence[dict[str, Any]]
 ) -> None:
     """Execute `statement` for each of `rows`, with at most ROWS_PER_CALL rows in a
     call: PostgreSQL must answer each call within seconds."""

@@ -2,46 +2,52 @@
 
 The host names a state, and each function brings the database to that state. So a
 repeated call changes nothing. The function returns a `GraphChange`: the pairs of users
-that have become relevant to each other, and the pairs that are so no longer. The caller
-commits. Then `app.announce` sends the change to the users who are online. If there is
-an error, the caller must roll back.
+that became relevant to each other, and the pairs that ceased to be. If these are too
+many, it only has the users, who then get fresh snapshots. The caller commits.
+Then `app.announce` sends the change to the users who are online. If there is an error,
+the caller must roll back.
 
     UnknownUser          a friendship or conversation names users that do not exist
+    UnknownConversation  the conversation that gets a participant does not exist
     TooManyParticipants  a conversation is larger than MAX_PARTICIPANTS
-    TooManyPairs         the conversations of one call change more than MAX_PAIRS
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from itertools import combinations, islice
+from itertools import combinations, product, starmap
 
-from sqlalchemy import delete
+from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-import models.sql.user
-from models.sql.audience import relevant_pairs, relevant_users
-from models.sql.conversation import MAX_PARTICIPANTS, conversation_table
-from models.sql.friendship import FriendshipStatus, canonical, friendship_table
+from models.sql.audience import relevant_pairs, relevant_users_in_parts
+from models.sql.conversation import MAX_PARTICIPANTS, Conversation
+from models.sql.friendship import FriendshipStatus, canonical
 from models.sql.graph_rows import (
     add_participants,
+    friendships_of,
     lock_conversations,
     lock_users,
     put_conversation_rows,
     put_friendship_rows,
+    remove_conversations,
+    remove_friendships,
     remove_participants,
+    remove_users,
     take_write_lock,
 )
-from models.sql.user import put_users
+from models.sql.user import ensure_users, put_users, unknown_users, user_table
 from models.sql.visibility import views_on
 from models.visibility import View
 
-# Each pair costs a lookup before and after the write, and memory for the result.
 MAX_PAIRS = 1_000_000
-PAIRS_PER_STATEMENT = 20_000
-# With more pairs per user than this, it is cheaper to read whole audiences.
-MAX_LOOKUPS_PER_USER = 8
+"""The most pairs that one call looks up. Each pair costs a lookup before and after the
+write, and memory. If a conversation may change more, its participants get fresh
+snapshots."""
+ACCEPTED = FriendshipStatus.ACCEPTED
+BLOCKED = FriendshipStatus.BLOCKED
 
 Pair = tuple[str, str]
 
@@ -56,11 +62,17 @@ class GraphChange:
     """Pairs that saw each other before and do not now."""
     before: tuple[View, ...] = ()
     after: tuple[View, ...] = ()
-    """Of pairs whose friendship changed: what one saw of the other, before and after,
-    if the other has settings."""
+    """`before` and `after` are about pairs whose friendship changed: how each of the
+    two saw the other before the write, and after it. Views of users without settings
+    are left out."""
+    refreshed: frozenset[str] = frozenset()
+    """Users whose relations may have changed in pairs that are not named here. They
+    need a fresh snapshot."""
 
     def __bool__(self) -> bool:
-        return bool(self.gained or self.lost or self.before != self.after)
+        return bool(
+            self.gained or self.lost or self.refreshed or self.before != self.after
+        )
 
     def combined_with(self, later: GraphChange) -> GraphChange:
         """This change and a `later` one as one change. A pair that was gained and then
@@ -70,6 +82,7 @@ class GraphChange:
             (self.lost - later.gained) | (later.lost - self.gained),
             self.before + later.before,
             self.after + later.after,
+            self.refreshed | later.refreshed,
         )
 
 
@@ -80,6 +93,16 @@ class ConversationRecord:
     id: str
     title: str = ""
     participants: frozenset[str] = field(default=frozenset())
+
+
+@dataclass(frozen=True, slots=True)
+class Deletions:
+    """What one call deletes. What does not exist is ignored."""
+
+    users: AbstractSet[str] = frozenset()
+    friendships: AbstractSet[Pair] = frozenset()
+    """In either order, whatever their status."""
+    conversations: AbstractSet[str] = frozenset()
 
 
 class UnknownUser(ValueError):
@@ -96,8 +119,11 @@ class TooManyParticipants(ValueError):
     """A conversation has more than MAX_PARTICIPANTS participants."""
 
 
-class TooManyPairs(ValueError):
-    """The conversations of one call change more than MAX_PAIRS pairs."""
+class UnknownConversation(ValueError):
+    """The call names a conversation that does not exist."""
+
+    def __init__(self, conversation_id: str) -> None:
+        super().__init__(f"there is no conversation {conversation_id}")
 
 
 def put_user(session: Session, user_id: str, display_name: str) -> GraphChange:
@@ -108,10 +134,68 @@ def put_user(session: Session, user_id: str, display_name: str) -> GraphChange:
 
 def delete_user(session: Session, user_id: str) -> GraphChange:
     """Delete the user, who also leaves all friendships and conversations."""
-    lock_users(session, {user_id})
-    others = relevant_users(session, [user_id])[user_id]
-    models.sql.user.delete_user(session, user_id)
-    return GraphChange(lost=frozenset(canonical(user_id, other) for other in others))
+    return load_bulk(session, deletions=Deletions(users={user_id}))
+
+
+def put_friends(
+    session: Session, user_id: str, friends: Collection[str]
+) -> GraphChange:
+    """Make `friends` the accepted friends of the user, whoever made the friendships.
+    Users who do not exist are created, with the id as display name. A pending pair is
+    accepted, and a blocked pair stays blocked. If this is the state already, nothing is
+    locked or written.
+
+    If another call adds a friendship at the same time, that friendship stays.
+
+    Raises:
+        ValueError: the user is in `friends`.
+    """
+    found = friendships_of(session, user_id)
+    old = {other for other, status in found.items() if status is ACCEPTED}
+    wanted = {other for other in friends if found.get(other) is not BLOCKED}
+    if old == wanted and not unknown_users(session, [user_id]):
+        return GraphChange()
+    named = {user_id, *friends}
+    ensure_users(session, named - lock_users(session, named | old))
+    found = friendships_of(session, user_id)  # with the locks, nobody can change it
+    added = [
+        (user_id, other, ACCEPTED)
+        for other in friends
+        if found.get(other) not in (ACCEPTED, BLOCKED)
+    ]
+    removed = {
+        (user_id, other)
+        for other in old.difference(friends)
+        if found.get(other) is ACCEPTED
+    }
+    return load_bulk(
+        session, friendships=added, deletions=Deletions(friendships=removed)
+    )
+
+
+def sign_in(
+    session: Session,
+    user_id: str,
+    display_name: str | None = None,
+    friends: Collection[str] | None = None,
+) -> GraphChange:
+    """Create the user if it does not exist, set the display name if one is given, and
+    replace the friends (`put_friends`) if some are given. A repeated call only reads.
+
+    Raises:
+        ValueError: the user is in `friends`.
+    """
+    change = GraphChange()
+    if friends is None:
+        ensure_users(session, [user_id])
+    else:
+        change = put_friends(session, user_id, friends)
+    name = session.scalar(
+        select(user_table.c.display_name).where(user_table.c.id == user_id)
+    )
+    if display_name not in (None, name):
+        put_users(session, {user_id: display_name})
+    return change
 
 
 def put_friendship(
@@ -132,17 +216,7 @@ def delete_friendship(session: Session, one: str, other: str) -> GraphChange:
     If it was blocked, and the two users share a conversation, they see each other
     again.
     """
-    a, b = canonical(one, other)
-    lock_users(session, {a, b})
-    before = _relevant(session, {(a, b)})
-    seen_before = views_on(session, [(a, b)])
-    session.execute(
-        delete(friendship_table).where(
-            friendship_table.c.user_a == a, friendship_table.c.user_b == b
-        )
-    )
-    change = _change(before, _relevant(session, {(a, b)}))
-    return replace(change, before=seen_before, after=views_on(session, [(a, b)]))
+    return load_bulk(session, deletions=Deletions(friendships={(one, other)}))
 
 
 def put_conversation(
@@ -161,14 +235,46 @@ def put_conversation(
 
 def delete_conversation(session: Session, conversation_id: str) -> GraphChange:
     """Delete the conversation. An unknown one is no error."""
+    return load_bulk(session, deletions=Deletions(conversations={conversation_id}))
+
+
+def add_participant(
+    session: Session, conversation_id: str, user_id: str
+) -> GraphChange:
+    """Add the user to the conversation.
+
+    Raises:
+        UnknownConversation, UnknownUser: one of the two does not exist.
+        TooManyParticipants: the conversation is full.
+    """
     members = lock_conversations(session, [conversation_id])[conversation_id]
-    lock_users(session, members)
-    pairs = set(combinations(sorted(members), 2))
-    before = _relevant(session, pairs)
-    session.execute(
-        delete(conversation_table).where(conversation_table.c.id == conversation_id)
-    )
-    return _change(before, _relevant(session, pairs))
+    if session.get(Conversation, conversation_id) is None:
+        raise UnknownConversation(conversation_id)
+    # A writer of any relation between two users locks both. So one lock is enough here.
+    if not lock_users(session, [user_id]):
+        raise UnknownUser([user_id])
+    if user_id in members:
+        return GraphChange()
+    _check_size({conversation_id: members | {user_id}})
+    pairs = {canonical(user_id, other) for other in members}
+    before = relevant_pairs(session, pairs)
+    add_participants(session, {conversation_id: [user_id]})
+    return _change(before, relevant_pairs(session, pairs))
+
+
+def remove_participant(
+    session: Session, conversation_id: str, user_id: str
+) -> GraphChange:
+    """Take the user out of the conversation. If the user is not in it, or one of the
+    two does not exist, nothing changes."""
+    members = lock_conversations(session, [conversation_id])[conversation_id]
+    if user_id not in members:
+        return GraphChange()
+    lock_users(session, [user_id])
+    pairs = {canonical(user_id, other) for other in members - {user_id}}
+    before = relevant_pairs(session, pairs)
+    remove_participants(session, conversation_id, [user_id])
+    return _change(before, relevant_pairs(session, pairs))
 
 
 def load_bulk(
@@ -176,16 +282,17 @@ def load_bulk(
     users: Mapping[str, str] | None = None,
     friendships: Iterable[tuple[str, str, FriendshipStatus]] = (),
     conversations: Iterable[ConversationRecord] = (),
+    deletions: Deletions | None = None,
 ) -> GraphChange:
     """Create or replace any number of users (id -> display name), friendships and
-    conversations. If a user, pair or conversation has several entries, the last entry
-    counts.
+    conversations, and delete others. If a user, pair or conversation has several
+    entries, the last entry counts. Nothing may be both created and deleted.
 
     Friendships and conversations may name users that the same call creates. Ten
     thousand rows take about a second.
 
     Raises:
-        UnknownUser, TooManyParticipants, TooManyPairs: see the top of this module.
+        UnknownUser, TooManyParticipants: see the top of this module.
         ValueError: a friendship is with oneself.
     """
     names = dict(users or {})
@@ -193,6 +300,10 @@ def load_bulk(
     records = {record.id: record for record in conversations}
     new = {key: record.participants for key, record in records.items()}
     _check_size(new)
+    gone = deletions or Deletions()
+    gone_users = gone.users
+    gone_pairs = {canonical(one, other) for one, other in gone.friendships}
+    new |= dict.fromkeys(gone.conversations, frozenset())
 
     # All writers take locks in the same order, so that they cannot deadlock: first
     # conversations, then users, and each of these in the order of the ids.
@@ -200,68 +311,77 @@ def load_bulk(
     put_conversation_rows(
         session, {key: record.title for key, record in records.items()}
     )
-    old = lock_conversations(session, records)
+    old = lock_conversations(session, new)
     named = {user_id for pair in statuses for user_id in pair}.union(*new.values())
-    known = lock_users(session, named.union(names, *old.values()))
-    if unknown := named - known - names.keys():
+    others = {user_id for pair in gone_pairs for user_id in pair}
+    known = lock_users(session, named.union(names, others, gone_users, *old.values()))
+    if unknown := named - (known - gone_users) - names.keys():
         raise UnknownUser(unknown)
     put_users(session, names)
 
-    pairs = set(statuses)
+    scope = _Scope({*statuses, *gone_pairs})
     for key, members in new.items():
-        pairs.update(_pairs_affected(old[key], members))
-        if len(pairs) > MAX_PAIRS:
-            message = (
-                f"the call may change more than {MAX_PAIRS} pairs of users, most of "
-                f"them through its conversations: split it into smaller calls"
-            )
-            raise TooManyPairs(message)
-    before = _relevant(session, pairs)
-    seen_before = views_on(session, statuses)
+        scope.add_replaced(old[key], members)
+    # What the users who are deleted saw ends, whatever else the call changes.
+    scope.pairs = {pair for pair in scope.pairs if gone_users.isdisjoint(pair)}
+    before = relevant_pairs(session, scope.pairs) | scope.add_deleted(
+        session, gone_users
+    )
+    befriended = {
+        pair for pair in (*statuses, *gone_pairs) if gone_users.isdisjoint(pair)
+    }
+    seen_before = views_on(session, befriended)
+    remove_friendships(session, gone_pairs)
     put_friendship_rows(session, statuses)
     for key, members in new.items():
         remove_participants(session, key, old[key] - members)
     add_participants(session, {key: new[key] - old[key] for key in new})
-    change = _change(before, _relevant(session, pairs))
-    return replace(change, before=seen_before, after=views_on(session, statuses))
+    remove_conversations(session, gone.conversations)
+    remove_users(session, gone_users)
+    return replace(
+        _change(before, relevant_pairs(session, scope.pairs)),
+        before=seen_before,
+        after=views_on(session, befriended),
+        refreshed=frozenset(scope.refreshed - gone_users),
+    )
+
+
+@dataclass(slots=True)
+class _Scope:
+    """What one call may change: pairs of users, or where these are too many, users who
+    get a fresh snapshot."""
+
+    pairs: set[Pair]
+    refreshed: set[str] = field(default_factory=set)
+
+    def add_replaced(self, old: Collection[str], new: Collection[str]) -> None:
+        """The participants `old` of a conversation are replaced by `new`.
+
+        Each pair that this concerns contains a user who is added or removed. So adding
+        one user to a thousand participants makes a thousand pairs.
+        """
+        stay = set(old) & set(new)
+        for moved in (set(old) - stay, set(new) - stay):
+            count = len(moved) * len(stay) + len(moved) * (len(moved) - 1) // 2
+            if len(self.pairs) + count > MAX_PAIRS:
+                self.refreshed |= moved | stay
+                continue
+            self.pairs.update(starmap(canonical, product(moved, stay)))
+            self.pairs.update(combinations(sorted(moved), 2))
+
+    def add_deleted(self, session: Session, user_ids: AbstractSet[str]) -> set[Pair]:
+        """The users are deleted. Returns the pairs in which they are relevant now."""
+        found: set[Pair] = set()
+        for user_id, others in relevant_users_in_parts(session, user_ids):
+            if len(self.pairs) + len(found) + len(others) > MAX_PAIRS:
+                self.refreshed |= others
+            else:
+                found.update(canonical(user_id, other) for other in others)
+        return found
 
 
 def _change(before: set[Pair], after: set[Pair]) -> GraphChange:
     return GraphChange(frozenset(after - before), frozenset(before - after))
-
-
-def _relevant(session: Session, pairs: Collection[Pair]) -> set[Pair]:
-    """Which of `pairs` are relevant now.
-
-    If few users make many pairs, as in a conversation, this reads the audiences of the
-    users, which costs less per pair. Otherwise it looks up each pair, with
-    PAIRS_PER_STATEMENT pairs in a statement.
-    """
-    firsts = {one for one, _ in pairs}
-    if len(pairs) > MAX_LOOKUPS_PER_USER * len(firsts):
-        audience = relevant_users(session, firsts)
-        return {(one, other) for one, other in pairs if other in audience[one]}
-    found: set[Pair] = set()
-    left = iter(pairs)
-    while part := list(islice(left, PAIRS_PER_STATEMENT)):
-        found |= relevant_pairs(session, part)
-    return found
-
-
-def _pairs_affected(
-    old: Collection[str], new: Collection[str]
-) -> Iterable[tuple[str, str]]:
-    """The pairs whose relevance can change if the participants `old` of a conversation
-    are replaced by `new`.
-
-    Each such pair contains a user who is added or removed. So adding one user to a
-    thousand participants makes a thousand pairs.
-    """
-    for moved in set(old) ^ set(new):
-        together = new if moved in new else old
-        for other in together:
-            if other != moved:
-                yield canonical(moved, other)
 
 
 def _check_size(participants: Mapping[str, Collection[str]]) -> None:

@@ -8,13 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 
-from sqlalchemy import delete, false, select, update
+from sqlalchemy import (
+    ColumnElement,
+    String,
+    bindparam,
+    delete,
+    false,
+    select,
+    union_all,
+    update,
+)
 from sqlalchemy.orm import Session
 
 from models.sql.conversation import conversation_table, participant_table
 from models.sql.db import execute_many, upsert
 from models.sql.friendship import FriendshipStatus, friendship_table
 from models.sql.sql_arrays import among, text_list
+from models.sql.statements import Statement
 from models.sql.user import user_table
 
 
@@ -52,6 +62,8 @@ def lock_conversations(
     id."""
     take_write_lock(session)
     members: dict[str, set[str]] = {key: set() for key in conversation_ids}
+    if not members:
+        return members
     asked = {"ids": list(members)}
     ids = text_list("ids")
     lock = (
@@ -118,3 +130,48 @@ def remove_participants(
         ),
         {"ids": list(user_ids)},
     )
+
+
+def friendships_of(session: Session, user_id: str) -> dict[str, FriendshipStatus]:
+    """The friendships of the user, whatever their status: other user -> status."""
+    rows = _FRIENDSHIPS.rows(session, {"user_id": user_id})
+    return {other: FriendshipStatus(status) for other, status in rows}
+
+
+def remove_friendships(session: Session, pairs: Iterable[tuple[str, str]]) -> None:
+    """Delete the friendships of `pairs` (in canonical order), whatever their status."""
+    rows = [{"a": a, "b": b} for a, b in sorted(pairs)]
+    statement = delete(friendship_table).where(
+        friendship_table.c.user_a == bindparam("a"),
+        friendship_table.c.user_b == bindparam("b"),
+    )
+    execute_many(session, statement, rows)
+
+
+def remove_conversations(session: Session, conversation_ids: Iterable[str]) -> None:
+    """Delete the conversations with their participants."""
+    statement = delete(conversation_table).where(
+        conversation_table.c.id == bindparam("key")
+    )
+    execute_many(session, statement, [{"key": key} for key in sorted(conversation_ids)])
+
+
+def remove_users(session: Session, user_ids: Iterable[str]) -> None:
+    """Delete the users. The database also deletes their friendships, and takes them out
+    of their conversations."""
+    statement = delete(user_table).where(user_table.c.id == bindparam("key"))
+    execute_many(session, statement, [{"key": key} for key in sorted(user_ids)])
+
+
+_me: ColumnElement[str] = bindparam("user_id", type_=String())
+_FRIENDSHIPS = Statement(
+    union_all(
+        *(
+            select(other, friendship_table.c.status).where(one == _me)
+            for one, other in (
+                (friendship_table.c.user_a, friendship_table.c.user_b),
+                (friendship_table.c.user_b, friendship_table.c.user_a),
+            )
+        )
+    )
+)

@@ -33,7 +33,6 @@ from models.sql.graph import (
     MAX_PAIRS,
     ConversationRecord,
     GraphChange,
-    TooManyPairs,
     TooManyParticipants,
     UnknownUser,
     load_bulk,
@@ -126,7 +125,7 @@ class _Import:
             user_id = error.user_ids[0]
             message = f"{self._named_at[user_id]}: unknown user {user_id}"
             raise ImportFailed(message) from error
-        except (TooManyParticipants, TooManyPairs) as error:
+        except TooManyParticipants as error:
             message = f"participants.csv: {error}"
             raise ImportFailed(message) from error
         return change

@@ -1,6 +1,6 @@
 """SQL arrays: lists of any length as one bind parameter.
 
-`IN (?, ?, ...)` has another statement text for each number of values. So no plan is
+`IN (?, ?, ...)` has a different statement text for each number of values. So no plan is
 reused, and SQLite stops at 32,766 values. These constructs pass the whole list as one
 value: an array on PostgreSQL, JSON text on SQLite. The statement for one user and for
 ten thousand users is the same text, compiled and prepared once.
@@ -145,7 +145,7 @@ def _joined_once_sqlite(
     compiler: SQLCompiler,
     **kw: Any,  # noqa: ANN401
 ) -> str:
-    # With DISTINCT it allows only its default separator, which is SEPARATOR.
+    # With DISTINCT, SQLite allows only its default separator, which is SEPARATOR.
     return f"group_concat(DISTINCT {compiler.process(element.clauses, **kw)})"
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from datetime import datetime
 
-from sqlalchemy import DateTime, String, delete, func, select
+from sqlalchemy import DateTime, String, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.sql.db import Base, Identifier, execute_many, table_of, upsert
@@ -61,12 +61,3 @@ def put_users(session: Session, names: dict[str, str]) -> None:
     # In order of the ids, so that two calls with the same users cannot deadlock.
     rows = [{"id": key, "display_name": names[key]} for key in sorted(names)]
     execute_many(session, statement, rows)
-
-
-def delete_user(session: Session, user_id: str) -> None:
-    """Delete the user. The database also deletes friendships and participants. An
-    unknown user is no error. The caller commits.
-
-    `delete_user` of `models.sql.graph` also returns the relations that ended.
-    """
-    session.execute(delete(user_table).where(user_table.c.id == user_id))

@@ -98,6 +98,13 @@ def error(answer: TestResponse) -> tuple[int, str, str]:
         ("GET", "/users/ann"),
         ("DELETE", "/users/ann"),
         ("POST", "/users/ann/disconnect"),
+        ("POST", "/users/ann/ticket"),
+        ("GET", "/users/ann/friends"),
+        ("PUT", "/users/ann/friends"),
+        ("GET", "/users"),
+        ("GET", "/conversations"),
+        ("POST", "/conversations/c/participants/ann"),
+        ("DELETE", "/conversations/c/participants/ann"),
         ("PUT", "/friendships/ann/bob"),
         ("DELETE", "/friendships/ann/bob"),
         ("PUT", "/conversations/c"),
@@ -188,7 +195,7 @@ def test_an_unknown_user_is_a_conflict(call, services, path, body):
 
 
 LONG = "x" * 201
-MANY = [f"user-{number}" for number in range(1001)]
+MANY = [f"user-{number}" for number in range(5001)]
 BAD = [
     ("PUT", "/users/ann", {}, "display_name: takes text of 1 to 200 characters"),
     ("PUT", "/users/ann", {"display_name": ""}, "display_name: takes text"),
@@ -203,14 +210,83 @@ BAD = [
     ("PUT", "/friendships/ann/bob", {"status": ["accepted"]}, "status: takes pending"),
     ("PUT", "/conversations/c", {"title": "T"}, "participants: takes a list"),
     ("PUT", "/conversations/c", {"participants": "ann"}, "participants: takes a list"),
-    ("PUT", "/conversations/c", {"participants": MANY}, "takes at most 1000 ids"),
+    ("PUT", "/conversations/c", {"participants": MANY}, "takes at most 5000 ids"),
     (
         "PUT",
         "/conversations/c",
         {"title": LONG, "participants": []},
         "title: takes text of 0 to 200 characters",
     ),
-    ("POST", "/bulk", {}, "body: takes users, friendships and conversations"),
+    ("POST", "/bulk", {}, "body: takes users, friendships, conversations and"),
+    (
+        "PUT",
+        "/users/ann/friends",
+        {"friends": MANY},
+        "friends: takes at most 5000 ids",
+    ),
+    ("PUT", "/users/ann/friends", {}, "friends: takes a list of user ids"),
+    ("PUT", "/users/ann/friends", {"friends": ["ann"]}, "ids of other users, not ann"),
+    ("POST", "/users/ann/ticket", {"friend": []}, "takes display_name and friends"),
+    ("POST", "/users/ann/ticket", {"friends": "bob"}, "friends: takes a list of user"),
+    ("POST", "/users/ann/ticket", {"friends": ["ann"]}, "friends: takes ids of other"),
+    ("POST", "/users/ann/ticket", {"display_name": ""}, "display_name: takes text"),
+    ("POST", "/bulk", {"delete": {}}, "delete: takes users, friendships and"),
+    ("POST", "/bulk", {"delete": ["ann"]}, "delete: takes a JSON object"),
+    ("POST", "/bulk", {"delete": {"user": []}}, "delete: takes users, friendships"),
+    ("POST", "/bulk", {"delete": {"users": "ann"}}, "delete.users: takes a list"),
+    (
+        "POST",
+        "/bulk",
+        {"delete": {"friendships": [["ann", "bob", "pending"]]}},
+        'delete.friendships[0]: takes ["a", "b"]',
+    ),
+    (
+        "POST",
+        "/bulk",
+        {
+            "users": [{"id": "ann", "display_name": "Ann"}],
+            "delete": {"users": ["bob", "ann"]},
+        },
+        "users: ann is also in delete.users; send two calls",
+    ),
+    (
+        "POST",
+        "/bulk",
+        {
+            "friendships": [["bob", "cid"], ["ann", "bob"]],
+            "delete": {"friendships": [["bob", "ann"]]},
+        },
+        "friendships[1]: ann and bob is also in delete.friendships",
+    ),
+    (
+        "POST",
+        "/bulk",
+        {"friendships": [["ann", "bob"]], "delete": {"users": ["bob"]}},
+        "friendships[0]: bob is also in delete.users",
+    ),
+    (
+        "POST",
+        "/bulk",
+        {
+            "conversations": [{"id": "c", "participants": []}],
+            "delete": {"conversations": ["c"]},
+        },
+        "conversations[0]: c is also in delete.conversations",
+    ),
+    (
+        "POST",
+        "/bulk",
+        {
+            "conversations": [{"id": "c", "participants": ["bob"]}],
+            "delete": {"users": ["bob"]},
+        },
+        "conversations[0]: bob is also in delete.users",
+    ),
+    ("GET", "/users?limit=0", None, "limit: takes a number from 1 to 1000"),
+    ("GET", "/users?limit=1001", None, "limit: takes a number from 1 to 1000"),
+    ("GET", "/conversations?limit=ten", None, "limit: takes a number"),
+    ("GET", "/users?cursor=*", None, "cursor: takes the next_cursor of another page"),
+    ("GET", "/conversations?cursor=a", None, "cursor: takes the next_cursor"),
     ("POST", "/bulk", {"users": {}}, "users: takes a list"),
     ("POST", "/bulk", {"users": ["ann"]}, "users[0]: takes a JSON object"),
     ("POST", "/bulk", {"users": [{"id": "a"}]}, "users[0].display_name: takes text"),
@@ -260,6 +336,11 @@ def test_an_invalid_id_is_refused_wherever_it_stands(call, bad):
         ("PUT", f"/conversations/{bad}", talk),
         ("GET", f"/conversations/{bad}", None),
         ("DELETE", f"/conversations/{bad}", None),
+        ("POST", f"/users/{bad}/ticket", None),
+        ("GET", f"/users/{bad}/friends", None),
+        ("PUT", f"/users/{bad}/friends", {"friends": []}),
+        ("POST", f"/conversations/{bad}/participants/ann", None),
+        ("DELETE", f"/conversations/c/participants/{bad}", None),
     ):
         assert error(call(method, path, body))[:2] == (400, "invalid_id"), path
 
@@ -281,8 +362,8 @@ def test_ids_of_identity_providers_stand_in_a_path_raw_or_encoded(call, path):
 
 
 @pytest.mark.slow
-def test_a_conversation_of_a_thousand_of_the_longest_ids_is_taken(call):
-    ids = [f"{number:0128d}" for number in range(1000)]
+def test_a_conversation_of_as_many_of_the_longest_ids_as_allowed_is_taken(call):
+    ids = [f"{number:0128d}" for number in range(5000)]
     users = [{"id": key, "display_name": "x"} for key in ids]
     assert call("POST", "/bulk", {"users": users}).status_code == 200
     answer = call("PUT", "/conversations/c", {"participants": ids})
@@ -304,6 +385,7 @@ def test_an_invalid_id_in_a_body_is_named_with_its_place(call):
             {"conversations": [{"id": "c", "participants": ["a", "b b"]}]},
             "conversations[0].participants[1]: 'b b'",
         ),
+        ({"delete": {"users": ["a", 5]}}, "delete.users[1]: 5 is not an id"),
     ):
         status, code, message = error(call("POST", "/bulk", body))
         assert (status, code) == (400, "invalid_id")

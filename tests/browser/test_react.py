@@ -339,6 +339,7 @@ def example(site, tmp_path_factory):
     served.wait()
 
 
+@pytest.mark.slow
 def test_the_example_shows_green_dots(example, site, open_tab, picture):
     wait_until(lambda: not site.is_online("ada") and not site.is_online("grace"))
     ada, grace = open_tab(), open_tab()

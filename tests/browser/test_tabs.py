@@ -54,12 +54,25 @@ def new_tab(
     page: str = "/healthz",
     **options: object,
 ) -> Page:
+    tab = blank_tab(context, site, web=web, page=page)
+    connect(tab, site, user, web=web, **options)
+    return tab
+
+
+def blank_tab(
+    context: BrowserContext, site, *, web: int = 0, page: str = "/healthz"
+) -> Page:
+    """A page that has loaded the client and does not use it yet."""
     tab = context.new_page()
     tab.goto(site.url(web) + page)
+    tab.evaluate("import('/static/greendot/index.js').then(() => null)")
+    return tab
+
+
+def connect(tab: Page, site, user: str, *, web: int = 0, **options: object) -> None:
     lifetime = options.pop("lifetime", 3600)
     token = site.token(user, lifetime)
     tab.evaluate(CONNECT, {"url": site.url(web), "token": token, "options": options})
-    return tab
 
 
 def sockets_of(site, user: str) -> int:
@@ -177,9 +190,12 @@ def test_who_signs_in_after_leave_has_tabs_of_their_own(site, context, names, le
 
 def test_an_expired_token_ends_only_the_tab_that_has_it(site, context, names):
     me, friend = names
-    expiring = new_tab(context, site, me, lifetime=5)
+    # All pages are loaded before the token begins to run out.
+    expiring, *rest = [blank_tab(context, site) for _ in range(3)]
+    connect(expiring, site, me, lifetime=5)
     live(expiring)
-    rest = [new_tab(context, site, me) for _ in range(2)]
+    for tab in rest:
+        connect(tab, site, me)
     for tab in rest:
         live(tab)
     assert leaders([expiring, *rest]) == [expiring]
@@ -199,7 +215,9 @@ def test_an_expired_token_ends_only_the_tab_that_has_it(site, context, names):
 
 def test_each_tab_with_an_expired_token_is_denied_by_itself(site, context, names):
     me, _ = names
-    tabs = [new_tab(context, site, me, lifetime=5) for _ in range(2)]
+    tabs = [blank_tab(context, site) for _ in range(2)]
+    for tab in tabs:
+        connect(tab, site, me, lifetime=5)
     for tab in tabs:
         live(tab)
     for tab in tabs:

@@ -183,12 +183,14 @@ class Stage(System):
         super().start()
         self.start_process("worker1")
 
-    def start_process(self, name: str, **environ: str) -> Process:
+    def start_process(
+        self, name: str, *, files: tuple[int, int] | None = None, **environ: str
+    ) -> Process:
         """Start one line of the Procfile, with Redis behind a proxy."""
         name = "worker0" if name == "worker" else name
         line = self.lines[f"redis of {name if name.startswith('web') else 'workers'}"]
         url = f"redis://127.0.0.1:{line.port}/0"
-        return super().start_process(name, REDIS_URL=url, **environ)
+        return super().start_process(name, files=files, REDIS_URL=url, **environ)
 
     def make_read_only(self, *, on: bool) -> None:
         """The database accepts no writes on new connections, or accepts them again.

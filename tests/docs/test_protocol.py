@@ -13,7 +13,6 @@ from models.events import RETRY, ClientEvent, CloseCode, ServerEvent
 from models.presence.tickets import TICKET_TTL
 from tests.clients import Client
 from tests.docs.pages import Block, Page, code
-from tests.servers import free_port
 from tests.system import SERVICE_KEY, System, wait_until
 
 PAGE = Page("docs/PROTOCOL.md")
@@ -146,22 +145,13 @@ def test_what_a_client_sends_is_answered_as_said(system: System, block: Block):
 
 
 @pytest.mark.e2e
-def test_a_planned_restart_is_announced_as_shown(system: System):
-    """By a gateway of this test's own: the others are left alone."""
-    system.web_ports.append(free_port())
-    number = len(system.web_ports) - 1
-    gateway = system.start_web(number)
-    try:
-        system.wait_ready(number)
-        with Client(system, name("ada"), web=number, beats=None).opened() as client:
-            gateway.ask_to_stop()
-            frame = client.receive()
-            assert_as_shown(frame)
-            assert frame["event"] == ServerEvent.GOING_AWAY
-            assert client.expect_close() == CloseCode.RESTART
-    finally:
-        gateway.stop()
-        del system.processes[f"web{number}"], system.web_ports[number]
+def test_a_planned_restart_is_announced_as_shown(system: System, own_web: int):
+    with Client(system, name("ada"), web=own_web, beats=None).opened() as client:
+        system.processes[f"web{own_web}"].ask_to_stop()
+        frame = client.receive()
+        assert_as_shown(frame)
+        assert frame["event"] == ServerEvent.GOING_AWAY
+        assert client.expect_close() == CloseCode.RESTART
 
 
 @pytest.mark.e2e

@@ -12,6 +12,8 @@ import signal
 import subprocess
 import sys
 import threading
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -23,6 +25,7 @@ from app.dev.processes import read_procfile
 from config import PROJECT_ROOT, Settings, SettingsError
 from tests.clients import Client
 from tests.docs.pages import Page, code
+from tests.servers import free_port
 from tests.system import JWT_SECRET, SERVICE_KEY, System, wait_until
 
 PAGE = Page("README.md")
@@ -238,6 +241,75 @@ def test_the_token_is_taken(system: System):
     assert system.request("GET", path, token=token)[0] == 200
 
 
+YOURS_PY = """
+from types import SimpleNamespace
+signed_in = lambda: SimpleNamespace(id="{user}", name="Ann")
+friends_of = lambda user_id: ["{friend}"]
+"""
+YOURS_JS = """
+export const signedIn = async () => ({{ id: "{user}", name: "Ann" }});
+export const friendsOf = async (id) => ["{friend}"];
+"""
+SERVE = "from host import app; import os; app.run(port=int(os.environ['PORT']))"
+# Express is no dependency. This stands for the part of it that the page uses.
+EXPRESS = """
+import { createServer } from "node:http";
+export default () => {
+  const routes = {};
+  return {
+    post: (path, handler) => { routes["POST " + path] = handler; },
+    listen: (port) => createServer((request, raw) => {
+      const response = {
+        status: (code) => { raw.statusCode = code; return response; },
+        json: (value) => raw.end(JSON.stringify(value)),
+      };
+      return routes[`${request.method} ${request.url}`](request, response);
+    }).listen(port, "127.0.0.1"),
+  };
+};
+"""
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("language", ["flask", "express"])
+def test_a_host_signs_its_users_in_as_shown(
+    system: System, start: Start, tmp_path: Path, language: str
+):
+    user, friend = f"auth0|{name('ann')}", name("bob")
+    names = {"user": user, "friend": friend}
+    text = INTEGRATE.block(language).text
+    if language == "flask":
+        (tmp_path / "host.py").write_text(text)
+        (tmp_path / "yours.py").write_text(YOURS_PY.format(**names))
+        command = [sys.executable, "-c", SERVE]
+    else:
+        (tmp_path / "host.mjs").write_text(text.replace("yours.js", "yours.mjs"))
+        (tmp_path / "yours.mjs").write_text(YOURS_JS.format(**names))
+        express = tmp_path / "node_modules" / "express"
+        express.mkdir(parents=True)
+        (express / "index.mjs").write_text(EXPRESS)
+        (express / "package.json").write_text('{"exports": "./index.mjs"}')
+        command = [*node(), "host.mjs"]
+    port = free_port()
+    start(command, GREENDOT_URL=system.url(), KEY=SERVICE_KEY, PORT=str(port))
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/presence", method="POST")
+    found: dict[str, str] = {}
+
+    def answers() -> bool:
+        with (
+            contextlib.suppress(urllib.error.URLError),
+            urllib.request.urlopen(request, timeout=10) as answer,  # noqa: S310
+        ):
+            found.update(json.loads(answer.read()))
+        return bool(found)
+
+    wait_until(answers, 30)
+    assert found.keys() == {"ticket", "expires_in", "token", "token_expires_in"}
+    with Client(system, query=f"?ticket={found['ticket']}") as client:
+        assert client.expect("welcome")["user_id"] == user
+        assert list(client.expect("presence_snapshot")["statuses"]) == [friend]
+
+
 @pytest.mark.parametrize("page", [PAGE, INTEGRATE])
 def test_the_secrets_are_where_make_run_stores_them(tmp_path: Path, page: Page):
     environ = environment(tmp_path / "var")
@@ -272,7 +344,7 @@ def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
         *INTEGRATE.blocks("curl"),
         INTEGRATE.block("csv"),
     ]
-    assert len(blocks) == 5
+    assert len(blocks) == 8
     for block in blocks:
         command = block.text.replace(SHOWN_FOLDER, str(graph))
         command = command.replace(".venv/bin/", f"{BIN}/")
@@ -285,12 +357,12 @@ def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
-    assert _friends(system, "ann") == {"bob"}  # cleo is pending
-    assert _partners(system, "ann") == {"bob", "cleo", "dan"}
+    assert _friends(system, "ann") == {"bob", "cleo"}
+    assert _partners(system, "ann") == {"bob"}  # dan and the trip are deleted
     assert _friends(system, "eve") == _partners(system, "eve") == {"fay"}
-    for user_id in ("ann", "bob", "cleo", "dan", "eve", "fay"):
+    for user_id in ("ann", "bob", "cleo", "eve", "fay"):
         system.admin("DELETE", f"/users/{user_id}")
-    for conversation in ("lunch", "trip", "books"):
+    for conversation in ("lunch", "books"):
         system.admin("DELETE", f"/conversations/{conversation}")
 
 

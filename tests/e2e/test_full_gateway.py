@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Iterator
 
 import pytest
 from websockets.exceptions import ConnectionClosed
@@ -23,31 +24,41 @@ SLOW_BODY = (
 )
 
 
-def assert_healthy(system: System) -> None:
+def assert_healthy(system: System, web: int = 0) -> None:
     for path in ("/healthz", "/readyz"):
-        assert system.request("GET", path)[0] == 200
-    scrape(system)
+        assert system.request("GET", path, web=web)[0] == 200
+    scrape(system, web)
 
 
-def test_the_socket_over_the_limit_is_refused_at_once(own_system_of, sockets):
-    system = own_system_of(files=(64, 4096), PRESENCE_WORKER_CONNECTIONS=str(PLACES))
-    pid = system.processes["web0"].pid
-    assert resource.prlimit(pid, resource.RLIMIT_NOFILE)[0] == PLACES + 1000 + 128
-    clients = [Client(system, f"user{number}").opened() for number in range(PLACES)]
-    assert_healthy(system)
+@pytest.fixture
+def small(system: System) -> Iterator[int]:
+    """The number of a gateway that has PLACES."""
+    with system.another_web((64, 4096), PRESENCE_WORKER_CONNECTIONS=str(PLACES)) as web:
+        yield web
+
+
+def test_the_socket_over_the_limit_is_refused_at_once(system, small, sockets):
+    gateway = system.processes[f"web{small}"]
+    limit, _ = resource.prlimit(gateway.pid, resource.RLIMIT_NOFILE)
+    assert limit == PLACES + 1000 + 128
+    clients = [
+        Client(system, f"user{number}", web=small).opened() for number in range(PLACES)
+    ]
+    assert_healthy(system, small)
     _, answer = system.request("POST", "/api/ws-ticket", token=system.token("late"))
     query = f"?ticket={answer['data']['ticket']}"
-    assert Client(system, query=query, beats=None).expect_close() == 1013
+    late = Client(system, query=query, web=small, beats=None)
+    assert late.expect_close() == 1013
     # Any number of them, and also those that do not answer the close.
     for number in range(250):
-        sockets.append(tcp_socket(system))
+        sockets.append(tcp_socket(system, web=small))
         sockets[-1].sendall(
             b"GET /ws HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
             b"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
             b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
         )
         if number % 50 == 0:
-            assert_healthy(system)
+            assert_healthy(system, small)
     answers = [read_to_end(sock) for sock in sockets]
     refused = [answer for answer in answers if answer.startswith(b"HTTP/1.1 101 ")]
     assert {close_code(answer) for answer in refused} == {1013}
@@ -62,14 +73,14 @@ def test_the_socket_over_the_limit_is_refused_at_once(own_system_of, sockets):
     clients.pop().send("leave")
 
     def is_let_in() -> bool:
-        with Client(system, query=query, beats=None) as late:
+        with Client(system, query=query, web=small, beats=None) as late:
             try:
                 return late.expect("welcome")["user_id"] == "late"
             except ConnectionClosed:
                 return False
 
     wait_until(is_let_in)
-    assert "Traceback" not in system.logs()
+    assert "Traceback" not in gateway.log.read_text()
 
 
 @pytest.mark.slow

@@ -13,12 +13,13 @@ import pytest
 from tests.clients import Client
 from tests.figures import scrape
 from tests.raw import close_code, raw_socket, read_to_end, tcp_socket
-from tests.system import QUICK, SERVICE_KEY, wait_until
+from tests.system import SERVICE_KEY, wait_until
 
 pytestmark = pytest.mark.e2e
 
 MANY = 500
-TTL = float(QUICK["PRESENCE_ONLINE_TTL"])
+TTL = 20.0
+"""Seconds of silence. All of MANY sockets are open before the first one is closed."""
 GONE = (BrokenPipeError, ConnectionResetError)
 
 
@@ -69,9 +70,15 @@ def test_500_that_ask_for_nothing_are_cut_and_keep_nobody_out(
     assert "Traceback" not in system.logs()
 
 
-def test_a_head_that_comes_line_by_line_for_ever_is_cut(own_system_of):
-    system = own_system_of(PRESENCE_HANDSHAKE_TIMEOUT="1")
-    with tcp_socket(system) as sock, pytest.raises(GONE):
+@pytest.fixture(scope="module")
+def hasty(system):
+    """The number of a gateway that gives nobody more than a second."""
+    with system.another_web(PRESENCE_HANDSHAKE_TIMEOUT="1") as web:
+        yield web
+
+
+def test_a_head_that_comes_line_by_line_for_ever_is_cut(system, hasty):
+    with tcp_socket(system, web=hasty) as sock, pytest.raises(GONE):
         sock.sendall(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n")
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
@@ -79,32 +86,33 @@ def test_a_head_that_comes_line_by_line_for_ever_is_cut(own_system_of):
             sock.sendall(b"X-More: to come\r\n")
 
 
-def test_a_body_that_does_not_come_is_not_waited_for(own_system_of):
-    system = own_system_of(PRESENCE_HANDSHAKE_TIMEOUT="1")
+def test_a_body_that_does_not_come_is_not_waited_for(system, hasty):
     head = (
         "PUT /api/admin/users/ada HTTP/1.1\r\nHost: localhost\r\n"
         f"Authorization: Bearer {SERVICE_KEY}\r\nContent-Length: 1000\r\n\r\n"
     )
-    with tcp_socket(system) as sock:
+    with tcp_socket(system, web=hasty) as sock:
         sock.sendall(head.encode() + b"{")
         assert read_to_end(sock).startswith(b"HTTP/1.1 400 ")
-    assert "Traceback" not in system.logs()
+    assert "Traceback" not in system.processes[f"web{hasty}"].log.read_text()
 
 
 @pytest.mark.slow
-def test_who_asks_without_pause_and_reads_no_answer_is_cut(own_system_of):
-    system = own_system_of(PRESENCE_HANDSHAKE_TIMEOUT="1")
+def test_who_asks_without_pause_and_reads_no_answer_is_cut(system, hasty):
     ask = b"GET /static/greendot/client.js HTTP/1.1\r\nHost: localhost\r\n\r\n" * 50
-    with tcp_socket(system, receive_buffer=2048) as sock, pytest.raises(GONE):
+    with (
+        tcp_socket(system, receive_buffer=2048, web=hasty) as sock,
+        pytest.raises(GONE),
+    ):
         deadline = time.monotonic() + 20
         while time.monotonic() < deadline:
             # A time-out: our own buffer is full, since nobody reads us any more.
             sock.settimeout(0.2)
             with contextlib.suppress(TimeoutError):
                 sock.sendall(ask)
-    with Client(system, "ada").opened():
+    with Client(system, "ada", web=hasty).opened():
         pass
-    assert "Traceback" not in system.logs()
+    assert "Traceback" not in system.processes[f"web{hasty}"].log.read_text()
 
 
 @pytest.mark.slow
@@ -140,7 +148,7 @@ def test_who_is_slow_but_alive_is_not_cut(own_system_of):
 
 @pytest.mark.slow
 def test_500_that_never_beat_are_closed_after_the_ttl(own_system_of, sockets):
-    system = own_system_of()
+    system = own_system_of(PRESENCE_ONLINE_TTL=str(TTL))
     users = [f"silent{number}" for number in range(10)]
     with Client(system, "ada").opened() as ada:
         for number in range(MANY):

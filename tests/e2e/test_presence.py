@@ -220,6 +220,16 @@ def test_an_operator_disconnects_a_user_everywhere(system):
         grace.expect_change("d-ada", "offline")
 
 
+def gateway_of(client):
+    """The id of the gateway that holds this client."""
+    return client.seen[0]["data"]["connection_id"].rpartition(":")[0]
+
+
+def gateways(system):
+    """The ids of those that Redis knows."""
+    return system.redis.zrange("gateways", 0, -1)
+
+
 @pytest.mark.slow
 def test_a_silent_process_is_noticed_though_its_socket_stays_open(own_system):
     """SIGSTOP of a whole gateway: its users are released by the sweep."""
@@ -238,23 +248,24 @@ def test_a_silent_process_is_noticed_though_its_socket_stays_open(own_system):
         assert grace.changes(QUIET) == []
 
 
-def test_a_killed_gateway_leaves_no_ghost(own_system):
-    system = own_system
-    system.befriend("ada", "grace")
-    system.befriend("alan", "grace")
-    with Client(system, "grace", web=1).opened() as grace:
-        Client(system, "ada", web=0, beats=None).opened()
-        lost = Client(system, "alan", web=0, beats=None).opened()
+def test_a_killed_gateway_leaves_no_ghost(system, own_web):
+    system.befriend("k-ada", "k-grace")
+    system.befriend("k-alan", "k-grace")
+    with Client(system, "k-grace", web=1).opened() as grace:
+        ada = Client(system, "k-ada", web=own_web, beats=None).opened()
+        lost = Client(system, "k-alan", web=own_web, beats=None).opened()
         grace.expect("friend_status_changed")
         grace.expect("friend_status_changed")
-        system.processes["web0"].kill()
-        with Client(system, "alan", web=1).opened():  # reconnects elsewhere
+        gateway = gateway_of(ada)
+        assert gateway in gateways(system)
+        system.processes[f"web{own_web}"].kill()
+        with Client(system, "k-alan", web=1).opened():  # reconnects elsewhere
             del lost
-            grace.expect_change("ada", "offline")
-            assert not system.is_online("ada")
-            assert system.is_online("alan")
+            grace.expect_change("k-ada", "offline")
+            assert not system.is_online("k-ada")
+            assert system.is_online("k-alan")
             assert grace.changes(QUIET) == []
-        wait_until(lambda: system.redis.zcard("gateways") == 1)
+        wait_until(lambda: gateway not in gateways(system))
 
 
 @pytest.mark.slow
@@ -314,16 +325,19 @@ def test_an_empty_redis_is_filled_again_by_the_gateways(own_system):
         assert snapshot["statuses"]["ada"]["status"] == "online"
 
 
-def test_a_planned_restart_says_when_to_come_back_and_keeps_users_online(own_system):
-    system = own_system
-    system.befriend("ada", "grace")
-    with Client(system, "grace", web=1).opened() as grace:
-        ada = Client(system, "ada", web=0).opened()
-        grace.expect_change("ada", "online")
-        system.processes["web0"].ask_to_stop()
+def test_a_planned_restart_says_when_to_come_back_and_keeps_users_online(
+    system, own_web
+):
+    system.befriend("x-ada", "x-grace")
+    with Client(system, "x-grace", web=1).opened() as grace:
+        ada = Client(system, "x-ada", web=own_web).opened()
+        grace.expect_change("x-ada", "online")
+        process, gateway = system.processes[f"web{own_web}"], gateway_of(ada)
+        assert gateway in gateways(system)
+        process.ask_to_stop()
         assert 0 <= ada.expect("going_away")["reconnect_in"] <= 1
         assert ada.expect_close() == 1012
-        with Client(system, "ada", web=1).opened():
+        with Client(system, "x-ada", web=1).opened():
             assert grace.changes(QUIET) == []
-        assert system.processes["web0"].stop() == 0
-        wait_until(lambda: system.redis.zcard("gateways") == 1)
+        assert process.stop() == 0
+        wait_until(lambda: gateway not in gateways(system))

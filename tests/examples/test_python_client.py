@@ -95,6 +95,204 @@ def test_last_seen_is_what_the_last_snapshot_says(greendot):
     assert presence.last_seen == {"expired": 240}
 
 
+ACTIVE = {
+    "availability": "active",
+    "text": None,
+    "emoji": None,
+    "expires_at": None,
+    "since": 100,
+}
+
+
+def detail_event(user_id, timestamp, **fields):
+    detail = {**ACTIVE, **fields}
+    return {"user_id": user_id, "timestamp": timestamp, "detail": detail}
+
+
+def status_event(user_id, status, timestamp):
+    detail = ACTIVE if status == "online" else None
+    data = {"user_id": user_id, "status": status, "timestamp": timestamp}
+    return {**data, "detail": detail}
+
+
+@pytest.fixture
+def offline_client(greendot):
+    """A client with details that is fed by hand, and the changes that it reports."""
+    presence = greendot.AsyncPresence("http://nowhere.invalid", "token", detail=True)
+    changes = []
+    presence.listen(changes.append)
+    statuses = {"ann": {"status": "online", "timestamp": 100, "last_seen": 90}}
+    statuses["ann"]["detail"] = ACTIVE
+    presence._handle("presence_snapshot", {"statuses": statuses})
+    changes.clear()
+    return presence, changes
+
+
+def test_it_sees_how_friends_are_online(system, greendot, names):
+    me, friend = names
+    path = "/api/me/presence"
+    token = system.token(friend)
+    with (
+        greendot.Presence(system.url(), system.token(me), detail=True) as presence,
+        greendot.Presence(system.url(), system.token(me)) as plain,
+    ):
+        assert presence.details == {friend: None}
+        changes, plain_changes = presence.changes(10), plain.changes(10)
+        with Client(system, friend, web=1).opened():
+            online = next(changes)
+            assert (online.online, online.detail_only) == (True, False)
+            assert online.detail.availability == "active"
+            body = {"availability": "dnd", "text": "On a call", "emoji": "📞"}
+            assert system.request("PATCH", path, body, token=token)[0] == 200
+            change = next(changes)
+            assert (change.online, change.detail_only) == (True, True)
+            detail = change.detail
+            assert (detail.availability, detail.text, detail.emoji) == tuple(
+                body.values()
+            )
+            assert change.timestamp > online.timestamp
+            assert detail == presence.detail_of(friend) == presence.details[friend]
+        change = next(changes)
+        assert (change.online, change.detail, change.detail_only) == (
+            False,
+            None,
+            False,
+        )
+        assert presence.details == {friend: None}
+        # A client that does not ask for details reports what it always has.
+        seen = [next(plain_changes), next(plain_changes)]
+        assert seen == [
+            greendot.Change(friend, online=True, timestamp=online.timestamp),
+            greendot.Change(friend, online=False, timestamp=change.timestamp),
+        ]
+        assert plain.details == {}
+
+
+def test_the_newest_timestamp_wins_for_status_and_detail(offline_client):
+    presence, changes = offline_client
+    presence._handle("friend_detail_changed", detail_event("ann", 300, text="new"))
+    presence._handle("friend_detail_changed", detail_event("ann", 200, text="old"))
+    presence._handle("friend_detail_changed", detail_event("ann", 300, text="same"))
+    presence._handle("friend_status_changed", status_event("ann", "offline", 250))
+    assert presence.is_online("ann")
+    assert presence.detail_of("ann").text == "new"
+    assert [(one.timestamp, one.detail_only) for one in changes] == [(300, True)]
+    assert presence.last_seen == {"ann": 90}
+    presence._handle("friend_status_changed", status_event("ann", "offline", 400))
+    presence._handle("friend_status_changed", status_event("ann", "online", 500))
+    presence._handle("friend_detail_changed", detail_event("ann", 450, text="late"))
+    assert presence.detail_of("ann").text is None
+
+
+def test_a_detail_never_makes_anybody_online(offline_client):
+    presence, changes = offline_client
+    presence._handle("friend_status_changed", status_event("ann", "offline", 200))
+    changes.clear()
+    presence._handle("friend_detail_changed", detail_event("ann", 300))
+    presence._handle("friend_detail_changed", detail_event("stranger", 300))
+    assert (presence.online, presence.details) == (set(), {"ann": None})
+    assert changes == []
+    # Its timestamp does not count either.
+    presence._handle("friend_status_changed", status_event("ann", "online", 250))
+    assert presence.is_online("ann")
+
+
+def test_a_snapshot_replaces_all_details(offline_client):
+    presence, changes = offline_client
+    presence._handle("friend_detail_changed", detail_event("ann", 300, text="new"))
+    changes.clear()
+    entry = {"status": "online", "timestamp": 100, "last_seen": 90}
+    away = {**ACTIVE, "availability": "away", "field of a later version": 1}
+    statuses = {"ann": {**entry, "detail": away}, "bob": {**entry, "detail": ACTIVE}}
+    presence._handle("presence_snapshot", {"statuses": statuses})
+    assert presence.detail_of("ann").availability == "away"
+    assert [(one.user_id, one.detail_only) for one in changes] == [
+        ("ann", True),
+        ("bob", False),
+    ]
+    presence._handle("presence_snapshot", {"statuses": {}})
+    assert presence.details == {}
+
+
+def test_no_detail_is_shown_while_stale(offline_client):
+    presence, _ = offline_client
+    assert presence.detail_of("ann") is not None
+    presence._mark_stale()
+    assert presence.detail_of("ann") is None
+
+
+def cut(presence):
+    """End the present connection as a lost network does."""
+    socket = presence._presence._socket
+    presence._loop.call_soon_threadsafe(socket.transport.abort)
+
+
+def availability(presence, user_id):
+    detail = presence.detail_of(user_id)
+    return detail and detail.availability
+
+
+def test_idleness_is_told_again_after_a_reconnect(system, greendot, names):
+    me, friend = names
+    with (
+        greendot.Presence(system.url(1), system.token(friend), detail=True) as watcher,
+        greendot.Presence(system.url(), system.token(me)) as presence,
+    ):
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+        before = watcher.detail_of(me).since
+        cut(presence)
+
+        def is_away_again():
+            detail = watcher.detail_of(me)
+            return detail and detail.availability == "away" and detail.since > before
+
+        wait_until(is_away_again)
+        presence.set_idle(False)
+        wait_until(lambda: availability(watcher, me) == "active")
+
+
+def test_the_server_says_when_a_person_is_idle(system, greendot, names):
+    me, friend = names
+
+    async def idle_after(user_id, **options):
+        url, token = system.url(), system.token(user_id)
+        async with greendot.AsyncPresence(url, token, **options) as presence:
+            await presence.ready()
+            return presence.idle_after
+
+    assert loops.run(idle_after(me, detail=True)) == 300
+    assert loops.run(idle_after(friend)) is None
+
+
+def test_what_is_said_too_early_is_said_later(system, greendot, names, monkeypatch):
+    monkeypatch.setattr(greendot, "IDLE_INTERVAL", 1.0)
+    me, friend = names
+    with (
+        greendot.Presence(system.url(1), system.token(friend), detail=True) as watcher,
+        greendot.Presence(system.url(), system.token(me)) as presence,
+    ):
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+        presence.set_idle(False)
+        wait_until(lambda: availability(watcher, me) == "active")
+        presence.set_idle(True)
+        wait_until(lambda: availability(watcher, me) == "away")
+
+
+def test_idleness_is_told_once_a_minute_and_a_return_at_once(greendot):
+    def delay(now, *, idle, sent, sent_at=100.0):
+        return greendot.activity_delay(now, idle=idle, sent=sent, sent_at=sent_at)
+
+    assert delay(0, idle=True, sent=False, sent_at=float("-inf")) == 0
+    assert delay(101, idle=True, sent=True) is None
+    assert delay(101, idle=False, sent=True) == 0
+    assert delay(101, idle=False, sent=False) is None
+    assert delay(101, idle=True, sent=False) == 59
+    assert delay(160, idle=True, sent=False) == 0
+    assert delay(999, idle=True, sent=False) == 0
+
+
 def test_a_bad_token_is_denied(system, greendot):
     with (
         pytest.raises(greendot.Denied) as denied,
@@ -184,19 +382,19 @@ def test_a_token_that_does_not_come_is_asked_for_again(
     assert asked == [0, 1, 2]
 
 
-def test_it_comes_back_after_a_crash(own_system, greendot):
-    own_system.befriend("me", "friend")
+def test_it_comes_back_after_a_crash(system, own_web, greendot, names):
+    me, friend = names
     with (
-        Client(own_system, "friend", web=1).opened(),
-        greendot.Presence(own_system.url(), own_system.token("me")) as presence,
+        Client(system, friend, web=1).opened(),
+        greendot.Presence(system.url(own_web), system.token(me)) as presence,
     ):
-        assert presence.is_online("friend")
-        own_system.processes["web0"].kill()
+        assert presence.is_online(friend)
+        system.processes[f"web{own_web}"].kill()
         wait_until(lambda: presence.stale, patience=2)
-        assert not presence.is_online("friend")
-        own_system.start_web(0)
-        own_system.wait_ready(0)
-        wait_until(lambda: presence.is_online("friend"), patience=2)
+        assert not presence.is_online(friend)
+        system.start_web(own_web)
+        system.wait_ready(own_web)
+        wait_until(lambda: presence.is_online(friend), patience=2)
 
 
 def test_the_script_says_who_is_there(system, names):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import gevent
 import pytest
@@ -16,6 +17,12 @@ from models.presence.rules import has_lost_messages
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
+
+
+@pytest.fixture
+def settings(settings):
+    """With a short TTL. The fresh snapshots come two flush intervals after a loss."""
+    return replace(settings, gateway_ttl=1.0)
 
 
 def test_a_server_whose_clock_is_behind_takes_the_place_of_ours(gateway, presence):

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import replace
 
 import gevent
 import pytest
 import redis
+from gevent.event import Event
 from sqlalchemy import func, select, text
 
 from models.events import Delivery, Transition
+from models.fanout import fan_out
 from models.presence import PresenceUnavailable
 from models.presence.store import ClosedConnection, LiveConnection
 from models.sql import graph
 from models.sql.db import session_factory
 from models.sql.user import unknown_users, user_table
+from models.visibility import Visible
+from models.visibility_changes import VisibilityChanges
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -234,4 +239,67 @@ def test_a_snapshot_that_cannot_be_read_holds_up_no_other(
         assert [event for event, _ in ann.messages()] == ["welcome"]
         fails = False
         gevent.with_timeout(3, gateway.snapshots.step)
+        assert ann.statuses() == {BEFORE: "online", AFTER: "offline"}
+
+
+# While the rule changes
+
+
+@pytest.fixture
+def changes(presence, engine):
+    """Ann shows nobody her own `last_seen`. So the time of a friend who is offline is
+    that of the read."""
+    changes = VisibilityChanges(presence, session_factory(engine), lambda _: None)
+    set_to(changes, "ann", last_seen=Visible.NOBODY)
+    set_to(changes, BEFORE, visibility=Visible.NOBODY)
+    status_of(presence, BEFORE, "online")
+    return changes
+
+
+def set_to(changes, user_id, **fields):
+    changes.change_settings(user_id, lambda old: replace(old, **fields))
+
+
+def broadcast(presence, engine):
+    outbox = presence.shards[0].outbox
+    entries = outbox.take("token") or []
+    with engine.connect() as reader:
+        fan_out(presence, reader, [entry.content for entry in entries])
+    outbox.leave("token", entries)
+
+
+@pytest.mark.parametrize("is_amid_the_read", [False, True])
+def test_a_snapshot_that_is_newer_than_a_change_under_way_is_followed_by_another(
+    gateway, presence, engine, changes, monkeypatch, is_amid_the_read
+):
+    """The change has its number before the snapshot is read, and is stored after it."""
+    has_number, may_store = Event(), Event()
+    mark = presence.mark
+
+    def mark_and_wait(user_id):
+        monkeypatch.setattr(presence, "mark", mark)
+        found = mark(user_id)
+        while presence.now() < found.timestamp + 3:
+            pass
+        has_number.set()
+        may_store.wait()
+        return found
+
+    def finish():
+        may_store.set()
+        change.get(timeout=5)
+        broadcast(presence, engine)
+        gevent.with_timeout(3, gateway.event_reader.step, timeout_value=None)
+
+    monkeypatch.setattr(presence, "mark", mark_and_wait)
+    change = gevent.spawn(set_to, changes, BEFORE, visibility=Visible.EVERYONE)
+    has_number.wait()
+    with closing(Client(gateway, "ann")) as ann:
+        if is_amid_the_read:
+            amid_the_read(monkeypatch, presence, finish)
+            open_them(gateway, ann.connection)
+        else:
+            open_them(gateway, ann.connection)
+            finish()
+        gevent.with_timeout(3, gateway.snapshots.step, timeout_value=None)
         assert ann.statuses() == {BEFORE: "online", AFTER: "offline"}

@@ -166,7 +166,12 @@ def test_a_detail_that_was_set_is_told_of_users_who_are_online(shard):
     (online,) = changes(shard)
     assert shard.store.detail_set("ann")
     (change,) = changes(shard)
-    assert change == DetailChange("ann", change.timestamp, Activity(), is_set=True)
+    assert change == DetailChange(
+        "ann",
+        change.timestamp,
+        Activity(active_since=online.timestamp),
+        is_set=True,
+    )
     assert change.timestamp > online.timestamp
     # The next transition is newer still, and updated_at has not moved.
     assert int(shard.hash("ann")["updated_at"]) == online.timestamp

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from models.presence.tickets import TICKET_TTL
+from models.presence.tickets import TICKET_TTL, HostTicket
 
 pytestmark = pytest.mark.integration
 
@@ -34,6 +34,17 @@ def test_a_ticket_expires(shard):
     shard.client.pexpire(key, 1)
     time.sleep(0.01)
     assert shard.presence.tickets.take(ticket) is None
+
+
+def test_a_ticket_of_the_host_names_the_user_and_the_time(shard):
+    tickets, earlier = shard.presence.tickets, int(time.time())
+    ticket = tickets.issue_for("auth0|host:1:x")
+    assert shard.client.ttl(shard.keys.ticket(ticket)) > 0
+    found = tickets.take(ticket)
+    assert isinstance(found, HostTicket)
+    assert found.user_id == "auth0|host:1:x"
+    assert earlier <= found.issued_at <= time.time()
+    assert tickets.take(ticket) is None
 
 
 @pytest.mark.parametrize("ticket", ["", "unknown", "*", "a b", "x" * 5000, "é"])

@@ -87,6 +87,7 @@ def ask_broker(values: Settings) -> None:
         transport_options=conf["broker_transport_options"],
     )
     with broker:
+        broker.connect()  # fails at once, where a channel would try again
         broker.default_channel.client.ping()
 
 

@@ -23,7 +23,7 @@ def run(system, seed, steps, users):
         history.compare_fresh_clients()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("seed", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_every_client_is_shown_what_the_model_says(steady, seed):
     run(steady, seed, STEPS, users=5)
 

@@ -283,3 +283,32 @@ def test_a_server_that_forbids_hiding(own_system_of, tmp_path):
 def patch_as(system, user, fields):
     answer = mine(system, user, "PATCH", fields)
     assert answer.status == 200, answer
+
+
+@pytest.fixture
+def older_gateway(steady):
+    """A gateway of a version that shows hidden users."""
+    steady.redis.zadd("gateways", {"old.1:aabbccdd": 4e12})
+    yield
+    steady.redis.zrem("gateways", "old.1:aabbccdd")
+
+
+@pytest.mark.usefixtures("older_gateway")
+def test_hiding_waits_until_no_older_gateway_runs_and_nothing_else_does(steady):
+    for fields in (
+        {"visibility": "friends"},
+        {"last_seen": "nobody"},
+        {"exceptions": {"never": ["s-old-b"]}},
+        {"visibility": "nobody", "text": "x"},
+    ):
+        answer = mine(steady, "s-old", "PATCH", fields)
+        assert answer.status == 503
+        assert answer.json["error"]["code"] == "older_version_running"
+    for fields in (
+        {"visibility": "everyone"},
+        {"exceptions": {"always": ["s-old-b"]}},
+        {"availability": "dnd", "text": "busy"},
+    ):
+        patch(steady, "s-old", fields)
+    data = mine(steady, "s-old").json["data"]
+    assert (data["visibility"], data["text"]) == ("everyone", "busy")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from itertools import combinations
 
 import pytest
 from sqlalchemy import func, select
@@ -18,7 +19,7 @@ from models.sql.conversation import (
 )
 from models.sql.db import session_factory
 from models.sql.friendship import Friendship, FriendshipStatus, friendship_table
-from models.sql.graph import ConversationRecord, GraphChange
+from models.sql.graph import ConversationRecord, Deletions, GraphChange
 from models.sql.user import User, ensure_users, user_table
 from tests.databases import statements
 
@@ -184,6 +185,158 @@ def test_deleting_a_user_takes_all_relations_along(session):
     assert session.scalars(select(friendship_table.c.user_a)).all() == ["bob"]
 
 
+@pytest.fixture
+def relations(session: Session) -> None:
+    """Ann has one friend, one request, one blocked user, and a conversation with the
+    last two."""
+    graph.load_bulk(
+        session,
+        {name: name for name in ("ann", "bob", "cid", "dan")},
+        [("ann", "bob", ACCEPTED), ("cid", "ann", PENDING), ("ann", "dan", BLOCKED)],
+        [ConversationRecord("c", "", frozenset({"ann", "cid", "dan"}))],
+    )
+    session.commit()
+
+
+def friendships(session: Session) -> set[tuple[str, str, str]]:
+    return {tuple(row) for row in session.execute(select(friendship_table))}
+
+
+@pytest.mark.usefixtures("relations")
+def test_friends_are_replaced_whoever_made_the_friendships(session):
+    change = graph.put_friends(session, "ann", {"cid", "dan", "eve"})
+    # Cid was relevant already, by the conversation. Dan stays blocked.
+    assert change.gained == {("ann", "eve")}
+    assert change.lost == {("ann", "bob")}
+    assert friendships(session) == {
+        ("ann", "cid", ACCEPTED),
+        ("ann", "dan", BLOCKED),
+        ("ann", "eve", ACCEPTED),
+    }
+    assert session.get_one(User, "eve").display_name == "eve"
+    assert session.get_one(User, "cid").display_name == "cid"
+
+    assert graph.put_friends(session, "ann", []) == lost(("ann", "eve"))
+    assert friendships(session) == {("ann", "dan", BLOCKED)}
+
+
+@pytest.mark.usefixtures("relations")
+def test_a_request_that_is_not_listed_stays_open(session):
+    assert graph.put_friends(session, "ann", {"bob"}) == NOTHING
+    assert ("ann", "cid", PENDING) in friendships(session)
+
+
+@pytest.mark.usefixtures("relations")
+def test_friends_that_are_the_same_already_are_only_read(session, engine):
+    with statements(engine) as sent:
+        for friends in ({"bob"}, {"bob", "dan"}):
+            assert graph.put_friends(session, "ann", friends) == NOTHING
+        assert graph.sign_in(session, "ann", "ann", {"bob"}) == NOTHING
+        assert graph.sign_in(session, "ann") == NOTHING
+    assert [one for one in sent if not one.startswith("SELECT")] == []
+    assert not any("FOR NO KEY UPDATE" in one for one in sent)
+
+
+def test_friends_of_a_new_user_create_the_user(session):
+    assert graph.put_friends(session, "new", []) == NOTHING
+    assert session.get_one(User, "new").display_name == "new"
+
+
+@pytest.mark.usefixtures("people")
+def test_signing_in_creates_names_and_keeps(session):
+    graph.sign_in(session, "eve")
+    graph.sign_in(session, "fay", "Fay", ["eve", "bob"])
+    graph.sign_in(session, "bob", "Bob")
+    change = graph.sign_in(session, "fay")
+    session.commit()
+    names = {user.id: user.display_name for user in session.scalars(select(User))}
+    assert (names["eve"], names["fay"], names["bob"]) == ("eve", "Fay", "Bob")
+    assert change == NOTHING, "friends that are not given stay"
+    assert len(friendships(session)) == 2
+
+
+@pytest.mark.usefixtures("people")
+def test_a_friendship_that_another_call_makes_meanwhile_stays(engine, monkeypatch):
+    """Another writer commits between the first read and the locks."""
+    sessions = session_factory(engine)
+    original = graph.lock_users
+
+    def meanwhile(session, user_ids):
+        monkeypatch.setattr(graph, "lock_users", original)
+        with sessions() as other:
+            rows = [("ann", "cid", ACCEPTED), ("ann", "bob", BLOCKED)]
+            graph.load_bulk(other, friendships=rows)
+            other.commit()
+        return original(session, user_ids)
+
+    monkeypatch.setattr(graph, "lock_users", meanwhile)
+    with sessions() as session:
+        change = graph.put_friends(session, "ann", {"bob", "dan"})
+        session.commit()
+        assert change == gained(("ann", "dan"))
+        assert friendships(session) == {
+            ("ann", "bob", BLOCKED),
+            ("ann", "cid", ACCEPTED),
+            ("ann", "dan", ACCEPTED),
+        }
+
+
+@pytest.mark.usefixtures("relations")
+def test_one_participant_joins_and_leaves(session):
+    assert graph.add_participant(session, "c", "bob") == gained(
+        ("bob", "cid"), ("bob", "dan")
+    )
+    assert graph.add_participant(session, "c", "bob") == NOTHING
+    assert audience.participants_of(session, "c") == {"ann", "bob", "cid", "dan"}
+    # Ann and bob are friends, so that they stay relevant.
+    assert graph.remove_participant(session, "c", "ann") == lost(("ann", "cid"))
+    for _ in range(2):
+        assert graph.remove_participant(session, "c", "ann") == NOTHING
+    assert graph.remove_participant(session, "none", "ann") == NOTHING
+    assert graph.remove_participant(session, "c", "nobody") == NOTHING
+    assert audience.participants_of(session, "c") == {"bob", "cid", "dan"}
+
+
+@pytest.mark.usefixtures("people")
+def test_a_participant_needs_a_user_and_a_conversation(session):
+    with pytest.raises(graph.UnknownConversation, match="no conversation c"):
+        graph.add_participant(session, "c", "ann")
+    graph.put_conversation(session, "c", "", [])
+    with pytest.raises(graph.UnknownUser, match="unknown user: nobody"):
+        graph.add_participant(session, "c", "nobody")
+
+
+@pytest.mark.usefixtures("relations")
+def test_a_bulk_deletes_too(session):
+    gone = Deletions(
+        users={"bob", "nobody"},
+        friendships={("dan", "ann"), ("ann", "bob"), ("cid", "nobody")},
+        conversations={"old", "none"},
+    )
+    graph.put_conversation(session, "old", "", ["bob", "cid", "dan"])
+    new = ConversationRecord("new", "", frozenset({"cid", "eve"}))
+    change = graph.load_bulk(
+        session, {"eve": "Eve"}, [("eve", "ann", ACCEPTED)], [new], gone
+    )
+    # Dan is no longer blocked and still shares a conversation with ann and with cid.
+    assert change.gained == {("ann", "dan"), ("ann", "eve"), ("cid", "eve")}
+    assert change.lost == {("ann", "bob"), ("bob", "cid"), ("bob", "dan")}
+    assert friendships(session) == {("ann", "cid", PENDING), ("ann", "eve", ACCEPTED)}
+    assert session.get(User, "bob") is None
+    assert set(session.scalars(select(conversation_table.c.id))) == {"c", "new"}
+    assert graph.load_bulk(session, deletions=gone) == NOTHING
+
+
+@pytest.mark.usefixtures("relations")
+def test_a_bulk_cannot_use_a_user_whom_it_deletes(session):
+    with pytest.raises(graph.UnknownUser, match="unknown user: bob"):
+        graph.load_bulk(
+            session,
+            friendships=[("cid", "bob", ACCEPTED)],
+            deletions=Deletions(users={"bob"}),
+        )
+
+
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize(
     "write",
@@ -274,25 +427,62 @@ def test_one_more_in_a_large_conversation_costs_that_one_only(session):
 
 def test_a_conversation_has_a_largest_size(session):
     ids = [f"user-{number}" for number in range(MAX_PARTICIPANTS + 1)]
-    with pytest.raises(graph.TooManyParticipants, match="c has 1001 participants"):
+    with pytest.raises(graph.TooManyParticipants, match="c has 5001 participants"):
         graph.put_conversation(session, "c", "", ids)
 
 
-def test_a_call_changes_a_bounded_number_of_pairs(session, monkeypatch):
-    users = {f"user-{number}": "A name" for number in range(12)}
+def test_of_too_many_pairs_only_the_users_are_named(session, monkeypatch):
+    users = {f"user-{number:02}": "A name" for number in range(12)}
     ids = sorted(users)
     halves = [
         ConversationRecord("one", "", frozenset(ids[:6])),
         ConversationRecord("two", "", frozenset(ids[6:])),
     ]
     monkeypatch.setattr("models.sql.graph.MAX_PAIRS", 29)  # each of the two has 15
-    with pytest.raises(graph.TooManyPairs, match="split it"):
-        graph.load_bulk(session, users, conversations=halves)
-    session.rollback()
-
-    graph.load_bulk(session, users, conversations=halves[:1])
-    graph.load_bulk(session, conversations=halves)
+    change = graph.load_bulk(session, users, conversations=halves)
+    assert change.gained == set(combinations(ids[:6], 2))
+    assert change.refreshed == set(ids[6:])
     assert graph.load_bulk(session, conversations=halves) == NOTHING
+
+    monkeypatch.setattr("models.sql.graph.MAX_PAIRS", 10)
+    # A user joins, which makes six pairs, and leaves five others.
+    moved = ConversationRecord("two", "", frozenset([ids[0], *ids[6:]]))
+    left = ConversationRecord("one", "", frozenset(ids[1:6]))
+    change = graph.load_bulk(session, conversations=[moved, left])
+    assert change.gained == {(ids[0], other) for other in ids[6:]}
+    assert (change.lost, change.refreshed) == (set(), set(ids[:6]))
+
+    change = graph.delete_conversation(session, "two")
+    assert change == GraphChange(refreshed=moved.participants)
+    assert count(session, participant_table) == 5
+
+
+def test_of_many_users_who_are_deleted_only_the_others_are_named(session, monkeypatch):
+    ids = [f"user-{number}" for number in range(8)]
+    talk = ConversationRecord("c", "", frozenset(ids))
+    graph.load_bulk(session, dict.fromkeys(ids, "A name"), conversations=[talk])
+    monkeypatch.setattr("models.sql.graph.MAX_PAIRS", 12)
+    change = graph.load_bulk(session, deletions=Deletions(users=set(ids[:2])))
+    assert len(change.lost) == 7
+    assert change.refreshed == set(ids[2:])
+
+
+def test_a_conversation_of_the_largest_size_is_made_and_deleted(session, engine):
+    ids = [f"user-{number}" for number in range(MAX_PARTICIPANTS)]
+    graph.load_bulk(session, dict.fromkeys(ids, "A name"))
+    with statements(engine) as sent:
+        change = graph.put_conversation(session, "c", "", ids)
+    assert change == GraphChange(refreshed=frozenset(ids))
+    with pytest.raises(graph.TooManyParticipants, match="at most 5000"):
+        graph.put_user(session, "ann", "Ann")
+        graph.add_participant(session, "c", "ann")
+    one = graph.remove_participant(session, "c", ids[0])
+    assert one == lost(*(tuple(sorted((ids[0], other))) for other in ids[1:]))
+    assert graph.add_participant(session, "c", "ann") == gained(
+        *(("ann", other) for other in ids[1:])
+    )
+    assert graph.delete_conversation(session, "c").refreshed == {"ann", *ids[1:]}
+    assert len(sent) < 20, "the number of statements does not grow with the rows"
 
 
 def test_rows_go_in_calls_of_a_bounded_size(session, monkeypatch):
@@ -337,6 +527,45 @@ def test_writers_at_the_same_time_all_succeed_and_report_each_change_once(engine
         thread.join()
 
     assert errors == []
+    with sessions() as session:
+        relevant = audience.relevant_pairs(session, pairs)
+    for pair in pairs:
+        gains = sum(pair in change.gained for change in changes)
+        losses = sum(pair in change.lost for change in changes)
+        assert gains - losses == (pair in relevant)
+
+
+@pytest.mark.usefixtures("people")
+def test_friends_are_replaced_by_many_at_the_same_time(engine):
+    """Each of four users has all the others as friends, and then nobody, again and
+    again. The locks are taken in one order, so nobody fails, and each change is
+    reported once."""
+    sessions = session_factory(engine)
+    names = ("ann", "bob", "cid", "dan")
+    start = threading.Barrier(len(names))
+    errors: list[Exception] = []
+    changes: list[GraphChange] = []
+
+    def write(name: str) -> None:
+        start.wait()
+        try:
+            for number in range(10):
+                friends = set() if number % 2 else {*names} - {name}
+                with sessions() as session:
+                    change = graph.put_friends(session, name, friends)
+                    session.commit()
+                changes.append(change)
+        except Exception as error:  # noqa: BLE001 - any is a failure of the test
+            errors.append(error)
+
+    threads = [threading.Thread(target=write, args=(name,)) for name in names]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert errors == []
+    pairs = list(combinations(names, 2))
     with sessions() as session:
         relevant = audience.relevant_pairs(session, pairs)
     for pair in pairs:

@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import func, select
 
 from models.sql import audience
-from models.sql.conversation import Conversation
+from models.sql.conversation import MAX_PARTICIPANTS, Conversation
 from models.sql.friendship import Friendship, FriendshipStatus
 from models.sql.graph import GraphChange
 from models.sql.importer import ImportFailed, import_csv
@@ -159,7 +159,7 @@ def test_a_folder_without_any_of_the_files(session, tmp_path):
 
 
 def test_a_conversation_that_is_too_large(session, folder):
-    ids = [f"u{number}" for number in range(1001)]
+    ids = [f"u{number}" for number in range(MAX_PARTICIPANTS + 1)]
     write(
         folder,
         {
@@ -168,7 +168,7 @@ def test_a_conversation_that_is_too_large(session, folder):
             + "\n".join(f"c1,{user_id}" for user_id in ids),
         },
     )
-    with pytest.raises(ImportFailed, match="c1 has 1001 participants"):
+    with pytest.raises(ImportFailed, match="c1 has 5001 participants"):
         import_csv(session, folder)
 
 

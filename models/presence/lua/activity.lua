@@ -1,6 +1,6 @@
--- Purpose: note for connections whether their person is idle. If that changes whether the
---          user is idle, the change goes into the outbox. Skips a connection that Redis
---          does not know: it is registered again, with what is noted in its gateway.
+-- Purpose: note which connections are idle. If their user becomes idle or active by this,
+--          the change goes into the outbox. Skips a connection that Redis does not know:
+--          its gateway registers it again, and then also says whether it is idle.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer,
 --          then per connection: status, connections
 -- ARGV:    1 JSON array, per connection: user id, connection id, 1 if idle, else 0

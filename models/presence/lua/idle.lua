@@ -1,8 +1,8 @@
--- Purpose: whether a user is idle. Loaded after transition.lua. A user is idle if all live
---          connections are. A closed connection is live until its grace ends, so that a
---          page which is loaded again does not make its user idle for a moment.
--- The status has the ids of the idle connections in one text, each between two spaces. Only
--- users who have some pay for them.
+-- Purpose: decide whether a user is idle. Loaded after transition.lua. A user is idle if
+--          all live connections are idle. A closed connection is live until its grace
+--          ends. So if a page is reloaded, its user does not become idle for a moment.
+-- The status hash has the ids of the idle connections in one text, each between two spaces.
+-- A user without an idle connection does not have this field.
 
 local function split(text)
   local found = {}

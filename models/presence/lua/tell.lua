@@ -7,7 +7,6 @@
 -- Returns: 1 if the caller must request a drain, 0 if not, -1 if refused
 
 if ms(last_number(KEYS[5])) ~= ARGV[2] then return -1 end
-local times = redis.call('HMGET', KEYS[5], 'idle_since', 'active_since')
 add_entry(VERSION, 'user_id', ARGV[1], 'timestamp', ARGV[2], 'online_to', ARGV[3],
-  'offline_to', ARGV[4], 'idle_since', times[1] or '', 'active_since', times[2] or '')
+  'offline_to', ARGV[4], activity_fields(KEYS[5]))
 return needs_drain()

@@ -28,14 +28,27 @@ local function add_entry(version, ...)
   transitions = transitions + 1
 end
 
+-- Since when the user is idle and since when active, as the fields of an entry. A user who
+-- was never idle is active since the transition. Leaves out what is no time, because
+-- another program wrote it.
+local function activity_fields(status_key)
+  local stored = redis.call('HMGET', status_key, 'idle_since', 'active_since', 'updated_at')
+  local times = {}
+  for i = 1, 3 do
+    local time = tonumber(stored[i] or '')
+    times[i] = time and time >= 0 and time < 2^53 and ms(time) or ''
+  end
+  local active_since = times[2] ~= '' and times[2] or times[3]
+  return 'idle_since', times[1], 'active_since', active_since
+end
+
 -- A change of the user's detail. `kind` is 'set' if somebody has set it, and 'activity' if
 -- the user has become idle or active.
 local function add_detail_entry(user, status_key, kind)
   local number = ms(math.max(last_number(status_key) + 1, now))
   redis.call('HSET', status_key, 'sequence', number)
-  local times = redis.call('HMGET', status_key, 'idle_since', 'active_since')
   add_entry(DETAIL_VERSION, 'user_id', user, 'timestamp', number, 'detail', kind,
-    'idle_since', times[1] or '', 'active_since', times[2] or '')
+    activity_fields(status_key))
 end
 
 local function transition(user, status, status_key, last_seen, ttl)

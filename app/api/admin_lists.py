@@ -1,0 +1,83 @@
+"""The host application's lists: users, conversations, and the friends of a user.
+
+Every list has an ETag. So a host can check cheaply that both sides agree: if nothing
+has changed, a request with `If-None-Match` is answered by 304, without a body.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from flask import Blueprint, Response, jsonify, request
+
+from app.api import admin_input, options
+from app.auth import require_service_key
+from app.errors import ApiError
+from app.services import services
+from models.identifiers import check_user_id
+from models.sql.audience import friends_of
+from models.sql.pages import conversations_page, users_page
+from models.sql.user import unknown_users
+
+blueprint = Blueprint("admin_lists", __name__, url_prefix="/api/admin")
+blueprint.before_request(require_service_key)
+
+
+@blueprint.get("/users")
+def list_users() -> Response:
+    """A page of all users."""
+    after, limit = _cursor(), options.limit()
+    with services().database.connect() as reader:
+        page = users_page(reader, after, limit)
+    users = [{"id": one.id, "display_name": one.display_name} for one in page.items]
+    return _with_etag({"users": users, "next_cursor": _next_cursor(page.next)})
+
+
+@blueprint.get("/conversations")
+def list_conversations() -> Response:
+    """A page of all conversations, with their participants."""
+    after, limit = _cursor(), options.limit()
+    with services().database.connect() as reader:
+        page = conversations_page(reader, after, limit)
+    conversations = [
+        {"id": one.id, "title": one.title, "participants": one.participants}
+        for one in page.items
+    ]
+    following = _next_cursor(page.next)
+    return _with_etag({"conversations": conversations, "next_cursor": following})
+
+
+@blueprint.get("/users/<user_id>/friends")
+def get_friends(user_id: str) -> Response:
+    """The accepted friends of a user."""
+    key = admin_input.identifier(user_id, "id")
+    with services().database.connect() as reader:
+        friends = friends_of(reader, [key])[key]
+        if not friends and unknown_users(reader, [key]):
+            raise ApiError(404, "not_found", f"there is no user {key}")
+    return _with_etag({"friends": sorted(friends)})
+
+
+def _with_etag(data: dict[str, object]) -> Response:
+    response = jsonify({"data": data})
+    response.add_etag()
+    response.make_conditional(request)
+    return response
+
+
+def _next_cursor(last: str | None) -> str | None:
+    """A cursor as the host gets it: text without a meaning for the host, and safe in a
+    URL."""
+    return None if last is None else base64.urlsafe_b64encode(last.encode()).decode()
+
+
+def _cursor() -> str:
+    """The id after which the page begins."""
+    text = request.args.get("cursor")
+    if text is None:
+        return ""
+    try:
+        return check_user_id(base64.urlsafe_b64decode(text).decode())
+    except ValueError:
+        takes = "takes the next_cursor of another page"
+        raise admin_input.bad_request(field="cursor", takes=takes) from None
