@@ -69,11 +69,15 @@ class Hub:
     def deliver_transitions(self, deliveries: Iterable[Delivery]) -> None:
         """Deliver each transition that is newer than the last one delivered for the
         same user. Drop the others: they are repeats, or come from a slow drainer after
-        another drainer has taken over. Changes of visibility are always delivered."""
+        another drainer has taken over. Changes of visibility are always delivered.
+
+        One transition may have several deliveries, if not all viewers are shown the
+        same detail. They are always in one call."""
+        accepted: dict[str, int] = {}
         self._deliver(
             (_status_event(one), recipients)
             for one in deliveries
-            if (recipients := self._recipients(one))
+            if (recipients := self._recipients(one, accepted))
         )
 
     def send_to_user(self, user_id: str, event: bytes) -> None:
@@ -151,17 +155,21 @@ class Hub:
         for connection in self._connections.values():
             connection.clock_set_back(now)
 
-    def _recipients(self, delivery: Delivery) -> str:
+    def _recipients(self, delivery: Delivery, accepted: dict[str, int]) -> str:
         """The recipients who must get `delivery`, in the form of `joined_ids`. Empty if
         the transition is a repeat. Leaves out viewers who got a newer change of
-        visibility. Records what is delivered."""
+        visibility. Records what is delivered, and in `accepted` the newest timestamp of
+        each user in this call."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
             self._note_told(delivery)
             return recipients
-        if not self._is_newest(transition):
-            return ""
-        told = self._told.get(transition.user_id)
+        user_id = transition.user_id
+        if accepted.get(user_id) != transition.timestamp:
+            if not self._is_newest(transition):
+                return ""
+            accepted[user_id] = transition.timestamp
+        told = self._told.get(user_id)
         if told is None:
             return recipients
         return joined_ids(
