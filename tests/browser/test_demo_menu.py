@@ -162,7 +162,7 @@ def test_invisible_looks_like_offline_and_the_own_card_says_so(page):
     expect(seen_by(page, "grace", "ada")).to_have_text("Do not disturb")
 
 
-def test_who_comes_back_is_seen_by_the_same_users_as_before(site, page):
+def test_after_hiding_the_same_users_see_the_user_as_before(site, page):
     change(site, "ada", {"visibility": "friends"})
     expect(own(page, "ada", ".own-privacy")).to_have_text("Only friends see you.")
     choose(page, "ada", "Invisible")
@@ -316,7 +316,7 @@ def test_exceptions(site, page):
     assert exceptions == {"always": ["radia"], "never": []}
 
 
-def test_an_exception_for_somebody_who_is_no_friend_can_be_removed(site, page):
+def test_an_exception_for_a_stranger_can_be_removed(site, page):
     change(site, "ada", {"exceptions": {"always": [], "never": ["linus", "grace"]}})
     expect(own(page, "ada", ".own-privacy")).to_contain_text("Never seen by")
     fields = form(page, "ada", "Who sees me…")

@@ -1,8 +1,8 @@
 /** A button that opens a menu: https://www.w3.org/WAI/ARIA/apg/patterns/menu-button/ */
 
 /**
- * Arrow keys, Home, End and first letters move the focus in the menu. Escape closes it and gives
- * the focus back to the button. Tab and a click elsewhere close it, too.
+ * In the menu, arrow keys, Home, End and first letters choose the item with the focus. Escape
+ * closes the menu, and the button gets the focus again. Tab and a click elsewhere close it, too.
  *
  * @param {HTMLElement} button
  * @param {HTMLElement} menu of role `menu`. Its items are buttons that Tab does not reach

@@ -30,7 +30,7 @@ const FORMS = { status: createStatusForm, privacy: createPrivacyForm };
  * @param {PresenceClient} client
  * @param {string} name of the client's user
  * @param {object} options
- * @param {() => User[]} options.people for whom there may be an exception
+ * @param {() => User[]} options.people the user may make an exception for each
  * @param {(id: string) => string} options.nameOf
  * @returns {{
  *   root: HTMLElement,

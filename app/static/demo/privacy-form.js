@@ -1,4 +1,4 @@
-/** The form for who may see oneself: two settings, and an exception for each person. */
+/** The form of one's own privacy settings: two choices, and an exception for each person. */
 
 import { element } from "./elements.js";
 
