@@ -199,6 +199,11 @@ def test_all_devices_of_a_user_show_the_same(site, page, open_tab):
     other.get_by_role("menuitemradio", name="Do not disturb").click()
     expect(own_button(page, "ada")).to_have_text("Do not disturb")
     expect(seen_by(page, "grace", "ada")).to_have_text("Do not disturb")
+    # A screen reader hears of the friends.
+    choose(page, "grace", "Away")
+    expect(other.locator("#news")).to_have_text("Grace Hopper: Away")
+    choose(page, "grace", "Active")
+    expect(other.locator("#news")).to_have_text("Grace Hopper: Online")
 
 
 # --- Text, emoji and end

@@ -74,8 +74,8 @@ function count() {
 const people = followPeople(store, {
   load: () => fetch("/demo/people"),
   draw,
-  announce: (name, online) => {
-    byId("news").textContent = `${name} ${online ? "is online" : "went offline"}`;
+  announce: (text) => {
+    byId("news").textContent = text;
   },
 });
 
