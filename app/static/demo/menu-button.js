@@ -84,7 +84,8 @@ export function createMenuButton(button, menu, onChoose) {
 function focusByLetter(items, here, { key, ctrlKey, altKey, metaKey }) {
   if (key.length !== 1 || key === " " || ctrlKey || altKey || metaKey) return false;
   const next = [...items.slice(here + 1), ...items.slice(0, here + 1)];
-  const found = next.find((one) => one.textContent?.trim().toLowerCase().startsWith(key));
+  const letter = key.toLowerCase();
+  const found = next.find((one) => one.textContent?.trim().toLowerCase().startsWith(letter));
   found?.focus();
   return found !== undefined;
 }

@@ -47,7 +47,6 @@ export function createOwnPresence(client, name, { people, nameOf }) {
   const menu = find("[role=menu]");
   const sign = createSign();
   button.prepend(sign);
-  button.setAttribute("aria-label", `Presence of ${name}`);
   menu.setAttribute("aria-label", `Presence of ${name}`);
   for (const item of menu.querySelectorAll("[data-choice]")) {
     const itemSign = createSign();
@@ -66,8 +65,10 @@ export function createOwnPresence(client, name, { people, nameOf }) {
     if (myPresence === null) {
       setLook(sign, "unknown");
       find(".own-label").textContent = "…";
+      button.setAttribute("aria-label", `Presence of ${name}`);
+      setText(find(".own-spoken"), "");
       showNote(find(".own-note"), null, 0);
-      find(".own-privacy").textContent = "";
+      setText(find(".own-privacy"), "");
       return;
     }
     if (myPresence.visibility !== "nobody") visibleTo = myPresence.visibility;
@@ -267,6 +268,7 @@ function explain(error) {
     const text = `Not saved: the server cannot do this now (${error.status}). Try again soon.`;
     return { text, mayRetry: true };
   }
-  const reason = error.message.split(": ").slice(1).join(": ");
-  return { text: `Not saved: ${reason || `the server answered ${error.status}`}.`, mayRetry: false };
+  const reason = error.message.split(": ").slice(1).join(": "); // without the URL
+  const text = `Not saved: ${reason || `the server answered ${error.status}`}.`;
+  return { text, mayRetry: false };
 }
