@@ -65,6 +65,16 @@ def test_repeats_and_what_was_overtaken_are_no_news(gateway, ann):
     assert heard(ann) == [("offline", 1001)]
 
 
+def test_one_transition_in_two_deliveries_reaches_all(gateway, ann):
+    """Not all viewers see the user since the same time."""
+    offline = Transition(BEFORE, "offline", 1001)
+    for _ in range(2):  # the second message is a repeat
+        gateway.hub.deliver_transitions(
+            [Delivery(offline, "bob"), Delivery(offline, "ann")]
+        )
+    assert heard(ann) == [("offline", 1001)]
+
+
 def test_what_redis_repeats_after_it_had_lost_its_state_is_no_news(gateway, ann):
     gateway.hub.reset_after_loss(2000)
     tell(gateway, ONLINE)  # an older state of Redis has it in its outbox again

@@ -1,6 +1,7 @@
 /** What the demo pages show: avatars, rows of people, the connection line. */
 
 import { getOwn } from "../greendot/store.js";
+import { LABELS, createSign, endText, setLook } from "./look.js";
 
 /** @typedef {import("../greendot/store.js").PresenceStore} PresenceStore */
 /** @typedef {{id: string, display_name: string, friend: boolean}} Person */
@@ -101,26 +102,53 @@ export function showConnection(store, line) {
 }
 
 /**
- * What the page shows for a user: the state of the dot, and the text beside it.
+ * What the page shows for a user.
  *
  * @param {PresenceStore} store
  * @param {string} id
  * @param {number} now
- * @returns {{presence: "online" | "offline" | "unknown", text: string}}
+ * @returns {{look: import("./look.js").Look, text: string}} the sign, and the words beside it
  */
 function presenceOf(store, id, now) {
-  const { statuses, lastSeen, stale } = store.getState();
+  const { statuses, lastSeen, stale, detailOf } = store.getState();
   const online = getOwn(statuses, id);
-  if (online === undefined) return { presence: "unknown", text: "…" };
-  if (stale) return { presence: "unknown", text: "Status unknown" };
-  if (online) return { presence: "online", text: "Online" };
+  if (online === undefined) return { look: "unknown", text: "…" };
+  if (stale) return { look: "unknown", text: LABELS.unknown };
+  if (online) {
+    const availability = detailOf(id)?.availability ?? "active";
+    const look = availability === "active" ? "online" : availability;
+    return { look, text: LABELS[look] };
+  }
   const seen = getOwn(lastSeen, id);
-  const text = seen === undefined ? "Offline" : `Last seen ${ago(seen, now)}`;
-  return { presence: "offline", text };
+  const text = seen === undefined ? LABELS.offline : `Last seen ${ago(seen, now)}`;
+  return { look: "offline", text };
+}
+
+/** @typedef {{text: string | null, emoji: string | null, expires_at: number | null}} Note */
+
+/**
+ * Show an emoji, a text and when they end. All are shown as text, whatever a user has written.
+ *
+ * @param {HTMLElement} line is hidden if there is nothing to show
+ * @param {Note | null} note
+ * @param {number} now
+ */
+export function showNote(line, note, now) {
+  const end = note?.expires_at == null ? "" : endText(note.expires_at, now);
+  const parts = [
+    ["note-emoji", note?.emoji ?? ""],
+    ["note-text", note?.text ?? ""],
+    ["note-end", end],
+  ].filter(([, text]) => text !== "");
+  const shown = JSON.stringify(parts);
+  if (line.dataset["shown"] === shown) return;
+  line.dataset["shown"] = shown;
+  line.replaceChildren(...parts.flatMap(([name = "", text]) => [element("span", name, text), " "]));
+  line.hidden = parts.length === 0;
 }
 
 /**
- * A list item with a person's avatar, dot, name and presence.
+ * A list item with a person's avatar, sign, name, presence and note.
  *
  * @param {PresenceStore} store
  * @param {Person} person
@@ -131,16 +159,22 @@ export function personRow(store, person) {
   row.dataset["user"] = person.id;
   const avatar = element("span", `avatar ${hue(person.display_name)}`);
   avatar.setAttribute("aria-hidden", "true");
-  avatar.append(initials(person.display_name), element("span", "dot"));
+  const sign = createSign();
+  avatar.append(initials(person.display_name), sign);
   const labels = element("span", "labels");
   const presenceText = element("span", "presence");
-  labels.append(element("span", "name", person.display_name), presenceText);
+  const note = element("span", "note");
+  labels.append(element("span", "name", person.display_name), presenceText, note);
   row.append(avatar, labels);
 
   const show = () => {
-    const { presence, text } = presenceOf(store, person.id, Date.now());
-    row.dataset["presence"] = presence;
+    const now = Date.now();
+    const { look, text } = presenceOf(store, person.id, now);
+    setLook(sign, look);
+    row.dataset["look"] = look;
+    row.dataset["presence"] = look === "away" || look === "dnd" ? "online" : look;
     if (presenceText.textContent !== text) presenceText.textContent = text;
+    showNote(note, store.getState().detailOf(person.id), now);
   };
   show();
   const unsubscribe = store.subscribeUser(person.id, show);

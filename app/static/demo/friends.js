@@ -3,6 +3,7 @@
 import { createPresenceClient } from "../greendot/index.js";
 import { CLOSE } from "../greendot/protocol.js";
 import { element, fillAvatars, personRow, showConnection } from "./elements.js";
+import { createOwnPresence } from "./own-presence.js";
 import { followPeople } from "./people.js";
 
 /** @typedef {import("./people.js").People} People */
@@ -26,12 +27,15 @@ const { store } = client;
 let stops = [];
 /** @type {Person[]} */
 let friends = [];
+/** @type {Person[]} */
+let known = [];
 let leaving = false;
 
 /** @param {People} loaded */
 function draw({ people, conversations }) {
   for (const stop of stops) stop();
   stops = [];
+  known = people;
   friends = people.filter(({ friend }) => friend);
   byId("friends").replaceChildren(...friends.map(row));
   byId("no-friends").hidden = friends.length > 0;
@@ -70,8 +74,8 @@ function count() {
 const people = followPeople(store, {
   load: () => fetch("/demo/people"),
   draw,
-  announce: (name, online) => {
-    byId("news").textContent = `${name} ${online ? "is online" : "went offline"}`;
+  announce: (text) => {
+    byId("news").textContent = text;
   },
 });
 
@@ -94,6 +98,12 @@ store.subscribe(({ connection }, previous) => {
   // The other window first sends `leave`, and signs out a moment later.
   if (connection !== previous.connection) setTimeout(checkSignedIn, 1_000);
 });
+
+const own = createOwnPresence(client, me.dataset["name"] ?? "", {
+  people: () => known,
+  nameOf: (id) => known.find((person) => person.id === id)?.display_name ?? id,
+});
+me.after(own.root);
 
 fillAvatars();
 showConnection(store, byId("connection"));

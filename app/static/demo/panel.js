@@ -1,7 +1,9 @@
 /** One user of the side-by-side page: its own client, its list and its buttons. */
 
 import { createPresenceClient } from "../greendot/index.js";
+import { FROM_SERVER, TO_SERVER } from "../greendot/protocol.js";
 import { element, fillAvatars, personRow, showConnection } from "./elements.js";
+import { createOwnPresence } from "./own-presence.js";
 import { followPeople } from "./people.js";
 import { createSimulatedNetwork } from "./simulated-network.js";
 
@@ -36,9 +38,15 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   const client = createPresenceClient({
     token,
     share: false, // each panel has its own network, so also its own socket
+    idle: false, // input in this window is no sign of one of its users
     fetch: network.fetch,
     WebSocket: network.WebSocket,
-    onFrame: ({ event, data }, direction) => log(user.display_name, direction, event, data),
+    onFrame({ event, data }, direction) {
+      log(user.display_name, direction, event, data);
+      // A new connection counts as active until the client reports again.
+      if (event === FROM_SERVER.WELCOME) noteReport(false);
+      if (event === TO_SERVER.ACTIVITY) noteReport(data["idle"] === true);
+    },
     onClose: (code, retryIn) => log(user.display_name, "end", `close ${code}`, nextAttempt(retryIn)),
     onDenied: (code) => announce(`The server denied access to ${user.display_name}: ${code}`),
   });
@@ -62,18 +70,35 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     });
   }
 
+  /** @type {User[]} */
+  let known = [];
+  const own = createOwnPresence(client, user.display_name, {
+    people: () => known,
+    nameOf: (id) => users.find((other) => other.id === id)?.display_name ?? id,
+  });
+  find(".panel > header").after(own.root);
+  let isAway = false;
+  let isReported = false;
+
+  /** @param {boolean} idle what the client has reported to the server */
+  function noteReport(idle) {
+    isReported = idle;
+    own.showIdle(isAway, isReported);
+  }
+
   /** @type {Array<() => void>} */
   let stops = [];
 
   /** @param {People} loaded */
   function draw({ people }) {
+    known = people;
     for (const stop of stops) stop();
     stops = [];
     find(".people").replaceChildren(...people.map(row));
     find(".empty").hidden = people.length > 0;
     const taken = new Set([user.id, ...people.filter((p) => p.friend).map((p) => p.id)]);
     const free = users.filter(({ id }) => !taken.has(id));
-    const choice = find("select");
+    const choice = find(".befriend select");
     choice.replaceChildren(
       ...free.map(({ id, display_name }) => new Option(display_name, id)),
     );
@@ -119,6 +144,12 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
       network.freeze();
       announce(`The page of ${user.display_name} has stopped its heartbeats`);
     },
+    away() {
+      isAway = !isAway;
+      client.setIdle(isAway);
+      find("[data-action=away]").setAttribute("aria-pressed", String(isAway));
+      own.showIdle(isAway, isReported);
+    },
     cut() {
       isCut = !isCut;
       if (isCut) network.disconnect();
@@ -134,7 +165,7 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   });
   find(".befriend").addEventListener("submit", (event) => {
     event.preventDefault();
-    const choice = /** @type {HTMLSelectElement} */ (find("select"));
+    const choice = /** @type {HTMLSelectElement} */ (find(".befriend select"));
     void changeFriendship("PUT", choice.value);
   });
 
@@ -153,7 +184,15 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   fillAvatars(root);
   void people.reload();
 
-  return { root, client, reload: people.reload };
+  return {
+    root,
+    reload: people.reload,
+    remove() {
+      own.stop();
+      client.close();
+      root.remove();
+    },
+  };
 }
 
 /** @param {number | null} retryIn */

@@ -1,7 +1,9 @@
 /** Loads the names of the users in a store, and loads them again when the users change. */
 
 import { getOwn, hasOwn } from "../greendot/store.js";
+import { LABELS } from "./look.js";
 
+/** @typedef {import("../greendot/store.js").PresenceState} PresenceState */
 /** @typedef {import("../greendot/store.js").PresenceStore} PresenceStore */
 /** @typedef {import("./elements.js").Person} Person */
 /** @typedef {{id: string, title: string, participants: string[]}} Conversation */
@@ -15,7 +17,7 @@ import { getOwn, hasOwn } from "../greendot/store.js";
  * @param {object} options
  * @param {() => Promise<Response>} options.load requests `/demo/people`
  * @param {(people: People) => void} options.draw
- * @param {(name: string, online: boolean) => void} [options.announce] a status has changed
+ * @param {(text: string) => void} [options.announce] says what has changed, such as "Ada is online"
  * @returns {{reload: () => Promise<void>, stop: () => void}}
  */
 export function followPeople(store, { load, draw, announce }) {
@@ -36,13 +38,14 @@ export function followPeople(store, { load, draw, announce }) {
   }
 
   const unsubscribe = store.subscribe((state, previous) => {
+    if (!state.stale) announceDetails(state, previous);
     if (state.statuses === previous.statuses) return;
     let changed = false;
     for (const [id, online] of Object.entries(state.statuses)) {
       const before = getOwn(previous.statuses, id);
       if (!names.has(id)) changed = true;
       else if (before !== undefined && before !== online && !state.stale) {
-        announce?.(names.get(id) ?? id, online);
+        announce?.(`${names.get(id) ?? id} ${online ? "is online" : "went offline"}`);
       }
     }
     for (const id of Object.keys(previous.statuses)) {
@@ -50,6 +53,20 @@ export function followPeople(store, { load, draw, announce }) {
     }
     if (changed) void reload();
   });
+
+  /**
+   * @param {PresenceState} state
+   * @param {PresenceState} previous
+   */
+  function announceDetails({ details }, previous) {
+    if (announce === undefined || details === previous.details) return;
+    for (const [id, name] of names) {
+      const now = getOwn(details, id)?.availability;
+      const before = getOwn(previous.details, id)?.availability;
+      if (now === undefined || before === undefined || now === before) continue;
+      announce(`${name}: ${now === "active" ? LABELS.online : LABELS[now]}`);
+    }
+  }
 
   return { reload, stop: unsubscribe };
 }

@@ -39,8 +39,7 @@ function add(id) {
   panels.set(id, panel);
   byId("panels").append(panel.root);
   panel.root.querySelector(".remove")?.addEventListener("click", () => {
-    panel.client.close();
-    panel.root.remove();
+    panel.remove();
     panels.delete(id);
     updateChoice();
   });
