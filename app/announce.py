@@ -22,7 +22,7 @@ from models import fanout
 from models.presence import PresenceUnavailable
 from models.sql import pending_announcements
 from models.sql.graph import GraphChange
-from models.visibility_changes import Viewers
+from models.visibility_updater import Viewers
 
 _outage = Outage("changes of the graph are stored and will be announced later")
 

@@ -33,7 +33,7 @@ from app.threads import in_thread
 from config import Settings
 from models.presence import Presence
 from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 from tasks import broadcast, celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -102,7 +102,7 @@ def create_app(settings: Settings) -> Flask:
         database=database,
         presence=state,
         gateway=Gateway(settings, state, database, new_users),
-        visibility=VisibilityChanges(
+        visibility=VisibilityUpdater(
             state,
             session_factory(writers),
             broadcast.request_drain,

@@ -12,7 +12,7 @@ from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
 from config import Settings
 from models.presence import Presence
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 
 EXTENSION = "greendot"
 
@@ -28,7 +28,7 @@ class Services:
     """Connections for reading, with one statement per transaction."""
     presence: Presence
     gateway: Gateway
-    visibility: VisibilityChanges
+    visibility: VisibilityUpdater
     """Changes who sees whom."""
     new_users: NewUsers
     """Stores users who connect before the host application has created them."""

@@ -5,18 +5,29 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 import redis
 
 from config import Settings
+from models.detail import Layer, Layers
 from models.events import Delivery, GatewayMessage, Transition
 from models.identifiers import joined_ids
+from models.layer_ends import end_layers
 from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
 from models.presence.store import ClosedConnection, LiveConnection
+from models.sql.db import session_factory
+from models.sql.presence_settings import (
+    ended_layers,
+    ensure_settings,
+    put_settings,
+)
+from models.visibility import PresenceSettings
 from tests.clusters import ClusterOfServers, SlotMove
+from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
 
@@ -227,3 +238,37 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
             move.end()
             cluster.move_slot_of(key, target, source)
     assert presence.statuses(here)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("presence", ["cluster"], indirect=True)
+def test_layers_end_though_a_node_stands_still(presence, cluster, tmp_path):
+    """Those of its users end later."""
+    stalled = cluster.nodes[0]
+    away = {n for n in range(SHARDS) if cluster.holder(f"{{p{n}}}:") is stalled}
+    later = {user for user in USERS if shard_number(user, SHARDS) in away}
+    assert 0 < len(later) < len(USERS)
+    ended = PresenceSettings(layers=Layers(Layer(text="lunch", expires_at=1)))
+    with friends_in(tmp_path, *pairwise(USERS)) as engine:
+        with session_factory(engine)() as session:
+            for user in USERS:
+                ensure_settings(session, user)
+                put_settings(session, user, ended)
+            session.commit()
+        stalled.signal(signal.SIGSTOP)
+        try:
+            assert end_layers(presence, engine, lambda _: None) == (
+                len(USERS) - len(later)
+            )
+        finally:
+            stalled.signal(signal.SIGCONT)
+
+        def not_ended():
+            with engine.connect() as reader:
+                return ended_layers(reader, 2, len(USERS)).keys()
+
+        assert not_ended() == later
+        # The client does not ask the node again at once.
+        wait_until(lambda: end_layers(presence, engine, lambda _: None) > 0)
+        wait_until(lambda: not end_layers(presence, engine, lambda _: None))
+        assert not not_ended()
