@@ -244,31 +244,34 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
 @pytest.mark.parametrize("presence", ["cluster"], indirect=True)
 def test_layers_end_though_a_node_stands_still(presence, cluster, tmp_path):
     """Those of its users end later."""
+    users = USERS[:200]
     stalled = cluster.nodes[0]
     away = {n for n in range(SHARDS) if cluster.holder(f"{{p{n}}}:") is stalled}
-    later = {user for user in USERS if shard_number(user, SHARDS) in away}
-    assert 0 < len(later) < len(USERS)
+    later = {user for user in users if shard_number(user, SHARDS) in away}
+    assert 0 < len(later) < len(users)
     ended = PresenceSettings(layers=Layers(Layer(text="lunch", expires_at=1)))
-    with friends_in(tmp_path, *pairwise(USERS)) as engine:
+    with friends_in(tmp_path, *pairwise(users)) as engine:
         with session_factory(engine)() as session:
-            for user in USERS:
+            for user in users:
                 ensure_settings(session, user)
                 put_settings(session, user, ended)
             session.commit()
         stalled.signal(signal.SIGSTOP)
         try:
             assert end_layers(presence, engine, lambda _: None) == (
-                len(USERS) - len(later)
+                len(users) - len(later)
             )
         finally:
             stalled.signal(signal.SIGCONT)
 
         def not_ended():
             with engine.connect() as reader:
-                return ended_layers(reader, 2, len(USERS)).keys()
+                return ended_layers(reader, 2, len(users)).keys()
 
         assert not_ended() == later
-        # The client does not ask the node again at once.
-        wait_until(lambda: end_layers(presence, engine, lambda _: None) > 0)
-        wait_until(lambda: not end_layers(presence, engine, lambda _: None))
-        assert not not_ended()
+
+        def all_have_ended():  # the client does not ask the node again at once
+            end_layers(presence, engine, lambda _: None)
+            return not not_ended()
+
+        wait_until(all_have_ended, 60)  # the cluster may have given up the node
