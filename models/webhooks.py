@@ -81,7 +81,8 @@ class Batch:
 
     def encode(self) -> bytes:
         """The batch as bytes for `decode`."""
-        return orjson.dumps([self.body.decode(), self.sent, self.epoch])
+        sent = [tuple(one) for one in self.sent]
+        return orjson.dumps([self.body.decode(), sent, self.epoch])
 
     @classmethod
     def decode(cls, batch_id: str, encoded: str) -> Self:

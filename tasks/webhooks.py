@@ -133,7 +133,7 @@ class Sender:
             sent = self._send(shard, taken, found)
             if sent is None:
                 return False
-            more |= sent >= MAX_EVENTS
+            more |= sent >= MAX_EVENTS or 0 < sent < len(taken.unheard)
             if len(taken.unheard) < MAX_EVENTS and taken.has_to_walk:
                 more |= self._walk(shard, taken)
         return more
