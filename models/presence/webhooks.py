@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from models.presence.keys import Keys, receiver_id
-from models.presence.redis.backend import Backend
+from models.presence.redis.backend import Backend, Gathered
 from models.presence.redis.commands import Command, run_script
 from models.presence.replies import user_status
 from models.webhooks import Batch, Truth
 
 LEASE_MS = 20_000
 """Milliseconds that a sender may take for one request, before another takes over."""
+_SHOWN = ("disabled", "failures", "last_error", "successes", "failed")
 _FAILURE = ("failures", "failing_since", "next_at", "last_error")
 
 
@@ -192,28 +193,23 @@ class Webhooks:
 
     def states(self) -> list[ReceiverState]:
         """All receivers as they are now."""
-        return [self._state(url) for url in self.urls]
+        return [_state(url, self._counts(url).all()) for url in self.urls]
 
-    def _state(self, url: str) -> ReceiverState:
+    def states_where_possible(self) -> list[ReceiverState]:
+        """All receivers as they are now, without shards that do not answer.
+
+        Raises:
+            PresenceUnavailable: no shard answered.
+        """
+        return [_state(url, self._counts(url).some()) for url in self.urls]
+
+    def _counts(self, url: str) -> Gathered:
         receiver = receiver_id(url)
-        names = ("disabled", "failures", "last_error", "successes", "failed")
         commands: dict[int, list[Command]] = {}
         for keys in self._keys:
             changed, state = _names(keys, receiver)
-            commands[keys.shard] = [("ZCARD", changed), ("HMGET", state, *names)]
-        found = self._backend.gather(commands).all().values()
-        disabled, failures, errors, successes, failed = zip(
-            *(fields for _, fields in found), strict=True
-        )
-        state = "failing" if any(failures) else "active"
-        return ReceiverState(
-            url,
-            "disabled" if any(disabled) else state,
-            sum(pending for pending, _ in found),
-            next((text for text in errors if text), None),
-            sum(int(count or 0) for count in successes),
-            sum(int(count or 0) for count in failed),
-        )
+            commands[keys.shard] = [("ZCARD", changed), ("HMGET", state, *_SHOWN)]
+        return self._backend.gather(commands)
 
     def _for_all(
         self, url: str, commands_for: Callable[[str], list[Command]]
@@ -245,4 +241,19 @@ def _taken(now: str, epoch: str, *fields: Any) -> Taken:  # noqa: ANN401 - of a 
         walk=walk or "",
         batch=Batch.decode(batch_id, batch) if batch_id and batch else None,
         unheard=dict(zip(users[::2], map(int, users[1::2]), strict=True)),
+    )
+
+
+def _state(url: str, counts: Mapping[int, list[Any]]) -> ReceiverState:
+    disabled, failures, errors, successes, failed = zip(
+        *(fields for _, fields in counts.values()), strict=True
+    )
+    state = "failing" if any(failures) else "active"
+    return ReceiverState(
+        url,
+        "disabled" if any(disabled) else state,
+        sum(pending for pending, _ in counts.values()),
+        next((text for text in errors if text), None),
+        sum(int(count or 0) for count in successes),
+        sum(int(count or 0) for count in failed),
     )

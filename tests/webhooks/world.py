@@ -77,7 +77,7 @@ class World:
     def pending(self) -> set[str]:
         """Users of whom the receiver must still hear."""
         name = self.shard.keys.webhook_changed(self.id)
-        return set(self.shard.client.zrange(name, 0, -1))
+        return {str(user) for user in self.shard.client.zrange(name, 0, -1)}
 
     def let_retry(self) -> None:
         """The backoff is over."""
@@ -91,5 +91,6 @@ class World:
     def settle(self) -> None:
         """Sweeps have run long enough, so all gateways have registered."""
         now = self.shard.now()
-        values = {"last": now, "no_gap_since": now - 60_000}
-        self.shard.client.hset(self.shard.keys.sweeps, mapping=values)
+        sweeps = self.shard.keys.sweeps
+        self.shard.client.hset(sweeps, "last", str(now))
+        self.shard.client.hset(sweeps, "no_gap_since", str(now - 60_000))
