@@ -72,10 +72,11 @@ class World:
     def set_state(self, **fields: str | int) -> None:
         """Write fields of the receiver's state."""
         name = self.shard.keys.webhook_state(self.id)
-        self.shard.client.hset(name, mapping=dict(fields))
+        for field, value in fields.items():
+            self.shard.client.hset(name, field, str(value))
 
     def pending(self) -> set[str]:
-        """Users of whom the receiver must still hear."""
+        """Users whose newest state the receiver must still hear."""
         name = self.shard.keys.webhook_changed(self.id)
         return {str(user) for user in self.shard.client.zrange(name, 0, -1)}
 
