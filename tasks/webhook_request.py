@@ -95,9 +95,7 @@ class _Request:
         """The status of the answer, when `run` has ended."""
         if isinstance(self._outcome, int):
             return self._outcome
-        if isinstance(
-            self._outcome, HTTPError | HTTPException | OSError | UnicodeError
-        ):
+        if isinstance(self._outcome, HTTPError | HTTPException | OSError | ValueError):
             raise DeliveryFailed(_reason(self._outcome)) from self._outcome
         raise self._outcome
 
@@ -159,7 +157,6 @@ def _connection(url: SplitResult, address: str) -> HTTPConnection:
         _port(url),
         timeout=REQUEST_SECONDS,
         server_hostname=url.hostname,
-        assert_hostname=url.hostname,
         ssl_context=_tls(),
     )
 
