@@ -112,7 +112,13 @@ class _Request:
         if self._url.query:
             path += f"?{self._url.query}"
         with closing(self._connected()) as connection:
-            connection.request("POST", path, body=self._body, headers=self._headers)
+            connection.request(
+                "POST",
+                path,
+                body=self._body,
+                headers=self._headers,
+                preload_content=False,
+            )
             return int(connection.getresponse().status)
 
     def _connected(self) -> HTTPConnection:
