@@ -78,7 +78,14 @@ def whole_life(shard: Shard) -> None:
     outbox.leave("token", outbox.take("token", limit=1))
     outbox.take("token", outbox.take("token", wait_ms=1))
     outbox.leave("token")
-    webhooks = presence.webhooks
+    webhooks_of(shard)
+    shard.presence.tickets.take(shard.presence.tickets.issue("t"))
+    gateways.forget(OTHER)
+
+
+def webhooks_of(shard: Shard) -> None:
+    """Every operation of the webhooks."""
+    webhooks = shard.presence.webhooks
     for _ in range(2):
         taken = webhooks.take(URL, "token", 9)[0]
         truths = webhooks.truths(0, ["ann", "bob"])
@@ -91,8 +98,6 @@ def whole_life(shard: Shard) -> None:
         webhooks.enable(URL)
         webhooks.states()
         webhooks.leave(URL, "token")
-    shard.presence.tickets.take(shard.presence.tickets.issue("t"))
-    gateways.forget(OTHER)
 
 
 # What they are
