@@ -59,9 +59,9 @@ class WorkerState:
 
     @property
     def sender_seconds(self) -> float:
-        """Seconds that the sender of webhooks stays. 0: it sends what waits, and stops,
-        so that other tasks can run."""
-        return LONG_STAY if self.has_sender else 0.0
+        """Seconds that the sender of webhooks stays at most. Without a process of its
+        own it also stops when nothing waits, so that other tasks can run."""
+        return LONG_STAY if self.has_sender else SHORT_STAY
 
     def stay_seconds(self, shards: int) -> float:
         """Seconds that the drainer of one of `shards` stays. If there are too few

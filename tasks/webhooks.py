@@ -62,7 +62,7 @@ def send_webhooks() -> None:
     ]
     with ThreadPoolExecutor(len(senders)) as threads:
         had_lease = list(threads.map(lambda one: one.run(ends_at), senders))
-    if any(had_lease) and worker_state.sender_seconds and not worker_state.is_stopping:
+    if any(had_lease) and worker_state.has_sender and not worker_state.is_stopping:
         with suppress(BrokerError):  # beat sends it too
             send_webhooks.apply_async(retry=False, expires=TASK_EXPIRES)
 
@@ -87,8 +87,8 @@ class Sender:
         """Whether this sender, and no other, sends to the receiver."""
 
     def run(self, ends_at: float) -> bool:
-        """Send until the time `ends_at` (monotonic seconds), and all that waits is
-        sent. Returns whether this was the receiver's sender."""
+        """Send until the time `ends_at` (monotonic seconds), or until nothing waits if
+        there is no process for this. Returns whether this was the receiver's sender."""
         _step_back()
         try:
             while True:
@@ -96,6 +96,8 @@ class Sender:
                 if not self.has_lease:
                     return False
                 if worker_state.is_stopping or time.monotonic() >= ends_at:
+                    return True
+                if not more and not worker_state.has_sender:
                     return True
                 if not more:
                     time.sleep(WINDOW)

@@ -27,6 +27,7 @@ SCRIPTS = sorted(
         "acknowledge.lua",
         "clock.lua",
         "idle.lua",
+        "newest.lua",
         "status.lua",
         "stream.lua",
         "transition.lua",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import threading
+import time
 
 import pytest
 
@@ -295,6 +296,24 @@ def test_the_host_hears_the_truth_of_a_hidden_user(world, receiver):
     world.drain()
     world.send()
     assert receiver.statuses() == {"ann": "online"}
+
+
+def test_a_damaged_user_does_not_hold_up_the_others(world, receiver):
+    world.online("ann", "bob")
+    world.drain()
+    status = world.shard.keys.user_status("ann")
+    world.shard.client.set(status, "from another program", ex=60)
+    world.send()
+    assert receiver.statuses() == {"ann": "online", "bob": "online"}
+    assert world.pending() == set()
+
+
+def test_a_sender_without_a_process_of_its_own_stops_soon(world, receiver):
+    world.online("ann")
+    world.drain()
+    assert world.sender().run(time.monotonic() + 60)
+    assert receiver.statuses() == {"ann": "online"}
+    assert world.sender().run(time.monotonic() + 60)
 
 
 # Every user is heard of

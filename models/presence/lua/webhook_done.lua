@@ -7,7 +7,7 @@
 local stay = 0
 for i = 1, #KEYS - 2 do
   local user, sent = ARGV[i * 2], ARGV[i * 2 + 1]
-  if ms(last_number(KEYS[2 + i])) == sent then
+  if newest(KEYS[2 + i]) == sent then
     redis.call('ZREM', KEYS[1], user)
   else
     stay = stay + redis.call('ZADD', KEYS[1], 'XX', 'CH', ms(sent + 1), user)

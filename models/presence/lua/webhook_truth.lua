@@ -12,7 +12,7 @@ for i, user in ipairs(ARGV) do
   local status = real_status(KEYS[1], KEYS[2 + i], user, epoch)
   if status.err then return status end
   local at = i * 6 - 3
-  reply[at] = ms(last_number(KEYS[2 + i]))
+  reply[at] = newest(KEYS[2 + i])
   for j = 1, 5 do reply[at + j] = status[j] end
 end
 return reply

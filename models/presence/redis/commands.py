@@ -32,8 +32,8 @@ _PROLOGUES = {
     "tell": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),
-    "webhook_done": ("clock", "transition"),
-    "webhook_truth": ("clock", "transition", "status"),
+    "webhook_done": ("clock", "transition", "newest"),
+    "webhook_truth": ("clock", "transition", "newest", "status"),
 }
 _DEFAULT_PROLOGUE = ("clock",)
 _FREE_MEMORY = frozenset({"append", "drain", "drain_end", "missed", "trim"})
