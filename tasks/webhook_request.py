@@ -78,7 +78,12 @@ class _Request:
     ) -> None:
         self._url = urlsplit(url)
         self._body = body
-        self._headers = {"host": self._url.netloc, "connection": "close", **headers}
+        self._headers = {
+            "host": self._url.netloc,
+            "connection": "close",
+            "user-agent": "Greendot",
+            **headers,
+        }
         self._allow_private = allow_private
         self._is_aborted = False
         self._connection: HTTPConnection | None = None
@@ -96,7 +101,8 @@ class _Request:
         if isinstance(self._outcome, int):
             return self._outcome
         if isinstance(self._outcome, HTTPError | HTTPException | OSError | ValueError):
-            raise DeliveryFailed(_reason(self._outcome)) from self._outcome
+            reason = str(self._outcome) or type(self._outcome).__name__
+            raise DeliveryFailed(reason) from self._outcome
         raise self._outcome
 
     def abort(self) -> None:
@@ -171,9 +177,3 @@ def _connection(url: SplitResult, address: str) -> HTTPConnection:
 def _tls() -> ssl.SSLContext:
     """The certificates that the system trusts."""
     return ssl.create_default_context()
-
-
-def _reason(error: Exception) -> str:
-    """`error` in a few words. urllib3 puts the reason behind its own object."""
-    text = str(error).rpartition("object at 0x")[2].partition(">: ")[2] or str(error)
-    return f"{text or type(error).__name__:.200}"

@@ -176,7 +176,8 @@ def test_a_worker_is_killed_at_any_point(start, receiver, kills, seed):
     which would hide a loss."""
     system = start()
     system.befriend("ghost", "other-ghost")
-    wait_until(believes(receiver, ghost="offline"), PATIENCE)
+    ghosts = {"ghost": "offline", "other-ghost": "offline"}
+    wait_until(believes(receiver, **ghosts), PATIENCE)
     receiver.users.clear()
     choose = random.Random(seed)  # noqa: S311 - for a test
     users = [f"user-{number}" for number in range(12)]

@@ -10,7 +10,7 @@
 -- worker did not have it, or entries were lost. Then the receiver hears of all users again.
 
 local function acknowledge(first)
-  local before = redis.call('GET', KEYS[3]) or '0'
+  local before = #KEYS > 3 and (redis.call('GET', KEYS[3]) or '0')
   local taken, changes = before, first + ARGV[first] + 2
   if changes > first + 2 then
     local gone = redis.call('XDEL', KEYS[1], unpack(ARGV, first + 1, changes - 2))
