@@ -7,6 +7,8 @@ says what it takes. Times are seconds and may be fractional.
 
 from __future__ import annotations
 
+import base64
+import binascii
 import os
 import re
 import sys
@@ -35,6 +37,10 @@ MAX_SHARDS = 256
 """There is a limit, because each shard has its own loops in every gateway, and its own
 tasks."""
 
+WEBHOOK_SECRET = "whsec_"  # noqa: S105 - the beginning of all
+"""How a webhook secret begins. The rest is its bytes in base64."""
+_SECRET_BYTES = (24, 64)
+
 LEAST_SECONDS = 0.01
 """Redis counts whole milliseconds, and with shorter waits our loops would use the
 processor all the time."""
@@ -46,6 +52,12 @@ _FALSE = frozenset({"0", "false", "no", "off", ""})
 _REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
 _BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?")
+
+_TAKES_WEBHOOK_URLS = (
+    "URLs like https://example.com/path, separated by commas, without a user, a "
+    "password or a fragment. Write a comma in a URL as %2C"
+)
+_PRINTABLE = re.compile(r"[!-~]+")
 
 Number = TypeVar("Number", int, float)
 
@@ -116,6 +128,12 @@ class Settings:
     idle_after: float = 300.0
     """Time without input after which the browser client reports its user as idle
     (`PRESENCE_IDLE_AFTER`)."""
+    webhook_urls: tuple[str, ...] = field(default=(), repr=False)
+    """Where the host hears of changes (`PRESENCE_WEBHOOK_URLS`)."""
+    webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
+    """Each of them signs every webhook (`PRESENCE_WEBHOOK_SECRETS`)."""
+    webhook_allow_private: bool = False
+    """Webhooks may go to private addresses (`PRESENCE_WEBHOOK_ALLOW_PRIVATE`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     web_concurrency: int = 1
@@ -181,6 +199,11 @@ class Settings:
             redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
             allow_invisible=env.flag("PRESENCE_ALLOW_INVISIBLE", default=True),
             idle_after=env.seconds("PRESENCE_IDLE_AFTER", 300.0),
+            webhook_urls=env.webhook_urls("PRESENCE_WEBHOOK_URLS"),
+            webhook_secrets=env.webhook_secrets("PRESENCE_WEBHOOK_SECRETS"),
+            webhook_allow_private=env.flag(
+                "PRESENCE_WEBHOOK_ALLOW_PRIVATE", default=False
+            ),
             demo=env.flag("PRESENCE_DEMO", default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
@@ -215,6 +238,13 @@ class Settings:
             message = (
                 f"PRESENCE_GATEWAY_TTL={self.gateway_ttl:g}: must not be longer than "
                 f"PRESENCE_ONLINE_TTL={self.online_ttl:g}"
+            )
+            raise SettingsError(message)
+        if self.webhook_urls and not self.webhook_secrets:
+            message = (
+                "PRESENCE_WEBHOOK_SECRETS is not set: PRESENCE_WEBHOOK_URLS needs at "
+                "least one secret, such as the output of: "
+                f'echo "{WEBHOOK_SECRET}$(openssl rand -base64 32)"'
             )
             raise SettingsError(message)
         if (
@@ -363,6 +393,45 @@ class _Reader:
         is_default = port == {"http": "80", "https": "443"}[scheme]
         return f"{scheme}://{host}" + ("" if is_default or not port else f":{port}")
 
+    def webhook_urls(self, name: str) -> tuple[str, ...]:
+        urls = self._list(name)
+        for url in urls:
+            if not self._has_port(url) or not _PRINTABLE.fullmatch(url):
+                raise self._wrong(name, _TAKES_WEBHOOK_URLS)
+            parts = urlsplit(url)
+            if (
+                parts.scheme not in {"http", "https"}
+                or not parts.hostname
+                or parts.username is not None
+                or parts.fragment
+            ):
+                raise self._wrong(name, _TAKES_WEBHOOK_URLS)
+        if len(set(urls)) < len(urls):
+            raise self._wrong(name, "each URL once")
+        return urls
+
+    def webhook_secrets(self, name: str) -> tuple[str, ...]:
+        secrets = self._list(name)
+        for secret in secrets:
+            try:
+                key = base64.b64decode(
+                    secret.removeprefix(WEBHOOK_SECRET), validate=True
+                )
+            except (ValueError, binascii.Error):
+                key = b""
+            least, most = _SECRET_BYTES
+            if not secret.startswith(WEBHOOK_SECRET) or not least <= len(key) <= most:
+                raise self._wrong(
+                    name,
+                    f"secrets that are {WEBHOOK_SECRET} and {least} to {most} bytes in "
+                    "base64, separated by commas",
+                )
+        return secrets
+
+    def _list(self, name: str) -> tuple[str, ...]:
+        parts = (part.strip() for part in self._environ.get(name, "").split(","))
+        return tuple(part for part in parts if part)
+
     def _number(
         self, name: str, default: Number, parse: Callable[[str], Number], takes: str
     ) -> Number:
@@ -379,6 +448,8 @@ class _Reader:
 
     def _refused(self, name: str, why: str) -> SettingsError:
         shown = self._environ.get(name, "")
-        if "URL" in name:  # it may contain a password
+        if "SECRET" in name:
+            shown = "…"
+        elif "URL" in name:  # it may contain a password
             shown = f"{redis_url.scheme_of(shown)}://…" if "://" in shown else "…"
         return SettingsError(f"{name}={shown}: {why}")

@@ -23,6 +23,7 @@ from app.api import (
     presence,
     presence_settings,
     questions,
+    webhooks,
     websocket,
 )
 from app.demo import routes as demo_routes
@@ -118,6 +119,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(admin.blueprint)
     app.register_blueprint(admin_lists.blueprint)
     app.register_blueprint(questions.blueprint)
+    app.register_blueprint(webhooks.blueprint)
     offload.register(app, create_app)
     websocket.register(app)
     origins.register(app, settings.allowed_origins)

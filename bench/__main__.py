@@ -14,7 +14,7 @@ from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
 from bench.generator import GeneratorFailed
-from bench.greendot import Greendot
+from bench.greendot import Greendot, GreendotWebhooks
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
 from bench.report import Row, merged, report
@@ -26,6 +26,8 @@ from bench.store import STORE, store
 TARGETS: dict[str, TargetKind] = {
     kind.name: kind for kind in (Greendot, FlaskSocketIO, FlaskSocketIOShared, SocketIO)
 }
+OURS: dict[str, TargetKind] = {GreendotWebhooks.name: GreendotWebhooks}
+"""Greendot with more turned on. A run has it only if `--targets` names it."""
 ALONE = {"store": (store, STORE), "scaling": (scaling, SCALING)}
 """Scenarios of our own parts, which no peer has."""
 PEER = "peer-"
@@ -80,8 +82,8 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="prove the harness only")
     parser.add_argument(
         "--targets",
-        type=_names_of(TARGETS),
-        help=f"of {', '.join(TARGETS)}, separated by commas",
+        type=_names_of(TARGETS | OURS),
+        help=f"of {', '.join(TARGETS | OURS)}, separated by commas",
     )
     parser.add_argument(
         "--only", type=_names_of(BESIDE_PEERS), help="these scenarios of a peer-* run"
@@ -140,7 +142,7 @@ def _run(
     rows: list[Row] = []
     for target in [*targets] * rounds:
         try:
-            for row in run(TARGETS[target], scale):
+            for row in run((TARGETS | OURS)[target], scale):
                 print(f"{scenario}: {target}, {row['case']}: done", flush=True)
                 rows.append(row)
         except FAILURES as error:

@@ -16,7 +16,8 @@ from sqlalchemy import insert
 
 from app.dev.processes import read_procfile
 from bench.graph import user_id
-from bench.servers import SECRET, Target, clean_environ, wait_until
+from bench.machine import cores_for_generator, pinned
+from bench.servers import SECRET, Target, clean_environ, free_port, wait_until
 from config import PROJECT_ROOT
 from models.events import CloseCode
 from models.sql.db import make_engine, session_factory, table_of
@@ -99,6 +100,32 @@ class Greendot(Target):
             )
             session.commit()
         engine.dispose()
+
+
+class GreendotWebhooks(Greendot):
+    """The same with webhooks. Their receiver is the host's, so it has the core of the
+    load generator, and is not measured."""
+
+    name = "greendot-webhooks"
+
+    def start(self) -> None:
+        """Start the receiver, then the rest."""
+        port = free_port()
+        command = [sys.executable, "-m", "bench.webhook_receiver", str(port)]
+        with pinned(cores_for_generator()):
+            self._receiver = subprocess.Popen(command, cwd=PROJECT_ROOT)  # noqa: S603
+        self.more_environ = {
+            "PRESENCE_WEBHOOK_URLS": f"http://127.0.0.1:{port}/",
+            "PRESENCE_WEBHOOK_SECRETS": f"whsec_{'A' * 32}",
+            "PRESENCE_WEBHOOK_ALLOW_PRIVATE": "1",
+        }
+        super().start()
+
+    def close(self) -> None:
+        """Stop all, the receiver last."""
+        super().close()
+        self._receiver.kill()
+        self._receiver.wait()
 
 
 def closes_of(target: Target) -> str:

@@ -80,7 +80,8 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # reserve a second task.
         "worker_prefetch_multiplier": 1,
         # An option in the Procfile would override CELERY_WORKER_CONCURRENCY.
-        "worker_concurrency": 2,
+        # A slow webhook receiver must not delay sweeps, so its sender has a process.
+        "worker_concurrency": 3 if settings.webhook_urls else 2,
         "worker_consumer": "tasks.worker:Consumer",
         # It matters only with late acknowledgement. If unset, Celery warns.
         "worker_cancel_long_running_tasks_on_connection_loss": True,
@@ -93,6 +94,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.broadcast",
             "tasks.expiry",
             "tasks.layers",
+            "tasks.webhooks",
             "tasks.worker",
         ),
         "timezone": "UTC",
@@ -123,6 +125,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             for task in (
                 "tasks.announcements.announce_pending",
                 "tasks.layers.end_due",
+                *(["tasks.webhooks.send_webhooks"] if settings.webhook_urls else []),
             )
         },
     }

@@ -21,6 +21,9 @@ SHORT_STAY = 3.0
 """Otherwise: seconds after which a drainer lets other tasks run. The drainers of all
 shards share this time."""
 
+LEAST_WITHOUT_SENDER = 2
+"""Processes that must be left for drains and sweeps."""
+
 
 @dataclass(slots=True)
 class WorkerState:
@@ -29,6 +32,9 @@ class WorkerState:
     shutting down."""
 
     processes: int = 1
+    """Processes that drain and sweep. The sender of webhooks has another one."""
+    has_sender: bool = False
+    """Whether there is a process for the sender of webhooks."""
     _is_stopping: Any = field(default_factory=lambda: RawValue(ctypes.c_bool))
 
     def stop(self) -> None:
@@ -44,6 +50,18 @@ class WorkerState:
         """Whether the drainers of all `shards` may stay. They may if there is still a
         process for the other tasks."""
         return self.processes > shards
+
+    def count(self, processes: int, *, sends_webhooks: bool) -> None:
+        """Set how many `processes` the worker has. If it sends webhooks, the sender
+        gets one of them, as long as two are left."""
+        self.has_sender = sends_webhooks and processes > LEAST_WITHOUT_SENDER
+        self.processes = processes - self.has_sender
+
+    @property
+    def sender_seconds(self) -> float:
+        """Seconds that the sender of webhooks stays at most. Without a process of its
+        own it also stops when nothing waits, so that other tasks can run."""
+        return LONG_STAY if self.has_sender else SHORT_STAY
 
     def stay_seconds(self, shards: int) -> float:
         """Seconds that the drainer of one of `shards` stays. If there are too few

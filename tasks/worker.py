@@ -35,8 +35,8 @@ from celery.worker.consumer.consumer import CONNECTION_ERROR
 from celery.worker.state import maybe_shutdown
 
 from models.garbage import collect_less
-from tasks import announcements, broadcast, expiry
-from tasks.celery_app import NICENESS
+from tasks import announcements, broadcast, expiry, webhooks
+from tasks.celery_app import NICENESS, current_settings
 from tasks.drainer_policy import worker_state
 
 RETRY_SECONDS = 2.0
@@ -60,6 +60,7 @@ OUTAGES = {
     broadcast.LEASE_NOT_GIVEN_UP: STATE,
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,
+    webhooks.NOT_SENT: STATE,
 }
 """Log message -> what is unavailable when it is logged."""
 
@@ -155,7 +156,8 @@ class OutageFilter(logging.Filter):
 @after_setup_logger.connect
 def _set_up_logging(**_: object) -> None:
     outages = OutageFilter(OUTAGES)
-    for logger in (log, beat.logger, announcements.log, broadcast.log, expiry.log):
+    ours = (announcements.log, broadcast.log, expiry.log, webhooks.log)
+    for logger in (log, beat.logger, *ours):
         logger.addFilter(outages)
     # Celery writes two lines about each task, and one about each expired task. Tasks
     # come every few seconds, so these lines say nothing. Failures and our own lines are
@@ -175,7 +177,10 @@ def _prepare_process(**_: object) -> None:
 def _count_processes(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
     # This runs before the fork, so all processes get the number.
     concurrency = sender.concurrency
-    worker_state.processes = concurrency if isinstance(concurrency, int) else 1
+    worker_state.count(
+        concurrency if isinstance(concurrency, int) else 1,
+        sends_webhooks=bool(current_settings().webhook_urls),
+    )
 
 
 @worker_shutting_down.connect

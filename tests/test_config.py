@@ -12,6 +12,7 @@ import pytest
 import redis_url
 from config import PROJECT_ROOT, Settings, SettingsError
 
+WEBHOOK_SECRET = "whsec_" + "A" * 32
 NEEDED = {"PRESENCE_JWT_SECRET": "s" * 32}
 
 
@@ -76,6 +77,13 @@ def test_documented_timings_are_the_defaults():
         ("PRESENCE_REDIS_MAX_CONNECTIONS", "2", "redis_max_connections", 2),
         ("PRESENCE_SHARDS", "8", "shards", 8),
         ("PRESENCE_REDIS_TLS_VERIFY", "0", "redis_tls_verify", False),
+        (
+            "PRESENCE_WEBHOOK_SECRETS",
+            f" {WEBHOOK_SECRET}, {WEBHOOK_SECRET}",
+            "webhook_secrets",
+            (WEBHOOK_SECRET, WEBHOOK_SECRET),
+        ),
+        ("PRESENCE_WEBHOOK_ALLOW_PRIVATE", "1", "webhook_allow_private", True),
         ("PRESENCE_DEMO", "yes", "demo", True),
         ("PRESENCE_DEMO", "", "demo", False),
         ("WEB_CONCURRENCY", "4", "web_concurrency", 4),
@@ -285,4 +293,55 @@ def test_an_entry_point_ends_with_the_line_and_without_a_traceback():
     assert done.returncode == 3
     assert done.stderr == (
         "greendot: PRESENCE_ONLINE_TTL=x: takes a number of seconds\n"
+    )
+
+
+def test_webhook_urls():
+    both = settings(
+        PRESENCE_WEBHOOK_URLS="https://a.example/x?y=1%2C2, http://10.0.0.1:81,",
+        PRESENCE_WEBHOOK_SECRETS=WEBHOOK_SECRET,
+    )
+    assert both.webhook_urls == ("https://a.example/x?y=1%2C2", "http://10.0.0.1:81")
+    assert WEBHOOK_SECRET not in repr(both)
+    assert "a.example" not in repr(both)
+
+
+def test_webhook_urls_need_a_secret():
+    why = refusal(PRESENCE_WEBHOOK_URLS="https://a.example")
+    assert why.startswith("PRESENCE_WEBHOOK_SECRETS is not set")
+    assert "whsec_" in why
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "a.example",
+        "ftp://a.example",
+        "https://",
+        "https:///path",
+        "https://a.example:x",
+        "https://a.example:99999",
+        "https://user:hunter2@a.example",
+        "https://a.example/#part",
+        "https://a.example/a b",
+        "https://[::1",
+        "https://a.example,https://a.example",
+    ],
+)
+def test_a_webhook_url_that_cannot_be_is_refused_without_being_shown(url):
+    why = refusal(PRESENCE_WEBHOOK_URLS=url, PRESENCE_WEBHOOK_SECRETS=WEBHOOK_SECRET)
+    assert why.startswith("PRESENCE_WEBHOOK_URLS=")
+    assert "hunter2" not in why
+    assert "\n" not in why
+
+
+@pytest.mark.parametrize(
+    "secret",
+    ["A" * 32, "whsec_", "whsec_" + "A" * 28, "whsec_" + "A" * 92, "whsec_" + "!" * 32],
+)
+def test_a_webhook_secret_that_cannot_be_is_refused_without_being_shown(secret):
+    why = refusal(PRESENCE_WEBHOOK_SECRETS=secret)
+    assert why == (
+        "PRESENCE_WEBHOOK_SECRETS=…: takes secrets that are whsec_ and 24 to 64 bytes "
+        "in base64, separated by commas"
     )

@@ -8,7 +8,8 @@ no Redis.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 
 import gevent
 from flask import Blueprint, Response
@@ -18,6 +19,7 @@ from prometheus_client.registry import Collector
 
 from app.services import services
 from models.presence import Overview, Presence, PresenceUnavailable
+from models.presence.webhooks import ReceiverState
 
 log = logging.getLogger(__name__)
 
@@ -32,38 +34,45 @@ def metrics() -> Response:
     """All metrics, as text. The answer is 200 even while Redis is down."""
     current = services()
     state = CollectorRegistry()
-    state.register(State(_overview(current.presence)))
+    state.register(State(*_read(current.presence)))
     body = generate_latest(state) + generate_latest(current.gateway.metrics.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 
-def _overview(presence: Presence) -> Overview | None:
-    """The state; None if Redis is down. If Redis does not answer in time, a greenlet
-    continues to wait until the Redis client's own time-out."""
+Found = tuple[Overview | None, Sequence[ReceiverState]]
 
-    def read() -> Overview | None:
+
+def _read(presence: Presence) -> Found:
+    """The state, and that of the webhook receivers; None if Redis is down. If Redis
+    does not answer in time, a greenlet continues to wait until the Redis client's own
+    time-out."""
+
+    def read() -> Found:
         try:
-            return presence.overview()
+            return presence.overview(), presence.webhooks.states_where_possible()
         except PresenceUnavailable as error:
             log.warning("/metrics has no state, Redis is down: %s", error)
-            return None
+            return None, ()
 
     try:
-        overview: Overview | None = gevent.spawn(read).get(timeout=REDIS_SECONDS)
+        found: Found = gevent.spawn(read).get(timeout=REDIS_SECONDS)
     except gevent.Timeout:
         log.warning(
             "/metrics has no state, Redis did not answer in %.1f s", REDIS_SECONDS
         )
-        return None
-    return overview
+        return None, ()
+    return found
 
 
 class State(Collector):
     """The state of the whole system for Prometheus. If Redis is down, the only metric
     is that it is down."""
 
-    def __init__(self, overview: Overview | None) -> None:
+    def __init__(
+        self, overview: Overview | None, receivers: Sequence[ReceiverState]
+    ) -> None:
         self._overview = overview
+        self._receivers = receivers
 
     def collect(self) -> Iterator[Metric]:
         """All families of metrics."""
@@ -99,6 +108,28 @@ class State(Collector):
             "When Redis was last noticed to have lost what it knew; 0 for never",
             one.epoch / 1000,
         )
+        yield from self._webhooks()
+
+    def _webhooks(self) -> Iterator[Metric]:
+        receivers = self._receivers
+        states = Counter(one.state for one in receivers)
+        family = GaugeMetricFamily(
+            "greendot_webhooks", "Webhook receivers", labels=["state"]
+        )
+        for state in ("active", "failing", "disabled"):
+            family.add_metric([state], states[state])
+        yield family
+        yield _gauge(
+            "webhook_pending",
+            "Users whose newest state a webhook receiver has not heard",
+            sum(one.pending for one in receivers),
+        )
+        requests = CounterMetricFamily(
+            "greendot_webhook_requests", "Webhooks that were sent", labels=["result"]
+        )
+        requests.add_metric(["accepted"], sum(one.successes for one in receivers))
+        requests.add_metric(["failed"], sum(one.failed for one in receivers))
+        yield requests
 
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:

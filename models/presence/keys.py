@@ -7,6 +7,7 @@ the default, the empty prefix, the names are the public ones of docs/ARCHITECTUR
 from __future__ import annotations
 
 from collections.abc import Iterable
+from hashlib import sha256
 from zlib import crc32
 
 
@@ -32,6 +33,11 @@ def split(names: Iterable[str], shards: int) -> dict[int, list[str]]:
     for name in names:
         found.setdefault(shard_number(name, shards), []).append(name)
     return found
+
+
+def receiver_id(url: str) -> str:
+    """What stands for the webhook receiver `url` in the names of its keys."""
+    return sha256(url.encode()).hexdigest()[:16]
 
 
 class Keys:
@@ -95,3 +101,19 @@ class Keys:
     def ticket(self, ticket: str) -> str:
         """String: the token that a WebSocket ticket stands for; expires by itself."""
         return f"{self.prefix}ws_ticket:{ticket}"
+
+    def webhook_changed(self, receiver: str) -> str:
+        """Sorted set: users whose newest state a webhook receiver must still hear, with
+        the number (ms) of the oldest change that it has not heard."""
+        return f"{self.prefix}presence:webhook:{receiver}:changed"
+
+    def webhook_state(self, receiver: str) -> str:
+        """Hash: the batch that was sent last and not accepted (`batch_id`, `batch`);
+        `failures`, `failing_since`, `next_at`, `last_error`, `disabled`; `successes`
+        and `failed`, which count requests; `taken`, see acknowledge.lua; `walk`, see
+        webhook_walk.lua."""
+        return f"{self.prefix}presence:webhook:{receiver}:state"
+
+    def webhook_sender(self, receiver: str) -> str:
+        """String: the token of the process that sends to a webhook receiver."""
+        return f"{self.prefix}presence:webhook:{receiver}:sender"

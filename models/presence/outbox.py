@@ -51,10 +51,19 @@ class OutboxEntry:
 class Outbox:
     """The outbox of one shard. Methods raise `PresenceUnavailable` like the store's."""
 
-    def __init__(self, backend: Backend, keys: Keys) -> None:
+    def __init__(
+        self, backend: Backend, keys: Keys, receivers: Sequence[str] = ()
+    ) -> None:
+        """`receivers`: ids of the webhook receivers that must hear of each change."""
         self._backend = backend
         self._keys = keys
         self._script_keys = [keys.transitions, keys.drainer, keys.taken]
+        for receiver in receivers:
+            self._script_keys += [
+                keys.webhook_changed(receiver),
+                keys.webhook_state(receiver),
+            ]
+        self._has_receivers = bool(receivers)
         self._has_checked = False
 
     def take(
@@ -65,13 +74,14 @@ class Outbox:
         wait_ms: int = 0,
     ) -> list[OutboxEntry] | None:
         """Acknowledge `published` entries, take or renew the drainer's lease for
-        `token`, and return the oldest `limit` entries. This is one atomic step.
+        `token`, and return the oldest `limit` entries. This is one atomic step, in
+        which the webhook receivers get what is acknowledged.
 
         If the outbox is empty, wait up to `wait_ms` for an entry, in the same round
         trip. Returns None if another drainer holds the lease.
         """
         args: list[str | int] = [token, LEASE_MS, 0 if wait_ms else limit]
-        args += [entry.entry_id for entry in published]
+        args += self._acknowledged(published)
         commands = [run_script("drain", self._script_keys, args)]
         if wait_ms:
             commands.append(read_stream(self._keys.transitions, "0", limit, wait_ms))
@@ -95,10 +105,24 @@ class Outbox:
         Returns False if there is more to drain.
         """
         args: list[str | int] = [token, int(unfinished)]
-        args += [entry.entry_id for entry in published]
+        args += self._acknowledged(published)
         command = run_script("drain_end", self._script_keys, args)
         (stopped,) = self._backend.run(self._keys.shard, [command])
         return bool(stopped)
+
+    def _acknowledged(self, published: Sequence[OutboxEntry]) -> list[str | int]:
+        """Arguments of acknowledge.lua."""
+        args: list[str | int] = [len(published)]
+        args += [entry.entry_id for entry in published]
+        if not self._has_receivers:
+            return args
+        contents = [entry.content for entry in published]
+        args.append(int(any(isinstance(one, UnreadableMessage) for one in contents)))
+        for one in contents:
+            # Whether a viewer may see the user is nothing to the host.
+            if isinstance(one, Transition | DetailChange):
+                args += (one.timestamp, one.user_id)
+        return args
 
     def record_missed(self, shards: Iterable[int]) -> None:
         """Record the numbers of shards that did not answer. Their users missed

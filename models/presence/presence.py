@@ -15,26 +15,27 @@ from queue import LifoQueue
 from typing import NamedTuple, Self
 
 from config import Settings
-from models.events import MAX_TIMESTAMP, Activity, UserStatus
+from models.events import UserStatus
 from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
 from models.presence.gateways import GatewayStore
-from models.presence.keys import Keys, shard_number, shard_prefixes
+from models.presence.keys import Keys, receiver_id, shard_number, shard_prefixes
 from models.presence.outbox import Outbox
 from models.presence.redis.backend import Backend
 from models.presence.redis.client import Queue, open_backend
 from models.presence.redis.commands import Command, run_script
+from models.presence.replies import time_of, user_status, with_activity
 from models.presence.rules import has_settled
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
+from models.presence.webhooks import Webhooks
 from models.visibility import Clock
 
 PROBE_TTL_MS = 10_000
 """Milliseconds after which the key that `check_writes` sets expires."""
 _REFUSED = -1
-_MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +60,9 @@ class Shard:
                 offline_ttl=settings.offline_ttl,
                 max_connections_per_user=settings.max_connections_per_user,
             ),
-            outbox=Outbox(backend, keys),
+            outbox=Outbox(
+                backend, keys, [receiver_id(url) for url in settings.webhook_urls]
+            ),
             gateways=GatewayStore(
                 backend,
                 keys,
@@ -173,6 +176,7 @@ class Presence:
         self.shards = tuple(Shard.open(settings, backend, keys) for keys in self._keys)
         self.gateway_streams = GatewayStreams(backend, self._keys)
         self.tickets = Tickets(backend, self._keys)
+        self.webhooks = Webhooks(backend, self._keys, settings.webhook_urls)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
@@ -239,15 +243,15 @@ class Presence:
         for shard, replies in answers.replies.items():
             for batch, (now, epoch, *reply) in zip(asked[shard], replies, strict=True):
                 # The first batch was read first.
-                clocks.setdefault(shard, self._clock(int(now), _time(epoch) or 0))
+                clocks.setdefault(shard, self._clock(int(now), time_of(epoch) or 0))
                 size = 3 * len(batch)
                 columns = (reply[column:size:3] for column in range(3))
-                for status in map(_user_status, batch, *columns):
+                for status in map(user_status, batch, *columns):
                     found[status.user_id] = status
                 activities = (reply[size + column :: 3] for column in range(3))
                 for place, *times in zip(*activities, strict=True):
                     user_id = batch[place]
-                    found[user_id] = _with_activity(found[user_id], *times)
+                    found[user_id] = with_activity(found[user_id], *times)
         return found, clocks, answers.errors
 
     def _clock(self, now: int, epoch: int) -> Clock:
@@ -309,9 +313,9 @@ class Presence:
         ((number, now, epoch, *real, idle_since, active_since),) = self._backend.run(
             keys.shard, [command]
         )
-        status = _user_status(user_id, *real)
-        status = _with_activity(status, idle_since, active_since)
-        clock = self._clock(int(now), _time(epoch) or 0)
+        status = user_status(user_id, *real)
+        status = with_activity(status, idle_since, active_since)
+        clock = self._clock(int(now), time_of(epoch) or 0)
         return ChangeStart(int(number), status, clock)
 
     def publish_visibility_change(
@@ -403,9 +407,9 @@ class Presence:
         return all(
             has_settled(
                 int(seconds) * 1000,
-                _time(last),
-                _time(no_gap_since),
-                _time(epoch) or 0,
+                time_of(last),
+                time_of(no_gap_since),
+                time_of(epoch) or 0,
                 self._settles_in,
             )
             for (seconds, _), (last, no_gap_since), epoch in (
@@ -501,26 +505,3 @@ class Presence:
 def _fields(info: str) -> Mapping[str, str]:
     """The fields of a reply to INFO."""
     return dict(re.findall(r"^(\w+):(.*?)\r?$", info, re.MULTILINE))
-
-
-def _user_status(
-    user_id: str, online: int, updated_at: str | None, last_seen: str | None
-) -> UserStatus:
-    return UserStatus(user_id, bool(online), _time(updated_at) or 0, _time(last_seen))
-
-
-def _with_activity(
-    status: UserStatus, idle_since: str | None, active_since: str | None
-) -> UserStatus:
-    if not status.online or not (idle_since or active_since):
-        return status
-    activity = Activity(_time(idle_since), _time(active_since))
-    return status._replace(activity=activity)
-
-
-def _time(text: str | None) -> int | None:
-    """The milliseconds in `text`. None if it is not a time, because another program has
-    written it."""
-    if text is None or not text.isdecimal() or len(text) > _MAX_DIGITS:
-        return None
-    return int(text)

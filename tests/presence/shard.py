@@ -37,6 +37,7 @@ class Shard:
     client: redis.Redis
     keys: Keys
     presence: Presence = field(repr=False)
+    settings: Settings = field(repr=False)
 
     @classmethod
     def open(
@@ -52,7 +53,7 @@ class Shard:
             **settings,
         )
         state = Presence(values, [keys.prefix], SingleServer(client))
-        return cls(client, keys, state)
+        return cls(client, keys, state, values)
 
     @property
     def store(self) -> PresenceStore:

@@ -13,15 +13,25 @@ from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
 from models.presence.redis import commands
 from models.presence.store import Caller, ClosedConnection, LiveConnection
+from models.webhooks import Batch
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, any_server_command, free_port
 
+URL = "https://receiver.example/"
 LUA = resources.files("models.presence") / "lua"
 SCRIPTS = sorted(
     path.name.removesuffix(".lua")
     for path in LUA.iterdir()
     if path.name
-    not in ("clock.lua", "idle.lua", "status.lua", "stream.lua", "transition.lua")
+    not in (
+        "acknowledge.lua",
+        "clock.lua",
+        "idle.lua",
+        "newest.lua",
+        "status.lua",
+        "stream.lua",
+        "transition.lua",
+    )
 )
 
 
@@ -69,8 +79,26 @@ def whole_life(shard: Shard) -> None:
     outbox.leave("token", outbox.take("token", limit=1))
     outbox.take("token", outbox.take("token", wait_ms=1))
     outbox.leave("token")
+    webhooks_of(shard)
     shard.presence.tickets.take(shard.presence.tickets.issue("t"))
     gateways.forget(OTHER)
+
+
+def webhooks_of(shard: Shard) -> None:
+    """Every operation of the webhooks."""
+    webhooks = shard.presence.webhooks
+    for _ in range(2):
+        taken = webhooks.take(URL, "token", 9)[0]
+        truths = webhooks.truths(0, ["ann", "bob"])
+        batch = Batch.of(truths, {}, {"ann": 0, "bob": 0})
+        webhooks.keep(URL, 0, batch)
+        webhooks.failed(URL, 0, {"failures": 1})
+        webhooks.done(URL, 0, batch)
+        webhooks.clear_failures(URL, [0])
+        webhooks.add_page(URL, 0, taken, ["ann", "bob"], None)
+        webhooks.enable(URL)
+        webhooks.states()
+        webhooks.leave(URL, "token")
 
 
 # What they are
@@ -112,7 +140,7 @@ def test_scripts_touch_only_their_keys(redis_server, prefix):
     KEYS of that very call, and begin with the shard's prefix."""
     url = redis_server.url.removesuffix("/0") + "/7"
     client = redis.Redis.from_url(url, decode_responses=True)
-    shard = Shard.open(client, prefix)
+    shard = Shard.open(client, prefix, webhook_urls=(URL,))
     whole_life(shard)  # loads the scripts
     declared: list[str] = []
     called: set[str] = set()

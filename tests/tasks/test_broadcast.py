@@ -101,6 +101,19 @@ def test_turns_follow_the_processes_and_the_shards():
     assert WorkerState().stay_seconds(1) == SHORT_STAY
 
 
+@pytest.mark.parametrize(
+    ("processes", "drains", "has_sender"), [(1, 1, False), (2, 2, False), (3, 2, True)]
+)
+def test_the_sender_of_webhooks_gets_a_process_if_two_are_left(
+    processes, drains, has_sender
+):
+    state = WorkerState()
+    state.count(processes, sends_webhooks=True)
+    assert (state.processes, state.has_sender) == (drains, has_sender)
+    state.count(processes, sends_webhooks=False)
+    assert (state.processes, state.has_sender) == (processes, False)
+
+
 class Ended(BaseException):
     """As a worker is ended by its signals: anywhere."""
 

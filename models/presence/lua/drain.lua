@@ -1,12 +1,13 @@
 -- Purpose: acknowledge published entries, take or renew the drainer's lease, and read the
 --          oldest entries. One step, so that two drainers never get the same entries.
--- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers have taken
+-- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers have taken,
+--          then per webhook receiver: changed users, state
 -- ARGV:    1 the caller's token, 2 lease (ms), 3 maximum of entries, 0 to read none,
---          then per published entry: its id
+--          then what acknowledge.lua reads
 -- Returns: the oldest entries, each {id, {field, value, ...}}; -1 if there is another
 --          drainer
 
-if ARGV[4] then redis.call('INCRBY', KEYS[3], redis.call('XDEL', KEYS[1], unpack(ARGV, 4))) end
+acknowledge(4)
 
 local holder = redis.call('GET', KEYS[2])
 if holder and holder ~= 'requested' and holder ~= ARGV[1] then return -1 end

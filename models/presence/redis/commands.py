@@ -24,17 +24,21 @@ _PROLOGUES = {
     "activity": ("clock", "transition", "idle"),
     "connect": ("clock", "transition", "idle"),
     "detail": ("clock", "transition"),
+    "drain": ("clock", "acknowledge"),
+    "drain_end": ("clock", "acknowledge"),
     "expire": ("clock", "transition", "idle"),
     "start_visibility_change": ("clock", "transition", "status"),
     "statuses": ("clock", "status"),
     "publish_visibility_change": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),
+    "webhook_done": ("clock", "transition", "newest"),
+    "webhook_truth": ("clock", "transition", "newest", "status"),
 }
 _DEFAULT_PROLOGUE = ("clock",)
 _FREE_MEMORY = frozenset({"append", "drain", "drain_end", "missed", "trim"})
 """Scripts that also run when Redis is out of memory. They empty the outbox and the
-gateways' streams; what they add is small and soon deleted."""
+gateways' streams; what they add is small, and soon deleted or one entry per user."""
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 _sources: dict[str, str] = {}
