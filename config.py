@@ -17,6 +17,7 @@ from typing import TypeVar
 from urllib.parse import urlsplit
 
 import database_url
+import public_keys
 import redis_url
 import url_options
 
@@ -45,6 +46,7 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
 _BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
+_PUBLIC_KEYS = ("PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?")
 
 Number = TypeVar("Number", int, float)
@@ -65,9 +67,18 @@ class Settings:
     broker_url: str = field(repr=False)
     """The broker of Celery's messages (`CELERY_BROKER_URL`)."""
     jwt_secret: str = field(repr=False)
-    """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, or else `SECRET_KEY`)."""
+    """HS256 secrets of the tokens, separated by commas (`PRESENCE_JWT_SECRET`, or else
+    `SECRET_KEY`). Empty if public keys verify the tokens. See `jwt_secrets`."""
     service_key: str | None = field(repr=False)
     """Bearer key of the admin routes. None closes them (`PRESENCE_SERVICE_KEY`)."""
+    jwks_url: str | None = None
+    """Where the public keys of the tokens are (`PRESENCE_JWKS_URL`)."""
+    jwt_public_key: str | None = None
+    """The public key of the tokens, as PEM (`PRESENCE_JWT_PUBLIC_KEY`)."""
+    jwt_audience: str | None = None
+    """The `aud` that every token must have (`PRESENCE_JWT_AUDIENCE`)."""
+    jwt_issuer: str | None = None
+    """The `iss` that every token must have (`PRESENCE_JWT_ISSUER`)."""
     allowed_origins: tuple[str, ...] = ()
     """Other origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""
     heartbeat_interval: float = 20.0
@@ -126,6 +137,11 @@ class Settings:
     """The port of the web process (`PORT`)."""
 
     @property
+    def jwt_secrets(self) -> tuple[str, ...]:
+        """The HS256 secrets. All of them verify tokens, and the first one signs."""
+        return _listed(self.jwt_secret)
+
+    @property
     def flush_interval(self) -> float:
         """Seconds between two flushes of a gateway's heartbeats. It is 1 s, or less if
         a TTL is so short that a delay of 1 s matters."""
@@ -147,8 +163,12 @@ class Settings:
             database_url=env.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
             redis_url=state_url,
             broker_url=broker_url,
-            jwt_secret=env.secret("PRESENCE_JWT_SECRET", "SECRET_KEY"),
+            jwt_secret=env.jwt_secret(),
             service_key=env.text("PRESENCE_SERVICE_KEY"),
+            jwks_url=env.jwks_url("PRESENCE_JWKS_URL"),
+            jwt_public_key=env.public_key("PRESENCE_JWT_PUBLIC_KEY"),
+            jwt_audience=env.text("PRESENCE_JWT_AUDIENCE"),
+            jwt_issuer=env.text("PRESENCE_JWT_ISSUER"),
             allowed_origins=env.origins("PRESENCE_ALLOWED_ORIGINS"),
             heartbeat_interval=env.seconds(
                 "PRESENCE_HEARTBEAT_INTERVAL",
@@ -190,6 +210,12 @@ class Settings:
         return settings
 
     def _cross_check(self) -> None:
+        if self.demo and not self.jwt_secret:
+            message = (
+                "PRESENCE_DEMO=1: the demo signs tokens, so it takes "
+                "PRESENCE_JWT_SECRET, and no public keys"
+            )
+            raise SettingsError(message)
         fitting = self.online_ttl / LEAST_HEARTBEATS_PER_TTL
         if self.heartbeat_interval > fitting:
             message = (
@@ -241,6 +267,11 @@ def settings_or_exit() -> Settings:
         sys.exit(3)
 
 
+def _listed(value: str) -> tuple[str, ...]:
+    """The items of a list that is separated by commas."""
+    return tuple(one for part in value.split(",") if (one := part.strip()))
+
+
 class _Reader:
     """Typed access to an environment. Every error names its variable."""
 
@@ -250,15 +281,56 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
 
-    def secret(self, name: str, fallback: str) -> str:
+    def jwt_secret(self) -> str:
+        """The HS256 secrets, or an empty text if public keys verify the tokens."""
+        name, fallback = "PRESENCE_JWT_SECRET", "SECRET_KEY"
+        given = [one for one in (name, *_PUBLIC_KEYS) if self.text(one)]
+        if len(given) > 1:
+            message = (
+                f"{given[0]} and {given[1]} are both set: set one of them, because "
+                f"all tokens are verified in the same way"
+            )
+            raise SettingsError(message)
+        if given and given[0] != name:
+            return ""
         value = self.text(name) or self.text(fallback)
-        if value is None:
+        if value is None or not _listed(value):
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
-                f"with 32 characters or more (or set {fallback})"
+                f"with 32 characters or more (or set {fallback}, or for public keys "
+                f"{' or '.join(_PUBLIC_KEYS)})"
             )
             raise SettingsError(message)
         return value
+
+    def jwks_url(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+            is_usable = is_usable and self._has_port(value)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise self._wrong(
+                name, "a URL like https://login.example.com/.well-known/jwks.json"
+            )
+        return value
+
+    def public_key(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        # Some platforms cannot store line ends, so people write \\n instead.
+        pem = value.replace("\\n", "\n")
+        try:
+            public_keys.public_key(pem)
+        except ValueError as error:
+            message = f"{name}: {error}"  # without the value: it may be a private key
+            raise SettingsError(message) from None
+        return pem
 
     def seconds(self, name: str, default: float, least: float = LEAST_SECONDS) -> float:
         value = self._number(name, default, float, "a number of seconds")

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
+from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
 from models.visibility_changes import VisibilityChanges
@@ -28,6 +29,8 @@ class Services:
     """Connections for reading, with one statement per transaction."""
     presence: Presence
     gateway: Gateway
+    tokens: Tokens
+    """Reads the users' tokens."""
     visibility: VisibilityChanges
     """Changes who sees whom."""
     new_users: NewUsers

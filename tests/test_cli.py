@@ -6,7 +6,6 @@ import pytest
 from flask import Flask
 
 from app import cli
-from app.auth import read_token
 from app.factory import create_app
 from config import Settings
 from models.sql.audience import relevant_users
@@ -90,11 +89,11 @@ def test_a_wrong_folder_is_one_line_and_changes_nothing(app, tmp_path):
 
 def test_a_token_signs_in_as_the_user_for_its_lifetime(app):
     done = run(app, "token", "ada", "--lifetime", "60")
-    settings = cli_services(app).settings
-    identity = read_token(settings, done.output.strip())
+    tokens = cli_services(app).tokens
+    identity = tokens.read(done.output.strip())
     assert identity.user_id == "ada"
     longer = run(app, "token", "ada", "--lifetime", "3600").output.strip()
-    later = read_token(settings, longer).expires_at - identity.expires_at
+    later = tokens.read(longer).expires_at - identity.expires_at
     assert later == pytest.approx(3540, abs=5)
 
 

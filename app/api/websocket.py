@@ -11,10 +11,11 @@ import socket
 
 import flask_sock
 from flask import Flask, request
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import origins
 from app.api.options import wants_detail
-from app.auth import ForeignOrigin, socket_identity
+from app.auth import ForeignOrigin, TokensUnreadable, socket_identity
 from app.errors import ApiError
 from app.server.capacity import Capacity
 from app.services import Services, services
@@ -63,8 +64,12 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     except ForeignOrigin as error:
         origins.refused.note(request.headers["Origin"])
         code, reason = CloseCode.FORBIDDEN, error.message
+    except TokensUnreadable as error:
+        code, reason = CloseCode.TRY_AGAIN_LATER, error.code
     except ApiError as error:
         code, reason = CloseCode.NOT_AUTHENTICATED, error.message
+    except SQLAlchemyError:
+        code, reason = CloseCode.TRY_AGAIN_LATER, "database_unavailable"
     except PresenceUnavailable:
         code, reason = CloseCode.TRY_AGAIN_LATER, "presence_unavailable"
     except Exception:
@@ -75,8 +80,7 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
         gateway.serve(
             gateway.new_connection(
                 sock,
-                identity.user_id,
-                identity.expires_at,
+                identity,
                 received,
                 wants_detail=wants_detail(),
             )

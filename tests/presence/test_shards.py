@@ -16,10 +16,12 @@ from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
 from models.presence.store import ClosedConnection, LiveConnection
+from models.presence.tickets import Ticket
 from tests.clusters import ClusterOfServers, SlotMove
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
 
+ANN = Ticket("ann", 1_700_000_000, None)
 SHARDS = 8
 USERS = [f"u{number}" for number in range(1200)]
 
@@ -109,8 +111,8 @@ def test_what_crosses_shards(presence):
     for gateway, message in told.items():
         ((_, found),) = streams.read(gateway, "0-0", 10).messages
         assert found == message
-    ticket = presence.tickets.issue("a token")
-    assert presence.tickets.take(ticket) == "a token"
+    ticket = presence.tickets.issue(ANN)
+    assert presence.tickets.take(ticket) == ANN
     presence.check_writes()
 
 
@@ -208,8 +210,8 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
                 {gateway: GatewayMessage(snapshots=("u0",))}
             )
             assert presence.gateway_streams.read(gateway, "0-0", 10).messages
-            tickets = [presence.tickets.issue("a token") for _ in range(2 * SHARDS)]
-            assert {presence.tickets.take(ticket) for ticket in tickets} == {"a token"}
+            tickets = [presence.tickets.issue(ANN) for _ in range(2 * SHARDS)]
+            assert {presence.tickets.take(ticket) for ticket in tickets} == {ANN}
             # Of many some do not exist, so they may not have come yet.
             sign = LiveConnection("new", f"{GATEWAY}:new")
             with ThreadPoolExecutor(3) as threads:
