@@ -36,6 +36,9 @@ MAX_SHARDS = 256
 """There is a limit, because each shard has its own loops in every gateway, and its own
 tasks."""
 
+LEAST_SECRET_LENGTH = 32
+"""Characters of each secret, if `PRESENCE_JWT_SECRET` has several."""
+
 LEAST_SECONDS = 0.01
 """Redis counts whole milliseconds, and with shorter waits our loops would use the
 processor all the time."""
@@ -138,8 +141,15 @@ class Settings:
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
-        """The HS256 secrets. All of them verify tokens, and the first one signs."""
-        return _listed(self.jwt_secret)
+        """The HS256 secrets. All of them verify tokens, and the first one signs.
+
+        If a part between commas is short, the whole value is one secret: it was
+        chosen before commas had a meaning, and anybody could guess its short part.
+        """
+        listed = _listed(self.jwt_secret)
+        if min(map(len, listed), default=0) >= LEAST_SECRET_LENGTH:
+            return listed
+        return (self.jwt_secret,) if self.jwt_secret else ()
 
     @property
     def flush_interval(self) -> float:
@@ -294,7 +304,7 @@ class _Reader:
         if given and given[0] != name:
             return ""
         value = self.text(name) or self.text(fallback)
-        if value is None or not _listed(value):
+        if value is None:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
                 f"with 32 characters or more (or set {fallback}, or for public keys "

@@ -160,6 +160,18 @@ def test_every_secret_verifies_and_the_first_one_signs(reader):
         both.read(jwt.encode({"sub": "ann"}, f"{new},{old}", algorithm="HS256"))
 
 
+@pytest.mark.parametrize("short", ["a", "x" * 31])
+def test_a_secret_with_a_comma_and_a_short_part_is_one_secret(reader, short):
+    long = "l" * 32
+    whole = f"{short}, {long}"
+    tokens = reader(PRESENCE_JWT_SECRET=whole)
+    token = jwt.encode({"sub": "ann"}, whole, algorithm="HS256")
+    assert tokens.read(token).user_id == "ann"
+    for part in (short, long):
+        with pytest.raises(BadToken):
+            tokens.read(forged(part.encode()))
+
+
 # Public keys
 
 
