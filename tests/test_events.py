@@ -250,7 +250,7 @@ def test_the_times_of_tokens_are_numbers_that_clients_can_read():
     assert expiring["data"] == {"expires_at": 1_700_000_000_250}
     for far in (1e300, 2**60, 1e16):
         refreshed = json.loads(events.token_refreshed(far))
-        assert refreshed["data"] == {"expires_at": MAX_TIMESTAMP}
+        assert refreshed["data"] == {"expires_at": events.MAX_TIMESTAMP}
     assert json.loads(events.token_refreshed(None))["data"] == {"expires_at": None}
 
 
