@@ -4,7 +4,7 @@ Browsers cannot set headers on a WebSocket, and a token in a URL ends up in logs
 ticket in a log is harmless, because it works only once.
 
 A client exchanges its token for a ticket. The host application gets a ticket for a user
-directly, without a token. Redis stores whom the ticket is for, and no token.
+directly, without a token. Redis stores the user of the ticket, and no token.
 """
 
 from __future__ import annotations
