@@ -13,7 +13,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import database_url
@@ -36,6 +36,8 @@ MAX_SHARDS = 256
 """There is a limit, because each shard has its own loops in every gateway, and its own
 tasks."""
 
+MAX_LIMIT = 10_000_000
+"""The most calls of a limit."""
 LEAST_SECRET_LENGTH = 32
 """Characters of each secret, if `PRESENCE_JWT_SECRET` has several."""
 
@@ -57,6 +59,13 @@ Number = TypeVar("Number", int, float)
 
 class SettingsError(ValueError):
     """A setting has a value that Greendot cannot run with."""
+
+
+class Limit(NamedTuple):
+    """At most so many calls in so many seconds."""
+
+    most: int
+    seconds: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +139,17 @@ class Settings:
     idle_after: float = 300.0
     """Time without input after which the browser client reports its user as idle
     (`PRESENCE_IDLE_AFTER`)."""
+    limit_rest: Limit | None = None
+    """REST calls of one user (`PRESENCE_LIMIT_REST`)."""
+    limit_handshakes_user: Limit | None = None
+    """WebSocket handshakes of one user (`PRESENCE_LIMIT_HANDSHAKES_USER`)."""
+    limit_handshakes_address: Limit | None = None
+    """WebSocket handshakes of one address (`PRESENCE_LIMIT_HANDSHAKES_ADDRESS`)."""
+    limit_tickets: Limit | None = None
+    """Tickets of one user (`PRESENCE_LIMIT_TICKETS`)."""
+    trusted_proxies: int = 0
+    """Proxies in front whose `X-Forwarded-For` is believed
+    (`PRESENCE_TRUSTED_PROXIES`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     web_concurrency: int = 1
@@ -211,6 +231,11 @@ class Settings:
             redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
             allow_invisible=env.flag("PRESENCE_ALLOW_INVISIBLE", default=True),
             idle_after=env.seconds("PRESENCE_IDLE_AFTER", 300.0),
+            limit_rest=env.limit("PRESENCE_LIMIT_REST"),
+            limit_handshakes_user=env.limit("PRESENCE_LIMIT_HANDSHAKES_USER"),
+            limit_handshakes_address=env.limit("PRESENCE_LIMIT_HANDSHAKES_ADDRESS"),
+            limit_tickets=env.limit("PRESENCE_LIMIT_TICKETS"),
+            trusted_proxies=env.count("PRESENCE_TRUSTED_PROXIES", 0, least=0, most=20),
             demo=env.flag("PRESENCE_DEMO", default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
@@ -363,6 +388,20 @@ class _Reader:
         if not least <= value <= most:
             raise self._wrong(name, f"a whole number from {least} to {most}")
         return value
+
+    def limit(self, name: str) -> Limit | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            most, seconds = value.split("/")
+            limit = Limit(int(most), float(seconds))
+        except ValueError:
+            limit = Limit(0, 0)
+        is_usable = 0 < limit.most <= MAX_LIMIT and 1 <= limit.seconds <= MAX_SECONDS
+        if not is_usable:
+            raise self._wrong(name, "how many calls in how many seconds, like 100/60")
+        return limit
 
     def flag(self, name: str, *, default: bool) -> bool:
         value = self._environ.get(name)

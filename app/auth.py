@@ -68,8 +68,12 @@ def require_identity() -> Identity:
 
     Raises:
         Unauthenticated: there is no token, or it is not valid.
+        OverLimit: the user has made too many calls.
     """
-    return read_token(services(), require_token())
+    current = services()
+    identity = read_token(current, require_token())
+    current.limits.rest(identity.user_id)
+    return identity
 
 
 def require_token() -> str:

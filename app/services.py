@@ -9,6 +9,7 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
+from app.limits import Limits
 from app.new_users import NewUsers
 from app.tokens import Tokens
 from config import Settings
@@ -29,6 +30,7 @@ class Services:
     """Connections for reading, with one statement per transaction."""
     presence: Presence
     gateway: Gateway
+    limits: Limits
     tokens: Tokens
     """Reads the users' tokens."""
     visibility: VisibilityChanges

@@ -93,7 +93,7 @@ class CloseCode(IntEnum):
     HEARTBEATS_STOPPED = 4408
     """No heartbeat for the online TTL."""
     TOO_MANY = 4429
-    """Too many frames, or too many connections of one user."""
+    """Too many frames, or too many connections or handshakes of one user."""
 
 
 RETRY = frozenset(

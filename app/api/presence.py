@@ -115,6 +115,7 @@ def user_status(user_id: str) -> Answer:
 def ws_ticket() -> Answer:
     """A ticket that opens one WebSocket of the caller, within 30 seconds."""
     caller = require_identity()
+    services().limits.ticket(caller.user_id)
     content = Ticket(caller.user_id, caller.issued_at, caller.expires_at)
     ticket = services().presence.tickets.issue(content)
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}

@@ -17,6 +17,7 @@ from app import origins
 from app.api.options import wants_detail
 from app.auth import ForeignOrigin, TokensUnreadable, socket_identity
 from app.errors import ApiError
+from app.limits import OverLimit
 from app.server.capacity import Capacity
 from app.services import Services, services
 from app.websocket.connection import Connection
@@ -44,6 +45,9 @@ def register(app: Flask) -> None:
         counts = current.gateway.counts
         if counts.sockets >= capacity.sockets_with_refused:
             raise ApiError(503, "gateway_full", FULL)
+        current.limits.handshake_from(
+            request.remote_addr or "", request.headers.get("X-Forwarded-For", "")
+        )
         counts.sockets += 1
         try:
             sock, received = handshake.accept()
@@ -61,6 +65,9 @@ def register(app: Flask) -> None:
 def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     try:
         identity = socket_identity(current)
+        current.limits.handshake_of_user(identity.user_id)
+    except OverLimit as error:
+        code, reason = CloseCode.TOO_MANY, str(error)
     except ForeignOrigin as error:
         origins.refused.note(request.headers["Origin"])
         code, reason = CloseCode.FORBIDDEN, error.message

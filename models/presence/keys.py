@@ -93,5 +93,10 @@ class Keys:
         return f"{self.prefix}gateway:{gateway_id}:events"
 
     def ticket(self, ticket: str) -> str:
-        """String: the token that a WebSocket ticket stands for; expires by itself."""
+        """String: the user that a WebSocket ticket stands for; expires by itself."""
         return f"{self.prefix}ws_ticket:{ticket}"
+
+    def limit(self, kind: str, caller: str) -> str:
+        """String: when this caller's limit of that kind is unused again (ms); expires
+        then."""
+        return f"{self.prefix}presence:limit:{kind}:{caller}"

@@ -226,6 +226,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         (403, "not_allowed"),
         (503, "gateway_full"),
         (503, "older_version_running"),
+        (429, "too_many_requests"),
         (503, "tokens_unavailable"),
         (503, "presence_unavailable"),
         (503, "database_unavailable"),

@@ -71,6 +71,7 @@ def whole_life(shard: Shard) -> None:
     outbox.take("token", outbox.take("token", wait_ms=1))
     outbox.leave("token")
     shard.presence.tickets.take(shard.presence.tickets.issue(Ticket("ann", 1, None)))
+    presence.limits.count("rest", "ann", 1, 1000)
     gateways.forget(OTHER)
 
 
@@ -224,6 +225,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "length": outbox.length,
         "issue": lambda: tickets.issue(Ticket("ann", 1, None)),
         "take": lambda: tickets.take("t"),
+        "count": lambda: presence.limits.count("rest", "ann", 1, 1000),
     }
 
 
