@@ -38,6 +38,8 @@ tasks."""
 
 MAX_LIMIT = 10_000_000
 """The most calls of a limit."""
+PUBLIC_KEYS = ("PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY")
+"""The settings that take the place of a secret."""
 LEAST_SECRET_LENGTH = 32
 """Characters of each secret, if `PRESENCE_JWT_SECRET` has several."""
 
@@ -51,7 +53,6 @@ _TRUE = frozenset({"1", "true", "yes", "on"})
 _FALSE = frozenset({"0", "false", "no", "off", ""})
 _REDIS_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | redis_url.CLUSTER
 _BROKER_SCHEMES = redis_url.SERVER | redis_url.SENTINEL | {"amqp", "amqps"}
-_PUBLIC_KEYS = ("PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY")
 _ORIGIN = re.compile(r"(https?)://([a-z0-9._-]+|\[[0-9a-f:.]+\])(?::([0-9]+))?")
 
 Number = TypeVar("Number", int, float)
@@ -319,7 +320,7 @@ class _Reader:
     def jwt_secret(self) -> str:
         """The HS256 secrets, or an empty text if public keys verify the tokens."""
         name, fallback = "PRESENCE_JWT_SECRET", "SECRET_KEY"
-        given = [one for one in (name, *_PUBLIC_KEYS) if self.text(one)]
+        given = [one for one in (name, *PUBLIC_KEYS) if self.text(one)]
         if len(given) > 1:
             message = (
                 f"{given[0]} and {given[1]} are both set: set one of them, because "
@@ -333,7 +334,7 @@ class _Reader:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
                 f"with 32 characters or more (or set {fallback}, or for public keys "
-                f"{' or '.join(_PUBLIC_KEYS)})"
+                f"{' or '.join(PUBLIC_KEYS)})"
             )
             raise SettingsError(message)
         return value

