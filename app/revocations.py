@@ -13,8 +13,6 @@ hub and then asks `refuses`. So one of the two finds the other.
 
 from __future__ import annotations
 
-import time
-
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -57,11 +55,6 @@ class Revocations:
         if revoked_at is None:
             return False
         return issued_at is None or int(issued_at) <= revoked_at
-
-    def issue_time(self, user_id: str) -> int:
-        """When a token or ticket for `user_id` that is made now counts as issued: now,
-        or right after a revocation in this second (seconds since the epoch)."""
-        return max(int(time.time()), self._revoked_at.get(user_id, -1) + 1)
 
     def note(self, user_id: str, revoked_at: int) -> bool:
         """Remember a revocation. Returns False if it was known."""

@@ -17,7 +17,7 @@ from app.revocations import Revocations
 from app.tokens import BadToken, Identity, Tokens, issue_token
 from config import Settings
 from models.sql.db import make_engine, session_factory
-from models.sql.revocations import revoke
+from models.sql.revocations import next_issue, revoke
 from tests.databases import sqlite_file
 from tests.tokens import (
     ES256,
@@ -432,4 +432,7 @@ def test_a_revocation_is_found_by_the_next_read_and_an_older_one_changes_nothing
         with pytest.raises(BadToken, match="revoked"):
             tokens.read(token)
     assert tokens.revocations.read() == []
-    assert tokens.revocations.issue_time("ann") > now
+    with session_factory(engine)() as session:
+        assert next_issue(session, "ann", now) == now + 1
+        assert next_issue(session, "ann", now + 5) == now + 5
+        assert next_issue(session, "bob", now) == now

@@ -8,6 +8,7 @@ answers with what is stored now: 201 if it is new, 200 if it existed. DELETE ans
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -39,6 +40,7 @@ from models.sql.graph import (
     UnknownConversation,
     UnknownUser,
 )
+from models.sql.revocations import next_issue
 from models.sql.user import User
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
@@ -140,8 +142,8 @@ def post_ticket(user_id: str) -> Answer:
             session,
             lambda: graph.sign_in(session, key, user.display_name, user.friends),
         )
-    # The host may revoke a user and sign the user in again within one second.
-    now = current.tokens.revocations.issue_time(key)
+        # The host may revoke a user and sign the user in again within one second.
+        now = next_issue(session, key, int(time.time()))
     answer: dict[str, object] = {
         "ticket": current.presence.tickets.issue(Ticket(key, now, None)),
         "expires_in": TICKET_TTL,

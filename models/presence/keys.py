@@ -96,7 +96,7 @@ class Keys:
         """String: the user that a WebSocket ticket stands for; expires by itself."""
         return f"{self.prefix}ws_ticket:{ticket}"
 
-    def limit(self, kind: str, caller: str) -> str:
-        """String: when this caller's limit of that kind is unused again (ms); expires
-        then."""
-        return f"{self.prefix}presence:limit:{kind}:{caller}"
+    def limit(self, name: str) -> str:
+        """String: when a limit is unused again (ms); expires then. The name says the
+        kind of the limit and the caller."""
+        return f"{self.prefix}presence:limit:{name}"

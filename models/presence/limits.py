@@ -24,7 +24,7 @@ class Limits:
         in `window_ms`. Returns 0 if this one is allowed, else in how many ms a call is
         allowed. What is counted expires after the window."""
         shard = shard_number(caller, len(self._keys))
-        key = self._keys[shard].limit(kind, caller)
+        key = self._keys[shard].limit(f"{kind}:{caller}")
         command = run_script("limit", [key], [most, window_ms])
         (wait,) = self._backend.run(shard, [command])
         return int(wait)

@@ -37,6 +37,13 @@ def revoked_since(reader: Reader, since: int) -> dict[str, int]:
     return {row[0]: row[1] for row in rows}
 
 
+def next_issue(session: Session, user_id: str, now: int) -> int:
+    """When a token or ticket of `user_id` that is made `now` counts as issued: now, or
+    right after a revocation in this second. All times are in seconds."""
+    row = session.get(Revocation, user_id)
+    return now if row is None else max(now, row.revoked_at + 1)
+
+
 def revoke(session: Session, user_id: str, now: int) -> None:
     """Store that `user_id` is revoked at `now` (seconds). An earlier revocation of the
     same user is replaced, and a later one stays. The caller commits."""

@@ -17,7 +17,7 @@ def test_so_many_calls_at_once_and_then_one_in_each_part_of_the_window(shard):
     assert [limits.count("rest", "ann", 3, HOUR) for _ in range(3)] == [0, 0, 0]
     for _ in range(3):  # a refused call is not counted
         assert HOUR / 3 - 10_000 < limits.count("rest", "ann", 3, HOUR) <= HOUR / 3
-    key = shard.keys.limit("rest", "ann")
+    key = shard.keys.limit("rest:ann")
     assert HOUR - 10_000 < shard.client.pttl(key) <= HOUR
     # A third of the window later.
     unused_at = float(shard.client.get(key))
@@ -38,7 +38,7 @@ def test_after_a_pause_all_calls_are_allowed_again(shard):
     limits = shard.presence.limits
     assert [limits.count("rest", "ann", 2, 200) for _ in range(2)] == [0, 0]
     time.sleep(0.25)
-    assert shard.client.get(shard.keys.limit("rest", "ann")) is None
+    assert shard.client.get(shard.keys.limit("rest:ann")) is None
     assert [limits.count("rest", "ann", 2, 200) for _ in range(2)] == [0, 0]
 
 
