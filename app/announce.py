@@ -23,7 +23,7 @@ from models import fanout
 from models.presence import PresenceUnavailable
 from models.sql import pending_announcements, revocations
 from models.sql.graph import GraphChange
-from models.visibility_changes import Viewers
+from models.visibility_updater import Viewers
 
 _late = Outage("a user is revoked, and some gateways will notice it a little later")
 _outage = Outage("changes of the graph are stored and will be announced later")

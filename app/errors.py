@@ -11,6 +11,7 @@ handshake 400.
 
 from __future__ import annotations
 
+import logging
 from http import HTTPStatus
 
 from flask import Flask, Response, jsonify
@@ -21,8 +22,10 @@ from werkzeug.exceptions import HTTPException
 from app.limits import OverLimit
 from app.outages import Outage
 from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
-from models.presence import PresenceUnavailable
+from models.presence import CommandRefused, PresenceUnavailable
 from models.sql.db import NO_TABLES, error_text, is_unavailable, lacks_tables
+
+log = logging.getLogger(__name__)
 
 _outage = Outage("calls are answered with 503, the database cannot serve them")
 
@@ -54,6 +57,7 @@ def register(app: Flask) -> None:
         (ApiError, _api_error),
         (OverLimit, _over_limit),
         (PresenceUnavailable, _presence_unavailable),
+        (CommandRefused, _command_refused),
         (SQLAlchemyError, _database_error),
         (BadHandshake, _bad_handshake),
         (WrongVersion, _wrong_version),
@@ -79,6 +83,12 @@ def _over_limit(error: OverLimit) -> Response:
 def _presence_unavailable(_error: PresenceUnavailable) -> Response:
     message = "the presence state cannot be reached; try again soon"
     return _answer(503, "presence_unavailable", message)
+
+
+def _command_refused(error: CommandRefused) -> Response:
+    log.error("a call is answered with 500: Redis has refused a command: %s", error)
+    message = "Redis has refused a command; the server's log says which error it gave"
+    return _answer(500, "command_refused", message)
 
 
 def _database_error(error: SQLAlchemyError) -> Response:

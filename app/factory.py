@@ -36,7 +36,7 @@ from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
 from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 from tasks import broadcast, celery_app
 
 MAX_BODY_BYTES = 16 * 1024 * 1024
@@ -109,7 +109,7 @@ def create_app(settings: Settings) -> Flask:
         gateway=gateway,
         limits=Limits(settings, state, gateway.counts),
         tokens=tokens,
-        visibility=VisibilityChanges(
+        visibility=VisibilityUpdater(
             state,
             session_factory(writers),
             broadcast.request_drain,

@@ -14,7 +14,7 @@ from app.new_users import NewUsers
 from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 
 EXTENSION = "greendot"
 
@@ -33,7 +33,7 @@ class Services:
     limits: Limits
     tokens: Tokens
     """Reads the users' tokens."""
-    visibility: VisibilityChanges
+    visibility: VisibilityUpdater
     """Changes who sees whom."""
     new_users: NewUsers
     """Stores users who connect before the host application has created them."""

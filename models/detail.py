@@ -75,11 +75,11 @@ def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:
     if not status.online:
         return None
     idle_since, active_since = status.activity
-    found_out = Layer(
+    observed = Layer(
         Availability.ACTIVE if idle_since is None else Availability.AWAY,
         since=idle_since or active_since or status.updated_at,
     )
-    top_down = (*layers.at(now), found_out)
+    top_down = (*layers.at(now), observed)
     availability = next(one for one in top_down if one.availability is not None)
     text = next((one for one in top_down if one.text is not None), NOTHING_SET)
     emoji = next((one for one in top_down if one.emoji is not None), NOTHING_SET)

@@ -6,11 +6,16 @@ import regex
 
 MAX_LENGTH = 32
 """Code points. The longest emoji of Unicode 17 has 10."""
-# One grapheme (UAX #29) with a character of an emoji: a pictograph, a flag's letter, or
-# the frame of a keycap. A plain digit is no emoji.
-_EMOJI = regex.compile(
-    r"(?=.*[\p{Extended_Pictographic}\p{Regional_Indicator}\u20e3])\X", regex.DOTALL
+# UTS #51, section 1.4.9: a flag, a keycap, or another character with an optional skin
+# tone, presentation selector or tags. Several of them may be joined. A plain digit is
+# no emoji.
+_PART = (
+    r"(?:\p{Regional_Indicator}{2}"
+    r"|[0-9#*]\uFE0F?\u20E3"
+    r"|(?![0-9#*\p{Regional_Indicator}])\p{Emoji}"
+    r"(?:\p{Emoji_Modifier}|\uFE0F|[\U000E0020-\U000E007E]+\U000E007F)?)"
 )
+_EMOJI = regex.compile(rf"{_PART}(?:\u200D{_PART})*")
 
 
 def is_emoji(text: str) -> bool:

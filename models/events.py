@@ -216,7 +216,7 @@ class Delivery:
     from them, or visible to them."""
     detail: Detail | None = None
     """None stands for `Detail.plain` if the user is online."""
-    is_update: bool = False
+    is_detail_only: bool = False
     """Only the detail has changed. The user was online before."""
 
 
@@ -239,7 +239,7 @@ class DetailChange:
     user_id: str
     timestamp: int
     activity: Activity
-    is_set: bool
+    by_setting: bool
     """Whether somebody has set the detail. Otherwise the user became idle or active."""
 
 
@@ -274,7 +274,7 @@ class GatewayMessage:
         if self.revocations:
             return REVOCATION_VERSION
         deliveries = (*self.transitions, *self.introductions)
-        if any(one.detail or one.is_update for one in deliveries):
+        if any(one.detail or one.is_detail_only for one in deliveries):
             return DETAIL_VERSION
         if self.own or any(one.for_viewers for one in self.transitions):
             return VISIBILITY_VERSION
@@ -358,7 +358,7 @@ def _without_details(deliveries: Iterable[Delivery]) -> tuple[Delivery, ...]:
     delivery of the same transition for a repeat, so each transition is there once."""
     found: dict[tuple[Transition, bool], Delivery] = {}
     for one in deliveries:
-        if one.is_update:
+        if one.is_detail_only:
             continue
         key = one.transition, one.for_viewers
         ids = one.recipients
@@ -376,10 +376,10 @@ def _pack(delivery: Delivery) -> list[object]:
         transition.timestamp,
         delivery.recipients,
     ]
-    if delivery.detail or delivery.is_update:
+    if delivery.detail or delivery.is_detail_only:
         # orjson does not take a named tuple for a list.
         detail = delivery.detail and tuple(delivery.detail)
-        packed += (int(delivery.for_viewers), detail, int(delivery.is_update))
+        packed += (int(delivery.for_viewers), detail, int(delivery.is_detail_only))
     elif delivery.for_viewers:
         packed.append(1)
     return packed
@@ -394,8 +394,10 @@ def _unpack(packed: list[Any]) -> Delivery:
         transition, _text(recipients), for_viewers=bool(rest and rest[0])
     )
     if len(rest) > 1:
-        _, detail, is_update = rest
-        return replace(delivery, detail=_detail(detail), is_update=bool(is_update))
+        _, detail, is_detail_only = rest
+        return replace(
+            delivery, detail=_detail(detail), is_detail_only=bool(is_detail_only)
+        )
     return delivery
 
 
@@ -477,7 +479,16 @@ def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
     has."""
     return encode(
         ServerEvent.PRESENCE_SNAPSHOT,
-        {"statuses": {status.user_id: _snapshot_entry(status) for status in statuses}},
+        {
+            "statuses": {
+                user_id: {
+                    "status": "online" if online else "offline",
+                    "timestamp": updated_at,
+                    "last_seen": last_seen,
+                }
+                for user_id, online, updated_at, last_seen, *_ in statuses
+            }
+        },
     )
 
 

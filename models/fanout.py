@@ -27,7 +27,7 @@ from models.events import (
 )
 from models.identifiers import count_ids, ids_in, joined_ids
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import Change
+from models.presence.outbox import EntryContent
 from models.presence.rules import newest_per_user
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import audiences, relevant_pairs, users_with_settings
@@ -47,7 +47,7 @@ Addressed = tuple[Delivery, Collection[str]]
 
 
 def fan_out(
-    presence: Presence, reader: Reader, changes: Iterable[Change]
+    presence: Presence, reader: Reader, changes: Iterable[EntryContent]
 ) -> dict[int, PresenceUnavailable]:
     """Send each transition and each change of detail to the users of its audience who
     may see it, and each change of visibility to its viewers. Only the newest transition
@@ -85,7 +85,7 @@ class _Batch:
     to_viewers: list[VisibilityChange]
 
     @classmethod
-    def of(cls, changes: Iterable[Change]) -> Self:
+    def of(cls, changes: Iterable[EntryContent]) -> Self:
         """Only the newest transition of each user counts. It shows the newest detail,
         so a change of detail before it is left out. A change after it is told too:
         clients that know the transition already drop it."""
@@ -98,8 +98,10 @@ class _Batch:
                 details.pop(change.user_id, None)
             elif isinstance(change, DetailChange):
                 before = details.get(change.user_id)
-                is_set = change.is_set or (before is not None and before.is_set)
-                details[change.user_id] = replace(change, is_set=is_set)
+                by_setting = change.by_setting or (
+                    before is not None and before.by_setting
+                )
+                details[change.user_id] = replace(change, by_setting=by_setting)
             else:
                 to_viewers.append(change)
         newest = newest_per_user(transitions)
@@ -153,7 +155,11 @@ def _to_viewers(
     """The deliveries to `viewers`. Each viewer sees the user since some time (ms). What
     the user did before stays hidden, even if it is drained late."""
     timestamp = one.transition.timestamp
-    if one.update and not one.update.is_set and not shows_activity(layers, timestamp):
+    if (
+        one.update
+        and not one.update.by_setting
+        and not shows_activity(layers, timestamp)
+    ):
         return  # the user became idle or active, but is shown as what was set
     by_since: dict[int, list[str]] = {}
     for viewer, since in sorted(viewers.items()):
@@ -174,7 +180,7 @@ def _delivery(
         return Delivery(one.transition, recipients)
     detail = _detail(one.transition, one.activity, layers, visible_since)
     return Delivery(
-        one.transition, recipients, detail=detail, is_update=one.update is not None
+        one.transition, recipients, detail=detail, is_detail_only=one.update is not None
     )
 
 
@@ -260,7 +266,7 @@ def introduce(
         )
 
 
-def tell_devices(presence: Presence, user_id: str, event: bytes) -> None:
+def send_to_devices(presence: Presence, user_id: str, event: bytes) -> None:
     """Send `event` to every socket of `user_id`.
 
     Raises:

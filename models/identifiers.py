@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import TypeVar
 
+import regex
+
 USER_ID_LENGTH = 128
 USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
 TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
@@ -97,3 +99,28 @@ def check_text(value: object, least: int, most: int) -> str:
         return value
     message = f"takes text of {least} to {most} characters, without line breaks"
     raise InvalidText(message)
+
+
+def check_shown_text(value: object, most: int) -> str:
+    """Return `value` if it is text on one line that a page can show within other text.
+
+    Raises:
+        InvalidText: it is not: it has no visible character, or it contains controls of
+            the writing direction. Those would turn around the text beside it.
+    """
+    text = check_text(value, 1, most)
+    if _VISIBLE.search(text) is None:
+        message = "takes text with at least one visible character"
+        raise InvalidText(message)
+    if _DIRECTION.search(text):
+        message = "takes text without controls of the writing direction"
+        raise InvalidText(message)
+    return text
+
+
+# White space, characters without a glyph, and the empty Braille pattern are invisible.
+_VISIBLE = regex.compile(
+    r"[^\p{White_Space}\p{Default_Ignorable_Code_Point}\p{Cf}\u2800]"
+)
+# Embeddings, overrides and isolates (UAX #9, section 2).
+_DIRECTION = regex.compile(r"[\u202A-\u202E\u2066-\u2069]")

@@ -36,25 +36,29 @@ def end_layers(
 ) -> int:
     """End all layers whose time is over. Viewers are told if this changes what they are
     shown. The user's own devices are always told. Returns the number of users.
+    If a shard does not answer, the next run ends the layers of its users.
 
     Raises:
-        PresenceUnavailable: Redis is down. The next run does the rest.
+        PresenceUnavailable: no shard answered, or a shard went down meanwhile. The next
+            run does the rest.
         sqlalchemy.exc.SQLAlchemyError: the database is down. The next run does the
             rest.
     """
-    ended = 0
+    ended, after = 0, ""
     while True:
         now = presence.now()
         with database.connect() as reader:
-            users = ended_layers(reader, now, BATCH)
-        if not users:
+            batch = ended_layers(reader, now, BATCH, after)
+        if not batch:
             return ended
-        statuses = presence.read_statuses(users)
+        after = max(batch)
+        statuses = presence.statuses_where_possible(batch)
+        users = {one: batch[one] for one in batch.keys() & statuses.found.keys()}
         for user_id, layers in users.items():
             if _is_shown(statuses.found[user_id], layers, now):
                 shard = presence.shard_of(user_id)
                 try:
-                    if shard.store.detail_set(user_id):
+                    if shard.store.record_detail_change(user_id):
                         request_drain(shard.number)
                 except CommandRefused as error:  # must not stop the other users
                     log.warning(NOT_TOLD, user_id, error)

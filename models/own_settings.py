@@ -48,4 +48,4 @@ def tell_own_devices(
     """
     data = settings_data(settings, statuses, user_id)
     event = events.presence_settings_changed(data)
-    fanout.tell_devices(presence, user_id, event)
+    fanout.send_to_devices(presence, user_id, event)

@@ -52,7 +52,7 @@ class PresenceSettings:
         return not shows_all or bool(self.never)
 
     @property
-    def hides(self) -> bool:
+    def makes_invisible(self) -> bool:
         """Whether these settings hide the user from everybody or from named users. That
         needs `PRESENCE_ALLOW_INVISIBLE`."""
         return self.visibility is Visible.NOBODY or bool(self.never)
@@ -61,13 +61,13 @@ class PresenceSettings:
 class Frozen(NamedTuple):
     """The offline status that a viewer is shown instead of the real one. Times are ms.
 
-    `until` is None while the user is hidden. When the user becomes visible again, it
-    becomes the timestamp of that moment. What happened before it stays hidden.
+    `visible_since` is None while the user is hidden. When the user becomes visible
+    again, it becomes the timestamp of that moment. What happened before stays hidden.
     """
 
     timestamp: int
     last_seen: int | None
-    until: int | None = None
+    visible_since: int | None = None
 
 
 NEVER_SEEN = Frozen(0, None)
@@ -104,15 +104,15 @@ def shown(
     lost when Redis loses its state.
     """
     if is_visible:
-        if frozen is None or frozen.until is None:
+        if frozen is None or frozen.visible_since is None:
             return real
-        if real.online or real.updated_at > frozen.until:
-            # A `last_seen` from before `until` would reveal when the hidden user was
-            # there.
-            seen = real.last_seen and max(real.last_seen, frozen.until)
-            newest = max(real.updated_at, frozen.until)
+        if real.online or real.updated_at > frozen.visible_since:
+            # A `last_seen` from before `visible_since` would reveal when the hidden
+            # user was there.
+            seen = real.last_seen and max(real.last_seen, frozen.visible_since)
+            newest = max(real.updated_at, frozen.visible_since)
             return real._replace(
-                updated_at=newest, last_seen=seen, visible_since=frozen.until
+                updated_at=newest, last_seen=seen, visible_since=frozen.visible_since
             )
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
@@ -120,7 +120,7 @@ def shown(
     return UserStatus(real.user_id, False, timestamp, last_seen)  # noqa: FBT003
 
 
-class FrozenForAll(NamedTuple):
+class FrozenByGroup(NamedTuple):
     """What viewers who have no `Frozen` of their own are shown: one for all friends,
     and one for all others."""
 
@@ -144,9 +144,9 @@ class View:
     shows_last_seen: bool
     """The user's setting shows `last_seen` to the viewer. The viewer's own setting may
     still forbid it."""
-    own: Frozen | None
+    frozen_for_viewer: Frozen | None
     """What is stored for this viewer alone."""
-    for_all: Frozen | None
+    frozen_for_group: Frozen | None
     """What is stored for all friends, or for all others."""
     is_relevant: bool = True
     """If False, the view says what would count if the two shared a conversation. It is
@@ -155,25 +155,25 @@ class View:
     @property
     def frozen(self) -> Frozen | None:
         """The frozen status that counts for this viewer."""
-        return self.own or self.for_all
+        return self.frozen_for_viewer or self.frozen_for_group
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class VisibilityEffects:
     """What follows from a change of one user's visibility. The viewers in `online_to`
     and `offline_to` get events. The rest must be stored."""
 
     online_to: frozenset[str]
     offline_to: frozenset[str]
-    for_all: FrozenForAll
-    own: dict[str, Frozen]
+    by_group: FrozenByGroup
+    for_viewers: dict[str, Frozen]
     """Rows of `frozen_statuses` to write, by viewer."""
-    not_own: frozenset[str]
+    unneeded: frozenset[str]
     """Viewers whose rows of `frozen_statuses` must be deleted."""
 
 
-class ChangeOfVisibility:
-    """Computes a `Change` for one user.
+class VisibilityEffectsRule:
+    """Computes `VisibilityEffects` for one user.
 
     `real` is the user's present status, read at the time of `clock`. `timestamp` is the
     next number of the user's sequence. The events will have this timestamp.
@@ -195,32 +195,32 @@ class ChangeOfVisibility:
         self._timestamp = timestamp
         self._is_unsure = is_unsure
 
-    def change(
+    def effects(
         self,
         before: Iterable[View],
         after: Iterable[View],
         old: PresenceSettings,
         new: PresenceSettings,
-        for_all: FrozenForAll,
-    ) -> Change:
+        by_group: FrozenByGroup,
+    ) -> VisibilityEffects:
         """The change from the views `before` to the views `after`. Its cause is a
         change of settings from `old` to `new`, or a change of friendships.
 
         A viewer who is in only one of `before` and `after` is left out. A viewer who is
         not relevant in both gets no event.
         """
-        new_for_all = FrozenForAll(
+        new_by_group = FrozenByGroup(
             *(
                 self._refrozen(
                     kept,
                     was_visible=_admits(old.visibility, is_friend=is_friend),
                     is_visible=_admits(new.visibility, is_friend=is_friend),
                 )
-                for kept, is_friend in zip(for_all, (True, False), strict=True)
+                for kept, is_friend in zip(by_group, (True, False), strict=True)
             )
         )
         was = {view.viewer: view for view in before}
-        online_to, offline_to, own, not_own = set(), set(), {}, set()
+        online_to, offline_to, for_viewers, unneeded = set(), set(), {}, set()
         for view in after:
             old_view = was.get(view.viewer)
             if old_view is None:
@@ -230,22 +230,22 @@ class ChangeOfVisibility:
                 was_visible=old_view.is_visible,
                 is_visible=view.is_visible,
             )
-            if frozen == new_for_all.of(is_friend=view.is_friend):
-                not_own.add(view.viewer)
+            if frozen == new_by_group.of(is_friend=view.is_friend):
+                unneeded.add(view.viewer)
             else:
-                own[view.viewer] = frozen or NEVER_SEEN
+                for_viewers[view.viewer] = frozen or NEVER_SEEN
             if not _changes_what_is_seen(old_view, view):
                 continue
             if view.is_visible and self._real.online:
                 online_to.add(view.viewer)
             elif self._saw_online(old_view.frozen, is_visible=old_view.is_visible):
                 offline_to.add(view.viewer)
-        return Change(
+        return VisibilityEffects(
             frozenset(online_to),
             frozenset(offline_to),
-            new_for_all,
-            own,
-            frozenset(not_own),
+            new_by_group,
+            for_viewers,
+            frozenset(unneeded),
         )
 
     def _refrozen(
@@ -253,11 +253,11 @@ class ChangeOfVisibility:
     ) -> Frozen | None:
         if was_visible == is_visible:
             return frozen
-        until = self._timestamp if is_visible else None
+        visible_since = self._timestamp if is_visible else None
         if self._saw_online(frozen, is_visible=was_visible):
-            return Frozen(self._timestamp, self._clock.now, until)
+            return Frozen(self._timestamp, self._clock.now, visible_since)
         saw = self._shown(frozen, is_visible=was_visible)
-        return Frozen(saw.updated_at, saw.last_seen, until)
+        return Frozen(saw.updated_at, saw.last_seen, visible_since)
 
     def _saw_online(self, frozen: Frozen | None, *, is_visible: bool) -> bool:
         """Whether the viewers may believe that the user is online."""

@@ -123,13 +123,19 @@ def test_an_empty_layer():
     assert not Layer(text="x").is_empty
 
 
-@pytest.mark.parametrize("text", ["🌴", "👩‍👩‍👧‍👦", "🇩🇪", "❤️", "👍🏽", "1️⃣", "🏴󠁧󠁢󠁳󠁣󠁴󠁿"])
+@pytest.mark.parametrize(
+    "text", ["🌴", "👩‍👩‍👧‍👦", "🇩🇪", "❤️", "❤", "👍🏽", "1️⃣", "🏴󠁧󠁢󠁳󠁣󠁴󠁿", "🏳️‍🌈", "🧑🏽‍🚀"]
+)
 def test_one_emoji(text):
     assert is_emoji(text)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "1", "🌴🌴", "🌴 ", " 🌴", "ab", "é", "\n", "❤️" + "\u0301" * 40]
+    "text",
+    [
+        *("", "a", "1", "🌴🌴", "🌴 ", " 🌴", "ab", "é", "\n", "❤️" + "\u0301" * 40),
+        *("a\u20e3", "\u0600🌴", "🇩", "🌴\u0301", "\u200d", "🌴\u200d"),
+    ],
 )
 def test_not_one_emoji(text):
     assert not is_emoji(text)

@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from models.events import UserStatus
 from models.visibility import (
-    ChangeOfVisibility,
     Clock,
     Frozen,
-    FrozenForAll,
+    FrozenByGroup,
     PresenceSettings,
     View,
+    VisibilityEffectsRule,
     Visible,
     can_see,
     shown,
@@ -35,7 +35,7 @@ class Stored:
 
     settings: PresenceSettings = field(default_factory=PresenceSettings)
     friends: set[str] = field(default_factory=lambda: {"ann", "bob"})
-    for_all: FrozenForAll = field(default_factory=FrozenForAll)
+    by_group: FrozenByGroup = field(default_factory=FrozenByGroup)
     own: dict[str, Frozen] = field(default_factory=dict)
 
     def views(self) -> list[View]:
@@ -46,8 +46,8 @@ class Stored:
                 is_friend=viewer in self.friends,
                 is_visible=self.sees(viewer),
                 shows_last_seen=True,
-                own=self.own.get(viewer),
-                for_all=self.for_all.of(is_friend=viewer in self.friends),
+                frozen_for_viewer=self.own.get(viewer),
+                frozen_for_group=self.by_group.of(is_friend=viewer in self.friends),
             )
             for viewer in VIEWERS
         ]
@@ -123,12 +123,12 @@ class World:
         old, before = self.stored.settings, self.stored.views()
         self.stored.settings, self.stored.friends = new, friends
         number = self.number()
-        change = ChangeOfVisibility(self.real, self.clock(), number).change(
-            before, self.stored.views(), old, new, self.stored.for_all
+        change = VisibilityEffectsRule(self.real, self.clock(), number).effects(
+            before, self.stored.views(), old, new, self.stored.by_group
         )
-        self.stored.for_all = change.for_all
-        self.stored.own.update(change.own)
-        for viewer in change.not_own:
+        self.stored.by_group = change.by_group
+        self.stored.own.update(change.for_viewers)
+        for viewer in change.unneeded:
             self.stored.own.pop(viewer, None)
         told: dict[str, str] = {}
         for view in before:

@@ -21,6 +21,7 @@ from models import fanout
 from models.detail import NOTHING_SET, Layer
 from models.emoji import is_emoji
 from models.events import MAX_TIMESTAMP, Availability
+from models.identifiers import InvalidText, check_shown_text
 from models.own_settings import settings_data, tell_own_devices
 from models.presence import PresenceUnavailable
 from models.sql.presence_settings import (
@@ -144,7 +145,7 @@ def _parse(
         changed = _layer(fields, getattr(stored.layers, layer).at(now), now)
         new = replace(new, layers=stored.layers._replace(**{layer: changed}))
     if (
-        new.hides
+        new.makes_invisible
         and not services().settings.allow_invisible
         and {"visibility", "exceptions"} & fields.keys()
     ):
@@ -186,7 +187,12 @@ def _layer(fields: Mapping[str, Any], layer: Layer, now: int) -> Layer:
 
 
 def _text(value: object) -> str | None:
-    return None if value is None else admin_input.text(value, "text", 1, TEXT_LENGTH)
+    if value is None:
+        return None
+    try:
+        return check_shown_text(value, TEXT_LENGTH)
+    except InvalidText as error:
+        raise bad_request(field="text", takes=str(error)) from error
 
 
 def _emoji(value: object) -> str | None:

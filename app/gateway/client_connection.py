@@ -202,7 +202,7 @@ class ClientConnection(Connection):
         if self._delayed is not None:
             for event in status_events:
                 # A change of detail does not replace a change of status.
-                key = event.user_id + DETAIL if event.is_update else event.user_id
+                key = event.user_id + DETAIL if event.is_detail_only else event.user_id
                 kept = self._delayed.get(key)
                 if kept is None or event.timestamp > kept.timestamp:
                     self._delayed[key] = event

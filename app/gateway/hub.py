@@ -31,8 +31,8 @@ class Hub:
         # User -> viewer -> timestamp of the last change of visibility that this viewer
         # got. An older transition of the user may arrive after it, and must not reach
         # this viewer.
-        self._told: dict[str, dict[str, int]] = {}
-        self._told_size = 0
+        self._delivered: dict[str, dict[str, int]] = {}
+        self._delivered_size = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -147,7 +147,7 @@ class Hub:
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
-        self._told, self._told_size = {}, 0
+        self._delivered, self._delivered_size = {}, 0
         self.clock_set_back(now)
 
     def clock_set_back(self, now: int) -> None:
@@ -167,25 +167,25 @@ class Hub:
             if not self._is_newest(transition):
                 return ""
             accepted.add(transition)
-        told = self._told.get(transition.user_id)
-        if told is None:
+        delivered = self._delivered.get(transition.user_id)
+        if delivered is None:
             return recipients
         return joined_ids(
             viewer
             for viewer in ids_in(recipients)
-            if told.get(viewer, 0) < transition.timestamp
+            if delivered.get(viewer, 0) < transition.timestamp
         )
 
     def _note_told(self, delivery: Delivery) -> None:
-        if self._told_size > REMEMBERED:
-            self._told, self._told_size = {}, 0
+        if self._delivered_size > REMEMBERED:
+            self._delivered, self._delivered_size = {}, 0
         transition = delivery.transition
-        viewers = self._told.setdefault(transition.user_id, {})
+        viewers = self._delivered.setdefault(transition.user_id, {})
         before = len(viewers)
         for viewer in ids_in(delivery.recipients):
             if viewer in self._by_user:
                 viewers[viewer] = max(transition.timestamp, viewers.get(viewer, 0))
-        self._told_size += len(viewers) - before
+        self._delivered_size += len(viewers) - before
 
     def _is_newest(self, transition: Transition) -> bool:
         user_id = transition.user_id
@@ -195,14 +195,14 @@ class Hub:
         self._newest[user_id] = transition.timestamp
         if len(self._newest) > REMEMBERED:
             self._newest, self._newest_before = {}, self._newest
-            self._told, self._told_size = {}, 0
+            self._delivered, self._delivered_size = {}, 0
         return True
 
 
 def _status_event(delivery: Delivery, *, is_introduction: bool = False) -> StatusEvent:
     transition = delivery.transition
     frame = b""
-    if not delivery.is_update:
+    if not delivery.is_detail_only:
         frame = text_frame(events.friend_status_changed(transition))
     return StatusEvent(
         transition.user_id,

@@ -43,7 +43,7 @@ class StatusEvent:
     _with_detail: bytes | None = None
 
     @property
-    def is_update(self) -> bool:
+    def is_detail_only(self) -> bool:
         """Whether only the detail has changed."""
         return not self.frame
 
@@ -53,7 +53,7 @@ class StatusEvent:
             assert self.delivery is not None  # noqa: S101 - only tests leave it out
             encode = (
                 events.friend_detail_changed
-                if self.is_update
+                if self.is_detail_only
                 else events.friend_status_changed_with_detail
             )
             self._with_detail = text_frame(encode(self.delivery))
@@ -114,7 +114,7 @@ class SnapshotFilter:
     users: AbstractSet[str]
     times: Mapping[str, int]
     short: ShortFilter
-    times_of_read: Mapping[str, int] = field(default_factory=dict)
+    read_times: Mapping[str, int] = field(default_factory=dict)
     """For users whose `last_seen` is hidden: their time in the snapshot (ms). It is the
     time of the read, not of their last event."""
 
@@ -122,7 +122,7 @@ class SnapshotFilter:
         """Whether the client will drop `event`, although it needs it. A change of
         visibility takes its number before it is stored. A snapshot that is read in
         between has the old rule and may have a newer time."""
-        return event.for_viewers and event.timestamp <= self.times_of_read.get(
+        return event.for_viewers and event.timestamp <= self.read_times.get(
             event.user_id, -1
         )
 

@@ -297,12 +297,12 @@ def _by_rules(
     with_settings = rules.views.of.get(viewer, {}).keys()
     short = ShortFilter.of(times, read_at, keep=with_settings)
     statuses = [shown.to_send(viewer, one) for one in known]
-    times_of_read = {
+    read_times = {
         one.user_id: one.updated_at
         for one in statuses
         if one.updated_at != times[one.user_id]
     }
-    return statuses, SnapshotFilter(users, times, short, times_of_read)
+    return statuses, SnapshotFilter(users, times, short, read_times)
 
 
 def _shorten_filters(sent: list[tuple[ClientConnection, SnapshotFilter]]) -> None:

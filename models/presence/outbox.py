@@ -31,7 +31,7 @@ from models.presence.redis.commands import (
     stream_entries,
 )
 
-Change = Transition | VisibilityChange | DetailChange
+EntryContent = Transition | VisibilityChange | DetailChange
 """What an entry may contain."""
 _ANOTHER = -1
 LEASE_MS = 5000
@@ -45,7 +45,7 @@ class OutboxEntry:
     """An entry of the outbox, or the reason why it cannot be read."""
 
     entry_id: str
-    content: Change | UnreadableMessage
+    content: EntryContent | UnreadableMessage
 
 
 class Outbox:
@@ -130,7 +130,7 @@ class Outbox:
         return int(length)
 
 
-def _content(fields: Sequence[bytes]) -> Change | UnreadableMessage:
+def _content(fields: Sequence[bytes]) -> EntryContent | UnreadableMessage:
     """What is in `fields`, or the reason why they cannot be read. Another program may
     have written the fields, and a bad entry must not stop the other entries."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
@@ -149,8 +149,8 @@ def _content(fields: Sequence[bytes]) -> Change | UnreadableMessage:
             )
         if b"detail" in data:
             check_transition(user_id, "online", timestamp)
-            is_set = data[b"detail"] == b"set"
-            return DetailChange(user_id, timestamp, _activity(data), is_set)
+            by_setting = data[b"detail"] == b"set"
+            return DetailChange(user_id, timestamp, _activity(data), by_setting)
         return check_transition(user_id, data[b"status"].decode(), timestamp)
     except UnreadableMessage as error:
         return error

@@ -15,7 +15,7 @@ from queue import LifoQueue
 from typing import NamedTuple, Self
 
 from config import Settings
-from models.events import MAX_TIMESTAMP, NEVER_IDLE, Activity, UserStatus
+from models.events import MAX_TIMESTAMP, Activity, UserStatus
 from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
@@ -127,7 +127,7 @@ class Statuses:
 
 
 @dataclass(frozen=True, slots=True)
-class Mark:
+class ChangeStart:
     """A number of a user's sequence (ms), and the user's real status and clock then."""
 
     timestamp: int
@@ -242,9 +242,14 @@ class Presence:
             for batch, (now, epoch, *reply) in zip(asked[shard], replies, strict=True):
                 # The first batch was read first.
                 clocks.setdefault(shard, self._clock(int(now), _time(epoch) or 0))
-                columns = (reply[column::5] for column in range(5))
+                size = 3 * len(batch)
+                columns = (reply[column:size:3] for column in range(3))
                 for status in map(_user_status, batch, *columns):
                     found[status.user_id] = status
+                activities = (reply[size + column :: 3] for column in range(3))
+                for place, *times in zip(*activities, strict=True):
+                    user_id = batch[place]
+                    found[user_id] = _with_activity(found[user_id], *times)
         return found, clocks, answers.errors
 
     def _clock(self, now: int, epoch: int) -> Clock:
@@ -295,17 +300,23 @@ class Presence:
             return OnlinePage(user_ids, OnlineCursor(cursor.shard + 1))
         return OnlinePage(user_ids, None)
 
-    def mark(self, user_id: str) -> Mark:
+    def start_visibility_change(self, user_id: str) -> ChangeStart:
         """Take the next number of the user's sequence, and read the real status. For a
-        change of visibility: see `tell`."""
+        change of visibility: see `publish_visibility_change`."""
         keys = self._keys_of(user_id)
         names = [keys.online_users, keys.epoch, keys.user_status(user_id)]
-        command = run_script("mark", names, [user_id, self._offline_ttl])
-        ((number, now, epoch, *real),) = self._backend.run(keys.shard, [command])
+        command = run_script(
+            "start_visibility_change", names, [user_id, self._offline_ttl]
+        )
+        ((number, now, epoch, *real, idle_since, active_since),) = self._backend.run(
+            keys.shard, [command]
+        )
+        status = _user_status(user_id, *real)
+        status = _with_activity(status, idle_since, active_since)
         clock = self._clock(int(now), _time(epoch) or 0)
-        return Mark(int(number), _user_status(user_id, *real), clock)
+        return ChangeStart(int(number), status, clock)
 
-    def tell(
+    def publish_visibility_change(
         self,
         user_id: str,
         timestamp: int,
@@ -314,15 +325,17 @@ class Presence:
     ) -> bool | None:
         """Put a change of visibility into the outbox. The viewers `online_to` will see
         that the user goes online, and `offline_to` that the user goes offline.
-        `timestamp` is from `mark`.
+        `timestamp` is from `start_visibility_change`.
 
         Returns whether the caller must request a drain. None: the user has had a
-        transition since `mark`, so nothing was done.
+        transition since `start_visibility_change`, so nothing was done.
         """
         keys = self._keys_of(user_id)
         names = [*keys.of_outbox_scripts, keys.user_status(user_id)]
         viewers = [joined_ids(sorted(online_to)), joined_ids(sorted(offline_to))]
-        command = run_script("tell", names, [user_id, timestamp, *viewers])
+        command = run_script(
+            "publish_visibility_change", names, [user_id, timestamp, *viewers]
+        )
         (reply,) = self._backend.run(keys.shard, [command])
         return None if reply == _REFUSED else bool(reply)
 
@@ -361,15 +374,15 @@ class Presence:
         return online, unknown
 
     def now(self) -> int:
-        """The earliest time of the shards' clocks (ms).
+        """The earliest time of the clocks of the shards that answer (ms).
 
         Raises:
-            PresenceUnavailable: a shard did not answer.
+            PresenceUnavailable: no shard answered.
         """
         commands: dict[int, list[Command]] = {
             keys.shard: [("TIME",)] for keys in self._keys
         }
-        times = self._backend.gather(commands).all().values()
+        times = self._backend.gather(commands).some().values()
         return min(
             int(seconds) * 1000 + int(micros) // 1000 for ((seconds, micros),) in times
         )
@@ -493,19 +506,18 @@ def _fields(info: str) -> Mapping[str, str]:
 
 
 def _user_status(
-    user_id: str,
-    online: int,
-    updated_at: str | None,
-    last_seen: str | None,
-    idle_since: str | None,
-    active_since: str | None,
+    user_id: str, online: int, updated_at: str | None, last_seen: str | None
 ) -> UserStatus:
-    activity = NEVER_IDLE
-    if online and (idle_since or active_since):
-        activity = Activity(_time(idle_since), _time(active_since))
-    return UserStatus(
-        user_id, bool(online), _time(updated_at) or 0, _time(last_seen), activity
-    )
+    return UserStatus(user_id, bool(online), _time(updated_at) or 0, _time(last_seen))
+
+
+def _with_activity(
+    status: UserStatus, idle_since: str | None, active_since: str | None
+) -> UserStatus:
+    if not status.online or not (idle_since or active_since):
+        return status
+    activity = Activity(_time(idle_since), _time(active_since))
+    return status._replace(activity=activity)
 
 
 def _time(text: str | None) -> int | None:

@@ -198,7 +198,7 @@ class PresenceStore:
             needs_drain |= is_second or bool(replies and replies[0])
         return needs_drain
 
-    def detail_set(self, user_id: str) -> bool:
+    def record_detail_change(self, user_id: str) -> bool:
         """Somebody has set a detail of the user, and it is in the database. If the user
         is online, this goes into the outbox.
 

@@ -23,7 +23,7 @@ from models.sql.db import Base, Identifier, execute_many, table_of, upsert
 from models.sql.sql_arrays import among, text_list
 from models.sql.statements import Reader, Statement
 from models.sql.user import User
-from models.visibility import Frozen, FrozenForAll, PresenceSettings, Visible
+from models.visibility import Frozen, FrozenByGroup, PresenceSettings, Visible
 
 MAX_EXCEPTIONS = 1_000
 """Ids in the exceptions of one user."""
@@ -35,7 +35,7 @@ class StoredSettings(Base):
     """The settings of one user. A user without a row has the default ones.
 
     The `friends_...` and `others_...` columns are what friends and other viewers are
-    shown who have no row in `frozen_statuses`. See `models.visibility.FrozenForAll`.
+    shown who have no row in `frozen_statuses`. See `models.visibility.FrozenByGroup`.
     The `manual_...` and `host_...` columns are the user's and the host's layer. See
     `models.detail`.
     """
@@ -69,17 +69,17 @@ class StoredSettings(Base):
     host_expires_at: Mapped[int | None] = mapped_column(BigInteger, index=True)
 
     @property
-    def frozen_for_all(self) -> FrozenForAll:
+    def frozen_by_group(self) -> FrozenByGroup:
         """The `friends_...` and `others_...` columns."""
-        return FrozenForAll(
+        return FrozenByGroup(
             frozen_of(
                 self.friends_timestamp, self.friends_last_seen, self.friends_until
             ),
             frozen_of(self.others_timestamp, self.others_last_seen, self.others_until),
         )
 
-    @frozen_for_all.setter
-    def frozen_for_all(self, frozen: FrozenForAll) -> None:
+    @frozen_by_group.setter
+    def frozen_by_group(self, frozen: FrozenByGroup) -> None:
         nothing = (None, None, None)
         (
             self.friends_timestamp,
@@ -210,13 +210,16 @@ def layers_of(reader: Reader, user_ids: Iterable[str]) -> dict[str, Layers]:
     return {user_id: _layers(*columns) for user_id, *columns in rows}
 
 
-def ended_layers(reader: Reader, now: int, limit: int) -> dict[str, Layers]:
+def ended_layers(
+    reader: Reader, now: int, limit: int, after: str = ""
+) -> dict[str, Layers]:
     """At most `limit` users with a layer that has ended at the time `now` (ms), and
-    their layers."""
+    their layers. In the order of their ids, from the first id after `after`."""
     ends = (settings_table.c.manual_expires_at, settings_table.c.host_expires_at)
     rows = reader.execute(
         select(settings_table.c.user_id, *_LAYER_COLUMNS)
-        .where(or_(*(end <= now for end in ends)))
+        .where(or_(*(end <= now for end in ends)), settings_table.c.user_id > after)
+        .order_by(settings_table.c.user_id)
         .limit(limit)
     )
     return {user_id: _layers(*columns) for user_id, *columns in rows}
@@ -290,8 +293,14 @@ def put_frozen(session: Session, user_id: str, frozen: Mapping[str, Frozen]) -> 
         },
     )
     rows = [
-        {"user_id": user_id, "viewer_id": viewer_id, **frozen[viewer_id]._asdict()}
-        for viewer_id in sorted(frozen)
+        {
+            "user_id": user_id,
+            "viewer_id": viewer_id,
+            "timestamp": timestamp,
+            "last_seen": last_seen,
+            "until": visible_since,
+        }
+        for viewer_id, (timestamp, last_seen, visible_since) in sorted(frozen.items())
     ]
     execute_many(session, statement, rows)
 

@@ -138,7 +138,7 @@ def viewers_of(
     asked = {"ids": list(found), "may_hide": int(may_hide)}
     for view in map(_view, _OF_USERS.rows(reader, asked)):
         if view.is_visible:
-            since = (view.frozen and view.frozen.until) or 0
+            since = (view.frozen and view.frozen.visible_since) or 0
             found[view.user_id][view.viewer] = since
     return found
 
@@ -151,8 +151,8 @@ def _view(row: Row) -> View:
         is_friend=bool(is_friend),
         is_visible=bool(is_visible),
         shows_last_seen=bool(shows_last_seen),
-        own=frozen_of(*times[:3]),
-        for_all=frozen_of(*times[3:]),
+        frozen_for_viewer=frozen_of(*times[:3]),
+        frozen_for_group=frozen_of(*times[3:]),
     )
 
 
@@ -192,9 +192,9 @@ def _is_visible(is_friend: ColumnElement[bool]) -> ColumnElement[bool]:
 def _columns(
     viewer: ColumnElement[str], *, is_friend: bool
 ) -> tuple[ColumnElement[Any], ...]:
-    stored, own = settings_table.c, frozen_table.c
+    stored, of_viewer = settings_table.c, frozen_table.c
     friend = true() if is_friend else false()
-    for_all = (
+    of_group = (
         (stored.friends_timestamp, stored.friends_last_seen, stored.friends_until)
         if is_friend
         else (stored.others_timestamp, stored.others_last_seen, stored.others_until)
@@ -209,8 +209,8 @@ def _columns(
         friend,
         _is_visible(friend),
         shows_last_seen,
-        *(own.timestamp, own.last_seen, own.until),
-        *for_all,
+        *(of_viewer.timestamp, of_viewer.last_seen, of_viewer.until),
+        *of_group,
         null(),
     )
 
@@ -220,12 +220,15 @@ def _with_what_is_stored(
     source: FromClause,
     viewer: ColumnElement[str],
 ) -> Select[Any]:
-    exception, own = exception_table.c, frozen_table.c
+    exception, of_viewer = exception_table.c, frozen_table.c
     return select(*columns).select_from(
         source.outerjoin(
             exception_table,
             and_(exception.user_id == _user, exception.viewer_id == viewer),
-        ).outerjoin(frozen_table, and_(own.user_id == _user, own.viewer_id == viewer))
+        ).outerjoin(
+            frozen_table,
+            and_(of_viewer.user_id == _user, of_viewer.viewer_id == viewer),
+        )
     )
 
 

@@ -17,7 +17,7 @@ from models.events import Availability, Delivery, Detail, Transition
 from models.presence.store import LiveConnection
 from models.sql.db import session_factory
 from models.visibility import Visible
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 from tests.gateway.client import BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -35,7 +35,7 @@ def ann(gateway):
 
 @pytest.fixture
 def changes(presence, engine):
-    return VisibilityChanges(presence, session_factory(engine), lambda _: None)
+    return VisibilityUpdater(presence, session_factory(engine), lambda _: None)
 
 
 def both(client):
@@ -107,7 +107,7 @@ def test_a_detail_that_is_set_while_a_snapshot_is_read_is_heard(
                 Transition(BEFORE, "online", numbers[0]),
                 "ann",
                 detail=detail,
-                is_update=True,
+                is_detail_only=True,
             )
         ]
     )

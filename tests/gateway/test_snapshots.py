@@ -20,7 +20,7 @@ from models.sql import graph
 from models.sql.db import session_factory
 from models.sql.user import unknown_users, user_table
 from models.visibility import Visible
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 from tests.gateway.client import AFTER, BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -249,7 +249,7 @@ def test_a_snapshot_that_cannot_be_read_holds_up_no_other(
 def changes(presence, engine):
     """Ann shows nobody her own `last_seen`. So the time of a friend who is offline is
     that of the read."""
-    changes = VisibilityChanges(presence, session_factory(engine), lambda _: None)
+    changes = VisibilityUpdater(presence, session_factory(engine), lambda _: None)
     set_to(changes, "ann", last_seen=Visible.NOBODY)
     set_to(changes, BEFORE, visibility=Visible.NOBODY)
     status_of(presence, BEFORE, "online")
@@ -274,10 +274,10 @@ def test_a_snapshot_that_is_newer_than_a_change_under_way_is_followed_by_another
 ):
     """The change has its number before the snapshot is read, and is stored after it."""
     has_number, may_store = Event(), Event()
-    mark = presence.mark
+    mark = presence.start_visibility_change
 
     def mark_and_wait(user_id):
-        monkeypatch.setattr(presence, "mark", mark)
+        monkeypatch.setattr(presence, "start_visibility_change", mark)
         found = mark(user_id)
         while presence.now() < found.timestamp + 3:
             pass
@@ -291,7 +291,7 @@ def test_a_snapshot_that_is_newer_than_a_change_under_way_is_followed_by_another
         broadcast(presence, engine)
         gevent.with_timeout(3, gateway.event_reader.step, timeout_value=None)
 
-    monkeypatch.setattr(presence, "mark", mark_and_wait)
+    monkeypatch.setattr(presence, "start_visibility_change", mark_and_wait)
     change = gevent.spawn(set_to, changes, BEFORE, visibility=Visible.EVERYONE)
     has_number.wait()
     with closing(Client(gateway, "ann")) as ann:

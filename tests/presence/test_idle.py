@@ -36,7 +36,7 @@ def test_one_device_idle_and_back(shard):
     assert say(shard, idle=True)
     (change,) = changes(shard)
     assert isinstance(change, DetailChange)
-    assert not change.is_set
+    assert not change.by_setting
     idle_since = change.activity.idle_since
     assert before <= idle_since <= shard.now()
     assert activity(shard) == Activity(idle_since=idle_since)
@@ -161,16 +161,16 @@ def test_unknown_connections_and_offline_users_are_skipped(shard):
 
 
 def test_a_detail_that_was_set_is_told_of_users_who_are_online(shard):
-    assert not shard.store.detail_set("ann")
+    assert not shard.store.record_detail_change("ann")
     shard.connect("ann")
     (online,) = changes(shard)
-    assert shard.store.detail_set("ann")
+    assert shard.store.record_detail_change("ann")
     (change,) = changes(shard)
     assert change == DetailChange(
         "ann",
         change.timestamp,
         Activity(active_since=online.timestamp),
-        is_set=True,
+        by_setting=True,
     )
     assert change.timestamp > online.timestamp
     # The next transition is newer still, and updated_at has not moved.

@@ -54,11 +54,11 @@ def whole_life(shard: Shard) -> None:
     gateways.reap(GATEWAY)
     presence, streams = shard.presence, shard.presence.gateway_streams
     presence.statuses(["ann", "bob", "cid"])
-    presence.mark("ann")
+    presence.start_visibility_change("ann")
     shard.connect("ann")
     idle = LiveConnection("ann", f"{GATEWAY}:1", is_idle=True)
     store.activity([idle])
-    store.detail_set("ann")
+    store.record_detail_change("ann")
     presence.online(["ann", "bob", "cid"])
     presence.check_writes()
     streams.holders(["ann", "bob"])
@@ -92,8 +92,8 @@ def test_scripts_make_no_key_and_read_no_clock_of_their_own(name):
     code = "\n".join(line.partition("--")[0] for line in text.splitlines())
     assert "'TIME'" not in code
     first_arguments = re.findall(r"\bp?call\('\w+', ([^,)]+)", code)
-    calls_functions_only = name in {"statuses", "tell"}  # those of other files
-    assert first_arguments or calls_functions_only
+    # These two call functions of other files only.
+    assert first_arguments or name in {"statuses", "publish_visibility_change"}
     local = {"status", "connections", "status_key"}
     assert {one for one in first_arguments if not one.startswith("KEYS[")} <= local
 
@@ -204,7 +204,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "release": lambda: shard.release("ann"),
         "expire": lambda: store.expire(["ann"]),
         "activity": lambda: store.activity([sign]),
-        "detail_set": lambda: store.detail_set("ann"),
+        "record_detail_change": lambda: store.record_detail_change("ann"),
         "due": store.due,
         "survey": lambda: store.survey(1),
         "overview": shard.presence.overview,

@@ -5,19 +5,30 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
 
 import pytest
 import redis
 
 from config import Settings
+from models.detail import Layer, Layers
 from models.events import Delivery, GatewayMessage, Transition
 from models.identifiers import joined_ids
+from models.layer_ends import end_layers
 from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
 from models.presence.store import ClosedConnection, LiveConnection
 from models.presence.tickets import Ticket
+from models.sql.db import session_factory
+from models.sql.presence_settings import (
+    ended_layers,
+    ensure_settings,
+    put_settings,
+)
+from models.visibility import PresenceSettings
 from tests.clusters import ClusterOfServers, SlotMove
+from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
 
@@ -229,3 +240,40 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
             move.end()
             cluster.move_slot_of(key, target, source)
     assert presence.statuses(here)
+
+
+@pytest.mark.integration
+@pytest.mark.parametrize("presence", ["cluster"], indirect=True)
+def test_layers_end_though_a_node_stands_still(presence, cluster, tmp_path):
+    """Those of its users end later."""
+    users = USERS[:200]
+    stalled = cluster.nodes[0]
+    away = {n for n in range(SHARDS) if cluster.holder(f"{{p{n}}}:") is stalled}
+    later = {user for user in users if shard_number(user, SHARDS) in away}
+    assert 0 < len(later) < len(users)
+    ended = PresenceSettings(layers=Layers(Layer(text="lunch", expires_at=1)))
+    with friends_in(tmp_path, *pairwise(users)) as engine:
+        with session_factory(engine)() as session:
+            for user in users:
+                ensure_settings(session, user)
+                put_settings(session, user, ended)
+            session.commit()
+        stalled.signal(signal.SIGSTOP)
+        try:
+            assert end_layers(presence, engine, lambda _: None) == (
+                len(users) - len(later)
+            )
+        finally:
+            stalled.signal(signal.SIGCONT)
+
+        def not_ended():
+            with engine.connect() as reader:
+                return ended_layers(reader, 2, len(users)).keys()
+
+        assert not_ended() == later
+
+        def all_have_ended():  # the client does not ask the node again at once
+            end_layers(presence, engine, lambda _: None)
+            return not not_ended()
+
+        wait_until(all_have_ended, 60)  # the cluster may have given up the node

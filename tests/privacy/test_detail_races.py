@@ -19,7 +19,7 @@ from models.sql.graph import put_conversation
 from models.sql.presence_settings import layers_of
 from models.sql.user import ensure_users
 from models.visibility import Visible
-from models.visibility_changes import VisibilityChanges
+from models.visibility_updater import VisibilityUpdater
 from tests.databases import friends_in
 from tests.presence.shard import Shard
 
@@ -36,7 +36,7 @@ class Scene:
         self.shard = shard
         self.engine = engine
         self.read = "0-0"
-        self.changes = VisibilityChanges(
+        self.changes = VisibilityUpdater(
             shard.presence, session_factory(engine), lambda _: None
         )
         shard.heartbeat("bob", gateway=GATEWAY)
@@ -113,7 +113,7 @@ def test_a_detail_is_told_if_the_transition_before_it_is_a_repeat(scene):
     scene.idle()
     *_, update = scene.heard()
     assert update.transition.timestamp > online.transition.timestamp
-    assert update.is_update
+    assert update.is_detail_only
     assert update.detail.availability == "away"
 
 

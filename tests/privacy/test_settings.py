@@ -312,3 +312,16 @@ def test_hiding_waits_until_no_older_gateway_runs_and_nothing_else_does(steady):
         patch(steady, "s-old", fields)
     data = mine(steady, "s-old").json["data"]
     assert (data["visibility"], data["text"]) == ("everyone", "busy")
+
+
+def test_a_value_of_another_type_in_redis_gives_a_clear_error(steady):
+    """Another program may write under our keys."""
+    key = "user:ann-type:status"
+    assert patch(steady, "ann-type", {"visibility": "friends"})
+    steady.redis.delete(key)
+    steady.redis.lpush(key, "x")
+    answer = call_as(steady, "ann-type", "PATCH", "/api/me/presence", {"text": "x"})
+    assert answer.status == 500
+    assert answer.json["error"]["code"] == "command_refused"
+    steady.redis.delete(key)
+    assert patch(steady, "ann-type", {"text": "x"})

@@ -15,13 +15,16 @@ from models.shown_statuses import Rules, ShownStatuses
 from models.sql.db import session_factory
 from models.sql.graph import delete_friendship, put_conversation
 from models.visibility import Visible
-from models.visibility_changes import Viewers, VisibilityChanges
+from models.visibility_updater import Viewers, VisibilityUpdater
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 
 pytestmark = pytest.mark.integration
 
 CHANGES = {"hide": Visible.NOBODY, "show": Visible.EVERYONE}
+
+START = "start_visibility_change"
+PUBLISH = "publish_visibility_change"
 
 
 class Scene:
@@ -34,7 +37,7 @@ class Scene:
         self.heard = ("offline", 0)
         self.events = []
         self.drained = self.read = "0-0"
-        self.changes = VisibilityChanges(
+        self.changes = VisibilityUpdater(
             shard.presence, session_factory(engine), lambda _: None
         )
         shard.heartbeat("bob")
@@ -84,10 +87,10 @@ class Scene:
         made = []
 
         def hooked(*args):
-            if when == "tell" and not made:
+            if when == PUBLISH and not made:
                 made.extend(self._moved(moves, drains=drains))
             result = call(*args)
-            if when == "mark" and not made:
+            if when == START and not made:
                 made.extend(self._moved(moves, drains=drains))
             return result
 
@@ -111,7 +114,7 @@ def scene(valkey_url, tmp_path):
 @pytest.mark.parametrize("is_online", [True, False])
 @pytest.mark.parametrize("change", ["hide", "show"])
 @pytest.mark.parametrize(
-    "moment", list(product(("mark", "tell"), (True, False), (1, 2)))
+    "moment", list(product((START, PUBLISH), (True, False), (1, 2)))
 )
 def test_the_viewer_ends_with_the_shown_status(
     scene, monkeypatch, is_online, change, moment

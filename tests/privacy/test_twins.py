@@ -45,7 +45,7 @@ def nothing(side):
 
 def only_hidden(change):
     """A change that only the hidden side makes."""
-    return lambda side: change(side) if side.hides else None
+    return lambda side: change(side) if side.makes_invisible else None
 
 
 @pytest.mark.parametrize(("relation", "how"), HIDES)
@@ -108,7 +108,7 @@ def test_one_exception_after_the_other(steady):
         twins.do("nobody", only_hidden(lambda side: side.hide("nobody")))
 
         def admit(side):
-            if side.hides:
+            if side.makes_invisible:
                 side.patch({"exceptions": {"always": [side.viewer]}})
             else:
                 side.connect()
@@ -123,12 +123,12 @@ def test_a_partner_who_becomes_a_friend_sees_who_shows_friends_only(steady):
 
         def befriend(side):
             side.befriend()
-            if not side.hides:
+            if not side.makes_invisible:
                 side.connect()
 
         def unfriend(side):
             side.unfriend()
-            if not side.hides:
+            if not side.makes_invisible:
                 side.leave()
 
         for _ in range(2):
@@ -214,11 +214,11 @@ def test_a_friend_who_is_only_a_partner_later(steady):
 
         def unfriend(side):
             side.unfriend()
-            if not side.hides:
+            if not side.makes_invisible:
                 side.leave()
 
         def befriend(side):
-            if not side.hides:
+            if not side.makes_invisible:
                 side.connect()
             side.befriend()
 
@@ -361,7 +361,7 @@ def test_a_gateway_restarts(steady, web):
                 for device in side.devices:
                     wait_until(lambda device=device: closed(device), 30)
                 side.devices.clear()
-                if side.hides:
+                if side.makes_invisible:
                     side.connect(0)
         steady.processes[f"web{web}"].stop()
         steady.start_web(web)

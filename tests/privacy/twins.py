@@ -27,7 +27,7 @@ class Side:
         self.viewer = f"{name}-{letter}-viewer"
         self.subject = f"{name}-{letter}-subject"
         self.talk = f"{name}-{letter}-talk"
-        self.hides = hides
+        self.makes_invisible = hides
         self.record: list[str] = []
         self.record_with_detail: list[str] = []
         self.devices: list[Watcher] = []
@@ -76,21 +76,21 @@ class Side:
 
     def go_away(self, how: str = "nobody") -> None:
         """Hide, or really leave."""
-        if self.hides:
+        if self.makes_invisible:
             self.hide(how)
         else:
             self.leave()
 
     def come_back(self) -> None:
         """Be visible again, or really come."""
-        if self.hides:
+        if self.makes_invisible:
             self.show()
         else:
             self.connect()
 
     def change_detail_behind(self) -> None:
         """A hidden subject changes its detail, is idle, and is back. A layer ends."""
-        if not self.hides:
+        if not self.makes_invisible:
             return
         end = time.time_ns() // 1_000_000 + 1000
         fields = {"availability": "dnd", "text": "secret", "expires_at": end}
@@ -117,7 +117,7 @@ class Side:
         """A hidden subject comes and goes with several devices, and stays online. It
         also changes its detail."""
         self.change_detail_behind()
-        if self.hides:
+        if self.makes_invisible:
             self.connect(0)
             self.leave()
             self.connect(1)

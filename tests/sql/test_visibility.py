@@ -23,7 +23,7 @@ from models.sql.presence_settings import (
 )
 from models.visibility import (
     Frozen,
-    FrozenForAll,
+    FrozenByGroup,
     PresenceSettings,
     Visible,
     can_see,
@@ -158,8 +158,8 @@ def test_what_is_frozen_for_a_viewer_comes_before_what_is_frozen_for_all(session
         [ConversationRecord("c", "", frozenset({"ann", "bob", "cid"}))],
     )
     put_settings(session, "ann", PresenceSettings(Visible.NOBODY))
-    for_all = FrozenForAll(Frozen(1, None), Frozen(2, 3, 4))
-    session.get_one(StoredSettings, "ann").frozen_for_all = for_all
+    by_group = FrozenByGroup(Frozen(1, None), Frozen(2, 3, 4))
+    session.get_one(StoredSettings, "ann").frozen_by_group = by_group
     session.flush()
 
     def frozen():
@@ -173,7 +173,7 @@ def test_what_is_frozen_for_a_viewer_comes_before_what_is_frozen_for_all(session
     remove_frozen(session, "ann", {"cid"})
     assert frozen() == {"bob": Frozen(5, 5), "cid": Frozen(2, 3, 4)}
     session.expire_all()
-    assert session.get_one(StoredSettings, "ann").frozen_for_all == for_all
+    assert session.get_one(StoredSettings, "ann").frozen_by_group == by_group
 
 
 @pytest.mark.usefixtures("people")

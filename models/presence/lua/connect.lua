@@ -10,7 +10,7 @@
 local call = redis.call
 local ttl, most, reply = tonumber(ARGV[1]), tonumber(ARGV[2]), {0}
 
--- When a page is reloaded, its old connection is in its grace. It must not count.
+-- The old connection of a reloaded page is in its grace. It must not count.
 local function open(connections)
   local count = 0
   for _, connection in ipairs(call('ZRANGE', connections, 0, -1)) do
@@ -18,10 +18,9 @@ local function open(connections)
   end
   return count
 end
-
 local opened = cjson.decode(ARGV[3])
 for i = 0, #opened / 4 - 1 do
-  local user, connection, age = opened[1 + i * 4], opened[2 + i * 4], opened[3 + i * 4]
+  local user, connection, age, idle = unpack(opened, 1 + i * 4, 4 + i * 4)
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known, held = false, call('ZCARD', connections)
   if held > 0 then
@@ -41,8 +40,9 @@ for i = 0, #opened / 4 - 1 do
       -- Another device may have a later deadline: the status lives until then.
       local latest = is_latest and deadline or call('ZSCORE', KEYS[2], user)
       reply[#reply + 1] = transition(user, 'online', status, now - age, latest - now)
+      if idle == 1 then set_idle(user, status, connections, connection, true) end
     else
-      -- The user is announced as online already: only the status is refreshed.
+      -- The user is online already: only the status is refreshed.
       if call('HSETNX', status, 'updated_at', now) == 1 then
         call('HSET', status, 'status', 'online')
         call('PEXPIRE', status, ttl - age)
@@ -51,8 +51,8 @@ for i = 0, #opened / 4 - 1 do
       -- Never shorten the TTL: another device may have sent a later heartbeat.
       call('PEXPIRE', status, ttl - age, 'GT')
       reply[#reply + 1] = '0'
+      set_idle(user, status, connections, connection, idle == 1)
     end
-    set_idle(user, status, connections, connection, opened[4 + i * 4] == 1)
   end
 end
 

@@ -1,4 +1,5 @@
--- Purpose: read the real status of a user. Loaded after clock.lua.
+-- Purpose: read the real status of a user. Loaded after clock.lua. Returns 1 if online
+--          else 0, updated_at, last_seen, idle_since, active_since; or an error.
 -- Another program may have stored a value under this key: the user has no times then. If
 -- Redis has lost state, updated_at is at least the time of the loss, the epoch.
 
@@ -14,6 +15,5 @@ local function real_status(online_users, status, user, epoch)
     times[1] = epoch
     if online == 0 then times[2] = false end -- as for a user whose hash is lost
   end
-  table.insert(times, 1, online)
-  return times
+  return online, times[1], times[2], times[3], times[4]
 end

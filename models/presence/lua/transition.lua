@@ -12,15 +12,18 @@ local REQUEST_MS = 2000    -- a requested drain that has not begun is requested 
 
 local transitions = 0
 
--- The newest number of the user's sequence: of a transition, or of another change.
+-- The newest number of the user's sequence: of a transition, or of another change. Also
+-- returns whether the status has fields of idleness.
 local function last_number(status_key)
   local newest = 0
-  for _, text in ipairs(redis.call('HMGET', status_key, 'updated_at', 'sequence')) do
-    local number = tonumber(text or 0) or 0
+  local stored = redis.call('HMGET', status_key, 'updated_at', 'sequence',
+    'idle_since', 'active_since', 'idle_connections')
+  for i = 1, 2 do
+    local number = tonumber(stored[i] or 0) or 0
     -- Ignore a larger number: another program wrote it.
     if number < 2^53 and number > newest then newest = number end
   end
-  return newest
+  return newest, stored[3] or stored[4] or stored[5]
 end
 
 local function add_entry(version, ...)
@@ -52,10 +55,13 @@ local function add_detail_entry(user, status_key, kind)
 end
 
 local function transition(user, status, status_key, last_seen, ttl)
-  local timestamp = math.max(last_number(status_key) + 1, now)
+  local newest, has_activity = last_number(status_key)
+  local timestamp = math.max(newest + 1, now)
   redis.call('HSET', status_key, 'status', status,
     'last_seen', last_seen, 'updated_at', timestamp)
-  redis.call('HDEL', status_key, 'idle_since', 'active_since', 'idle_connections')
+  if has_activity then
+    redis.call('HDEL', status_key, 'idle_since', 'active_since', 'idle_connections')
+  end
   -- If the clock stepped back, the timestamp is in the future. Keep it until it has passed.
   redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
   add_entry(VERSION, 'user_id', user, 'status', status, 'timestamp', timestamp)

@@ -25,9 +25,9 @@ _PROLOGUES = {
     "connect": ("clock", "transition", "idle"),
     "detail": ("clock", "transition"),
     "expire": ("clock", "transition", "idle"),
-    "mark": ("clock", "transition", "status"),
+    "start_visibility_change": ("clock", "transition", "status"),
     "statuses": ("clock", "status"),
-    "tell": ("clock", "transition"),
+    "publish_visibility_change": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),
 }

@@ -4,19 +4,21 @@ outbox.
 A user becomes hidden from some viewers, or visible to them, when settings or
 friendships change. The steps are:
 
-1. `mark` takes the next number of the user's sequence, and reads the real status.
+1. `start_visibility_change` takes the next number of the user's sequence, and reads the
+   real status.
 2. One transaction changes the rule, and stores what the viewers are shown from now on
-   (`models.visibility.ChangeOfVisibility`).
-3. `tell` puts the events into the outbox, after the commit. The drainer asks SQL for
-   each audience, so entries after this one use the new rule.
+   (`models.visibility.VisibilityEffectsRule`).
+3. `publish_visibility_change` puts the events into the outbox, after the commit. The
+   drainer asks SQL for each audience, so entries after this one use the new rule.
 
 An entry before this one may use the old rule, but its number is smaller. If the user
-had a transition between the steps, `tell` refuses, and all steps are repeated with a
-new number. If the process dies after the commit, `tasks.announcements` sends the
-viewers fresh snapshots.
+had a transition between the steps, `publish_visibility_change` refuses, and all steps
+are repeated with a new number. If the process dies after the commit,
+`tasks.announcements` sends the viewers fresh snapshots.
 
-A change of detail is stored in the same transaction. After the commit `detail_set` puts
-it into the outbox, with a number of its own. The drainer reads the detail from SQL.
+A change of detail is stored in the same transaction. After the commit
+`record_detail_change` puts it into the outbox, with a number of its own. The drainer
+reads the detail from SQL.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from models.detail import detail_of
 from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
-from models.presence.presence import Mark
+from models.presence.presence import ChangeStart
 from models.sql import pending_announcements
 from models.sql.graph_rows import lock_users
 from models.sql.presence_settings import (
@@ -44,11 +46,11 @@ from models.sql.presence_settings import (
 )
 from models.sql.visibility import views_of_user
 from models.visibility import (
-    Change,
-    ChangeOfVisibility,
-    FrozenForAll,
+    FrozenByGroup,
     PresenceSettings,
     View,
+    VisibilityEffects,
+    VisibilityEffectsRule,
     Visible,
     changed_viewers,
 )
@@ -82,10 +84,10 @@ class _Step:
     viewers: Viewers
     old: PresenceSettings
     new: PresenceSettings
-    for_all: FrozenForAll
+    by_group: FrozenByGroup
 
 
-class VisibilityChanges:
+class VisibilityUpdater:
     """Changes who sees the presence of users.
 
     Methods raise `PresenceUnavailable` and `sqlalchemy.exc.SQLAlchemyError` only if
@@ -111,7 +113,7 @@ class VisibilityChanges:
         Returns the new settings, and the users who need fresh snapshots, because no
         event tells them that a `last_seen` has been hidden or revealed.
         """
-        mark = self._presence.mark(user_id)
+        start = self._presence.start_visibility_change(user_id)
         with self._sessions() as session:
             lock_users(session, [user_id])
             old = read_settings(session, user_id)
@@ -125,13 +127,13 @@ class VisibilityChanges:
                 Viewers(before, self._views(session, user_id, named)),
                 self._effective(old),
                 self._effective(new),
-                session.get_one(StoredSettings, user_id).frozen_for_all,
+                session.get_one(StoredSettings, user_id).frozen_by_group,
             )
-            change = self._store(session, step, mark)
+            change = self._store(session, step, start)
             row = self._record(session, step)
-            detail_row = self._record_detail(session, step, mark)
+            detail_row = self._record_detail(session, step, start)
             session.commit()
-        self._tell(step, mark, change, row)
+        self._tell(step, start, change, row)
         self._tell_detail(user_id, detail_row)
         if old.last_seen is new.last_seen:
             return new, set()
@@ -148,12 +150,12 @@ class VisibilityChanges:
         stored = session.get(StoredSettings, user_id)
         if stored is None:  # the user was deleted
             return lambda: None
-        mark = self._presence.mark(user_id)
+        start = self._presence.start_visibility_change(user_id)
         same = self._effective(read_settings(session, user_id))
-        step = _Step(user_id, viewers, same, same, stored.frozen_for_all)
-        change = self._store(session, step, mark)
+        step = _Step(user_id, viewers, same, same, stored.frozen_by_group)
+        change = self._store(session, step, start)
         row = self._record(session, step)
-        return lambda: self._tell(step, mark, change, row)
+        return lambda: self._tell(step, start, change, row)
 
     def _views(
         self, session: Session, user_id: str, named: Iterable[str]
@@ -166,32 +168,41 @@ class VisibilityChanges:
         return replace(settings, visibility=Visible.EVERYONE)
 
     def _store(
-        self, session: Session, step: _Step, mark: Mark, *, is_unsure: bool = False
-    ) -> Change:
+        self,
+        session: Session,
+        step: _Step,
+        start: ChangeStart,
+        *,
+        is_unsure: bool = False,
+    ) -> VisibilityEffects:
         """Compute the change, and store what the viewers are shown from now on."""
-        change = ChangeOfVisibility(
-            mark.real, mark.clock, mark.timestamp, is_unsure=is_unsure
-        ).change(
-            step.viewers.before, step.viewers.after, step.old, step.new, step.for_all
+        change = VisibilityEffectsRule(
+            start.real, start.clock, start.timestamp, is_unsure=is_unsure
+        ).effects(
+            step.viewers.before, step.viewers.after, step.old, step.new, step.by_group
         )
         stored = session.get_one(StoredSettings, step.user_id)
-        stored.frozen_for_all = change.for_all
-        put_frozen(session, step.user_id, change.own)
-        remove_frozen(session, step.user_id, change.not_own)
+        stored.frozen_by_group = change.by_group
+        put_frozen(session, step.user_id, change.for_viewers)
+        remove_frozen(session, step.user_id, change.unneeded)
         return change
 
     def _record(self, session: Session, step: _Step) -> str | None:
         changed = step.viewers.changed()
         return pending_announcements.record(session, changed) if changed else None
 
-    def _record_detail(self, session: Session, step: _Step, mark: Mark) -> str | None:
+    def _record_detail(
+        self, session: Session, step: _Step, start: ChangeStart
+    ) -> str | None:
         """None if the detail that viewers are shown does not change."""
         before, after = (
-            detail_of(mark.real._replace(online=True), settings.layers, mark.clock.now)
+            detail_of(
+                start.real._replace(online=True), settings.layers, start.clock.now
+            )
             for settings in (step.old, step.new)
         )
         # Viewers may not know yet that a layer has ended, and this call removes it.
-        has_ended = step.old.layers != step.old.layers.at(mark.clock.now)
+        has_ended = step.old.layers != step.old.layers.at(start.clock.now)
         if before == after and not has_ended:
             return None
         visible_to = (one.viewer for one in step.viewers.after if one.is_visible)
@@ -204,7 +215,7 @@ class VisibilityChanges:
             return
         try:
             shard = self._presence.shard_of(user_id)
-            if shard.store.detail_set(user_id):
+            if shard.store.record_detail_change(user_id):
                 self._request_drain(shard.number)
             self._remove(row)
         except (PresenceUnavailable, SQLAlchemyError) as error:
@@ -215,7 +226,13 @@ class VisibilityChanges:
             pending_announcements.remove(session, [row])
             session.commit()
 
-    def _tell(self, step: _Step, mark: Mark, change: Change, row: str | None) -> None:
+    def _tell(
+        self,
+        step: _Step,
+        start: ChangeStart,
+        change: VisibilityEffects,
+        row: str | None,
+    ) -> None:
         """Send the events to the viewers. If that is not possible now, the row `row`
         stays, and they get fresh snapshots later."""
         if row is None:
@@ -223,8 +240,8 @@ class VisibilityChanges:
         is_unsure = False
         try:
             for _ in range(MAX_ATTEMPTS):
-                needs_drain = self._presence.tell(
-                    step.user_id, mark.timestamp, change.online_to, change.offline_to
+                needs_drain = self._presence.publish_visibility_change(
+                    step.user_id, start.timestamp, change.online_to, change.offline_to
                 )
                 if needs_drain is not None:
                     if needs_drain:
@@ -232,14 +249,17 @@ class VisibilityChanges:
                         self._request_drain(shard.number)
                     self._remove(row)
                     return
-                before, mark = mark, self._presence.mark(step.user_id)
-                is_unsure = is_unsure or _has_moved(before.real, mark.real)
+                before, start = (
+                    start,
+                    self._presence.start_visibility_change(step.user_id),
+                )
+                is_unsure = is_unsure or _has_moved(before.real, start.real)
                 with self._sessions() as session:
                     lock_users(session, [step.user_id])
                     stored = read_settings(session, step.user_id)
                     if self._effective(stored).rule != step.new.rule:
                         return  # another call has changed it again
-                    change = self._store(session, step, mark, is_unsure=is_unsure)
+                    change = self._store(session, step, start, is_unsure=is_unsure)
                     session.commit()
             log.warning(NOT_TOLD, step.user_id, "the user came or went all the time")
         except (PresenceUnavailable, SQLAlchemyError) as error:

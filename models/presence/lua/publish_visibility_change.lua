@@ -1,8 +1,8 @@
 -- Purpose: put a change of visibility into the outbox, for named viewers. Refused if the
---          user has had a transition since `mark`: its fan-out may have used the old rule,
+--          user has had a transition since `start_visibility_change`: its fan-out may have used the old rule,
 --          so the change needs a greater number.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 status
--- ARGV:    1 user id, 2 the number that mark returned, 3 viewers who are told online,
+-- ARGV:    1 user id, 2 the number that start_visibility_change returned, 3 viewers who are told online,
 --          4 viewers who are told offline, as text
 -- Returns: 1 if the caller must request a drain, 0 if not, -1 if refused
 

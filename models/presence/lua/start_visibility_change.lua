@@ -10,5 +10,4 @@ local exists = redis.call('EXISTS', KEYS[3]) == 1
 local number = math.max(last_number(KEYS[3]) + 1, now)
 redis.call('HSET', KEYS[3], 'sequence', number)
 if not exists then redis.call('PEXPIRE', KEYS[3], ARGV[2]) end
-local status = real_status(KEYS[1], KEYS[3], ARGV[1], epoch)
-return {ms(number), ms(now), epoch or '0', unpack(status, 1, 5)}
+return {ms(number), ms(now), epoch or '0', real_status(KEYS[1], KEYS[3], ARGV[1], epoch)}
