@@ -15,10 +15,11 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import database_url
+import public_keys
 import redis_url
 import url_options
 
@@ -40,6 +41,13 @@ tasks."""
 WEBHOOK_SECRET = "whsec_"  # noqa: S105 - the beginning of all
 """How a webhook secret begins. The rest is its bytes in base64."""
 _SECRET_BYTES = (24, 64)
+
+MAX_LIMIT = 10_000_000
+"""The most calls of a limit."""
+PUBLIC_KEYS = ("PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY")
+"""The settings that take the place of a secret."""
+LEAST_SECRET_LENGTH = 32
+"""Characters of each secret, if `PRESENCE_JWT_SECRET` has several."""
 
 LEAST_SECONDS = 0.01
 """Redis counts whole milliseconds, and with shorter waits our loops would use the
@@ -66,6 +74,13 @@ class SettingsError(ValueError):
     """A setting has a value that Greendot cannot run with."""
 
 
+class Limit(NamedTuple):
+    """At most so many calls in so many seconds."""
+
+    most: int
+    seconds: float
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """All settings of one process. Times are seconds, sizes are bytes."""
@@ -77,9 +92,18 @@ class Settings:
     broker_url: str = field(repr=False)
     """The broker of Celery's messages (`CELERY_BROKER_URL`)."""
     jwt_secret: str = field(repr=False)
-    """HS256 secret of the tokens (`PRESENCE_JWT_SECRET`, or else `SECRET_KEY`)."""
+    """HS256 secrets of the tokens, separated by commas (`PRESENCE_JWT_SECRET`, or else
+    `SECRET_KEY`). Empty if public keys verify the tokens. See `jwt_secrets`."""
     service_key: str | None = field(repr=False)
     """Bearer key of the admin routes. None closes them (`PRESENCE_SERVICE_KEY`)."""
+    jwks_url: str | None = None
+    """Where the public keys of the tokens are (`PRESENCE_JWKS_URL`)."""
+    jwt_public_key: str | None = None
+    """The public key of the tokens, as PEM (`PRESENCE_JWT_PUBLIC_KEY`)."""
+    jwt_audience: str | None = None
+    """The `aud` that every token must have (`PRESENCE_JWT_AUDIENCE`)."""
+    jwt_issuer: str | None = None
+    """The `iss` that every token must have (`PRESENCE_JWT_ISSUER`)."""
     allowed_origins: tuple[str, ...] = ()
     """Other origins that may use cookies and CORS (`PRESENCE_ALLOWED_ORIGINS`)."""
     heartbeat_interval: float = 20.0
@@ -134,6 +158,17 @@ class Settings:
     """Each of them signs every webhook (`PRESENCE_WEBHOOK_SECRETS`)."""
     webhook_allow_private: bool = False
     """Webhooks may go to private addresses (`PRESENCE_WEBHOOK_ALLOW_PRIVATE`)."""
+    limit_rest: Limit | None = None
+    """REST calls of one user (`PRESENCE_LIMIT_REST`)."""
+    limit_handshakes_user: Limit | None = None
+    """WebSocket handshakes of one user (`PRESENCE_LIMIT_HANDSHAKES_USER`)."""
+    limit_handshakes_address: Limit | None = None
+    """WebSocket handshakes of one address (`PRESENCE_LIMIT_HANDSHAKES_ADDRESS`)."""
+    limit_tickets: Limit | None = None
+    """Tickets of one user (`PRESENCE_LIMIT_TICKETS`)."""
+    trusted_proxies: int = 0
+    """Proxies in front whose `X-Forwarded-For` is believed
+    (`PRESENCE_TRUSTED_PROXIES`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     web_concurrency: int = 1
@@ -142,6 +177,18 @@ class Settings:
     """The most WebSockets of one gateway process (`PRESENCE_WORKER_CONNECTIONS`)."""
     port: int = 8000
     """The port of the web process (`PORT`)."""
+
+    @property
+    def jwt_secrets(self) -> tuple[str, ...]:
+        """The HS256 secrets. All of them verify tokens, and the first one signs.
+
+        If a part between commas is short, the whole value is one secret: it was
+        chosen before commas had a meaning, and anybody could guess its short part.
+        """
+        listed = _listed(self.jwt_secret)
+        if min(map(len, listed), default=0) >= LEAST_SECRET_LENGTH:
+            return listed
+        return (self.jwt_secret,) if self.jwt_secret else ()
 
     @property
     def flush_interval(self) -> float:
@@ -165,8 +212,12 @@ class Settings:
             database_url=env.database_url("DATABASE_URL", DEFAULT_DATABASE_URL),
             redis_url=state_url,
             broker_url=broker_url,
-            jwt_secret=env.secret("PRESENCE_JWT_SECRET", "SECRET_KEY"),
+            jwt_secret=env.jwt_secret(),
             service_key=env.text("PRESENCE_SERVICE_KEY"),
+            jwks_url=env.jwks_url("PRESENCE_JWKS_URL"),
+            jwt_public_key=env.public_key("PRESENCE_JWT_PUBLIC_KEY"),
+            jwt_audience=env.text("PRESENCE_JWT_AUDIENCE"),
+            jwt_issuer=env.text("PRESENCE_JWT_ISSUER"),
             allowed_origins=env.origins("PRESENCE_ALLOWED_ORIGINS"),
             heartbeat_interval=env.seconds(
                 "PRESENCE_HEARTBEAT_INTERVAL",
@@ -204,6 +255,11 @@ class Settings:
             webhook_allow_private=env.flag(
                 "PRESENCE_WEBHOOK_ALLOW_PRIVATE", default=False
             ),
+            limit_rest=env.limit("PRESENCE_LIMIT_REST"),
+            limit_handshakes_user=env.limit("PRESENCE_LIMIT_HANDSHAKES_USER"),
+            limit_handshakes_address=env.limit("PRESENCE_LIMIT_HANDSHAKES_ADDRESS"),
+            limit_tickets=env.limit("PRESENCE_LIMIT_TICKETS"),
+            trusted_proxies=env.count("PRESENCE_TRUSTED_PROXIES", 0, least=0, most=20),
             demo=env.flag("PRESENCE_DEMO", default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
@@ -213,6 +269,12 @@ class Settings:
         return settings
 
     def _cross_check(self) -> None:
+        if self.demo and not self.jwt_secret:
+            message = (
+                "PRESENCE_DEMO=1: the demo signs tokens, so it takes "
+                "PRESENCE_JWT_SECRET, and no public keys"
+            )
+            raise SettingsError(message)
         fitting = self.online_ttl / LEAST_HEARTBEATS_PER_TTL
         if self.heartbeat_interval > fitting:
             message = (
@@ -271,6 +333,11 @@ def settings_or_exit() -> Settings:
         sys.exit(3)
 
 
+def _listed(value: str) -> tuple[str, ...]:
+    """The items of a list that is separated by commas."""
+    return tuple(one for part in value.split(",") if (one := part.strip()))
+
+
 class _Reader:
     """Typed access to an environment. Every error names its variable."""
 
@@ -280,15 +347,56 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
 
-    def secret(self, name: str, fallback: str) -> str:
+    def jwt_secret(self) -> str:
+        """The HS256 secrets, or an empty text if public keys verify the tokens."""
+        name, fallback = "PRESENCE_JWT_SECRET", "SECRET_KEY"
+        given = [one for one in (name, *PUBLIC_KEYS) if self.text(one)]
+        if len(given) > 1:
+            message = (
+                f"{given[0]} and {given[1]} are both set: set one of them, because "
+                f"all tokens are verified in the same way"
+            )
+            raise SettingsError(message)
+        if given and given[0] != name:
+            return ""
         value = self.text(name) or self.text(fallback)
         if value is None:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "
-                f"with 32 characters or more (or set {fallback})"
+                f"with 32 characters or more (or set {fallback}, or for public keys "
+                f"{' or '.join(PUBLIC_KEYS)})"
             )
             raise SettingsError(message)
         return value
+
+    def jwks_url(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            parts = urlsplit(value)
+            is_usable = parts.scheme in {"http", "https"} and bool(parts.hostname)
+            is_usable = is_usable and self._has_port(value)
+        except ValueError:
+            is_usable = False
+        if not is_usable:
+            raise self._wrong(
+                name, "a URL like https://login.example.com/.well-known/jwks.json"
+            )
+        return value
+
+    def public_key(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        # Some platforms cannot store line ends, so people write \\n instead.
+        pem = value.replace("\\n", "\n")
+        try:
+            public_keys.public_key(pem)
+        except ValueError as error:
+            message = f"{name}: {error}"  # without the value: it may be a private key
+            raise SettingsError(message) from None
+        return pem
 
     def seconds(self, name: str, default: float, least: float = LEAST_SECONDS) -> float:
         value = self._number(name, default, float, "a number of seconds")
@@ -311,6 +419,20 @@ class _Reader:
         if not least <= value <= most:
             raise self._wrong(name, f"a whole number from {least} to {most}")
         return value
+
+    def limit(self, name: str) -> Limit | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        try:
+            most, seconds = value.split("/")
+            limit = Limit(int(most), float(seconds))
+        except ValueError:
+            limit = Limit(0, 0)
+        is_usable = 0 < limit.most <= MAX_LIMIT and 1 <= limit.seconds <= MAX_SECONDS
+        if not is_usable:
+            raise self._wrong(name, "how many calls in how many seconds, like 100/60")
+        return limit
 
     def flag(self, name: str, *, default: bool) -> bool:
         value = self._environ.get(name)

@@ -11,6 +11,7 @@ process dies before that, a task announces the change later (`tasks.announcement
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection
 
 from sqlalchemy.exc import SQLAlchemyError
@@ -20,10 +21,11 @@ from app.outages import Outage
 from app.services import Services, services
 from models import fanout
 from models.presence import PresenceUnavailable
-from models.sql import pending_announcements
+from models.sql import pending_announcements, revocations
 from models.sql.graph import GraphChange
 from models.visibility_updater import Viewers
 
+_late = Outage("a user is revoked, and some gateways will notice it a little later")
 _outage = Outage("changes of the graph are stored and will be announced later")
 
 
@@ -110,3 +112,25 @@ def disconnect_user(user_id: str) -> None:
         PresenceUnavailable: a shard is down. Some sockets may still be open.
     """
     fanout.disconnect(services().presence, [user_id])
+
+
+def revoke_user(user_id: str) -> None:
+    """Refuse the tokens and tickets of `user_id` that were issued up to now, and close
+    their sockets, on all gateways. If a gateway gets no message, because Redis is down,
+    it notices the revocation within seconds in SQL.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database is down. Nothing is revoked.
+    """
+    current = services()
+    now = int(time.time())
+    with current.sessions() as session:
+        revocations.revoke(session, user_id, now)
+        session.commit()
+    current.gateway.revoke(user_id, now)
+    try:
+        fanout.revoke(current.presence, user_id, now)
+    except PresenceUnavailable as error:
+        _late.failed(error)
+    else:
+        _late.succeeded()

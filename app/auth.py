@@ -1,39 +1,25 @@
 """Authentication: tokens, the cookie, tickets, origins and the service key.
 
-A token is a JWT (HS256) whose `sub` is the user id. REST takes it from the
-`Authorization` header or the cookie. `/ws` also takes a ticket. A ticket of the host
-application stands for a user without a token, so it gives the socket no end.
+`app.tokens` verifies tokens. REST takes a token from the `Authorization` header or the
+cookie. `/ws` also takes a ticket. A ticket that a client got for its token gives the
+socket the token's end. A ticket of the host stands for a user without a token, so it
+gives the socket no end.
 """
 
 from __future__ import annotations
 
 import hmac
-import math
 import time
-from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
 from urllib.parse import urlsplit
 
-import jwt
 from flask import request
 
 from app.errors import ApiError, Unauthenticated
 from app.services import Services, services
-from config import Settings
-from models.identifiers import InvalidIdentifier, check_user_id
-from models.presence.tickets import HostTicket
+from app.tokens import EXPIRED, BadToken, Identity, KeysUnavailable
+from models.presence.tickets import Ticket
 
-ALGORITHM = "HS256"
 COOKIE = "presence_token"
-EXPIRED = "the token has expired"
-TOKENS_REMEMBERED = 4096
-"""One process remembers this many verified tokens (about 2 MB). A page sends the same
-token several times while it loads, and verifying a token takes 50 us."""
-LEEWAY = 60.0
-"""Seconds by which `nbf` and `iat` may be in the future, because the host's clock may
-be ahead of ours."""
-_TIMES = ("exp", "nbf", "iat")
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -45,104 +31,27 @@ class ForeignOrigin(ApiError):
         super().__init__(403, "foreign_origin", message)
 
 
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """The calling user, and when the token expires: in seconds since the epoch, or None
-    if it never expires."""
+class TokensUnreadable(ApiError):
+    """No token can be verified now."""
 
-    user_id: str
-    expires_at: float | None
+    def __init__(self, message: str) -> None:
+        super().__init__(503, "tokens_unavailable", message)
 
 
-def issue_token(settings: Settings, user_id: str, lifetime_seconds: float) -> str:
-    """A token for `user_id` that is valid for `lifetime_seconds`."""
-    now = int(time.time())
-    claims = {"sub": user_id, "iat": now, "exp": now + int(lifetime_seconds)}
-    return jwt.encode(claims, settings.jwt_secret, algorithm=ALGORITHM)
-
-
-def read_token(settings: Settings, token: str) -> Identity:
+def read_token(current: Services, token: str) -> Identity:
     """The identity in `token`.
 
     Raises:
-        Unauthenticated: the signature is wrong, the token is not valid now, or its
-            `sub` is not a user id.
+        Unauthenticated: it is not valid, or was revoked. The message says why.
+        TokensUnreadable: the keys cannot be fetched now.
+        sqlalchemy.exc.SQLAlchemyError: the revocations cannot be read.
     """
     try:
-        verified = _verified(token, settings.jwt_secret)
-    except jwt.InvalidSignatureError:
-        message = "the token is not valid: it is not signed with PRESENCE_JWT_SECRET"
-        raise Unauthenticated(message) from None
-    except (jwt.InvalidTokenError, InvalidIdentifier) as error:
-        message = f"the token is not valid: {error}"
-        raise Unauthenticated(message) from None
-    except RecursionError:
-        message = "the token is not valid: its JSON is nested too deeply"
-        raise Unauthenticated(message) from None
-    verified.check_times(time.time())
-    return verified.identity
-
-
-@dataclass(frozen=True, slots=True)
-class _Verified:
-    """A token whose signature is right. Its times are not checked yet."""
-
-    identity: Identity
-    begins: tuple[tuple[str, float], ...]
-    """Claims and their times. Before such a time the token is not valid."""
-
-    def check_times(self, now: float) -> None:
-        """Check that the token is valid `now` (seconds since the epoch).
-
-        Raises:
-            Unauthenticated: it is not valid yet, or has expired.
-        """
-        for name, begin in self.begins:
-            if begin > now + LEEWAY:
-                message = f"the token is not valid yet: its {name} is in the future"
-                raise Unauthenticated(message)
-        end = self.identity.expires_at
-        if end is not None and end <= now:
-            raise Unauthenticated(EXPIRED)
-
-
-@lru_cache(maxsize=TOKENS_REMEMBERED)
-def _verified(token: str, secret: str) -> _Verified:
-    """The content of `token`. Results are cached, so nothing here may depend on the
-    current time; `check_times` does that."""
-    claims = jwt.decode(
-        token,
-        secret,
-        algorithms=[ALGORITHM],
-        options={
-            "require": ["sub"],
-            "verify_aud": False,
-            "verify_exp": False,
-            "verify_iat": False,
-            "verify_nbf": False,
-            "verify_sub": False,
-        },
-    )
-    user_id = _user_id(claims["sub"])
-    times = {name: _seconds(name, claims[name]) for name in _TIMES if name in claims}
-    begins = tuple((name, times[name]) for name in ("nbf", "iat") if name in times)
-    return _Verified(Identity(user_id, times.get("exp")), begins)
-
-
-def _user_id(subject: object) -> str:
-    """The user id in `sub`. Some hosts number their users, and many JWT libraries then
-    write a number instead of a string."""
-    return check_user_id(str(subject) if type(subject) is int else subject)
-
-
-def _seconds(name: str, value: object) -> float:
-    """A time in a token. The number in the JSON may be too large for a float."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        with suppress(OverflowError):
-            if math.isfinite(seconds := float(value)):
-                return seconds
-    message = f"{name} is not a number of seconds"
-    raise jwt.InvalidTokenError(message)
+        return current.tokens.read(token)
+    except BadToken as error:
+        raise Unauthenticated(str(error)) from None
+    except KeysUnavailable as error:
+        raise TokensUnreadable(str(error)) from None
 
 
 def require_user() -> str:
@@ -151,7 +60,20 @@ def require_user() -> str:
     Raises:
         Unauthenticated: there is no token, or it is not valid.
     """
-    return read_token(services().settings, require_token()).user_id
+    return require_identity().user_id
+
+
+def require_identity() -> Identity:
+    """The identity that makes this REST call.
+
+    Raises:
+        Unauthenticated: there is no token, or it is not valid.
+        OverLimit: the user has made too many calls.
+    """
+    current = services()
+    identity = read_token(current, require_token())
+    current.limits.rest(identity.user_id)
+    return identity
 
 
 def require_token() -> str:
@@ -198,6 +120,7 @@ def socket_identity(current: Services) -> Identity:
         Unauthenticated: the client sent none of the three, or an invalid one.
         ForeignOrigin: the cookie came from a page that may not use it.
         PresenceUnavailable: the ticket cannot be read now.
+        TokensUnreadable, sqlalchemy.exc.SQLAlchemyError: as for `read_token`.
     """
     # Most clients send no query string. Parsing an empty one would cost time.
     ticket = request.args.get("ticket") if request.query_string else None
@@ -206,16 +129,32 @@ def socket_identity(current: Services) -> Identity:
         if found is None:
             message = "the ticket is unknown, spent or too old"
             raise Unauthenticated(message)
-        if isinstance(found, HostTicket):
-            return Identity(found.user_id, None)
-        return read_token(current.settings, found)
+        if isinstance(found, Ticket):
+            return _ticket_identity(current, found)
+        return read_token(current, found)
     bearer = _bearer()
     if bearer is not None:
-        return read_token(current.settings, bearer)
-    identity = read_token(current.settings, require_token())
+        return read_token(current, bearer)
+    identity = read_token(current, require_token())
     origin = request.headers.get("Origin")
     if not is_own_origin(origin, request.host, current.settings.allowed_origins):
         raise ForeignOrigin
+    return identity
+
+
+def _ticket_identity(current: Services, ticket: Ticket) -> Identity:
+    """The identity that `ticket` stands for.
+
+    Raises:
+        Unauthenticated: its token has expired, or it was revoked.
+    """
+    identity = Identity(ticket.user_id, ticket.expires_at, ticket.issued_at)
+    if ticket.expires_at is not None and ticket.expires_at <= time.time():
+        raise Unauthenticated(EXPIRED)
+    try:
+        current.tokens.check_revocation(identity)
+    except BadToken as error:
+        raise Unauthenticated(str(error)) from None
     return identity
 
 

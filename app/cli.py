@@ -1,4 +1,4 @@
-"""Commands for operators: `flask --app wsgi import-csv|seed-demo|token`.
+"""Commands for operators: `flask --app wsgi import-csv|revoke|seed-demo|token`.
 
 On a developer's computer, `python -m app.dev flask COMMAND` uses the settings of
 `make run`.
@@ -13,9 +13,9 @@ from flask import Flask
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
-from app.announce import commit_and_announce
-from app.auth import issue_token
+from app.announce import commit_and_announce, revoke_user
 from app.services import services
+from app.tokens import issue_token
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.sql.db import error_text
 from models.sql.friendship import FriendshipStatus
@@ -58,7 +58,12 @@ _DEMO_CONVERSATIONS = (
 
 def register(app: Flask) -> None:
     """Add the commands to the application's command line."""
-    for command in (import_csv_command, seed_demo_command, token_command):
+    for command in (
+        import_csv_command,
+        revoke_command,
+        seed_demo_command,
+        token_command,
+    ):
         app.cli.add_command(command)
 
 
@@ -109,8 +114,30 @@ def seed_demo_command() -> None:
 @with_appcontext
 def token_command(user: str, lifetime: int) -> None:
     """Print a token that signs in as USER."""
+    user_id = _user_id(user)
     try:
-        user_id = check_user_id(user)
+        token = issue_token(services().settings, user_id, lifetime)
+    except ValueError as error:
+        raise click.ClickException(str(error)) from error
+    click.echo(token)
+
+
+@click.command("revoke")
+@click.argument("user")
+@with_appcontext
+def revoke_command(user: str) -> None:
+    """Refuse all tokens and tickets that USER has got up to now, and close their
+    sockets."""
+    user_id = _user_id(user)
+    try:
+        revoke_user(user_id)
+    except DBAPIError as error:
+        raise click.ClickException(error_text(error)) from error
+    click.echo(f"The tokens of {user_id} that were issued up to now are refused")
+
+
+def _user_id(text: str) -> str:
+    try:
+        return check_user_id(text)
     except InvalidIdentifier as error:
         raise click.BadParameter(str(error), param_hint="USER") from error
-    click.echo(issue_token(services().settings, user_id, lifetime))

@@ -5,7 +5,8 @@
         └── Unauthenticated    no token, or an invalid one
 
 Errors from lower layers are translated here. `PresenceUnavailable` and a database that
-does not answer become 503. An unknown route becomes 404, a bad handshake 400.
+does not answer become 503. `OverLimit` becomes 429, an unknown route 404, and a bad
+handshake 400.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from gunicorn.http.errors import ParseException
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from werkzeug.exceptions import HTTPException
 
+from app.limits import OverLimit
 from app.outages import Outage
 from app.websocket.handshake import VERSION, BadHandshake, WrongVersion
 from models.presence import CommandRefused, PresenceUnavailable
@@ -53,6 +55,7 @@ def register(app: Flask) -> None:
     """Answer every error of `app` as `{"error": {"code", "message"}}`."""
     for kind, handler in (
         (ApiError, _api_error),
+        (OverLimit, _over_limit),
         (PresenceUnavailable, _presence_unavailable),
         (CommandRefused, _command_refused),
         (SQLAlchemyError, _database_error),
@@ -68,6 +71,12 @@ def _api_error(error: ApiError) -> Response:
     response = _answer(error.status, error.code, error.message)
     if isinstance(error, Unauthenticated):
         response.headers["WWW-Authenticate"] = "Bearer"
+    return response
+
+
+def _over_limit(error: OverLimit) -> Response:
+    response = _answer(429, "too_many_requests", str(error))
+    response.headers["Retry-After"] = str(error.retry_after)
     return response
 
 

@@ -28,9 +28,12 @@ from app.api import (
 )
 from app.demo import routes as demo_routes
 from app.gateway.gateway import Gateway
+from app.limits import Limits
 from app.new_users import NewUsers
+from app.revocations import Revocations
 from app.services import EXTENSION, Services
 from app.threads import in_thread
+from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
 from models.sql.db import POOL_SIZE, WRITERS, make_engine, session_factory
@@ -97,12 +100,16 @@ def create_app(settings: Settings) -> Flask:
     )
     writers = make_engine(settings.database_url, size=WRITERS, in_thread=in_thread)
     new_users = NewUsers(writers)
+    tokens = Tokens(settings, Revocations(database))
+    gateway = Gateway(settings, state, database, new_users, tokens)
     app.extensions[EXTENSION] = Services(
         settings=settings,
         sessions=session_factory(writers),
         database=database,
         presence=state,
-        gateway=Gateway(settings, state, database, new_users),
+        gateway=gateway,
+        limits=Limits(settings, state, gateway.counts),
+        tokens=tokens,
         visibility=VisibilityUpdater(
             state,
             session_factory(writers),

@@ -9,7 +9,9 @@ from sqlalchemy import Engine
 from sqlalchemy.orm import Session, sessionmaker
 
 from app.gateway.gateway import Gateway
+from app.limits import Limits
 from app.new_users import NewUsers
+from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
 from models.visibility_updater import VisibilityUpdater
@@ -28,6 +30,9 @@ class Services:
     """Connections for reading, with one statement per transaction."""
     presence: Presence
     gateway: Gateway
+    limits: Limits
+    tokens: Tokens
+    """Reads the users' tokens."""
     visibility: VisibilityUpdater
     """Changes who sees whom."""
     new_users: NewUsers

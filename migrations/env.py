@@ -18,6 +18,7 @@ import models.sql.conversation
 import models.sql.friendship
 import models.sql.pending_announcements
 import models.sql.presence_settings
+import models.sql.revocations
 import models.sql.user
 from config import Settings, SettingsError
 from models.sql.db import Base, make_engine, transactional
@@ -30,6 +31,7 @@ TABLES = (
     models.sql.presence_settings.StoredSettings,
     models.sql.presence_settings.StoredException,
     models.sql.presence_settings.FrozenStatus,
+    models.sql.revocations.Revocation,
 )
 
 

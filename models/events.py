@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import IntEnum, StrEnum
-from itertools import chain
 from typing import Any, Literal, NamedTuple
 
 import orjson
@@ -21,7 +20,7 @@ from models.identifiers import joined_ids
 
 Status = Literal["online", "offline"]
 
-VERSION = 3
+VERSION = 4
 """The version of gateway messages and outbox entries. Raise it when the format changes
 so that an older process would misread it. A process reads all versions up to its own.
 
@@ -35,6 +34,9 @@ version: an older worker would show hidden users."""
 DETAIL_VERSION = 3
 """The first version with details. A message for an older gateway is written without
 them."""
+REVOCATION_VERSION = 4
+"""The first version with revocations. An older gateway is told to close all sockets of
+the user."""
 _OLDEST = 1
 MAX_TIMESTAMP = 2**53
 """Every timestamp is smaller than this. Up to here, the numbers of Lua and JavaScript
@@ -52,6 +54,8 @@ class ServerEvent(StrEnum):
     GOING_AWAY = "going_away"
     FRIEND_DETAIL_CHANGED = "friend_detail_changed"
     PRESENCE_SETTINGS_CHANGED = "presence_settings_changed"
+    TOKEN_EXPIRING = "token_expiring"  # noqa: S105 - the name of an event
+    TOKEN_REFRESHED = "token_refreshed"  # noqa: S105 - the name of an event
 
 
 class ClientEvent(StrEnum):
@@ -60,6 +64,7 @@ class ClientEvent(StrEnum):
     HEARTBEAT = "heartbeat"
     LEAVE = "leave"
     ACTIVITY = "activity"
+    REFRESH = "refresh"
 
 
 class CloseCode(IntEnum):
@@ -82,13 +87,13 @@ class CloseCode(IntEnum):
     BAD_FRAME = 4400
     """Too many frames that are not events: the client has a bug."""
     NOT_AUTHENTICATED = 4401
-    """The token is missing, invalid or expired."""
+    """The token is missing, invalid, expired or revoked."""
     FORBIDDEN = 4403
     """The origin may not use the cookie, or the host has disconnected the user."""
     HEARTBEATS_STOPPED = 4408
     """No heartbeat for the online TTL."""
     TOO_MANY = 4429
-    """Too many frames, or too many connections of one user."""
+    """Too many frames, or too many connections or handshakes of one user."""
 
 
 RETRY = frozenset(
@@ -259,10 +264,15 @@ class GatewayMessage:
     """Users whose sockets must be closed."""
     own: tuple[tuple[str, str], ...] = ()
     """Pairs of a user and an event. All sockets of the user get the event."""
+    revocations: tuple[tuple[str, int], ...] = ()
+    """Pairs of a user and a time (seconds). The user's tokens that were issued up to
+    then are refused, and their sockets must be closed."""
 
     @property
     def version(self) -> int:
         """The oldest version that can express the message."""
+        if self.revocations:
+            return REVOCATION_VERSION
         deliveries = (*self.transitions, *self.introductions)
         if any(one.detail or one.is_detail_only for one in deliveries):
             return DETAIL_VERSION
@@ -272,7 +282,13 @@ class GatewayMessage:
 
     def for_reader(self, version: int) -> GatewayMessage | None:
         """The message for a gateway that reads up to `version`: without details if it
-        does not know them. None if nothing is left."""
+        does not know them, and with `disconnects` for revocations. None if nothing is
+        left."""
+        if version < REVOCATION_VERSION and self.revocations:
+            revoked = tuple(user_id for user_id, _ in self.revocations)
+            disconnects = self.disconnects + revoked
+            older = replace(self, disconnects=disconnects, revocations=())
+            return older.for_reader(version)
         if version >= DETAIL_VERSION or self.version < DETAIL_VERSION:
             return self
         transitions, introductions = map(
@@ -291,6 +307,8 @@ class GatewayMessage:
         ]
         if self.version > _OLDEST:
             parts.append(self.own)
+        if self.version >= REVOCATION_VERSION:
+            parts.append(self.revocations)
         return orjson.dumps(parts)
 
     @classmethod
@@ -301,15 +319,17 @@ class GatewayMessage:
             UnreadableMessage: `encoded` is not a gateway message.
         """
         try:
-            transitions, introductions, snapshots, disconnects, *own = orjson.loads(
+            transitions, introductions, snapshots, disconnects, *rest = orjson.loads(
                 encoded
             )
+            own, revocations = (*rest, (), ())[:2]
             return cls(
                 tuple(map(_unpack, transitions)),
                 tuple(map(_unpack, introductions)),
                 tuple(map(_text, snapshots)),
                 tuple(map(_text, disconnects)),
-                tuple((_text(user_id), _text(event)) for user_id, event in chain(*own)),
+                tuple((_text(user_id), _text(event)) for user_id, event in own),
+                tuple((_text(user_id), int(at)) for user_id, at in revocations),
             )
         except (TypeError, ValueError) as error:
             message = f"not a gateway message: {error}"
@@ -548,8 +568,26 @@ def heartbeat_ack(timestamp: int) -> bytes:
 
 
 def error(code: str, message: str) -> bytes:
-    """The client's frame was not understood. The socket stays open."""
+    """The client's frame was not understood or not accepted. The socket stays open."""
     return encode(ServerEvent.ERROR, {"code": code, "message": message})
+
+
+def token_expiring(expires_at: float) -> bytes:
+    """The client's token expires at `expires_at` (seconds since the epoch)."""
+    return encode(ServerEvent.TOKEN_EXPIRING, {"expires_at": _in_ms(expires_at)})
+
+
+def token_refreshed(expires_at: float | None) -> bytes:
+    """The client's new token counts from now on. It expires at `expires_at` (seconds
+    since the epoch), or never."""
+    data = {"expires_at": None if expires_at is None else _in_ms(expires_at)}
+    return encode(ServerEvent.TOKEN_REFRESHED, data)
+
+
+def _in_ms(seconds: float) -> int:
+    """`seconds` in ms. A token may name any time, but JSON and clients do not take any
+    number."""
+    return int(max(0.0, min(seconds, MAX_TIMESTAMP / 1000)) * 1000)
 
 
 def going_away(reconnect_in: float) -> bytes:
@@ -594,3 +632,16 @@ def is_idle_in(data: Mapping[str, Any]) -> bool:
         message = "idle must be true or false"
         raise BadFrame(message)
     return idle
+
+
+def token_in(data: Mapping[str, Any]) -> str:
+    """The token in the data of `refresh`.
+
+    Raises:
+        BadFrame: it is missing, or not text.
+    """
+    token = data.get("token")
+    if not isinstance(token, str):
+        message = "token must be text"
+        raise BadFrame(message)
+    return token

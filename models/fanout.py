@@ -295,6 +295,19 @@ def disconnect(presence: Presence, user_ids: Iterable[str]) -> None:
         _publish_to_every_gateway(presence, GatewayMessage(disconnects=tuple(part)))
 
 
+def revoke(presence: Presence, user_id: str, revoked_at: int) -> None:
+    """Have all gateways refuse the tokens of `user_id` that were issued up to
+    `revoked_at` (seconds), and close their sockets. The message goes to all gateways,
+    because an old token may come to any of them.
+
+    Raises:
+        PresenceUnavailable: a shard did not answer. Gateways that got no message read
+            the revocation from SQL.
+    """
+    revocations = ((user_id, revoked_at),)
+    _publish_to_every_gateway(presence, GatewayMessage(revocations=revocations))
+
+
 def _publish_to_every_gateway(presence: Presence, message: GatewayMessage) -> None:
     presence.gateway_streams.publish(
         dict.fromkeys(presence.gateway_streams.gateway_ids(), message)

@@ -33,6 +33,8 @@ import gevent.socket
 from app.gateway.client_connection import ClientConnection
 from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
+from app.revocations import Revocations
+from app.tokens import Identity, Tokens
 from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tasks import broadcast, celery_app, resources
@@ -164,7 +166,8 @@ class Stage:
         ):
             stack.enter_context(patch)
         self._stack = stack
-        self.gateway = Gateway(settings, presence, engine, NewUsers(engine))
+        tokens = Tokens(settings, Revocations(engine))
+        self.gateway = Gateway(settings, presence, engine, NewUsers(engine), tokens)
         self.gateway.heartbeats[0].flush()
 
     def connection(self, user_id: str, first: bytes = b"") -> ClientConnection:
@@ -172,7 +175,7 @@ class Stage:
         ours, theirs = map(self._stack.enter_context, gevent.socket.socketpair())
         ours.settimeout(1)
         theirs.setblocking(False)  # noqa: FBT003 - the name of its argument is private
-        return self.gateway.new_connection(ours, user_id, None, first)
+        return self.gateway.new_connection(ours, Identity(user_id, None), first)
 
     def opened(self, user_id: str, first: bytes = b"") -> ClientConnection:
         """An open connection that has its snapshot."""

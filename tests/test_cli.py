@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import time
+
+import jwt
 import pytest
 from flask import Flask
+from sqlalchemy import select
 
 from app import cli
-from app.auth import read_token
 from app.factory import create_app
+from app.tokens import BadToken
 from config import Settings
 from models.sql.audience import relevant_users
 from models.sql.db import Base
 from models.sql.importer import FILES
+from models.sql.revocations import Revocation
 
 
 @pytest.fixture
@@ -90,11 +95,11 @@ def test_a_wrong_folder_is_one_line_and_changes_nothing(app, tmp_path):
 
 def test_a_token_signs_in_as_the_user_for_its_lifetime(app):
     done = run(app, "token", "ada", "--lifetime", "60")
-    settings = cli_services(app).settings
-    identity = read_token(settings, done.output.strip())
+    tokens = cli_services(app).tokens
+    identity = tokens.read(done.output.strip())
     assert identity.user_id == "ada"
     longer = run(app, "token", "ada", "--lifetime", "3600").output.strip()
-    later = read_token(settings, longer).expires_at - identity.expires_at
+    later = tokens.read(longer).expires_at - identity.expires_at
     assert later == pytest.approx(3540, abs=5)
 
 
@@ -105,3 +110,33 @@ def test_a_wrong_argument_is_refused(app, arguments):
     done = run(app, *arguments)
     assert done.exit_code == 2
     assert "Error: Invalid value" in done.output
+
+
+def test_a_user_is_revoked_while_redis_is_away(app):
+    done = run(app, "revoke", "ada")
+    assert done.exit_code == 0, done.output
+    assert "ada" in done.output
+    services = cli_services(app)
+    with services.sessions() as session:
+        (revoked,) = session.scalars(select(Revocation))
+        assert revoked.user_id == "ada"
+        assert revoked.revoked_at <= time.time()
+    token = jwt.encode({"sub": "ada"}, "s" * 32)
+    with pytest.raises(BadToken, match="revoked"):
+        services.tokens.read(token)
+    wrong = run(app, "revoke", "a b")
+    assert wrong.exit_code == 2
+    assert "Invalid value for USER" in wrong.output
+
+
+def test_with_public_keys_there_is_no_secret_to_sign_with(tmp_path):
+    settings = Settings.from_env(
+        {
+            "DATABASE_URL": f"sqlite:///{tmp_path / 'greendot.db'}",
+            "REDIS_URL": "redis://127.0.0.1:9/0",
+            "PRESENCE_JWKS_URL": "https://login.example.com/jwks.json",
+        }
+    )
+    done = run(create_app(settings), "token", "ada")
+    assert done.exit_code == 1
+    assert done.output.startswith("Error: only the host can sign tokens")

@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 import redis_url
 from config import PROJECT_ROOT, Settings, SettingsError
+from tests.tokens import ES256, PUBLIC, private_key, public_pem
 
 WEBHOOK_SECRET = "whsec_" + "A" * 32
 NEEDED = {"PRESENCE_JWT_SECRET": "s" * 32}
+
+
+def pem_of(key: object) -> str:
+    public = key.public_key()
+    return public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode()
 
 
 def settings(**environ: str) -> Settings:
@@ -84,6 +98,13 @@ def test_documented_timings_are_the_defaults():
             (WEBHOOK_SECRET, WEBHOOK_SECRET),
         ),
         ("PRESENCE_WEBHOOK_ALLOW_PRIVATE", "1", "webhook_allow_private", True),
+        ("PRESENCE_JWT_AUDIENCE", "presence", "jwt_audience", "presence"),
+        ("PRESENCE_JWT_ISSUER", "https://i/", "jwt_issuer", "https://i/"),
+        ("PRESENCE_LIMIT_REST", "100/60", "limit_rest", (100, 60)),
+        ("PRESENCE_LIMIT_TICKETS", "5/1.5", "limit_tickets", (5, 1.5)),
+        ("PRESENCE_LIMIT_HANDSHAKES_USER", "5/1", "limit_handshakes_user", (5, 1)),
+        ("PRESENCE_LIMIT_HANDSHAKES_ADDRESS", " ", "limit_handshakes_address", None),
+        ("PRESENCE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
         ("PRESENCE_DEMO", "yes", "demo", True),
         ("PRESENCE_DEMO", "", "demo", False),
         ("WEB_CONCURRENCY", "4", "web_concurrency", 4),
@@ -122,6 +143,14 @@ def test_a_variable_sets_its_field_and_no_other(variable, text, field, value):
         ("REDIS_URL", "redis+sentinel://h:1/name?password=hunter2"),
         ("REDIS_URL", "redis+cluster://h:x"),
         ("REDIS_URL", "redis+cluster://h:1/3"),
+        ("PRESENCE_LIMIT_REST", "100"),
+        ("PRESENCE_LIMIT_REST", "0/60"),
+        ("PRESENCE_LIMIT_REST", "1/0"),
+        ("PRESENCE_LIMIT_REST", "1/nan"),
+        ("PRESENCE_LIMIT_TICKETS", "1.5/60"),
+        ("PRESENCE_LIMIT_TICKETS", "1/minute"),
+        ("PRESENCE_LIMIT_TICKETS", "1/2/3"),
+        ("PRESENCE_TRUSTED_PROXIES", "-1"),
         ("PRESENCE_SHARDS", "0"),
         ("PRESENCE_SHARDS", "257"),
         ("PRESENCE_ALLOWED_ORIGINS", "chat.example.com"),
@@ -256,6 +285,86 @@ def test_the_token_secret_falls_back_to_the_secret_key():
 def test_without_any_secret_there_is_no_start():
     with pytest.raises(SettingsError, match=r"^PRESENCE_JWT_SECRET is not set"):
         Settings.from_env({"PRESENCE_JWT_SECRET": " ", "SECRET_KEY": ""})
+
+
+WEAK = rsa.generate_private_key(65537, 1024)  # noqa: S505 - to be refused
+OTHER_CURVE = ec.generate_private_key(ec.SECP384R1())
+JWKS = "https://login.example.com/.well-known/jwks.json"
+
+
+def test_public_keys_take_the_place_of_the_secret():
+    found = Settings.from_env({"PRESENCE_JWKS_URL": JWKS, "SECRET_KEY": "k" * 32})
+    assert (found.jwks_url, found.jwt_secret, found.jwt_secrets) == (JWKS, "", ())
+    for algorithm in PUBLIC:
+        pem = public_pem(algorithm)
+        found = Settings.from_env({"PRESENCE_JWT_PUBLIC_KEY": pem})
+        assert (found.jwt_public_key, found.jwt_secrets) == (pem.strip(), ())
+
+
+def test_several_secrets():
+    both = Settings.from_env({"PRESENCE_JWT_SECRET": f"{'n' * 32}, {'o' * 32},"})
+    assert both.jwt_secrets == ("n" * 32, "o" * 32)
+
+
+@pytest.mark.parametrize(
+    ("environ", "message"),
+    [
+        (
+            {**NEEDED, "PRESENCE_JWKS_URL": JWKS},
+            "PRESENCE_JWT_SECRET and PRESENCE_JW",
+        ),
+        (
+            {**NEEDED, "PRESENCE_JWT_PUBLIC_KEY": "x"},
+            "PRESENCE_JWT_SECRET and PRESENCE_JWT_PUBLIC_KEY are both set",
+        ),
+        (
+            {"PRESENCE_JWKS_URL": JWKS, "PRESENCE_JWT_PUBLIC_KEY": "x"},
+            "PRESENCE_JWKS_URL and PRESENCE_JWT_PUBLIC_KEY are both set",
+        ),
+        (
+            {"PRESENCE_JWKS_URL": "login.example.com"},
+            "PRESENCE_JWKS_URL=…: takes a URL",
+        ),
+        ({"PRESENCE_JWKS_URL": "file:///etc/x"}, "PRESENCE_JWKS_URL=file://…: takes"),
+        ({"PRESENCE_JWKS_URL": "https://h:x/"}, "PRESENCE_JWKS_URL=https://…: takes"),
+        ({"PRESENCE_JWKS_URL": "https://[h/"}, "PRESENCE_JWKS_URL=https://…: takes"),
+        (
+            {"PRESENCE_JWT_PUBLIC_KEY": "x"},
+            "PRESENCE_JWT_PUBLIC_KEY: takes a public key",
+        ),
+        (
+            {"PRESENCE_JWT_PUBLIC_KEY": pem_of(WEAK)},
+            "PRESENCE_JWT_PUBLIC_KEY: takes a public key for RS256",
+        ),
+        (
+            {
+                "PRESENCE_JWT_PUBLIC_KEY": pem_of(
+                    ec.generate_private_key(ec.SECP384R1())
+                )
+            },
+            "PRESENCE_JWT_PUBLIC_KEY: takes a public key for RS256",
+        ),
+        (
+            {"PRESENCE_JWKS_URL": JWKS, "PRESENCE_DEMO": "1"},
+            "PRESENCE_DEMO=1: the demo signs tokens",
+        ),
+    ],
+)
+def test_a_wrong_way_to_verify_tokens_is_named(environ, message):
+    with pytest.raises(SettingsError, match="^" + re.escape(message)) as error:
+        Settings.from_env(environ)
+    assert "\n" not in str(error.value)
+
+
+def test_a_private_key_is_refused_and_not_shown():
+    pem = (
+        private_key(ES256)
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode()
+    )
+    with pytest.raises(SettingsError, match="is a private key") as error:
+        Settings.from_env({"PRESENCE_JWT_PUBLIC_KEY": pem})
+    assert "BEGIN" not in str(error.value)
 
 
 @pytest.mark.parametrize("variable", ["DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"])

@@ -9,8 +9,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.test import TestResponse
 
 from app import errors
-from app.auth import issue_token
 from app.factory import create_app
+from app.tokens import issue_token
 from config import Settings
 from models.presence import PresenceUnavailable
 

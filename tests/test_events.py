@@ -109,8 +109,10 @@ def test_names_are_the_contract():
         "going_away",
         "presence_settings_changed",
         "friend_detail_changed",
+        "token_expiring",
+        "token_refreshed",
     }
-    assert set(ClientEvent) == {"heartbeat", "leave", "activity"}
+    assert set(ClientEvent) == {"heartbeat", "leave", "activity", "refresh"}
 
 
 def test_a_status_as_the_event_that_says_the_same():
@@ -238,3 +240,32 @@ def test_close_codes_are_the_contract():
 
 def test_after_which_codes_a_client_comes_back():
     assert {int(code) for code in RETRY} == {1011, 1012, 1013, 4408, 4429}
+
+
+# Tokens
+
+
+def test_the_times_of_tokens_are_numbers_that_clients_can_read():
+    expiring = json.loads(events.token_expiring(1_700_000_000.25))
+    assert expiring["data"] == {"expires_at": 1_700_000_000_250}
+    for far in (1e300, 2**60, 1e16):
+        refreshed = json.loads(events.token_refreshed(far))
+        assert refreshed["data"] == {"expires_at": events.MAX_TIMESTAMP}
+    assert json.loads(events.token_refreshed(None))["data"] == {"expires_at": None}
+
+
+def test_an_older_gateway_closes_all_sockets_of_a_revoked_user():
+    message = GatewayMessage(
+        disconnects=("bob",),
+        own=(("bob", "{}"),),
+        revocations=(("ann", 1_700_000_000),),
+    )
+    assert message.version == 4
+    assert message.for_reader(4) == message
+    name, value = message.as_entry()
+    assert GatewayMessage.from_entry([name.encode(), value]) == message
+    older = message.for_reader(3)
+    assert older == GatewayMessage(disconnects=("bob", "ann"), own=(("bob", "{}"),))
+    assert older.version < 4
+    only = GatewayMessage(revocations=(("ann", 1),))
+    assert only.for_reader(1) == GatewayMessage(disconnects=("ann",))

@@ -428,3 +428,14 @@ class TestProcesses:
             family = [psutil.Process(int(number)) for number in numbers]
             assert len(family) == 2
         assert_all_gone(family)
+
+
+@pytest.mark.parametrize("name", ["PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY"])
+def test_with_public_keys_there_is_neither_a_secret_nor_a_demo(
+    tmp_path, monkeypatch, name
+):
+    monkeypatch.setenv(name, "as given")
+    environ = environment(tmp_path)
+    assert environ[name] == "as given"
+    assert environ.keys().isdisjoint({"PRESENCE_JWT_SECRET", "PRESENCE_DEMO"})
+    assert environ["PRESENCE_SERVICE_KEY"]

@@ -8,6 +8,7 @@ answers with what is stored now: 201 if it is new, 200 if it existed. DELETE ans
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 
@@ -15,7 +16,7 @@ from flask import Blueprint, Response, request
 from sqlalchemy.orm import Session
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from app.announce import commit_and_announce, disconnect_user
+from app.announce import commit_and_announce, disconnect_user, revoke_user
 from app.api import admin_input
 from app.api.offload import (
     is_large_bulk,
@@ -24,10 +25,11 @@ from app.api.offload import (
     is_offloaded,
     serve_offloaded,
 )
-from app.auth import issue_token, require_service_key
+from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
-from models.presence.tickets import TICKET_TTL
+from app.tokens import issue_token
+from models.presence.tickets import TICKET_TTL, Ticket
 from models.sql import graph
 from models.sql.audience import friends_of, participants_of
 from models.sql.conversation import Conversation, Participant
@@ -38,6 +40,7 @@ from models.sql.graph import (
     UnknownConversation,
     UnknownUser,
 )
+from models.sql.revocations import next_issue
 from models.sql.user import User
 
 blueprint = Blueprint("admin", __name__, url_prefix="/api/admin")
@@ -119,6 +122,14 @@ def post_disconnect(user_id: str) -> tuple[str, int]:
     return NOTHING
 
 
+@blueprint.post("/users/<user_id>/revoke")
+def post_revoke(user_id: str) -> tuple[str, int]:
+    """Refuse all tokens and tickets that the user has got up to now, and close their
+    sockets."""
+    revoke_user(admin_input.identifier(user_id, "id"))
+    return NOTHING
+
+
 @blueprint.post("/users/<user_id>/ticket")
 def post_ticket(user_id: str) -> Answer:
     """Sign a user in: store the user as the host describes it, and answer with a ticket
@@ -131,14 +142,16 @@ def post_ticket(user_id: str) -> Answer:
             session,
             lambda: graph.sign_in(session, key, user.display_name, user.friends),
         )
-    return _stored(
-        {
-            "ticket": current.presence.tickets.issue_for(key),
-            "expires_in": TICKET_TTL,
-            "token": issue_token(current.settings, key, TOKEN_LIFETIME),
-            "token_expires_in": TOKEN_LIFETIME,
-        }
-    )
+        # The host may revoke a user and sign the user in again within one second.
+        now = next_issue(session, key, int(time.time()))
+    answer: dict[str, object] = {
+        "ticket": current.presence.tickets.issue(Ticket(key, now, None)),
+        "expires_in": TICKET_TTL,
+    }
+    if current.settings.jwt_secrets:
+        token = issue_token(current.settings, key, TOKEN_LIFETIME, now)
+        answer |= {"token": token, "token_expires_in": TOKEN_LIFETIME}
+    return _stored(answer)
 
 
 @blueprint.put("/users/<user_id>/friends")

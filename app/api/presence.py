@@ -7,12 +7,12 @@ from sqlalchemy import Connection
 
 from app.api.coalescing import CoalescedReads
 from app.api.options import wants_detail
-from app.auth import read_token, require_token, require_user
+from app.auth import require_identity, require_user
 from app.errors import ApiError
 from app.services import services
 from models.events import detail_data
 from models.identifiers import InvalidIdentifier, check_user_id
-from models.presence.tickets import TICKET_TTL
+from models.presence.tickets import TICKET_TTL, Ticket
 from models.shown_statuses import Rules, ShownStatuses
 from models.sql.audience import (
     friends_of,
@@ -114,9 +114,10 @@ def user_status(user_id: str) -> Answer:
 @blueprint.post("/ws-ticket")
 def ws_ticket() -> Answer:
     """A ticket that opens one WebSocket of the caller, within 30 seconds."""
-    token = require_token()
-    read_token(services().settings, token)
-    ticket = services().presence.tickets.issue(token)
+    caller = require_identity()
+    services().limits.ticket(caller.user_id)
+    content = Ticket(caller.user_id, caller.issued_at, caller.expires_at)
+    ticket = services().presence.tickets.issue(content)
     return {"data": {"ticket": ticket, "expires_in": TICKET_TTL}}
 
 

@@ -11,11 +11,13 @@ import socket
 
 import flask_sock
 from flask import Flask, request
+from sqlalchemy.exc import SQLAlchemyError
 
 from app import origins
 from app.api.options import wants_detail
-from app.auth import ForeignOrigin, socket_identity
+from app.auth import ForeignOrigin, TokensUnreadable, socket_identity
 from app.errors import ApiError
+from app.limits import OverLimit
 from app.server.capacity import Capacity
 from app.services import Services, services
 from app.websocket.connection import Connection
@@ -43,6 +45,9 @@ def register(app: Flask) -> None:
         counts = current.gateway.counts
         if counts.sockets >= capacity.sockets_with_refused:
             raise ApiError(503, "gateway_full", FULL)
+        current.limits.handshake_from(
+            request.remote_addr or "", request.headers.get("X-Forwarded-For", "")
+        )
         counts.sockets += 1
         try:
             sock, received = handshake.accept()
@@ -60,11 +65,18 @@ def register(app: Flask) -> None:
 def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     try:
         identity = socket_identity(current)
+        current.limits.handshake_of_user(identity.user_id)
+    except OverLimit as error:
+        code, reason = CloseCode.TOO_MANY, str(error)
     except ForeignOrigin as error:
         origins.refused.note(request.headers["Origin"])
         code, reason = CloseCode.FORBIDDEN, error.message
+    except TokensUnreadable as error:
+        code, reason = CloseCode.TRY_AGAIN_LATER, error.code
     except ApiError as error:
         code, reason = CloseCode.NOT_AUTHENTICATED, error.message
+    except SQLAlchemyError:
+        code, reason = CloseCode.TRY_AGAIN_LATER, "database_unavailable"
     except PresenceUnavailable:
         code, reason = CloseCode.TRY_AGAIN_LATER, "presence_unavailable"
     except Exception:
@@ -75,8 +87,7 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
         gateway.serve(
             gateway.new_connection(
                 sock,
-                identity.user_id,
-                identity.expires_at,
+                identity,
                 received,
                 wants_detail=wants_detail(),
             )

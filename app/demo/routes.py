@@ -19,10 +19,11 @@ from flask import (
 from werkzeug import Response as AnyResponse
 
 from app.announce import commit_and_announce
-from app.auth import COOKIE, issue_token, require_user
+from app.auth import COOKIE, require_user
 from app.demo.people import everybody, name_of, people_of
 from app.errors import ApiError
 from app.services import services
+from app.tokens import issue_token
 from models.sql.friendship import FriendshipStatus
 from models.sql.graph import delete_friendship, put_friendship
 

@@ -33,7 +33,7 @@ from app.dev.servers import (
     valkey_command,
     wait_for_redis,
 )
-from config import PROJECT_ROOT, Settings, SettingsError
+from config import PROJECT_ROOT, PUBLIC_KEYS, Settings, SettingsError
 
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
@@ -124,8 +124,11 @@ def environment(var: Path) -> dict[str, str]:
     # the same ids.
     file = f"sqlite:///{var / 'greendot.db'}"
     own_file = {"DATABASE_URL": file, "PRESENCE_DEMO": "1"}
+    secrets = _kept_secrets(var / "secrets.json")
+    if any(name in given for name in PUBLIC_KEYS):  # then Greendot signs no tokens
+        del secrets["PRESENCE_JWT_SECRET"], own_file["PRESENCE_DEMO"]
     environ = {
-        **_kept_secrets(var / "secrets.json"),
+        **secrets,
         **({} if "DATABASE_URL" in given else own_file),
         "PRESENCE_DRAIN_WINDOW": "1",
         "WEB_CONCURRENCY": "2",  # two gateways, so that events between them are seen

@@ -1,8 +1,8 @@
 """One user's WebSocket: what its messages mean, and which events it still needs.
 
 `app.websocket.connection` does the protocol. This module handles the events of
-docs/PROTOCOL.md: the client sends `heartbeat`, `activity` and `leave`, and gets status
-events and snapshots.
+docs/PROTOCOL.md: the client sends `heartbeat`, `activity`, `refresh` and `leave`, and
+gets status events and snapshots.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable
 from typing import Protocol
 
 import gevent
+from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway.metrics import Counts
 from app.gateway.snapshot_filter import (
@@ -22,6 +23,7 @@ from app.gateway.snapshot_filter import (
     StatusEvent,
     oldest,
 )
+from app.tokens import BadToken, Identity, KeysUnavailable
 from app.websocket.connection import Connection
 from app.websocket.frames import text_frame
 from config import Settings
@@ -33,6 +35,8 @@ GOODBYE_AFTER = 0.005
 and notifying friends comes first."""
 DETAIL = " detail"
 """Makes the key of a user's delayed change of detail. No user id contains a space."""
+EXPIRING = 60.0
+"""Seconds before the end of a token at which the client is told to send a new one."""
 MAX_BAD_FRAMES = 10
 """A connection is closed at this number of bad frames. Each bad frame gets an
 `error`."""
@@ -56,11 +60,16 @@ class Owner(Protocol):
     def disconnect(self, connection: ClientConnection) -> None:
         """The connection has ended or is being closed. May be called more than once."""
 
+    def read_token(self, token: str) -> Identity:
+        """The identity in a new token of a client."""
+
 
 class ClientConnection(Connection):
     """A user's connection to this process.
 
-    `last_heartbeat` is in monotonic seconds, `expires_at` in seconds since the epoch.
+    `last_heartbeat` is in monotonic seconds. Other times are in seconds since the
+    epoch: `issued_at` and `expires_at` are those of the token or ticket, and at
+    `warns_at` the client is told that its token expires.
     If `has_left` is true, this connection gets no grace at its end. `is_idle`: the
     client has said that nobody is there. `wants_detail`: the client has asked for
     details beside statuses.
@@ -76,9 +85,11 @@ class ClientConnection(Connection):
         "expires_at",
         "has_left",
         "is_idle",
+        "issued_at",
         "last_heartbeat",
         "user_id",
         "wants_detail",
+        "warns_at",
     )
 
     def __init__(
@@ -87,14 +98,15 @@ class ClientConnection(Connection):
         owner: Owner,
         *,
         connection_id: str,
-        user_id: str,
-        expires_at: float | None,
+        identity: Identity,
         received: bytes = b"",
     ) -> None:
         super().__init__(sock, owner.settings, owner.counts, received)
         self.connection_id = connection_id
-        self.user_id = user_id
-        self.expires_at = expires_at
+        self.user_id = identity.user_id
+        self.issued_at = identity.issued_at
+        self.expires_at = identity.expires_at
+        self.warns_at = _warning_time(identity.expires_at, EXPIRING)
         self.last_heartbeat = time.monotonic()
         self.has_left = False
         self.is_idle = False
@@ -115,6 +127,7 @@ class ClientConnection(Connection):
         try:
             event, data = events.decode_client_event(message)
             is_idle = event is ClientEvent.ACTIVITY and events.is_idle_in(data)
+            token = events.token_in(data) if event is ClientEvent.REFRESH else ""
         except BadFrame as error:
             self._reject(error.code, str(error))
             return
@@ -124,6 +137,8 @@ class ClientConnection(Connection):
             self.send(text_frame(events.heartbeat_ack(time.time_ns() // 1_000_000)))
         elif event is ClientEvent.LEAVE:
             self._leave()
+        elif event is ClientEvent.REFRESH:
+            self._refresh(token)
         elif is_idle != self.is_idle:
             self.is_idle = is_idle
             self._owner.activity(self)
@@ -131,6 +146,36 @@ class ClientConnection(Connection):
     def on_end(self) -> None:
         """Report the end to the session."""
         self._owner.disconnect(self)
+
+    def _refresh(self, token: str) -> None:
+        """The client has sent a new token. A bad one changes nothing."""
+        try:
+            identity = self._owner.read_token(token)
+        except BadToken as error:
+            self._refuse_token(str(error))
+            return
+        except (KeysUnavailable, SQLAlchemyError):
+            self._refuse_token("the token cannot be verified now; try again soon")
+            return
+        if identity.user_id != self.user_id:
+            self._refuse_token("the token is another user's")
+            return
+        self.issued_at, self.expires_at = identity.issued_at, identity.expires_at
+        left = 0.0 if self.expires_at is None else self.expires_at - time.time()
+        # A client whose tokens are short must not refresh again and again without a
+        # pause: it is told half-way.
+        self.warns_at = _warning_time(self.expires_at, min(EXPIRING, left / 2))
+        self.send(text_frame(events.token_refreshed(self.expires_at)))
+
+    def _refuse_token(self, reason: str) -> None:
+        self.send(text_frame(events.error("bad_token", reason)))
+
+    def warn_of_expiry(self, now: float) -> None:
+        """If the token expires soon, tell the client, once. `now` is in seconds since
+        the epoch."""
+        if self.expires_at is not None and now >= self.warns_at:
+            self.warns_at = math.inf
+            self.send(text_frame(events.token_expiring(self.expires_at)))
 
     def _leave(self) -> None:
         """The client has logged out. Notify its friends first, then close."""
@@ -228,3 +273,8 @@ class ClientConnection(Connection):
             self._filter = ShortFilter(read_at, self._filter.ahead)
         elif self._filter is None:
             self._passes_from = min(self._passes_from, now)
+
+
+def _warning_time(expires_at: float | None, before: float) -> float:
+    """When a client is told that its token expires, `before` seconds ahead."""
+    return math.inf if expires_at is None else expires_at - before

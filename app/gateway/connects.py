@@ -57,6 +57,7 @@ class Connects:
                     settings.idle_after if connection.wants_detail else None,
                 )
             )
+            connection.warn_of_expiry(time.time())
         # Only now, after the registration: so each change is in the snapshot, or its
         # event comes later.
         self._snapshots.request_first(batch)

@@ -36,12 +36,14 @@ class EventReader:
         hub: Hub,
         snapshots: Snapshots,
         resend_all: Callable[[], None],
+        revoke: Callable[[str, int], None],
     ) -> None:
         self._gateway_id = gateway_id
         self._presence = presence
         self._hub = hub
         self._snapshots = snapshots
         self._resend_all = resend_all
+        self._revoke = revoke
         self._last_id = "0-0"
         self._read = 0
         self._heard_at = time.monotonic()
@@ -119,6 +121,8 @@ class EventReader:
             self._resend_all()
         for user_id in message.snapshots:
             self._snapshots.request(self._hub.of_user(user_id))
+        for user_id, revoked_at in message.revocations:
+            self._revoke(user_id, revoked_at)
         for user_id in message.disconnects:
             for connection in self._hub.of_user(user_id):
                 connection.has_left = True

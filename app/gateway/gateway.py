@@ -15,7 +15,7 @@ import os
 import re
 import secrets
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 import gevent
@@ -34,6 +34,8 @@ from app.gateway.shutdown import send_all_away
 from app.gateway.snapshots import Snapshots
 from app.new_users import NewUsers
 from app.outages import Outage
+from app.revocations import POLL_EVERY, REVOKED
+from app.tokens import Identity, Tokens
 from app.websocket.connection import LOST
 from config import Settings
 from models.events import VERSION, CloseCode
@@ -63,10 +65,12 @@ class Gateway:
         presence: Presence,
         database: Engine,
         new_users: NewUsers,
+        tokens: Tokens,
     ) -> None:
         self.id = new_gateway_id()
         self._settings = settings
         self._presence = presence
+        self._revocations = tokens.revocations
         self._numbers = itertools.count(1)
         self._loops: list[gevent.Greenlet[..., None]] = []
         self._resend_is_due = False
@@ -81,7 +85,12 @@ class Gateway:
             new_users,
         )
         self.event_reader = EventReader(
-            self.id, presence, self.hub, self.snapshots, self._resend_snapshots
+            self.id,
+            presence,
+            self.hub,
+            self.snapshots,
+            self._resend_snapshots,
+            self.revoke,
         )
         self.sessions = [
             ShardSession(
@@ -89,8 +98,8 @@ class Gateway:
                 settings,
                 shard,
                 self.hub,
-                self.counts,
                 self.snapshots.request,
+                tokens,
             )
             for shard in presence.shards
         ]
@@ -113,6 +122,8 @@ class Gateway:
         gevent.spawn(self._warn_of_eviction)
         # From now on fan-outs reach this gateway.
         self._in_each_shard("starts", [one.flush for one in self.heartbeats])
+        # Only now: a later revocation comes as a message.
+        self._revocations.read_or_log()
         log.info("gateway %s is up", self.id)
 
     def _steps(self) -> dict[str, Step]:
@@ -121,6 +132,7 @@ class Gateway:
             "event reader": self.event_reader.step,
             "snapshots": self.snapshots.step,
             "metrics": self.metrics.step,
+            "revocations": self._read_revocations,
         }
         for number, session in enumerate(self.sessions):
             of_shard = f" of shard {number}" if len(self.sessions) > 1 else ""
@@ -185,22 +197,19 @@ class Gateway:
     def new_connection(
         self,
         sock: socket.socket,
-        user_id: str,
-        expires_at: float | None,
+        identity: Identity,
         received: bytes = b"",
         *,
         wants_detail: bool = False,
     ) -> ClientConnection:
-        """A connection of `user_id` on `sock`, for `serve`. The connection's id begins
-        with the gateway's id, so that the connections of a dead gateway can be found.
-        `expires_at` is in seconds since the epoch. `received` are bytes that came
-        directly after the handshake."""
+        """A connection of the user `identity` on `sock`, for `serve`. The connection's
+        id begins with the gateway's id, so that the connections of a dead gateway can
+        be found. `received` are bytes that came directly after the handshake."""
         connection = ClientConnection(
             sock,
-            self._session_of(user_id),
+            self._session_of(identity.user_id),
             connection_id=f"{self.id}:{next(self._numbers)}",
-            user_id=user_id,
-            expires_at=expires_at,
+            identity=identity,
             received=received,
         )
         connection.wants_detail = wants_detail
@@ -222,6 +231,26 @@ class Gateway:
 
     def _session_of(self, user_id: str) -> ShardSession:
         return self.sessions[self._presence.shard_of(user_id).number]
+
+    # Revocations
+
+    def revoke(self, user_id: str, revoked_at: int) -> None:
+        """Refuse the tokens of `user_id` that were issued up to `revoked_at` (seconds),
+        and close their sockets here."""
+        self._revocations.note(user_id, revoked_at)
+        self._close_refused([user_id])
+
+    def _read_revocations(self) -> None:
+        """Wait for the interval, and follow the new revocations in SQL."""
+        gevent.sleep(POLL_EVERY)
+        self._close_refused(self._revocations.read_or_log())
+
+    def _close_refused(self, user_ids: Iterable[str]) -> None:
+        for user_id in user_ids:
+            for connection in self.hub.of_user(user_id):
+                if self._revocations.refuses(user_id, connection.issued_at):
+                    connection.has_left = True
+                    connection.close(CloseCode.NOT_AUTHENTICATED, REVOKED)
 
     # After a loss
 

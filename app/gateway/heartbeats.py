@@ -17,6 +17,7 @@ import gevent
 from app.gateway.client_connection import ClientConnection
 from app.gateway.shard_session import ShardSession
 from app.gateway.snapshots import Snapshots
+from app.tokens import EXPIRED
 from models.events import CloseCode
 from models.presence.rules import is_expired, is_silent
 
@@ -139,7 +140,8 @@ class Heartbeats:
             self._session.counts.registered_anew += len(live)
 
     def _close_overdue(self) -> None:
-        """Close connections whose heartbeats stopped or whose token expired."""
+        """Close connections whose heartbeats stopped or whose token expired. Tell
+        clients whose token expires soon."""
         now, wall = time.monotonic(), time.time()
         ttl = self._session.settings.online_ttl
         for connection in list(self._session.live.values()):
@@ -149,4 +151,6 @@ class Heartbeats:
                 connection.has_left = True  # it had the whole TTL, so it gets no grace
                 connection.close(CloseCode.HEARTBEATS_STOPPED, "no heartbeat")
             elif is_expired(connection.expires_at, wall):
-                connection.close(CloseCode.NOT_AUTHENTICATED, "the token has expired")
+                connection.close(CloseCode.NOT_AUTHENTICATED, EXPIRED)
+            else:
+                connection.warn_of_expiry(wall)

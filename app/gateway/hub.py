@@ -21,7 +21,7 @@ class Hub:
     """The connections of one gateway process."""
 
     def __init__(self, counts: Counts) -> None:
-        self._counts = counts
+        self.counts = counts
         # Tuples: a list stores its items in a second place in memory, which each
         # delivery would have to read too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
@@ -108,7 +108,7 @@ class Hub:
             for connection in connections:
                 connection.deliver(status_events, frames, since)
                 notifications += len(status_events)
-        self._counts.notifications += notifications
+        self.counts.notifications += notifications
 
     def _by_recipient(
         self, named: list[tuple[StatusEvent, dict[str, None]]]

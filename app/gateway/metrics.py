@@ -37,6 +37,8 @@ COUNTERS = {
     "notifications": "Status changes handed to connections",
     "snapshots": "Snapshots sent",
     "lapses": "Times that Redis had lost a gateway that had connections",
+    "over_limit": "Calls and handshakes refused because of a PRESENCE_LIMIT_ setting",
+    "limits_skipped": "Calls and handshakes not counted, because Redis was away",
     "registered_anew": "Connections registered again, because Redis had lost them",
 }
 """Fields of `Counts` that only grow, with their descriptions."""
@@ -52,6 +54,10 @@ class Counts(SocketCounts):
     snapshots: int = 0
     lapses: int = 0
     """Times that Redis had lost this gateway while the gateway had connections."""
+    over_limit: int = 0
+    """Calls and handshakes refused because of a limit."""
+    limits_skipped: int = 0
+    """Calls and handshakes that were not counted, because Redis was away."""
     registered_anew: int = 0
     """Connections that Redis had lost and that were registered again."""
 

@@ -17,7 +17,8 @@ from gevent.event import Event
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.hub import Hub
-from app.gateway.metrics import Counts
+from app.revocations import REVOKED
+from app.tokens import Tokens
 from config import Settings
 from models.events import CloseCode
 from models.presence import Shard
@@ -84,14 +85,14 @@ class ShardSession:
         settings: Settings,
         shard: Shard,
         hub: Hub,
-        counts: Counts,
         request_snapshots: Callable[[list[ClientConnection]], None],
+        tokens: Tokens,
     ) -> None:
         self.gateway_id = gateway_id
         self.settings = settings
         self.shard = shard
         self.hub = hub
-        self.counts = counts
+        self.counts = hub.counts
         self.health = RedisHealth(settings)
         self.live: dict[str, ClientConnection] = {}
         """All connections of the shard's users, by id."""
@@ -106,6 +107,9 @@ class ShardSession:
         self.has_disconnected = Event()
         self._drain_requested = Event()
         self._request_snapshots = request_snapshots
+        self._revocations = tokens.revocations
+        self.read_token = tokens.read
+        """Reads a new token of a client."""
 
     # What happens on the sockets. None of these methods waits
 
@@ -116,6 +120,10 @@ class ShardSession:
         # no change.
         self.hub.add(connection)
         self.live[connection.connection_id] = connection
+        # Only after the hub: see `app.revocations`.
+        if self._revocations.refuses(connection.user_id, connection.issued_at):
+            connection.close(CloseCode.NOT_AUTHENTICATED, REVOKED)
+            return
         self.opening.append(connection)
         self.has_opening.set()
 

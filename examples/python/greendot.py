@@ -55,6 +55,8 @@ MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
 IDLE_INTERVAL = 60.0
 """Seconds between two reports of one connection that the person is idle."""
+MAX_REFRESH_LENGTH = 4000
+"""A server closes the socket after a message of more than 4096 bytes (by default)."""
 TIMEOUT = 10.0
 """Seconds to wait for a token, a handshake, the welcome or an answer."""
 
@@ -156,7 +158,8 @@ class AsyncPresence:
     """The presence of a user's friends, for asyncio. Use it with `async with`.
 
     `token` is the user's JWT, or a function (async or not) that gives a fresh one. The
-    function is called before each attempt to connect. With `detail` the client also
+    function is called before each attempt to connect, and a minute before the token
+    expires: with a new token the connection goes on. With `detail` the client also
     learns how the users are online, and reports changes of that.
 
     Raises:
@@ -435,6 +438,22 @@ class AsyncPresence:
                     async with asyncio.timeout(delay):
                         await self._idle_changed.wait()
 
+    async def _refresh_token(self) -> None:
+        """Send a new token, so that the socket outlives the old one. If there is none,
+        the server closes the socket at the end of the old one, and the client
+        reconnects."""
+        socket = self._socket
+        if socket is None or not callable(self._token):
+            return
+        try:
+            token = await self._current_token()
+        except Exception:  # the token function may raise anything
+            log.warning("the token function failed", exc_info=True)
+            return
+        if len(token) <= MAX_REFRESH_LENGTH:
+            with suppress(ConnectionClosed):
+                await socket.send(_frame("refresh", token=token))
+
     async def _current_token(self) -> str:
         token = self._token() if callable(self._token) else self._token
         if inspect.isawaitable(token):
@@ -463,22 +482,27 @@ class AsyncPresence:
                     detail=_detail(data.get("detail")),
                 )
         elif event == "friend_detail_changed" and self._wants_detail:
-            user_id, timestamp = data["user_id"], data["timestamp"]
-            is_newer = timestamp > self._timestamps.get(user_id, -1)
-            if is_newer and self._statuses.get(user_id):
-                self._set_status(
-                    user_id,
-                    online=True,
-                    timestamp=timestamp,
-                    seen=self.last_seen.get(user_id, 0),
-                    detail=_detail(data["detail"]),
-                )
+            self._change_detail(data)
         elif event == "presence_settings_changed":
             self._settings_events += 1
             self.settings = _settings(data)
+        elif event == "token_expiring":
+            self._tasks.append(asyncio.create_task(self._refresh_token()))
         elif event == "going_away":
             self._reconnect_at = time.monotonic() + data["reconnect_in"]
         self.stale = not self._has_snapshot  # the server is heard again
+
+    def _change_detail(self, data: dict[str, Any]) -> None:
+        user_id, timestamp = data["user_id"], data["timestamp"]
+        is_newer = timestamp > self._timestamps.get(user_id, -1)
+        if is_newer and self._statuses.get(user_id):
+            self._set_status(
+                user_id,
+                online=True,
+                timestamp=timestamp,
+                seen=self.last_seen.get(user_id, 0),
+                detail=_detail(data["detail"]),
+            )
 
     def _apply_snapshot(self, statuses: dict[str, dict[str, Any]]) -> None:
         for user_id in self._statuses.keys() - statuses.keys():

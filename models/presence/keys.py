@@ -99,7 +99,7 @@ class Keys:
         return f"{self.prefix}gateway:{gateway_id}:events"
 
     def ticket(self, ticket: str) -> str:
-        """String: the token that a WebSocket ticket stands for; expires by itself."""
+        """String: the user that a WebSocket ticket stands for; expires by itself."""
         return f"{self.prefix}ws_ticket:{ticket}"
 
     def webhook_changed(self, receiver: str) -> str:
@@ -117,3 +117,8 @@ class Keys:
     def webhook_sender(self, receiver: str) -> str:
         """String: the token of the process that sends to a webhook receiver."""
         return f"{self.prefix}presence:webhook:{receiver}:sender"
+
+    def limit(self, name: str) -> str:
+        """String: when a limit is unused again (ms); expires then. The name says the
+        kind of the limit and the caller."""
+        return f"{self.prefix}presence:limit:{name}"

@@ -22,6 +22,7 @@ from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
 from models.presence.gateways import GatewayStore
 from models.presence.keys import Keys, receiver_id, shard_number, shard_prefixes
+from models.presence.limits import Limits
 from models.presence.outbox import Outbox
 from models.presence.redis.backend import Backend
 from models.presence.redis.client import Queue, open_backend
@@ -154,7 +155,7 @@ class OnlinePage(NamedTuple):
 
 
 class Presence:
-    """The shards, the gateways' streams and the tickets. Connects on first use.
+    """The shards, the gateways' streams, tickets and limits. Connects on first use.
 
     Methods raise `PresenceUnavailable` if a shard that they need does not answer, and
     may then be repeated.
@@ -177,6 +178,7 @@ class Presence:
         self.gateway_streams = GatewayStreams(backend, self._keys)
         self.tickets = Tickets(backend, self._keys)
         self.webhooks = Webhooks(backend, self._keys, settings.webhook_urls)
+        self.limits = Limits(backend, self._keys)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:

@@ -3,14 +3,13 @@
 Browsers cannot set headers on a WebSocket, and a token in a URL ends up in logs. A
 ticket in a log is harmless, because it works only once.
 
-A client exchanges its token for a ticket, which then stands for that token. The host
-application gets a ticket for a user directly, without a token.
+A client exchanges its token for a ticket. The host application gets a ticket for a user
+directly, without a token. Redis stores the user of the ticket, and no token.
 """
 
 from __future__ import annotations
 
 import secrets
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
@@ -20,27 +19,41 @@ from models.presence.redis.backend import Backend
 
 TICKET_TTL = 30
 """Seconds that a ticket is valid."""
-_OF_HOST = "host:"
-"""Begins what is stored for a ticket of the host. No token contains a colon."""
+_PREFIX = "host:"
+"""Begins what is stored for a ticket. No token contains a colon. The name is an old
+one: only tickets of the host were stored in this way."""
 
 
 @dataclass(frozen=True, slots=True)
-class HostTicket:
-    """What a ticket of the host stands for: a user, and when the host asked for the
-    ticket (seconds since the epoch)."""
+class Ticket:
+    """What a ticket stands for. Times are seconds since the epoch."""
 
     user_id: str
-    issued_at: int
+    issued_at: float | None
+    """When the token was issued that the client gave for the ticket, or when the host
+    got the ticket. None: the token does not say it."""
+    expires_at: float | None
+    """When that token expires. None: never."""
 
     def stored(self) -> str:
-        """The value in Redis."""
-        return f"{_OF_HOST}{self.issued_at}:{self.user_id}"
+        """The value in Redis. A process of an older version reads the number, with its
+        underscore, as one number, and does not use it."""
+        issued_at = 0 if self.issued_at is None else int(self.issued_at)
+        number = str(max(0, issued_at))
+        if self.expires_at is not None:
+            number += f"_{max(0, int(self.expires_at * 1000))}"
+        return f"{_PREFIX}{number}:{self.user_id}"
 
     @classmethod
     def read(cls, stored: str) -> Self:
         """Inverse of `stored`."""
-        issued_at, _, user_id = stored.removeprefix(_OF_HOST).partition(":")
-        return cls(user_id, int(issued_at))
+        number, _, user_id = stored.removeprefix(_PREFIX).partition(":")
+        issued_at, _, expires_ms = number.partition("_")
+        return cls(
+            user_id,
+            int(issued_at) or None,
+            int(expires_ms) / 1000 if expires_ms else None,
+        )
 
 
 class Tickets:
@@ -51,29 +64,23 @@ class Tickets:
         self._backend = backend
         self._keys = keys
 
-    def issue(self, token: str) -> str:
-        """A new ticket for `token`."""
-        return self._store(token)
-
-    def issue_for(self, user_id: str) -> str:
-        """A new ticket for a user, at the request of the host."""
-        return self._store(HostTicket(user_id, int(time.time())).stored())
-
-    def _store(self, value: str) -> str:
+    def issue(self, content: Ticket) -> str:
+        """A new ticket that stands for `content`."""
         ticket = secrets.token_urlsafe(24)
         shard, key = self._place(ticket)
-        self._backend.run(shard, [("SET", key, value, "EX", TICKET_TTL)])
+        self._backend.run(shard, [("SET", key, content.stored(), "EX", TICKET_TTL)])
         return ticket
 
-    def take(self, ticket: str) -> str | HostTicket | None:
-        """The token of `ticket`, or what the host asked for. The ticket cannot be used
-        again. Returns None if the ticket is unknown, used or expired."""
+    def take(self, ticket: str) -> Ticket | str | None:
+        """What `ticket` stands for. The ticket cannot be used again. Returns None if it
+        is unknown, used or expired. Returns a token, not verified, if a process of an
+        older version has issued the ticket."""
         shard, key = self._place(ticket)
         (found,) = self._backend.run(shard, [("GETDEL", key)])
         value: str | None = found
-        if value is None or not value.startswith(_OF_HOST):
+        if value is None or not value.startswith(_PREFIX):
             return value
-        return HostTicket.read(value)
+        return Ticket.read(value)
 
     def _place(self, ticket: str) -> tuple[int, str]:
         shard = shard_number(ticket, len(self._keys))

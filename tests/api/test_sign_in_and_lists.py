@@ -10,11 +10,10 @@ import pytest
 from sqlalchemy import select
 
 from app.api import offload
-from app.auth import read_token
 from models.events import GatewayMessage, VisibilityChange
 from models.identifiers import ids_in
 from models.presence.store import LiveConnection
-from models.presence.tickets import HostTicket
+from models.presence.tickets import Ticket
 from models.sql import graph, pages
 from models.sql.presence_settings import put_settings
 from models.sql.user import User, user_table
@@ -85,11 +84,11 @@ def test_a_ticket_stands_for_a_user_whom_the_call_creates(call, services):
     assert found.keys() == {"ticket", "expires_in", "token", "token_expires_in"}
     assert (found["expires_in"], found["token_expires_in"]) == (30, 3600)
     taken = services.presence.tickets.take(found["ticket"])
-    assert isinstance(taken, HostTicket)
+    assert isinstance(taken, Ticket)
     assert taken.user_id == "ann"
     assert users(services) == {"ann": "ann"}
 
-    identity = read_token(services.settings, found["token"])
+    identity = services.tokens.read(found["token"])
     assert identity.user_id == "ann"
     claims = jwt.decode(found["token"], options={"verify_signature": False})
     assert claims["exp"] - claims["iat"] == 3600

@@ -7,11 +7,12 @@ import itertools
 import signal
 import time
 
+import jwt
 import pytest
 from playwright.sync_api import Page
 
 from tests.clients import Client
-from tests.system import wait_until
+from tests.system import JWT_SECRET, wait_until
 
 CONNECT = """async ({ url, token, chance }) => {
     const { createPresenceClient } = await import('/static/greendot/index.js');
@@ -30,6 +31,7 @@ CONNECT = """async ({ url, token, chance }) => {
     window.isOnline = (id) => store.getState().isOnline(id);
 }"""
 LIVE = "store.getState().connection === 'live' && !store.getState().stale"
+OF = "((name) => ({ event }) => event === name)"
 numbers = itertools.count()
 
 
@@ -238,9 +240,36 @@ def test_an_expired_token_ends_in_4401_and_stays(site, page, names):
 WELCOMES = "frames.filter(({ event }) => event === 'welcome').length"
 
 
-def test_an_expired_token_is_fetched_anew_where_it_can_be(site, page, names):
-    lifetimes = iter([3600, 2, 3600])  # the first one tells tabs whose they are
+def test_an_expiring_token_costs_no_reconnect(site, page, names):
+    lifetimes = iter([3600, 5, 3600])  # the first one tells tabs whose they are
     fetched = connect_anew(page, site, (site.token(names[0], of) for of in lifetimes))
+    live(page)
+    page.wait_for_function("frames.some(({ event }) => event === 'token_refreshed')")
+    expected = jwt.decode(fetched[-1], options={"verify_signature": False})["exp"]
+    (refreshed,) = page.evaluate(f"frames.filter({OF}('token_refreshed'))")
+    assert refreshed["data"] == {"expires_at": int(expected * 1000)}
+    assert page.evaluate(f"frames.filter({OF}('refresh'))") == [
+        {"event": "refresh", "data": {}, "direction": "out"}  # the token is not shown
+    ]
+    page.wait_for_timeout(6_500)
+    live(page)
+    assert page.evaluate(f"[denied, closes, {WELCOMES}]") == [[], [], 1]
+    assert len(fetched) == 3
+
+
+def test_where_the_refresh_fails_the_token_is_fetched_anew_afterwards(
+    site, page, names
+):
+    tokens = iter([3600, 3, None, 3600])
+
+    def fetch():
+        lifetime = next(tokens)
+        if lifetime is None:
+            raise ConnectionError
+        return site.token(names[0], lifetime)
+
+    page.expose_function("fetchToken", fetch)
+    page.evaluate(CONNECT, {"url": site.url(), "token": None, "chance": None})
     live(page)
     page.wait_for_function("closes.length === 1", timeout=10_000)
     live(page)
@@ -248,7 +277,16 @@ def test_an_expired_token_is_fetched_anew_where_it_can_be(site, page, names):
     assert closed[0] == 4401
     assert 0 <= closed[1] <= 1_000  # an ordinary retry
     assert page.evaluate(f"[denied, {WELCOMES}]") == [[], 2]
-    assert len(fetched) == 3
+
+
+def test_a_token_that_is_too_long_for_a_frame_is_not_sent(site, page, names):
+    claims = {"sub": names[0], "padding": "x" * 4000}
+    long = jwt.encode({**claims, "exp": time.time() + 3600}, JWT_SECRET)
+    fetched = connect_anew(page, site, iter([site.token(names[0], 3), long]))
+    live(page)
+    page.wait_for_timeout(1_000)
+    assert page.evaluate(f"frames.filter({OF}('refresh'))") == []
+    assert fetched
 
 
 def test_a_source_that_gives_no_better_token_is_denied(site, page, names):
@@ -259,7 +297,18 @@ def test_a_source_that_gives_no_better_token_is_denied(site, page, names):
     codes = page.evaluate("closes.map(([code, retryIn]) => [code, retryIn === null])")
     assert codes == [[4401, False], [4401, True]]
     assert page.evaluate("[denied, store.getState().connection]") == [[4401], "offline"]
-    assert len(fetched) == 3
+    # For the tabs, to connect, to refresh at least once, and after the close.
+    assert 4 <= len(fetched) <= 8
+
+
+def test_a_revoked_user_is_denied_where_there_is_no_newer_token(site, page, names):
+    token = site.token(names[0])
+    connect_anew(page, site, iter([token]))
+    live(page)
+    site.admin("POST", f"/users/{names[0]}/revoke")
+    page.wait_for_function("denied.length === 1")
+    page.wait_for_timeout(1_500)
+    assert page.evaluate("[denied, store.getState().connection]") == [[4401], "offline"]
 
 
 def test_a_cookie_that_was_set_anew_is_enough(site, page, names):

@@ -51,7 +51,7 @@ def name(user: str) -> str:
 
 
 def label(block: Block) -> str:
-    return block.text.strip()[:40]
+    return block.text.strip()[:60]
 
 
 def test_every_event_has_an_example_and_no_other():
@@ -121,8 +121,9 @@ def test_a_client_that_asks_for_details_gets_frames_like_the_examples(system: Sy
 @pytest.mark.e2e
 @pytest.mark.parametrize("block", PAGE.blocks("client"), ids=label)
 def test_what_a_client_sends_is_answered_as_said(system: System, block: Block):
-    with Client(system, name("ada"), beats=None).opened() as client:
-        client.socket.send(block.text.strip())
+    ada = name("ada")
+    with Client(system, ada, beats=None).opened() as client:
+        client.socket.send(block.text.strip().replace("TOKEN", system.token(ada)))
         if "close" in block.options:
             assert client.expect_close() == int(block.options["close"])
             return
@@ -142,6 +143,16 @@ def test_what_a_client_sends_is_answered_as_said(system: System, block: Block):
         # The socket is open, whatever was sent.
         client.send("heartbeat")
         client.expect("heartbeat_ack")
+
+
+@pytest.mark.e2e
+def test_an_expiring_token_is_announced_as_shown(system: System):
+    token = system.token(name("ada"), lifetime=30)
+    with Client(system, token=token, beats=None) as client:
+        assert client.receive()["event"] == ServerEvent.WELCOME
+        frame = client.receive()
+        assert_as_shown(frame)
+        assert frame["event"] == ServerEvent.TOKEN_EXPIRING
 
 
 @pytest.mark.e2e
@@ -215,6 +226,8 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         (403, "not_allowed"),
         (503, "gateway_full"),
         (503, "older_version_running"),
+        (429, "too_many_requests"),
+        (503, "tokens_unavailable"),
         (503, "presence_unavailable"),
         (503, "database_unavailable"),
     }

@@ -524,9 +524,9 @@ def test_an_expired_token_ends_the_changes(system, greendot, names):
         assert presence.stale
 
 
-def test_an_expired_token_is_fetched_anew_where_it_can_be(system, greendot, names):
+def test_an_expiring_token_costs_no_reconnect(system, greendot, names):
     me, friend = names
-    lifetimes = iter([2, 3600])
+    lifetimes = iter([3, 3600])
     fetched = []
 
     def fresh_token():
@@ -534,10 +534,34 @@ def test_an_expired_token_is_fetched_anew_where_it_can_be(system, greendot, name
         return fetched[-1]
 
     with greendot.Presence(system.url(), fresh_token) as presence:
-        wait_until(lambda: len(fetched) == 2)
+        socket = presence._presence._socket
+        ends_at = time.time() + 3
+        wait_until(lambda: len(fetched) == 2 and time.time() > ends_at + 2)
         with Client(system, friend).opened():
             wait_until(lambda: presence.is_online(friend))
+        assert presence._presence._socket is socket
         assert system.is_online(me)
+
+
+def test_where_the_refresh_fails_the_token_is_fetched_anew_afterwards(
+    system, greendot, names
+):
+    me, friend = names
+    lifetimes = iter([3, None, 3600])
+    fetched = []
+
+    async def fresh_token():
+        fetched.append(next(lifetimes))
+        if fetched[-1] is None:
+            raise ConnectionError
+        return system.token(me, fetched[-1])
+
+    with greendot.Presence(system.url(), fresh_token) as presence:
+        socket = presence._presence._socket
+        wait_until(lambda: len(fetched) == 3)
+        with Client(system, friend).opened():
+            wait_until(lambda: presence.is_online(friend))
+        assert presence._presence._socket is not socket
 
 
 def test_a_source_that_gives_no_better_token_is_denied(system, greendot, names):

@@ -11,6 +11,8 @@ from sqlalchemy import Engine
 
 from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
+from app.revocations import Revocations
+from app.tokens import Tokens
 from config import Settings
 from models.presence import Presence
 from models.presence.redis.backend import SingleServer
@@ -50,8 +52,16 @@ def presence(settings: Settings) -> Presence:
 
 
 @pytest.fixture
-def gateway(settings: Settings, presence: Presence, engine: Engine) -> Gateway:
+def tokens(settings: Settings, engine: Engine) -> Tokens:
+    """What reads the tokens of clients."""
+    return Tokens(settings, Revocations(engine))
+
+
+@pytest.fixture
+def gateway(
+    settings: Settings, presence: Presence, engine: Engine, tokens: Tokens
+) -> Gateway:
     """A gateway without loops, which Redis knows."""
-    gateway = Gateway(settings, presence, engine, NewUsers(engine))
+    gateway = Gateway(settings, presence, engine, NewUsers(engine), tokens)
     gateway.heartbeats[0].flush()
     return gateway

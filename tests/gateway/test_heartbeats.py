@@ -21,9 +21,9 @@ pytestmark = pytest.mark.integration
 
 
 @pytest.fixture
-def gateway(settings, presence, engine) -> Gateway:
+def gateway(settings, presence, engine, tokens) -> Gateway:
     quick = replace(settings, online_ttl=1.0, gateway_ttl=1.0)
-    return Gateway(quick, presence, engine, NewUsers(engine))
+    return Gateway(quick, presence, engine, NewUsers(engine), tokens)
 
 
 def step(gateway, stood_still):
@@ -61,10 +61,10 @@ def test_a_clock_that_was_set_back_is_noticed(gateway):
     assert not is_set_back(now + 3_600_000, sent_at), "set forward is no matter"
 
 
-def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine):
+def test_whom_redis_had_lost_gets_a_fresh_snapshot(settings, presence, engine, tokens):
     """Where gateways are many nobody could tell him anything: Redis did not know that
     he is here."""
-    gateway = Gateway(settings, presence, engine, NewUsers(engine))
+    gateway = Gateway(settings, presence, engine, NewUsers(engine), tokens)
     store, keys = presence.shards[0].store, presence._keys[0]
     gateway.heartbeats[0].flush()
     with closing(Client(gateway, "ann")) as ann:

@@ -13,6 +13,7 @@ from models.presence import Keys, PresenceError, PresenceUnavailable
 from models.presence.outbox import OutboxEntry
 from models.presence.redis import commands
 from models.presence.store import Caller, ClosedConnection, LiveConnection
+from models.presence.tickets import Ticket
 from models.webhooks import Batch
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER, Shard
 from tests.servers import RedisServer, any_server_command, free_port
@@ -80,7 +81,8 @@ def whole_life(shard: Shard) -> None:
     outbox.take("token", outbox.take("token", wait_ms=1))
     outbox.leave("token")
     webhooks_of(shard)
-    shard.presence.tickets.take(shard.presence.tickets.issue("t"))
+    shard.presence.tickets.take(shard.presence.tickets.issue(Ticket("ann", 1, None)))
+    presence.limits.count("rest", "ann", 1, 1000)
     gateways.forget(OTHER)
 
 
@@ -249,8 +251,9 @@ def operations(shard: Shard) -> dict[str, object]:
         "leave": lambda: outbox.leave("t"),
         "wait": lambda: outbox.take("t", wait_ms=1),
         "length": outbox.length,
-        "issue": lambda: tickets.issue("t"),
+        "issue": lambda: tickets.issue(Ticket("ann", 1, None)),
         "take": lambda: tickets.take("t"),
+        "count": lambda: presence.limits.count("rest", "ann", 1, 1000),
     }
 
 

@@ -19,6 +19,7 @@ from models.presence import Keys, Presence, PresenceUnavailable
 from models.presence.keys import shard_number, shard_prefixes, split
 from models.presence.redis import roundtrip
 from models.presence.store import ClosedConnection, LiveConnection
+from models.presence.tickets import Ticket
 from models.sql.db import session_factory
 from models.sql.presence_settings import (
     ended_layers,
@@ -31,6 +32,7 @@ from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, OTHER
 from tests.system import wait_until
 
+ANN = Ticket("ann", 1_700_000_000, None)
 SHARDS = 8
 USERS = [f"u{number}" for number in range(1200)]
 
@@ -120,8 +122,8 @@ def test_what_crosses_shards(presence):
     for gateway, message in told.items():
         ((_, found),) = streams.read(gateway, "0-0", 10).messages
         assert found == message
-    ticket = presence.tickets.issue("a token")
-    assert presence.tickets.take(ticket) == "a token"
+    ticket = presence.tickets.issue(ANN)
+    assert presence.tickets.take(ticket) == ANN
     presence.check_writes()
 
 
@@ -219,8 +221,8 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
                 {gateway: GatewayMessage(snapshots=("u0",))}
             )
             assert presence.gateway_streams.read(gateway, "0-0", 10).messages
-            tickets = [presence.tickets.issue("a token") for _ in range(2 * SHARDS)]
-            assert {presence.tickets.take(ticket) for ticket in tickets} == {"a token"}
+            tickets = [presence.tickets.issue(ANN) for _ in range(2 * SHARDS)]
+            assert {presence.tickets.take(ticket) for ticket in tickets} == {ANN}
             # Of many some do not exist, so they may not have come yet.
             sign = LiveConnection("new", f"{GATEWAY}:new")
             with ThreadPoolExecutor(3) as threads:

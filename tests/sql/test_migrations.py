@@ -27,6 +27,7 @@ TABLES = {
     "presence_settings",
     "presence_exceptions",
     "frozen_statuses",
+    "revocations",
 }
 
 

@@ -12,7 +12,7 @@ import {
 } from "./errors.js";
 import { isCrossOrigin, isMixedContent, isNetworkDown, watchPage } from "./page.js";
 import { CLOSE, FROM_SERVER, ONLINE, TO_SERVER, mayRetry, minRetryDelay } from "./protocol.js";
-import { closeCodeOf, createRest } from "./rest.js";
+import { closeCodeOf, createRest, resolveSecret } from "./rest.js";
 import { openSocket } from "./socket.js";
 import { after } from "./timers.js";
 
@@ -35,6 +35,8 @@ const NAVIGATION_JITTER = 100;
 // and again.
 const NAVIGATION_SPACING = 1_000;
 const REJECTIONS_BEFORE_REPORT = 2;
+// A server closes the socket after a message of more than 4096 bytes (by default).
+const MAX_REFRESH_LENGTH = 4_000;
 
 /**
  * @typedef {object} Hooks
@@ -273,9 +275,29 @@ export function createConnection(base, options, store, hooks) {
       outageStartedAt = 0; // the connection works: the next outage is a new one
     } else if (event === FROM_SERVER.GOING_AWAY) {
       planReconnect(Number(data["reconnect_in"]) * 1000 || 0);
+    } else if (event === FROM_SERVER.TOKEN_EXPIRING) {
+      void refreshToken(attempt);
     }
     options.onFrame?.({ event, data }, "in");
     if (event === FROM_SERVER.WELCOME) hooks.onWelcome?.(Number(data["idle_after"]));
+  }
+
+  /**
+   * Send a new token, so that the socket outlives the old one. If there is none, the server
+   * closes the socket when the old one ends, and the client reconnects.
+   *
+   * @param {number} attempt
+   */
+  async function refreshToken(attempt) {
+    const { token } = options;
+    if (typeof token !== "function") return; // a string is the same again
+    try {
+      const fresh = await resolveSecret(token);
+      if (attempt !== currentAttempt || fresh.length > MAX_REFRESH_LENGTH) return;
+      socket?.send(TO_SERVER.REFRESH, { token: fresh });
+    } catch {
+      // The attempt after the close asks again, and reports what is wrong.
+    }
   }
 
   /** @param {boolean} silent */

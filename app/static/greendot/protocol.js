@@ -13,6 +13,8 @@ export const FROM_SERVER = Object.freeze({
   HEARTBEAT_ACK: "heartbeat_ack",
   ERROR: "error",
   GOING_AWAY: "going_away",
+  TOKEN_EXPIRING: "token_expiring",
+  TOKEN_REFRESHED: "token_refreshed",
 });
 
 /** Events that the client sends. */
@@ -20,6 +22,7 @@ export const TO_SERVER = Object.freeze({
   HEARTBEAT: "heartbeat",
   ACTIVITY: "activity",
   LEAVE: "leave",
+  REFRESH: "refresh",
 });
 
 export const ONLINE = "online";

@@ -119,7 +119,8 @@ export function openSocket(url, WebSocketClass, handlers) {
   function send(event, data = {}) {
     if (ended || socket.readyState !== WebSocketClass.OPEN) return false;
     socket.send(encode(event, data));
-    handlers.onSent({ event, data });
+    // A token must not end up in a log.
+    handlers.onSent({ event, data: event === TO_SERVER.REFRESH ? {} : data });
     return true;
   }
 

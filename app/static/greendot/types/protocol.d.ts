@@ -12,12 +12,15 @@ export declare const FROM_SERVER: Readonly<{
     HEARTBEAT_ACK: "heartbeat_ack";
     ERROR: "error";
     GOING_AWAY: "going_away";
+    TOKEN_EXPIRING: "token_expiring";
+    TOKEN_REFRESHED: "token_refreshed";
 }>;
 /** Events that the client sends. */
 export declare const TO_SERVER: Readonly<{
     HEARTBEAT: "heartbeat";
     ACTIVITY: "activity";
     LEAVE: "leave";
+    REFRESH: "refresh";
 }>;
 export declare const ONLINE = "online";
 export declare const PATHS: Readonly<{
