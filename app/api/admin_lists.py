@@ -59,6 +59,8 @@ def get_friends(user_id: str) -> Response:
 def _with_etag(data: dict[str, object]) -> Response:
     response = jsonify({"data": data})
     response.add_etag()
+    # A cache may keep the list, but must ask whether it has changed.
+    response.headers["Cache-Control"] = "private, no-cache"
     response.make_conditional(request)
     return response
 

@@ -516,3 +516,20 @@ def test_changes_reach_the_gateway_that_holds_the_users(call, services):
     lost, closed = told()
     assert lost.snapshots == (ann,)  # of the two who lost each other, cid is away
     assert closed.disconnects == (ann,)
+
+
+def test_answers_have_the_headers_that_make_browsers_careful(client, call):
+    expected = {
+        "X-Content-Type-Options": "nosniff",
+        "Referrer-Policy": "no-referrer",
+        "Cache-Control": "no-store",
+    }
+    wrong = client.get("/api/friends/online-status")
+    assert wrong.status_code == 401
+    for answer in (wrong, call("PUT", "/users/ann", {"display_name": "Ann"})):
+        assert expected.items() <= dict(answer.headers).items()
+    listed = dict(call("GET", "/users").headers)
+    assert listed["Cache-Control"] == "private, no-cache"
+    page = dict(client.get("/").headers)
+    assert page["X-Content-Type-Options"] == "nosniff"
+    assert page["Referrer-Policy"] == "same-origin"
