@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from itertools import combinations
 
 import pytest
@@ -396,12 +395,10 @@ def test_a_bulk_of_thirty_thousand_rows(session, engine):
         ConversationRecord(f"c{i}", "", frozenset(ids[i : i + 3])) for i in range(9_998)
     ]
 
-    started = time.monotonic()
     with statements(engine) as sent:
         change = graph.load_bulk(session, names, friendships, conversations)
     again = graph.load_bulk(session, names, friendships, conversations)
     session.commit()
-    seconds = time.monotonic() - started
 
     pairs = {tuple(sorted(each[:2])) for each in friendships}
     for record in conversations:
@@ -412,7 +409,6 @@ def test_a_bulk_of_thirty_thousand_rows(session, engine):
     assert count(session, user_table) == 10_000
     assert count(session, participant_table) == 3 * 9_998
     assert len(sent) < 20, "the number of statements does not grow with the rows"
-    assert seconds < 30, "both together; about 3 s on a quiet machine"
 
 
 @pytest.mark.usefixtures("people")
