@@ -9,7 +9,7 @@ import pytest
 import redis
 
 import models.presence.outbox
-from models.events import NewerVersion, Transition, UnreadableMessage
+from models.events import VERSION, NewerVersion, Transition, UnreadableMessage
 from models.presence.outbox import LEASE_MS, Outbox, OutboxEntry
 from tests.presence.shard import GATEWAY, Shard
 
@@ -295,9 +295,10 @@ def test_an_entry_without_a_version_is_of_the_time_before(shard):
 
 
 def test_an_entry_of_a_newer_version_is_known_as_such(shard):
+    newer = str(VERSION + 1)
     shard.client.xadd(
         shard.keys.transitions,
-        {"user_id": "ann", "status": "online", "timestamp": "5", "v": "4"},
+        {"user_id": "ann", "status": "online", "timestamp": "5", "v": newer},
     )
     (entry,) = shard.outbox.take("me")
     assert isinstance(entry.content, NewerVersion)

@@ -12,7 +12,7 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
-from models.events import EVERYBODY
+from models.events import EVERYBODY, VERSION
 from models.identifiers import ids_in
 from models.presence import Presence
 from models.presence.store import LiveConnection
@@ -166,7 +166,8 @@ def test_what_a_newer_version_wrote_is_left_to_a_newer_worker(
 ):
     monkeypatch.setattr(resources, "database", lambda: engine)
     key = presence._keys[0].transitions
-    entry = {"user_id": "ann", "status": "away", "timestamp": "9", "v": "4"}
+    newer = str(VERSION + 1)
+    entry = {"user_id": "ann", "status": "away", "timestamp": "9", "v": newer}
     client.xadd(key, entry)
     for _ in range(2):
         assert not broadcast.drain(presence)
