@@ -68,8 +68,7 @@ class Explanation:
 
     @property
     def by_name(self) -> dict[str, Layer | None]:
-        """The three layers of the detail, the first first. None for one that sets
-        nothing."""
+        """The layers of the detail, in their order. None for one that sets nothing."""
         status = self.inspection.status
         return {
             **{

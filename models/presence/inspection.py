@@ -68,7 +68,7 @@ class KnownTransition:
     status: Status
     timestamp: int
     waiting: bool
-    """Whether it is still in the outbox: no viewer has been told."""
+    """Whether it is still in the outbox. Then viewers may not have been told yet."""
 
 
 @dataclass(frozen=True, slots=True)

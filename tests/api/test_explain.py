@@ -195,6 +195,23 @@ def test_what_a_viewer_sees_and_why(
     assert (found["viewer"]["last_seen_rule"] is None) == (status is None)
 
 
+@pytest.mark.parametrize(
+    ("kind", "visibility", "status"),
+    [("never", Visible.EVERYONE, "offline"), ("always", Visible.NOBODY, "online")],
+)
+def test_an_exception_decides(explained, people, kind, visibility, status):  # noqa: F811
+    relate(people, together=True)
+    ann, bob = people.id("ann"), people.id("bob")
+    exception = {kind: frozenset({bob})}
+    people.set_to("ann", PresenceSettings(visibility, **exception))
+    people.connect("ann")
+    seen = explained("ann", "bob")["viewer"]
+    assert seen["status"] == status
+    assert seen["rule"].endswith(f", and {ann} has {bob} in the list {kind}")
+    hidden = seen["last_seen_rule"].endswith(", as of the moment of hiding")
+    assert hidden == (status == "offline")
+
+
 @pytest.mark.parametrize("hides", ["ann", "bob"])
 def test_whose_setting_hides_last_seen(explained, people, hides):  # noqa: F811
     relate(people, friendship=FriendshipStatus.ACCEPTED)
