@@ -1,4 +1,6 @@
-"""Commands for operators: `flask --app wsgi import-csv|revoke|seed-demo|token`.
+"""Commands for operators: `flask --app wsgi COMMAND`.
+
+The commands are explain, import-csv, revoke, seed-demo and token.
 
 On a developer's computer, `python -m app.dev flask COMMAND` uses the settings of
 `make run`.
@@ -16,7 +18,10 @@ from sqlalchemy.exc import DBAPIError
 from app.announce import commit_and_announce, revoke_user
 from app.services import services
 from app.tokens import issue_token
+from models.explain import NoSuchUser, explain
+from models.explain_text import explanation_lines
 from models.identifiers import InvalidIdentifier, check_user_id
+from models.presence import PresenceUnavailable
 from models.sql.db import error_text
 from models.sql.friendship import FriendshipStatus
 from models.sql.graph import ConversationRecord, load_bulk
@@ -59,6 +64,7 @@ _DEMO_CONVERSATIONS = (
 def register(app: Flask) -> None:
     """Add the commands to the application's command line."""
     for command in (
+        explain_command,
         import_csv_command,
         revoke_command,
         seed_demo_command,
@@ -136,8 +142,27 @@ def revoke_command(user: str) -> None:
     click.echo(f"The tokens of {user_id} that were issued up to now are refused")
 
 
-def _user_id(text: str) -> str:
+@click.command("explain")
+@click.argument("user")
+@click.option("--viewer", help="Also say what this user sees, and why.")
+@with_appcontext
+def explain_command(user: str, viewer: str | None) -> None:
+    """Say what Greendot knows about USER: connections, transitions and detail."""
+    user_id = _user_id(user)
+    viewer_id = None if viewer is None else _user_id(viewer, "--viewer")
+    current = services()
+    try:
+        with current.sessions() as session:
+            found = explain(session, current.presence, user_id, viewer_id)
+    except DBAPIError as error:
+        raise click.ClickException(error_text(error)) from error
+    except (NoSuchUser, PresenceUnavailable) as error:
+        raise click.ClickException(str(error)) from error
+    click.echo("\n".join(explanation_lines(found)))
+
+
+def _user_id(text: str, named: str = "USER") -> str:
     try:
         return check_user_id(text)
     except InvalidIdentifier as error:
-        raise click.BadParameter(str(error), param_hint="USER") from error
+        raise click.BadParameter(str(error), param_hint=named) from error

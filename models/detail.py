@@ -66,6 +66,15 @@ def set_availability(layers: Layers, now: int) -> Availability | None:
     return next((one for one in found if one is not None), None)
 
 
+def found_out(status: UserStatus) -> Layer:
+    """The third layer of a user who is online."""
+    idle_since, active_since = status.activity
+    return Layer(
+        Availability.ACTIVE if idle_since is None else Availability.AWAY,
+        since=idle_since or active_since or status.updated_at,
+    )
+
+
 def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:
     """What is shown beside `status` at the time `now` (ms). None for an offline user.
 
@@ -74,12 +83,7 @@ def detail_of(status: UserStatus, layers: Layers, now: int) -> Detail | None:
     """
     if not status.online:
         return None
-    idle_since, active_since = status.activity
-    observed = Layer(
-        Availability.ACTIVE if idle_since is None else Availability.AWAY,
-        since=idle_since or active_since or status.updated_at,
-    )
-    top_down = (*layers.at(now), observed)
+    top_down = (*layers.at(now), found_out(status))
     availability = next(one for one in top_down if one.availability is not None)
     text = next((one for one in top_down if one.text is not None), NOTHING_SET)
     emoji = next((one for one in top_down if one.emoji is not None), NOTHING_SET)

@@ -16,10 +16,12 @@ from sqlalchemy import func, select
 from app.api import admin_input, options
 from app.api.admin_input import bad_request
 from app.auth import require_service_key
+from app.errors import ApiError
 from app.services import services
 from models.batches import batches
 from models.detail import NO_LAYERS, Layers, detail_of, set_availability
 from models.events import Availability, UserStatus, detail_data
+from models.explain import NoSuchUser, explain
 from models.presence.presence import OnlineCursor
 from models.sql.presence_settings import layers_of
 from models.sql.user import user_table
@@ -103,6 +105,22 @@ def stats() -> Answer:
             "users": users,
         }
     }
+
+
+@blueprint.get("/users/<user_id>/explain")
+def explain_user(user_id: str) -> Answer:
+    """All that decides what others see of one user, and what `?viewer=` sees."""
+    key = admin_input.identifier(user_id, "id")
+    viewer = request.args.get("viewer")
+    if viewer is not None:
+        viewer = admin_input.identifier(viewer, "viewer")
+    current = services()
+    with current.sessions() as session:
+        try:
+            found = explain(session, current.presence, key, viewer)
+        except NoSuchUser as error:
+            raise ApiError(404, "not_found", str(error)) from error
+    return {"data": found.data()}
 
 
 def _asked(fields: Mapping[str, object]) -> list[str]:

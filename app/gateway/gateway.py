@@ -9,12 +9,12 @@ to the sockets.
 
 from __future__ import annotations
 
-import itertools
 import logging
 import os
 import re
 import secrets
 import socket
+import time
 from collections.abc import Callable, Iterable
 from functools import partial
 
@@ -40,6 +40,7 @@ from app.websocket.connection import LOST
 from config import Settings
 from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable
+from models.presence.inspection import connection_id, new_number
 from models.presence.rules import retry_delay
 
 log = logging.getLogger(__name__)
@@ -71,7 +72,7 @@ class Gateway:
         self._settings = settings
         self._presence = presence
         self._revocations = tokens.revocations
-        self._numbers = itertools.count(1)
+        self._last_number = 0
         self._loops: list[gevent.Greenlet[..., None]] = []
         self._resend_is_due = False
         self.counts = Counts()
@@ -205,10 +206,12 @@ class Gateway:
         """A connection of the user `identity` on `sock`, for `serve`. The connection's
         id begins with the gateway's id, so that the connections of a dead gateway can
         be found. `received` are bytes that came directly after the handshake."""
+        now = int(time.time() * 1000)
+        self._last_number = new_number(self._last_number, now)
         connection = ClientConnection(
             sock,
             self._session_of(identity.user_id),
-            connection_id=f"{self.id}:{next(self._numbers)}",
+            connection_id=connection_id(self.id, self._last_number),
             identity=identity,
             received=received,
         )

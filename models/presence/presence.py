@@ -21,6 +21,7 @@ from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
 from models.presence.gateways import GatewayStore
+from models.presence.inspection import MAX_WAITING, Inspection, inspection_of
 from models.presence.keys import Keys, receiver_id, shard_number, shard_prefixes
 from models.presence.limits import Limits
 from models.presence.outbox import Outbox
@@ -171,6 +172,7 @@ class Presence:
         self.may_hide = settings.allow_invisible
         """Whether users may be hidden from others (`PRESENCE_ALLOW_INVISIBLE`)."""
         self._offline_ttl = int(settings.offline_ttl * 1000)
+        self._online_ttl = int(settings.online_ttl * 1000)
         self._keys = tuple(
             Keys(prefix, number) for number, prefix in enumerate(prefixes)
         )
@@ -281,6 +283,26 @@ class Presence:
             for batch, reply in zip(asked[shard], replies, strict=True)
             for user_id, count in zip(batch, reply, strict=True)
         }
+
+    def inspect(self, user_id: str) -> Inspection:
+        """All that is stored about one user, read in one round trip. Changes nothing.
+
+        Raises:
+            PresenceUnavailable: the shard of the user did not answer.
+        """
+        keys = self._keys_of(user_id)
+        names = [
+            *(keys.online_users, keys.epoch, keys.transitions),
+            *(keys.user_status(user_id), keys.user_connections(user_id)),
+        ]
+        command = run_script("inspect", names, [user_id, MAX_WAITING])
+        (reply,) = self._backend.run(keys.shard, [command])
+        return inspection_of(
+            user_id,
+            reply,
+            online_ttl=self._online_ttl,
+            offline_ttl=self._offline_ttl,
+        )
 
     def online_page(self, cursor: OnlineCursor, limit: int) -> OnlinePage:
         """At most `limit` users who are online, from `cursor` on. A user who is online

@@ -138,4 +138,5 @@ def seldom_done(presence: Presence) -> None:
         shard.store.connect("g:1", [LiveConnection("dan", "g:1:1")])
         shard.gateways.forget("g:1")
     presence.overview()
+    presence.inspect("dan")
     presence.check_writes()

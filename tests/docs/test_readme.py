@@ -417,7 +417,7 @@ def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
         *INTEGRATE.blocks("curl"),
         INTEGRATE.block("csv"),
     ]
-    assert len(blocks) == 8
+    assert len(blocks) == 9
     for block in blocks:
         command = block.text.replace(SHOWN_FOLDER, str(graph))
         command = command.replace(".venv/bin/", f"{BIN}/")

@@ -64,6 +64,7 @@ def whole_life(shard: Shard) -> None:
     gateways.reap(GATEWAY)
     presence, streams = shard.presence, shard.presence.gateway_streams
     presence.statuses(["ann", "bob", "cid"])
+    presence.inspect("ann")
     presence.start_visibility_change("ann")
     shard.connect("ann")
     idle = LiveConnection("ann", f"{GATEWAY}:1", is_idle=True)

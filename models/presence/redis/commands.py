@@ -27,6 +27,7 @@ _PROLOGUES = {
     "drain": ("clock", "acknowledge"),
     "drain_end": ("clock", "acknowledge"),
     "expire": ("clock", "transition", "idle"),
+    "inspect": ("clock", "status"),
     "start_visibility_change": ("clock", "transition", "status"),
     "statuses": ("clock", "status"),
     "publish_visibility_change": ("clock", "transition"),
