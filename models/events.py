@@ -479,16 +479,7 @@ def presence_snapshot(statuses: Iterable[UserStatus]) -> bytes:
     has."""
     return encode(
         ServerEvent.PRESENCE_SNAPSHOT,
-        {
-            "statuses": {
-                user_id: {
-                    "status": "online" if online else "offline",
-                    "timestamp": updated_at,
-                    "last_seen": last_seen,
-                }
-                for user_id, online, updated_at, last_seen, *_ in statuses
-            }
-        },
+        {"statuses": {status.user_id: _snapshot_entry(status) for status in statuses}},
     )
 
 

@@ -117,7 +117,7 @@ def explain(
         may_hide = presence.may_hide
         relation = relation_of(session, user_id, viewer)
         rules = Rules.read(session, [viewer], may_hide=may_hide)
-        own = read_settings(session, viewer).last_seen
+        own = rules.views.last_seen.get(viewer, Visible.EVERYONE)
         inspection = presence.inspect(user_id)
         pair = Pair(user_id, viewer, relation, settings, own, may_hide=may_hide)
         shards = len(presence.shards)

@@ -161,7 +161,7 @@ class Hub:
         a newer change of visibility. Records what is delivered."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
-            self._note_told(delivery)
+            self._note_delivered(delivery)
             return recipients
         if transition not in accepted:
             if not self._is_newest(transition):
@@ -176,7 +176,7 @@ class Hub:
             if delivered.get(viewer, 0) < transition.timestamp
         )
 
-    def _note_told(self, delivery: Delivery) -> None:
+    def _note_delivered(self, delivery: Delivery) -> None:
         if self._delivered_size > REMEMBERED:
             self._delivered, self._delivered_size = {}, 0
         transition = delivery.transition

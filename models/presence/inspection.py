@@ -12,7 +12,7 @@ from itertools import repeat
 from typing import Any
 
 from models.events import MAX_TIMESTAMP, Status, UserStatus
-from models.presence.replies import time_of, user_status, with_activity
+from models.presence.replies import full_status, time_of
 from models.visibility import Clock
 
 RELEASED = ":released"
@@ -89,11 +89,9 @@ def inspection_of(
 ) -> Inspection:
     """The reply of inspect.lua as an inspection. The TTLs are ms."""
     now, epoch, real, stored, held, waiting = reply
-    online, updated_at, last_seen, *activity = real
-    status = user_status(user_id, online, updated_at, last_seen)
     newest, newest_at, idle = stored
     return Inspection(
-        with_activity(status, *activity),
+        full_status(user_id, *real),
         Clock(int(now), time_of(epoch) or 0, offline_ttl),
         tuple(_connections(held, set((idle or "").split()), online_ttl)),
         tuple(_transitions((newest, newest_at), waiting)),

@@ -28,7 +28,12 @@ from models.presence.outbox import Outbox
 from models.presence.redis.backend import Backend
 from models.presence.redis.client import Queue, open_backend
 from models.presence.redis.commands import Command, run_script
-from models.presence.replies import time_of, user_status, with_activity
+from models.presence.replies import (
+    full_status,
+    time_of,
+    user_status,
+    with_activity,
+)
 from models.presence.rules import has_settled
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
@@ -334,13 +339,9 @@ class Presence:
         command = run_script(
             "start_visibility_change", names, [user_id, self._offline_ttl]
         )
-        ((number, now, epoch, *real, idle_since, active_since),) = self._backend.run(
-            keys.shard, [command]
-        )
-        status = user_status(user_id, *real)
-        status = with_activity(status, idle_since, active_since)
+        ((number, now, epoch, *real),) = self._backend.run(keys.shard, [command])
         clock = self._clock(int(now), time_of(epoch) or 0)
-        return ChangeStart(int(number), status, clock)
+        return ChangeStart(int(number), full_status(user_id, *real), clock)
 
     def publish_visibility_change(
         self,

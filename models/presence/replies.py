@@ -28,6 +28,19 @@ def with_activity(
     return status._replace(activity=activity)
 
 
+def full_status(
+    user_id: str,
+    online: int,
+    updated_at: str | None,
+    last_seen: str | None,
+    idle_since: str | None,
+    active_since: str | None,
+) -> UserStatus:
+    """A status with its activity: all five values that `real_status` returns."""
+    status = user_status(user_id, online, updated_at, last_seen)
+    return with_activity(status, idle_since, active_since)
+
+
 def time_of(text: str | None) -> int | None:
     """The milliseconds in `text`. None if it is not a time, because another program has
     written it."""

@@ -18,7 +18,7 @@ from typing import Any
 from models.presence.keys import Keys, receiver_id
 from models.presence.redis.backend import Backend, Gathered
 from models.presence.redis.commands import Command, run_script
-from models.presence.replies import user_status, with_activity
+from models.presence.replies import full_status
 from models.webhooks import Batch, Truth
 
 LEASE_MS = 20_000
@@ -125,15 +125,8 @@ class Webhooks:
         )
         columns = [reply[column::6] for column in range(6)]
         return [
-            Truth(
-                with_activity(user_status(user_id, *status), idle_since, active_since),
-                int(number),
-                int(epoch),
-                int(now),
-            )
-            for user_id, number, *status, idle_since, active_since in zip(
-                user_ids, *columns, strict=True
-            )
+            Truth(full_status(user_id, *real), int(number), int(epoch), int(now))
+            for user_id, number, *real in zip(user_ids, *columns, strict=True)
         ]
 
     def keep(self, url: str, shard: int, batch: Batch) -> None:

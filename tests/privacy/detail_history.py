@@ -251,19 +251,11 @@ class DetailHistory(History):
         found: dict[str, Any] = super()._map(watcher)
         return found
 
-    def _wait(
-        self,
-        condition: Callable[[], bool],
-        message: str,
-        watcher: Watcher | None = None,
-    ) -> None:
-        try:
-            wait_until(condition, 20)
-        except AssertionError:
-            if isinstance(watcher, DetailWatcher):
-                expected = self._expected(watcher.user_id)
-                self.faults.append(f"{self._known(watcher)}, not {expected}")
-            super()._wait(lambda: False, message, watcher)
+    def _note_difference(self, watcher: Watcher) -> None:
+        super()._note_difference(watcher)
+        if isinstance(watcher, DetailWatcher):
+            expected = self._expected(watcher.user_id)
+            self.faults.append(f"{self._known(watcher)}, not {expected}")
 
     def _compare_details(self) -> None:
         """REST, a fresh snapshot and the maps of all clients say the same."""

@@ -235,10 +235,13 @@ class History:
         except AssertionError:
             self.faults.append(message)
             if watcher is not None:
-                wanted = self.world.map_of(watcher.user_id)
-                self.faults.append(f"{self._map(watcher)}, not {wanted}")
+                self._note_difference(watcher)
                 self.faults += [frame.raw for frame in watcher.frames[-12:]]
             self.check()
+
+    def _note_difference(self, watcher: Watcher) -> None:
+        wanted = self.world.map_of(watcher.user_id)
+        self.faults.append(f"{self._map(watcher)}, not {wanted}")
 
     def _is_true(self, user: str) -> bool:
         return self.system.is_online(user) == (user in self.world.online)

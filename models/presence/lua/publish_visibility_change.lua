@@ -1,9 +1,9 @@
 -- Purpose: put a change of visibility into the outbox, for named viewers. Refused if the
---          user has had a transition since `start_visibility_change`: its fan-out may have used the old rule,
---          so the change needs a greater number.
+--          user has had a transition since `start_visibility_change`: its fan-out may have
+--          used the old rule, so the change needs a greater number.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 status
--- ARGV:    1 user id, 2 the number that start_visibility_change returned, 3 viewers who are told online,
---          4 viewers who are told offline, as text
+-- ARGV:    1 user id, 2 the number that start_visibility_change returned, 3 viewers who
+--          are told online, 4 viewers who are told offline, as text
 -- Returns: 1 if the caller must request a drain, 0 if not, -1 if refused
 
 if ms(last_number(KEYS[5])) ~= ARGV[2] then return -1 end
