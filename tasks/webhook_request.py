@@ -48,8 +48,7 @@ def post(
     thread.join(REQUEST_SECONDS)
     if thread.is_alive():
         request.abort()
-        message = f"no answer within {REQUEST_SECONDS:g} s"
-        raise DeliveryFailed(message)
+        raise _too_late()
     return request.result()
 
 
@@ -100,6 +99,8 @@ class _Request:
         """The status of the answer, when `run` has ended."""
         if isinstance(self._outcome, int):
             return self._outcome
+        if isinstance(self._outcome, TimeoutError):
+            raise _too_late() from self._outcome
         if isinstance(self._outcome, HTTPError | HTTPException | OSError | ValueError):
             reason = str(self._outcome) or type(self._outcome).__name__
             raise DeliveryFailed(reason) from self._outcome
@@ -155,6 +156,12 @@ class _Request:
                 )
                 raise DeliveryFailed(message)
         return addresses
+
+
+def _too_late() -> DeliveryFailed:
+    """The time-out of the thread and that of the socket end at about the same time, so
+    either may come first."""
+    return DeliveryFailed(f"no answer within {REQUEST_SECONDS:g} s")
 
 
 def _port(url: SplitResult) -> int:
