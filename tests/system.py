@@ -28,7 +28,7 @@ from config import PROJECT_ROOT
 from tests.servers import RedisServer, any_server_command, free_port
 
 JWT_SECRET = "a secret of the tests, long enough for any algorithm that signs tokens"
-SERVICE_KEY = "service-key-of-the-tests"
+SERVICE_KEY = "service-key-of-the-tests-with-enough-characters"
 QUICK = {
     "PRESENCE_ONLINE_TTL": "6",
     "PRESENCE_HEARTBEAT_INTERVAL": "2",
@@ -195,7 +195,9 @@ class System:
     ) -> Process:
         """Start gateway `number` on its port."""
         port = str(self.web_ports[number])
-        environ = {"PORT": port, "GUNICORN_CMD_ARGS": "", **environ}
+        # Only this computer may reach it: some of the tests have the demo page.
+        bind = f"--bind=127.0.0.1:{port}"
+        environ = {"PORT": port, "GUNICORN_CMD_ARGS": bind, **environ}
         files = files or self._files
         return self.start_process(f"web{number}", files=files, **environ)
 
