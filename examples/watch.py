@@ -3,7 +3,7 @@
 
 import sys
 
-from greendot import Denied, Presence
+from greendot_client import Denied, Presence
 
 try:
     with Presence(sys.argv[1], sys.argv[2]) as presence:
