@@ -61,7 +61,7 @@ def test_a_wheel_is_built_installed_and_used(system, tmp_path):
     arguments = (system.url(), SERVICE_KEY, folder)
     said = run(sys.executable, "-c", PROGRAM, *arguments, PYTHONPATH=str(folder))
     assert said == "False False\n"
-    # Everything that it exports has types for those who use it.
+    # A program that uses it is checked by its types.
     (tmp_path / "use.py").write_text(
         "from greendot_client import *\nadmin = Admin('http://h', 'k')\n"
         "online: dict[str, bool] = admin.online_status(['ann'])\n"
