@@ -1,5 +1,5 @@
 """Print which friends are online, then each change: python watch.py URL TOKEN."""
-# ruff: noqa: INP001, T201 - a script that prints
+# ruff: noqa: T201 - a script that prints
 
 import sys
 
