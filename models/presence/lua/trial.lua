@@ -1,6 +1,6 @@
 -- Purpose: find out whether scripts are allowed.
 -- KEYS:    1 a key that nothing else uses
 -- ARGV:    none
--- Returns: 1
+-- Returns: whether the key exists
 
-return 1
+return redis.call('EXISTS', KEYS[1])
