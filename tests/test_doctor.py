@@ -55,10 +55,11 @@ def doctor(system: System, *arguments: str, files: int | None = None, **environ:
     return found
 
 
-def problem(system: System, *arguments: str, **environ) -> str:
-    """The one problem that is found."""
-    (text,) = doctor(system, *arguments, **environ)["problem"]
-    return text
+def problem(system: System, subject: str, *arguments: str, **environ) -> str:
+    """The one problem of this subject. On a busy machine others may be slow."""
+    found = doctor(system, *arguments, **environ)["problem"]
+    (text,) = (one for one in found if one.startswith(f"{subject}: "))
+    return text.removeprefix(f"{subject}: ")
 
 
 def test_a_deployment_that_is_right(deployed):
@@ -90,13 +91,14 @@ def test_a_heartbeat_that_may_not_be_lost_twice(deployed):
 
 
 def test_too_few_open_files(deployed):
-    assert problem(deployed, files=300).startswith("files: ")
+    assert "files" in problem(deployed, "files", files=300)
 
 
 @pytest.mark.slow
 def test_a_database_that_is_not_migrated(deployed, tmp_path):
     database = f"sqlite:///{tmp_path / 'empty.db'}"
-    first, second = doctor(deployed, DATABASE_URL=database)["problem"]
+    found = doctor(deployed, DATABASE_URL=database)["problem"]
+    first, second = (one for one in found if one.startswith("database: "))
     assert first.startswith("database: its revision is none and not 0")
     assert "alembic upgrade head" in second
 
@@ -104,18 +106,18 @@ def test_a_database_that_is_not_migrated(deployed, tmp_path):
 @pytest.mark.slow
 def test_a_database_that_is_away(deployed):
     away = "postgres://user@127.0.0.1:9/greendot"
-    assert problem(deployed, DATABASE_URL=away).startswith("database: ")
+    assert "DATABASE_URL" in problem(deployed, "database", DATABASE_URL=away)
 
 
 def test_a_redis_that_deletes_keys(deployed):
     deployed.redis.config_set("maxmemory", "1gb")
     deployed.redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
-        text = problem(deployed)
+        text = problem(deployed, "redis")
     finally:
         deployed.redis.config_set("maxmemory", "0")
         deployed.redis.config_set("maxmemory-policy", "noeviction")
-    assert text.startswith("redis: its maxmemory-policy is allkeys-lru")
+    assert text.startswith("its maxmemory-policy is allkeys-lru")
 
 
 @pytest.mark.slow
@@ -133,8 +135,8 @@ def test_a_permission_that_is_missing(deployed):
     )
     url = f"redis://half:word@127.0.0.1:{port}/0"
     found = doctor(deployed, REDIS_URL=url, CELERY_BROKER_URL=deployed.server.url)
-    (text,) = found["problem"]
-    assert text.startswith("redis: its user may not run: xadd, zrangebyscore. ")
+    redis_problem = "redis: its user may not run: xadd, zrangebyscore. "
+    assert any(text.startswith(redis_problem) for text in found["problem"])
     assert any("its user may not run INFO" in text for text in found["warning"])
 
 
@@ -157,7 +159,7 @@ def test_the_commands_that_are_tried_are_those_of_the_docs(deployed):
 def test_no_worker_and_no_beat(own_system_of: Callable[..., System]):
     system = own_system_of()
     system.processes["beat"].stop()
-    assert problem(system).startswith("beat: no sweep within 4 s")
+    assert problem(system, "beat").startswith("no sweep within 7 s")
     system.processes["worker"].stop()
     worker, beat = doctor(system)["problem"]
     assert worker.startswith("worker: none has answered within 10 s")
@@ -169,8 +171,8 @@ def test_no_worker_and_no_beat(own_system_of: Callable[..., System]):
 def test_an_origin_that_the_web_processes_do_not_know(deployed):
     other = f"{ORIGIN},https://other.example.com"
     environ = {"PRESENCE_ALLOWED_ORIGINS": other}
-    text = problem(deployed, "--url", deployed.url(), **environ)
-    assert text.startswith("url: a page of https://other.example.com may not call it")
+    text = problem(deployed, "url", "--url", deployed.url(), **environ)
+    assert text.startswith("a page of https://other.example.com may not call it")
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -199,19 +201,19 @@ def test_a_proxy_that_passes_no_websocket(deployed):
         thread.start()
         try:
             url = f"http://127.0.0.1:{server.server_port}/"
-            text = problem(deployed, "--url", url)
+            text = problem(deployed, "url", "--url", url)
         finally:
             server.shutdown()
             thread.join()
-    assert text.startswith("url: no WebSocket comes through: ")
+    assert text.startswith("no WebSocket comes through: ")
 
 
 @pytest.mark.slow
 def test_a_url_where_nothing_or_something_else_answers(deployed):
-    nothing = problem(deployed, "--url", "http://127.0.0.1:9")
-    assert nothing.startswith("url: http://127.0.0.1:9 does not answer")
-    other = problem(deployed, "--url", f"{deployed.url()}/static")
-    assert other.startswith(f"url: {deployed.url()}/static/healthz answers 404")
+    nothing = problem(deployed, "url", "--url", "http://127.0.0.1:9")
+    assert nothing.startswith("http://127.0.0.1:9 does not answer")
+    other = problem(deployed, "url", "--url", f"{deployed.url()}/static")
+    assert other.startswith(f"{deployed.url()}/static/healthz answers 404")
 
 
 def test_a_wrong_setting_is_one_line():

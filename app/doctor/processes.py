@@ -16,6 +16,8 @@ from tasks.doctor import answer
 POLL_SECONDS = 0.1
 WORKER_SECONDS = 10.0
 """A worker that is busy with a large batch answers within this time."""
+BUSY_SECONDS = 5.0
+"""By so much a busy worker may delay a sweep."""
 
 
 def check_processes(settings: Settings, presence: Presence) -> Iterator[Finding]:
@@ -60,7 +62,7 @@ def _worker_and_beat(settings: Settings, presence: Presence) -> Iterator[Finding
         return
     took = time.monotonic() - began
     yield ok("worker", f"a task came back after {took:.1f} s")
-    allowed = 2 * settings.sweep_interval + 2
+    allowed = 2 * settings.sweep_interval + BUSY_SECONDS
     if _comes(lambda: _has_swept(presence, began), allowed):
         yield ok("beat", f"it starts a sweep every {settings.sweep_interval:g} s")
     else:
