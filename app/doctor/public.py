@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import socket
+import ssl
 from collections.abc import Iterator, Mapping
 from http import HTTPStatus
+from urllib.parse import urlsplit
 
 import urllib3
-from simple_websocket import Client, ConnectionClosed
-from simple_websocket import ConnectionError as Refused
+from wsproto import ConnectionType, WSConnection
+from wsproto.events import CloseConnection, RejectConnection, Request
+from wsproto.utilities import RemoteProtocolError
 
 from app.doctor.findings import Finding, ok, problem, warning
 from config import Settings
@@ -16,6 +20,7 @@ from models.events import CloseCode
 
 SUBJECT = "url"
 SECONDS = 10.0
+READ_BYTES = 65536
 STATUS_PATH = "/api/friends/online-status"
 
 
@@ -59,26 +64,45 @@ def _is_healthy(body: bytes) -> bool:
 
 def _socket(base: str) -> Finding:
     """Open a WebSocket without a token: Greendot accepts it, and closes it by 4401."""
-    address = "ws" + base.removeprefix("http") + "/ws"
     try:
-        socket = Client.connect(address)
-        try:
-            frame = socket.receive(timeout=SECONDS)
-        finally:
-            socket.close()
-        answer = repr(frame)
-    except ConnectionClosed as closed:
-        if int(closed.reason) == CloseCode.NOT_AUTHENTICATED:
-            return ok(SUBJECT, "WebSockets and REST come through")
-        answer = f"close code {int(closed.reason)}"
-    except (Refused, OSError) as error:
+        answer = _answer_to_handshake(base)
+    except (OSError, RemoteProtocolError) as error:
         answer = str(error)
+    if answer == CloseCode.NOT_AUTHENTICATED:
+        return ok(SUBJECT, "WebSockets and REST come through")
     return problem(
         SUBJECT,
         f"no WebSocket comes through: {answer}",
         "Let the proxy pass the headers Upgrade and Connection of /ws, see "
-        "docs/OPERATIONS.md",
+        "docs/INSTALL.md",
     )
+
+
+def _answer_to_handshake(base: str) -> int | str:
+    """The close code of the socket, or what came instead of it.
+
+    Raises:
+        OSError: the connection failed.
+        wsproto.utilities.RemoteProtocolError: the answer is not HTTP.
+    """
+    parts = urlsplit(f"{base}/ws")
+    is_secure = parts.scheme == "https"
+    host, port = parts.hostname or "", parts.port or (443 if is_secure else 80)
+    link = WSConnection(ConnectionType.CLIENT)
+    with socket.create_connection((host, port), SECONDS) as plain:
+        wire = plain
+        if is_secure:
+            context = ssl.create_default_context()
+            wire = context.wrap_socket(plain, server_hostname=host)
+        wire.sendall(link.send(Request(host=parts.netloc, target=parts.path)))
+        while data := wire.recv(READ_BYTES):
+            link.receive_data(data)
+            for event in link.events():
+                if isinstance(event, CloseConnection):
+                    return event.code
+                if isinstance(event, RejectConnection):
+                    return f"HTTP {event.status_code}"
+    return "the connection ended"
 
 
 def _origins(settings: Settings, base: str) -> Iterator[Finding]:
