@@ -1,0 +1,250 @@
+"""Describes a route beside its function: what it takes, gives and refuses.
+
+    @blueprint.put("/users/<user_id>")
+    @for_host("Users", takes=UserName, gives=User, creates=True, codes=[DATABASE])
+    def put_user(user_id: str) -> Answer: ...
+
+The function's docstring is the summary and the description. `app.api.schema.document`
+makes the OpenAPI document of all this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, NamedTuple, TypeVar
+
+import msgspec
+from flask import current_app, request
+
+from app.api.schema.checks import Body
+
+View = TypeVar("View", bound=Callable[..., Any])
+Caller = Literal["user", "host", "anyone"]
+
+_OPERATION = "operation"
+
+NOT_FOUND = "not_found"
+UNKNOWN_USER = "unknown_user"
+FORBIDDEN = "forbidden"
+FOREIGN_ORIGIN = "foreign_origin"
+NOT_ALLOWED = "not_allowed"
+BAD_REQUEST = "bad_request"
+INVALID_ID = "invalid_id"
+TOO_LARGE = "request_entity_too_large"
+OLDER_VERSION = "older_version_running"
+PRESENCE = "presence_unavailable"
+DATABASE = "database_unavailable"
+BAD_HANDSHAKE = "bad_handshake"
+UPGRADE_REQUIRED = "upgrade_required"
+GATEWAY_FULL = "gateway_full"
+TOO_MANY = "too_many_requests"
+
+
+class Code(NamedTuple):
+    """A code of an error: the status of the answer, and when it comes. `message` is an
+    example."""
+
+    status: int
+    when: str
+    message: str
+
+
+CODES = {
+    BAD_REQUEST: Code(
+        400,
+        "The body or an option is wrong. The message names the field.",
+        "display_name: takes text of 1 to 200 characters, without line breaks",
+    ),
+    INVALID_ID: Code(
+        400,
+        "An id is wrong. The message names the field.",
+        "id: 'a b' is not an id: it takes 1 to 128 of A-Z a-z 0-9 _ . : @ | + -",
+    ),
+    BAD_HANDSHAKE: Code(
+        400,
+        "The request is not a complete WebSocket handshake.",
+        "there is no Sec-WebSocket-Key",
+    ),
+    "not_authenticated": Code(
+        401,
+        "The token or the service key is missing or wrong, or the token was revoked.",
+        "the token has expired",
+    ),
+    FORBIDDEN: Code(
+        403,
+        "The user is not relevant to the caller, or the caller is not in the"
+        " conversation.",
+        "you are not in this conversation",
+    ),
+    FOREIGN_ORIGIN: Code(
+        403,
+        "The call changes something, and has the cookie from a page without an allowed"
+        " `Origin`.",
+        "this origin may not use the cookie; see PRESENCE_ALLOWED_ORIGINS",
+    ),
+    NOT_ALLOWED: Code(
+        403,
+        "Users of this server may not hide (`PRESENCE_ALLOW_INVISIBLE`).",
+        "users of this server may not hide from others",
+    ),
+    "admin_closed": Code(
+        403,
+        "`PRESENCE_SERVICE_KEY` is not set.",
+        "the admin routes are closed: PRESENCE_SERVICE_KEY is not set",
+    ),
+    NOT_FOUND: Code(
+        404, "What the call names does not exist.", "there is no user ann"
+    ),
+    UNKNOWN_USER: Code(
+        409, "The call names users that do not exist.", "unknown user: ann"
+    ),
+    TOO_LARGE: Code(
+        413,
+        "The body is larger than the limit.",
+        "The data value transmitted exceeds the capacity limit.",
+    ),
+    UPGRADE_REQUIRED: Code(
+        426,
+        "`Sec-WebSocket-Version` is not 13.",
+        "this server speaks version 13 of the WebSocket protocol",
+    ),
+    TOO_MANY: Code(
+        429,
+        "The caller is over a limit. `Retry-After` says in how many seconds to try"
+        " again.",
+        "too many calls; try again in 7 s",
+    ),
+    GATEWAY_FULL: Code(
+        503,
+        "This gateway has no room for another WebSocket handshake.",
+        "this gateway is full",
+    ),
+    OLDER_VERSION: Code(
+        503,
+        "The change hides something, and a server of an older version is still"
+        " running.",
+        "a server of an older version is still running; try again soon",
+    ),
+    "tokens_unavailable": Code(
+        503,
+        "The keys at `PRESENCE_JWKS_URL` cannot be read, and the token may be signed"
+        " with a new one.",
+        "the keys of the host cannot be read now",
+    ),
+    PRESENCE: Code(
+        503,
+        "Redis is down.",
+        "the presence state cannot be reached; try again soon",
+    ),
+    DATABASE: Code(
+        503,
+        "The database is down.",
+        "the database cannot be reached or used now; try again soon",
+    ),
+}
+"""All codes that routes are documented with."""
+
+OF_CALLER: dict[Caller, tuple[str, ...]] = {
+    "anyone": (),
+    "host": ("not_authenticated", "admin_closed"),
+    # To check a token, a process must have read the revocations once.
+    "user": ("not_authenticated", TOO_MANY, "tokens_unavailable", DATABASE),
+}
+"""Codes of the answers before a route begins."""
+
+
+class Parameter(NamedTuple):
+    """An option in the query string, or a header."""
+
+    name: str
+    description: str
+    schema: dict[str, Any]
+    place: Literal["query", "header"] = "query"
+    example: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """What is said about one route. `gives` is what stands in `data` of the answer."""
+
+    caller: Caller
+    tag: str
+    takes: type[Body] | None
+    body_is_optional: bool
+    gives: type[msgspec.Struct] | None
+    creates: bool
+    codes: tuple[str, ...]
+    parameters: tuple[Parameter, ...]
+    responses: dict[int, dict[str, Any]]
+
+
+def describe(
+    caller: Caller,
+    tag: str,
+    *,
+    takes: type[Body] | None = None,
+    body_is_optional: bool = False,
+    gives: type[msgspec.Struct] | None = None,
+    creates: bool = False,
+    codes: Iterable[str] = (),
+    parameters: Iterable[Parameter] = (),
+    responses: dict[int, dict[str, Any]] | None = None,
+) -> Callable[[View], View]:
+    """Describe a route.
+
+    Args:
+        caller: which credentials it needs.
+        tag: the group in the document.
+        takes: the model of the body. The route reads it with `admin_input.body`.
+        body_is_optional: whether the body may be missing.
+        gives: the model of `data` in the answer. Without it the answer is 204.
+        creates: whether the answer is 201 if something is new.
+        codes: codes of the errors that come from the route itself.
+        parameters: options in the query string, and headers.
+        responses: answers that are not of the usual form: status, then its OpenAPI
+            object.
+    """
+    of_body = (BAD_REQUEST, TOO_LARGE) if takes else ()
+    found = Operation(
+        caller,
+        tag,
+        takes,
+        body_is_optional,
+        gives,
+        creates,
+        tuple(dict.fromkeys((*OF_CALLER[caller], *of_body, *codes))),
+        tuple(parameters),
+        responses or {},
+    )
+
+    def mark(view: View) -> View:
+        vars(view)[_OPERATION] = found
+        return view
+
+    return mark
+
+
+for_host = partial(describe, "host")
+for_user = partial(describe, "user")
+for_anyone = partial(describe, "anyone")
+
+
+def operation_of(view: Callable[..., Any]) -> Operation | None:
+    """What `describe` has noted; None if the route is not described."""
+    found: Operation | None = vars(view).get(_OPERATION)
+    return found
+
+
+def check_described(model: type[Body]) -> None:
+    """Check that the current route is described with the body that it reads.
+
+    Raises:
+        TypeError: it is not. The document would be wrong.
+    """
+    view = current_app.view_functions[request.endpoint or ""]
+    operation = operation_of(view)
+    if operation is None or operation.takes is not model:
+        message = f"{request.endpoint} is not described with {model.__name__}"
+        raise TypeError(message)
