@@ -78,9 +78,7 @@ def body(model: type[Model]) -> Model:
     try:
         parsed = orjson.loads(request.get_data(cache=False))
     except orjson.JSONDecodeError as error:
-        raise bad_request(
-            field=BODY, takes=f"takes a JSON object ({error})"
-        ) from error
+        raise bad_request(field=BODY, takes=f"takes a JSON object ({error})") from error
     check(model, parsed)
     try:
         return msgspec.convert(parsed, model)

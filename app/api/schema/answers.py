@@ -23,7 +23,8 @@ from models.visibility import Visible
 
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds.", ge=0)]
 NextCursor: TypeAlias = Annotated[
-    Cursor | None, Meta(description="Where the next page begins. Null on the last page.")
+    Cursor | None,
+    Meta(description="Where the next page begins. Null on the last page."),
 ]
 LastSeen: TypeAlias = Annotated[
     Time | None,
@@ -106,7 +107,7 @@ class UserStatus(Struct):
         Meta(description="Only if the caller's own setting hides `last_seen`."),
     ] = UNSET
     detail: Annotated[
-        Detail | None | UnsetType,
+        Detail | UnsetType | None,
         Meta(description="Only with `?detail=1`. Null while the user is offline."),
     ] = UNSET
 
@@ -311,7 +312,8 @@ class Reachability(Struct):
 
     online: bool
     idle_for: Annotated[
-        float | None, Meta(description="Seconds. Null if the user is not idle.", ge=0)
+        Annotated[float, Meta(ge=0)] | None,
+        Meta(description="Seconds. Null if the user is not idle."),
     ]
     availability: Annotated[
         Availability | None,
@@ -379,7 +381,7 @@ class Webhook(Struct):
         Meta(
             description=(
                 "`failing` if the last request failed, `disabled` if the receiver has"
-                " answered 410 or has failed for days."
+                " answered 410."
             )
         ),
     ]

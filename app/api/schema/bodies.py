@@ -218,9 +218,9 @@ class NewExceptions(Body, forbid_unknown_fields=True):
     """Viewers who are exceptions to `visibility`. The two lists have at most 1,000 ids
     together, no id is in both, and the user is in none."""
 
-    always: (
-        Annotated[Exempt, Meta(description="They always see the user.")] | None
-    ) = None
+    always: Annotated[Exempt, Meta(description="They always see the user.")] | None = (
+        None
+    )
     never: Annotated[Exempt, Meta(description="They never see the user.")] | None = None
 
     @classmethod
@@ -237,22 +237,22 @@ class SettingsChange(Body, forbid_unknown_fields=True):
     at_least_one: ClassVar[bool] = True
 
     visibility: Annotated[
-        Visible | None | UnsetType,
+        Visible | UnsetType | None,
         Meta(description="Which of the relevant users see that the user is online."),
     ] = UNSET
     last_seen: Annotated[
-        Visible | None | UnsetType,
+        Visible | UnsetType | None,
         Meta(description="Which of the relevant users see `last_seen`."),
     ] = UNSET
-    exceptions: NewExceptions | None | UnsetType = UNSET
+    exceptions: NewExceptions | UnsetType | None = UNSET
     availability: Annotated[
-        Availability | None | UnsetType,
+        Availability | UnsetType | None,
         Meta(description="`active` takes the value back, as null does."),
     ] = UNSET
-    text: ShownText | None | UnsetType = UNSET
-    emoji: Emoji | None | UnsetType = UNSET
+    text: ShownText | UnsetType | None = UNSET
+    emoji: Emoji | UnsetType | None = UNSET
     expires_at: Annotated[
-        End | None | UnsetType,
+        End | UnsetType | None,
         Meta(
             description=(
                 "When availability, text and emoji end by themselves, in milliseconds"

@@ -94,9 +94,7 @@ CODES = {
         "`PRESENCE_SERVICE_KEY` is not set.",
         "the admin routes are closed: PRESENCE_SERVICE_KEY is not set",
     ),
-    NOT_FOUND: Code(
-        404, "What the call names does not exist.", "there is no user ann"
-    ),
+    NOT_FOUND: Code(404, "What the call names does not exist.", "there is no user ann"),
     UNKNOWN_USER: Code(
         409, "The call names users that do not exist.", "unknown user: ann"
     ),
@@ -165,6 +163,15 @@ class Parameter(NamedTuple):
     example: object = None
 
 
+class Response(NamedTuple):
+    """An answer that has no `data`. Its body is JSON as `model` says, or is of another
+    `content_type`, or there is none."""
+
+    description: str
+    model: type[msgspec.Struct] | None = None
+    content_type: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Operation:
     """What is said about one route. `gives` is what stands in `data` of the answer."""
@@ -175,9 +182,10 @@ class Operation:
     body_is_optional: bool
     gives: type[msgspec.Struct] | None
     creates: bool
+    has_etag: bool
     codes: tuple[str, ...]
     parameters: tuple[Parameter, ...]
-    responses: dict[int, dict[str, Any]]
+    responses: dict[int, Response]
 
 
 def describe(
@@ -188,9 +196,10 @@ def describe(
     body_is_optional: bool = False,
     gives: type[msgspec.Struct] | None = None,
     creates: bool = False,
+    has_etag: bool = False,
     codes: Iterable[str] = (),
     parameters: Iterable[Parameter] = (),
-    responses: dict[int, dict[str, Any]] | None = None,
+    responses: dict[int, Response] | None = None,
 ) -> Callable[[View], View]:
     """Describe a route.
 
@@ -201,10 +210,11 @@ def describe(
         body_is_optional: whether the body may be missing.
         gives: the model of `data` in the answer. Without it the answer is 204.
         creates: whether the answer is 201 if something is new.
+        has_etag: whether the answer has an `ETag`, and may be 304.
         codes: codes of the errors that come from the route itself.
         parameters: options in the query string, and headers.
-        responses: answers that are not of the usual form: status, then its OpenAPI
-            object.
+        responses: answers that have no `data`, by status. They replace the usual
+            ones.
     """
     of_body = (BAD_REQUEST, TOO_LARGE) if takes else ()
     found = Operation(
@@ -214,6 +224,7 @@ def describe(
         body_is_optional,
         gives,
         creates,
+        has_etag,
         tuple(dict.fromkeys((*OF_CALLER[caller], *of_body, *codes))),
         tuple(parameters),
         responses or {},
