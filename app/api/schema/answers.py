@@ -24,7 +24,12 @@ from models.visibility import Visible
 Seconds: TypeAlias = Annotated[int, Meta(description="Seconds.", ge=0)]
 NextCursor: TypeAlias = Annotated[
     Cursor | None,
-    Meta(description="Where the next page begins. Null on the last page."),
+    Meta(
+        description=(
+            "Where the next page begins. Send it as `cursor`. It has no meaning for"
+            " you. Null on the last page."
+        )
+    ),
 ]
 LastSeen: TypeAlias = Annotated[
     Time | None,

@@ -224,7 +224,7 @@ class NewExceptions(Body, forbid_unknown_fields=True):
     never: Annotated[Exempt, Meta(description="They never see the user.")] | None = None
 
     @classmethod
-    def refuse_fields(cls, unknown: set[str], field: str) -> ApiError:
+    def refuse_fields(cls, unknown: set[str], field: str) -> ApiError:  # noqa: ARG003 - as in `Body`
         """See `Body.refuse_fields`."""
         takes = f"takes an object with the lists {ALWAYS} and {NEVER}"
         return bad_request(field=field, takes=takes)

@@ -8,7 +8,7 @@ msgspec does not know, such as the characters of an id.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
+from functools import cache, partial
 from typing import Any, ClassVar
 
 import gevent
@@ -38,7 +38,7 @@ class Body(msgspec.Struct):
     """A body for the document."""
 
     @classmethod
-    def refuse_fields(cls, unknown: set[str], field: str) -> ApiError:
+    def refuse_fields(cls, unknown: set[str], field: str) -> ApiError:  # noqa: ARG003 - a subclass uses it
         """The error if the object has `unknown` fields, or none at all."""
         *first, last = cls.__struct_fields__
         takes = f"takes {', '.join(first)} and {last}" if first else f"takes {last}"
@@ -74,31 +74,36 @@ def _checker_of(model: type[Body]) -> Check:
 
 def _checker(node: inspect.Type, extra: dict[str, Any]) -> Check:
     """The check of a value that the model describes by `node`."""
+    found: Check
     match node:
         case inspect.Metadata():
-            return _checker(node.type, node.extra or {})
+            found = _checker(node.type, node.extra or {})
         case _ if CHECK in extra:
-            named: Check = extra[CHECK]
-            return named
+            found = extra[CHECK]
         case inspect.StructType() if issubclass(node.cls, Row):
-            return node.cls.check
+            found = node.cls.check
         case inspect.StructType():
-            return _object_checker(node)
+            found = _object_checker(node)
         case inspect.ListType():
-            return _list_checker(node, extra)
+            found = _list_checker(node, extra)
         case inspect.UnionType():
-            return _union_checker(node)
+            found = _union_checker(node)
         case inspect.EnumType():
-            kind: Any = node.cls
-            return lambda value, field: choice(kind, value, field)
+            found = partial(_choice, node.cls)
         case inspect.BoolType():
-            return _boolean
-    message = f"a body cannot have a field of {node}"
-    raise TypeError(message)
+            found = _boolean
+        case _:
+            message = f"a body cannot have a field of {node}"
+            raise TypeError(message)
+    return found
+
+
+def _choice(kind: type[Any], value: object, field: str) -> None:
+    choice(kind, value, field)
 
 
 def _object_checker(node: inspect.StructType) -> Check:
-    model: type[Body] = node.cls
+    model: Any = node.cls
     checkers = [
         (one.encode_name, _checker(one.type, {}), one.required) for one in node.fields
     ]

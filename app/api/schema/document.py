@@ -33,12 +33,13 @@ JSON = "application/json"
 REF = "#/components/schemas/{name}"
 
 DESCRIPTION = """
-Greendot is a self-hosted presence service. It tells applications which users are online.
+Greendot is a self-hosted presence service: it tells applications who is online.
 
 - **Callers.** A user calls with a token, as `Authorization: Bearer TOKEN` or in the
   cookie `presence_token`. The host application calls with the service key.
-- **Answers** are `{"data": ...}`. An error is `{"error": {"code", "message"}}`. Programs
-  read the `code`. Later versions may add fields: ignore fields that you do not know.
+- **Answers** are `{"data": ...}`. An error is `{"error": {"code", "message"}}`.
+  Programs read the `code`. Later versions may add fields: ignore fields that you do not
+  know.
 - **Bodies** are JSON in UTF-8. The content type is ignored.
 - **Times** are whole milliseconds since the epoch (1970). Durations are in seconds.
 - **Ids** are opaque strings, chosen by the host application. In a path, `|` and `+` may
@@ -295,9 +296,7 @@ def _success(operation: Operation, description: str) -> Object:
 
 def _errors(operation: Operation, rule: Rule) -> list[tuple[str, list[str]]]:
     """The codes of the errors of a route, by status, and the name of each response."""
-    codes = list(operation.codes)
-    if rule.arguments and INVALID_ID not in codes:
-        codes.append(INVALID_ID)
+    codes = operation.all_codes | ({INVALID_ID} if rule.arguments else set())
     by_status: dict[int, list[str]] = {}
     for code in CODES:  # in this order, whatever the order in the description
         if code in codes:

@@ -125,12 +125,4 @@ Time: TypeAlias = Annotated[
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Url: TypeAlias = Annotated[str, Meta(extra={CHECK: _url})]
-Cursor: TypeAlias = Annotated[
-    str,
-    Meta(
-        description=(
-            "Where the next page begins: send it as `cursor`. It has no meaning for you."
-        ),
-        extra_json_schema={"format": "cursor"},
-    ),
-]
+Cursor: TypeAlias = Annotated[str, Meta(extra_json_schema={"format": "cursor"})]

@@ -10,8 +10,8 @@ makes the OpenAPI document of all this.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -174,76 +174,47 @@ class Response(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """What is said about one route. `gives` is what stands in `data` of the answer."""
+    """What is said about one route. It is a decorator of the route's function."""
 
     caller: Caller
+    """Which credentials the route needs."""
     tag: str
-    takes: type[Body] | None
-    body_is_optional: bool
-    gives: type[msgspec.Struct] | None
-    creates: bool
-    has_etag: bool
-    codes: tuple[str, ...]
-    parameters: tuple[Parameter, ...]
-    responses: dict[int, Response]
+    """The group in the document."""
+    takes: type[Body] | None = None
+    """The model of the body. The route reads it with `admin_input.body`."""
+    body_is_optional: bool = False
+    gives: type[msgspec.Struct] | None = None
+    """The model of `data` in the answer. Without it the answer is 204."""
+    creates: bool = False
+    """Whether the answer is 201 if something is new."""
+    has_etag: bool = False
+    """Whether the answer has an `ETag`, and may be 304."""
+    codes: Sequence[str] = ()
+    """Codes of the errors that come from the route itself."""
+    parameters: Sequence[Parameter] = ()
+    """Options in the query string, and headers."""
+    responses: Mapping[int, Response] = field(default_factory=dict)
+    """Answers that have no `data`, by status. They replace the usual ones."""
 
-
-def describe(
-    caller: Caller,
-    tag: str,
-    *,
-    takes: type[Body] | None = None,
-    body_is_optional: bool = False,
-    gives: type[msgspec.Struct] | None = None,
-    creates: bool = False,
-    has_etag: bool = False,
-    codes: Iterable[str] = (),
-    parameters: Iterable[Parameter] = (),
-    responses: dict[int, Response] | None = None,
-) -> Callable[[View], View]:
-    """Describe a route.
-
-    Args:
-        caller: which credentials it needs.
-        tag: the group in the document.
-        takes: the model of the body. The route reads it with `admin_input.body`.
-        body_is_optional: whether the body may be missing.
-        gives: the model of `data` in the answer. Without it the answer is 204.
-        creates: whether the answer is 201 if something is new.
-        has_etag: whether the answer has an `ETag`, and may be 304.
-        codes: codes of the errors that come from the route itself.
-        parameters: options in the query string, and headers.
-        responses: answers that have no `data`, by status. They replace the usual
-            ones.
-    """
-    of_body = (BAD_REQUEST, TOO_LARGE) if takes else ()
-    found = Operation(
-        caller,
-        tag,
-        takes,
-        body_is_optional,
-        gives,
-        creates,
-        has_etag,
-        tuple(dict.fromkeys((*OF_CALLER[caller], *of_body, *codes))),
-        tuple(parameters),
-        responses or {},
-    )
-
-    def mark(view: View) -> View:
-        vars(view)[_OPERATION] = found
+    def __call__(self, view: View) -> View:
+        """`view`, marked with this description."""
+        vars(view)[_OPERATION] = self
         return view
 
-    return mark
+    @property
+    def all_codes(self) -> set[str]:
+        """Codes of all errors, also of those before the route begins."""
+        of_body = (BAD_REQUEST, TOO_LARGE) if self.takes else ()
+        return {*OF_CALLER[self.caller], *of_body, *self.codes}
 
 
-for_host = partial(describe, "host")
-for_user = partial(describe, "user")
-for_anyone = partial(describe, "anyone")
+for_host = partial(Operation, "host")
+for_user = partial(Operation, "user")
+for_anyone = partial(Operation, "anyone")
 
 
 def operation_of(view: Callable[..., Any]) -> Operation | None:
-    """What `describe` has noted; None if the route is not described."""
+    """The description of a route; None if it has none."""
     found: Operation | None = vars(view).get(_OPERATION)
     return found
 
