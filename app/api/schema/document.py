@@ -266,7 +266,8 @@ def _responses(operation: Operation, rule: Rule) -> Iterator[tuple[str, Object]]
 def _plain_response(response: Response) -> Object:
     found: Object = {"description": response.description}
     if response.content_type is not None:
-        found["content"] = {response.content_type: {"schema": {"type": "string"}}}
+        schema = {"type": "object" if response.content_type == JSON else "string"}
+        found["content"] = {response.content_type: {"schema": schema}}
     if response.model is not None:
         model: Any = response.model
         content = {"schema": _ref(model), "example": model.example}
