@@ -25,7 +25,7 @@ from app.api.offload import (
     is_offloaded,
     serve_offloaded,
 )
-from app.api.schema import answers, bodies
+from app.api.schema import bodies, host_answers
 from app.api.schema.operation import (
     BAD_REQUEST,
     DATABASE,
@@ -96,7 +96,11 @@ def _is_large() -> bool:
 
 @blueprint.put("/users/<user_id>")
 @for_host(
-    "Users", takes=bodies.UserName, gives=answers.User, creates=True, codes=[DATABASE]
+    "Users",
+    takes=bodies.UserName,
+    gives=host_answers.User,
+    creates=True,
+    codes=[DATABASE],
 )
 def put_user(user_id: str) -> Answer:
     """Create or rename a user."""
@@ -109,7 +113,7 @@ def put_user(user_id: str) -> Answer:
 
 
 @blueprint.get("/users/<user_id>")
-@for_host("Users", gives=answers.User, codes=[NOT_FOUND, DATABASE])
+@for_host("Users", gives=host_answers.User, codes=[NOT_FOUND, DATABASE])
 def get_user(user_id: str) -> Answer:
     """One user."""
     key = admin_input.identifier(user_id, "id")
@@ -158,7 +162,7 @@ def post_revoke(user_id: str) -> tuple[str, int]:
     "Sign-in",
     takes=bodies.SignIn,
     body_is_optional=True,
-    gives=answers.SignedIn,
+    gives=host_answers.SignedIn,
     codes=[DATABASE, PRESENCE],
 )
 def post_ticket(user_id: str) -> Answer:
@@ -191,7 +195,9 @@ def post_ticket(user_id: str) -> Answer:
 
 
 @blueprint.put("/users/<user_id>/friends")
-@for_host("Friends", takes=bodies.FriendList, gives=answers.Friends, codes=[DATABASE])
+@for_host(
+    "Friends", takes=bodies.FriendList, gives=host_answers.Friends, codes=[DATABASE]
+)
 def put_friends(user_id: str) -> Answer:
     """Replace the accepted friends of a user. Blocked pairs stay blocked.
 
@@ -211,7 +217,7 @@ def put_friends(user_id: str) -> Answer:
 @for_host(
     "Friends",
     takes=bodies.FriendshipState,
-    gives=answers.Friendship,
+    gives=host_answers.Friendship,
     creates=True,
     codes=[UNKNOWN_USER, DATABASE],
 )
@@ -241,7 +247,7 @@ def delete_friendship(a: str, b: str) -> tuple[str, int]:
 @for_host(
     "Conversations",
     takes=bodies.ConversationContent,
-    gives=answers.Conversation,
+    gives=host_answers.Conversation,
     creates=True,
     codes=[UNKNOWN_USER, DATABASE],
 )
@@ -262,7 +268,7 @@ def put_conversation(conversation_id: str) -> Answer:
 
 
 @blueprint.get("/conversations/<conversation_id>")
-@for_host("Conversations", gives=answers.Conversation, codes=[NOT_FOUND, DATABASE])
+@for_host("Conversations", gives=host_answers.Conversation, codes=[NOT_FOUND, DATABASE])
 def get_conversation(conversation_id: str) -> Answer:
     """One conversation with its participants."""
     key = admin_input.identifier(conversation_id, "id")
@@ -287,7 +293,7 @@ def delete_conversation(conversation_id: str) -> tuple[str, int]:
 @blueprint.post("/conversations/<conversation_id>/participants/<user_id>")
 @for_host(
     "Conversations",
-    gives=answers.Participant,
+    gives=host_answers.Participant,
     creates=True,
     codes=[BAD_REQUEST, NOT_FOUND, UNKNOWN_USER, DATABASE],
 )
@@ -319,7 +325,7 @@ def delete_participant(conversation_id: str, user_id: str) -> tuple[str, int]:
 @for_host(
     "Bulk",
     takes=bodies.BulkChange,
-    gives=answers.BulkCounts,
+    gives=host_answers.BulkCounts,
     codes=[INVALID_ID, UNKNOWN_USER, DATABASE],
 )
 def post_bulk() -> Answer:

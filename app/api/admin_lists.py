@@ -9,7 +9,7 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from app.api import admin_input, options
-from app.api.schema import answers
+from app.api.schema import host_answers
 from app.api.schema.operation import BAD_REQUEST, DATABASE, NOT_FOUND, for_host
 from app.auth import require_service_key
 from app.errors import ApiError
@@ -26,7 +26,7 @@ blueprint.before_request(require_service_key)
 @blueprint.get("/users")
 @for_host(
     "Users",
-    gives=answers.UsersPage,
+    gives=host_answers.UsersPage,
     has_etag=True,
     codes=[BAD_REQUEST, DATABASE],
     parameters=options.PAGE,
@@ -43,7 +43,7 @@ def list_users() -> Response:
 @blueprint.get("/conversations")
 @for_host(
     "Conversations",
-    gives=answers.ConversationsPage,
+    gives=host_answers.ConversationsPage,
     has_etag=True,
     codes=[BAD_REQUEST, DATABASE],
     parameters=options.PAGE,
@@ -65,7 +65,9 @@ def list_conversations() -> Response:
 
 
 @blueprint.get("/users/<user_id>/friends")
-@for_host("Friends", gives=answers.Friends, has_etag=True, codes=[NOT_FOUND, DATABASE])
+@for_host(
+    "Friends", gives=host_answers.Friends, has_etag=True, codes=[NOT_FOUND, DATABASE]
+)
 def get_friends(user_id: str) -> Response:
     """The accepted friends of a user."""
     key = admin_input.identifier(user_id, "id")

@@ -15,7 +15,7 @@ from msgspec import json
 from sqlalchemy import func, select
 
 from app.api import admin_input, options
-from app.api.schema import answers, bodies
+from app.api.schema import bodies, host_answers
 from app.api.schema.fields import Id
 from app.api.schema.operation import (
     BAD_REQUEST,
@@ -65,7 +65,7 @@ def _guard() -> None:
 @for_host(
     "Questions",
     takes=bodies.StatusQuestion,
-    gives=answers.RealStatuses,
+    gives=host_answers.RealStatuses,
     codes=[INVALID_ID, DATABASE, PRESENCE],
 )
 def online_status() -> Answer:
@@ -94,7 +94,7 @@ def online_status() -> Answer:
 @for_host(
     "Questions",
     takes=bodies.ReachabilityQuestion,
-    gives=answers.Reachabilities,
+    gives=host_answers.Reachabilities,
     codes=[INVALID_ID, DATABASE, PRESENCE],
 )
 def reachability() -> Answer:
@@ -109,7 +109,7 @@ def reachability() -> Answer:
 @blueprint.get("/online-users")
 @for_host(
     "Questions",
-    gives=answers.OnlineUsersPage,
+    gives=host_answers.OnlineUsersPage,
     codes=[BAD_REQUEST, PRESENCE],
     parameters=options.PAGE,
 )
@@ -126,7 +126,7 @@ def online_users() -> Answer:
 
 
 @blueprint.get("/stats")
-@for_host("Questions", gives=answers.Stats, codes=[DATABASE, PRESENCE])
+@for_host("Questions", gives=host_answers.Stats, codes=[DATABASE, PRESENCE])
 def stats() -> Answer:
     """How many users, connections and gateways there are now."""
     current = services()
@@ -146,7 +146,7 @@ def stats() -> Answer:
 @blueprint.get("/users/<user_id>/explain")
 @for_host(
     "Questions",
-    gives=answers.Explanation,
+    gives=host_answers.Explanation,
     codes=[NOT_FOUND, DATABASE, PRESENCE],
     parameters=[VIEWER],
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint
 
 from app.api import admin_input
-from app.api.schema import answers, bodies
+from app.api.schema import bodies, host_answers
 from app.api.schema.operation import NOT_FOUND, PRESENCE, for_host
 from app.auth import require_service_key
 from app.errors import ApiError
@@ -23,7 +23,7 @@ def _guard() -> None:
 
 
 @blueprint.get("")
-@for_host("Webhooks", gives=answers.Webhooks, codes=[PRESENCE])
+@for_host("Webhooks", gives=host_answers.Webhooks, codes=[PRESENCE])
 def list_webhooks() -> Answer:
     """All receivers, in the order of the settings."""
     found = services().presence.webhooks.states()
@@ -34,7 +34,7 @@ def list_webhooks() -> Answer:
 @for_host(
     "Webhooks",
     takes=bodies.WebhookReceiver,
-    gives=answers.Webhook,
+    gives=host_answers.Webhook,
     codes=[NOT_FOUND, PRESENCE],
 )
 def enable_webhook() -> Answer:
