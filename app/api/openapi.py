@@ -11,8 +11,8 @@ import orjson
 from flask import Blueprint, Flask, Response, current_app, request
 from flask.cli import with_appcontext
 
+from app.api.schema.operation import IF_NONE_MATCH, for_anyone
 from app.api.schema.operation import Response as Described
-from app.api.schema.operation import for_anyone
 
 blueprint = Blueprint("openapi", __name__)
 
@@ -30,6 +30,7 @@ def register(app: Flask) -> None:
 @blueprint.get("/openapi.json")
 @for_anyone(
     "Server",
+    parameters=[IF_NONE_MATCH],
     responses={
         200: Described("The document.", content_type="application/json"),
         304: Described("It has not changed since the answer with that `ETag`."),

@@ -18,6 +18,7 @@ from app.api.schema.checks import Body
 from app.api.schema.fields import Id
 from app.api.schema.operation import (
     CODES,
+    IF_NONE_MATCH,
     INVALID_ID,
     Caller,
     Operation,
@@ -115,12 +116,6 @@ NOT_MODIFIED = {
     "description": "Nothing has changed since the answer with that `ETag`.",
     "headers": ETAG,
 }
-IF_NONE_MATCH = Parameter(
-    "If-None-Match",
-    "The `ETag` of an earlier answer. If nothing has changed, the answer is 304.",
-    {"type": "string"},
-    place="header",
-)
 
 
 def described_rules(app: Flask) -> list[tuple[Rule, Operation]]:

@@ -117,11 +117,17 @@ End: TypeAlias = Annotated[
         description="A time in the future, in milliseconds since the epoch (1970).",
         gt=0,
         lt=MAX_TIMESTAMP,
+        extra_json_schema={"format": "int64"},
         extra={CHECK: end},
     ),
 ]
 Time: TypeAlias = Annotated[
-    int, Meta(description="Milliseconds since the epoch (1970).", ge=0)
+    int,
+    Meta(
+        description="Milliseconds since the epoch (1970).",
+        ge=0,
+        extra_json_schema={"format": "int64"},
+    ),
 ]
 Count: TypeAlias = Annotated[int, Meta(ge=0)]
 Url: TypeAlias = Annotated[str, Meta(extra={CHECK: _url})]

@@ -65,7 +65,7 @@ CODES = {
     BAD_HANDSHAKE: Code(
         400,
         "The request is not a complete WebSocket handshake.",
-        "there is no Sec-WebSocket-Key",
+        "Sec-WebSocket-Key has to be 16 bytes in base64",
     ),
     "not_authenticated": Code(
         401,
@@ -106,7 +106,7 @@ CODES = {
     UPGRADE_REQUIRED: Code(
         426,
         "`Sec-WebSocket-Version` is not 13.",
-        "this server speaks version 13 of the WebSocket protocol",
+        "Sec-WebSocket-Version has to be 13",
     ),
     TOO_MANY: Code(
         429,
@@ -129,7 +129,7 @@ CODES = {
         503,
         "The keys at `PRESENCE_JWKS_URL` cannot be read, and the token may be signed"
         " with a new one.",
-        "the keys of the host cannot be read now",
+        "the keys at PRESENCE_JWKS_URL cannot be read now",
     ),
     PRESENCE: Code(
         503,
@@ -161,6 +161,14 @@ class Parameter(NamedTuple):
     schema: dict[str, Any]
     place: Literal["query", "header"] = "query"
     example: object = None
+
+
+IF_NONE_MATCH = Parameter(
+    "If-None-Match",
+    "The `ETag` of an earlier answer. If nothing has changed, the answer is 304.",
+    {"type": "string"},
+    place="header",
+)
 
 
 class Response(NamedTuple):
