@@ -1,9 +1,13 @@
-"""What Schemathesis must know of Greendot: formats, and a check that is stricter than
-its own."""
+"""What Schemathesis must know of Greendot: formats, how a user signs in, and a check
+that is stricter than its own."""
 
 from __future__ import annotations
 
 import base64
+import json
+import os
+from typing import Any
+from urllib.request import Request, urlopen
 
 import schemathesis
 from hypothesis import strategies as st
@@ -11,6 +15,11 @@ from hypothesis import strategies as st
 from models.identifiers import USER_ID
 from models.sql.presence_settings import TEXT_LENGTH
 from tests.rest_document import RestDocument, is_shown_text
+
+CALLER = "the-caller"
+"""The user whose token the calls have."""
+FRIENDS = ["ann", "bob", "cleo"]
+_TALKS = ["lunch", "talk-of-the-caller"]
 
 _documents: list[RestDocument] = []
 
@@ -28,6 +37,38 @@ schemathesis.openapi.format(
 schemathesis.openapi.format(
     "cursor", st.from_regex(USER_ID, fullmatch=True).map(_cursor)
 )
+
+
+@schemathesis.auth(refresh_interval=1).apply_to(path_regex=r"^/api/(?!admin)")
+class Token:
+    """The token of the caller. It is new every second, because some calls revoke the
+    caller's tokens, or take the caller's friends and conversations away."""
+
+    def get(self, _case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+        """Store the caller as the host does, and sign in."""
+        names = [CALLER, *FRIENDS]
+        talks = [{"id": talk, "participants": names} for talk in _TALKS]
+        users = [{"id": name, "display_name": name} for name in names]
+        _host("/bulk", {"users": users, "conversations": talks})
+        answer = _host(f"/users/{CALLER}/ticket", {"friends": FRIENDS})
+        token: str = answer["token"]
+        return token
+
+    def set(
+        self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext
+    ) -> None:
+        """Send the token."""
+        case.headers["Authorization"] = f"Bearer {token}"
+
+
+def _host(path: str, body: object) -> Any:
+    request = Request(  # noqa: S310 - the URL of the test
+        f"{os.environ['FUZZ_URL']}/api/admin{path}",
+        json.dumps(body).encode(),
+        {"Authorization": f"Bearer {os.environ['FUZZ_SERVICE_KEY']}"},
+    )
+    with urlopen(request, timeout=20) as answer:  # noqa: S310
+        return json.load(answer)["data"]
 
 
 @schemathesis.check

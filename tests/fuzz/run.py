@@ -16,8 +16,6 @@ from config import PROJECT_ROOT
 from tests.system import SERVICE_KEY, System
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
-CALLER = "the-caller"
-"""The user whose token the calls have."""
 RECEIVER = "http://127.0.0.1:9/greendot"
 """A webhook receiver. Nobody listens there."""
 ENVIRON = {
@@ -34,7 +32,6 @@ def schemathesis(
     """Run Schemathesis against `system`, with more `arguments` for it. Its exit code is
     0 if it found nothing. With `subprocess.PIPE` as `output`, the result has its
     report."""
-    _prepare(system)
     return subprocess.run(
         [
             *(sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG)),
@@ -45,8 +42,8 @@ def schemathesis(
         cwd=PROJECT_ROOT,
         env={
             **os.environ,
+            "FUZZ_URL": system.url(),
             "FUZZ_SERVICE_KEY": SERVICE_KEY,
-            "FUZZ_TOKEN": system.token(CALLER, lifetime=86_400),
             "FUZZ_RECEIVER": RECEIVER,
         },
         stdout=output,
@@ -54,14 +51,6 @@ def schemathesis(
         text=True,
         check=False,
     )
-
-
-def _prepare(system: System) -> None:
-    """Store the users and conversations that the calls name."""
-    system.befriend(CALLER, "ann", "bob", "cleo")
-    for conversation in ("lunch", "talk-of-the-caller"):
-        body = {"title": "Talk", "participants": [CALLER, "ann"]}
-        system.admin("PUT", f"/conversations/{conversation}", body)
 
 
 def faults_in_logs(system: System) -> list[str]:
