@@ -39,6 +39,21 @@ schemathesis.openapi.format(
 )
 
 
+@schemathesis.auth().apply_to(path_regex="^/api/admin")
+class ServiceKey:
+    """The credentials of the host."""
+
+    def get(self, _case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+        """The service key."""
+        return os.environ["FUZZ_SERVICE_KEY"]
+
+    def set(
+        self, case: schemathesis.Case, key: str, _context: schemathesis.AuthContext
+    ) -> None:
+        """Send the service key."""
+        case.headers["Authorization"] = f"Bearer {key}"
+
+
 @schemathesis.auth(refresh_interval=1).apply_to(path_regex=r"^/api/(?!admin)")
 class Token:
     """The token of the caller. It is new every second, because some calls revoke the
