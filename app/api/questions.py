@@ -41,6 +41,8 @@ blueprint = Blueprint("questions", __name__, url_prefix="/api/admin")
 
 BODY_BYTES = 2 * 1024 * 1024
 """Enough for as many of the longest ids as one call may have."""
+SCAN_CURSORS = 2**64
+"""Redis refuses larger numbers."""
 SLICE = 500
 """Users whose statuses are read and answered at once. In between, the gateway serves
 its sockets."""
@@ -203,6 +205,11 @@ def _reachability(status: UserStatus, layers: Layers, now: int) -> dict[str, obj
 
 def _online_cursor(data: bytes) -> OnlineCursor:
     shard, scan, after = orjson.loads(data)
-    if 0 <= shard < len(services().presence.shards) and scan.isdecimal():
-        return OnlineCursor(shard, scan, str(after))
+    if (
+        type(shard) is int
+        and 0 <= shard < len(services().presence.shards)
+        and isinstance(after, str)
+        and 0 <= int(scan) < SCAN_CURSORS
+    ):
+        return OnlineCursor(shard, str(int(scan)), after)
     raise ValueError

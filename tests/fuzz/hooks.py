@@ -24,18 +24,20 @@ _TALKS = ["lunch", "talk-of-the-caller"]
 _documents: list[RestDocument] = []
 
 
-def _cursor(user_id: str) -> str:
-    """The cursor of a page that begins after `user_id`."""
-    return base64.urlsafe_b64encode(user_id.encode()).decode()
-
-
 schemathesis.openapi.format("emoji", st.sampled_from(["🧮", "👩‍🚀", "🇫🇷", "1️⃣", "👋🏽"]))
 schemathesis.openapi.format(
     "shown-text",
     st.text(min_size=1, max_size=TEXT_LENGTH).filter(is_shown_text),
 )
+# The data of cursors: the last id of a page, or a place in the set of users online.
+_IDS = st.from_regex(USER_ID, fullmatch=True)
+_NUMBERS = st.integers() | st.sampled_from([0, -1, 0.5, 2**64, None, True])
+_PLACES = st.tuples(_NUMBERS, _NUMBERS.map(str) | _NUMBERS, _IDS | _NUMBERS)
 schemathesis.openapi.format(
-    "cursor", st.from_regex(USER_ID, fullmatch=True).map(_cursor)
+    "cursor",
+    (_IDS | _PLACES.map(json.dumps)).map(
+        lambda data: base64.urlsafe_b64encode(data.encode()).decode()
+    ),
 )
 
 
