@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from urllib.parse import quote
+from uuid import uuid4
 
 import pytest
 from click.testing import Result
@@ -296,16 +297,18 @@ def test_the_command_says_the_same(client, people):  # noqa: F811
 
 @pytest.mark.e2e
 def test_a_real_connection_says_when_it_was_opened(system: System):
-    system.befriend("ann", "bob")
+    own = uuid4().hex[:8]  # another test of the shared system revokes ann
+    one, other = f"ann-{own}", f"bob-{own}"
+    system.befriend(one, other)
     with (
-        Client(system, "bob", web=1).opened() as bob,
-        Client(system, "ann").opened() as ann,
+        Client(system, other, web=1).opened() as bob,
+        Client(system, one).opened() as ann,
     ):
-        bob.expect_change("ann", "online")
+        bob.expect_change(one, "online")
         ann.send("heartbeat")
         connected = ann.seen[0]["data"]
         _, answer = system.request(
-            "GET", "/api/admin/users/ann/explain?viewer=bob", token=SERVICE_KEY
+            "GET", f"/api/admin/users/{one}/explain?viewer={other}", token=SERVICE_KEY
         )
         found = answer["data"]
         (connection,) = found["connections"]
