@@ -92,6 +92,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "imports": (
             "tasks.announcements",
             "tasks.broadcast",
+            "tasks.doctor",
             "tasks.expiry",
             "tasks.layers",
             "tasks.webhooks",

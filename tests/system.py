@@ -29,7 +29,7 @@ from tests.rest_document import RestDocument
 from tests.servers import RedisServer, any_server_command, free_port
 
 JWT_SECRET = "a secret of the tests, long enough for any algorithm that signs tokens"
-SERVICE_KEY = "service-key-of-the-tests"
+SERVICE_KEY = "service-key-of-the-tests-with-enough-characters"
 QUICK = {
     "PRESENCE_ONLINE_TTL": "6",
     "PRESENCE_HEARTBEAT_INTERVAL": "2",
@@ -198,7 +198,9 @@ class System:
     ) -> Process:
         """Start gateway `number` on its port."""
         port = str(self.web_ports[number])
-        environ = {"PORT": port, "GUNICORN_CMD_ARGS": "", **environ}
+        # Only this computer may reach it: some of the tests have the demo page.
+        bind = f"--bind=127.0.0.1:{port}"
+        environ = {"PORT": port, "GUNICORN_CMD_ARGS": bind, **environ}
         files = files or self._files
         return self.start_process(f"web{number}", files=files, **environ)
 

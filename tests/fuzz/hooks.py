@@ -65,7 +65,8 @@ class Token:
         """Store the caller as the host does, and sign in."""
         names = [CALLER, *FRIENDS]
         talks = [{"id": talk, "participants": names} for talk in _TALKS]
-        users = [{"id": name, "display_name": name} for name in names]
+        stored = [*names, "dan", "eve"]
+        users = [{"id": name, "display_name": name} for name in stored]
         _host("/bulk", {"users": users, "conversations": talks})
         answer = _host(f"/users/{CALLER}/ticket", {"friends": FRIENDS})
         token: str = answer["token"]
