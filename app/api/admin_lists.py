@@ -9,6 +9,8 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from app.api import admin_input, options
+from app.api.schema import host_answers
+from app.api.schema.operation import BAD_REQUEST, DATABASE, NOT_FOUND, for_host
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -22,6 +24,13 @@ blueprint.before_request(require_service_key)
 
 
 @blueprint.get("/users")
+@for_host(
+    "Users",
+    gives=host_answers.UsersPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, DATABASE],
+    parameters=options.PAGE,
+)
 def list_users() -> Response:
     """A page of all users."""
     after, limit = options.cursor(_id) or "", options.limit()
@@ -32,8 +41,18 @@ def list_users() -> Response:
 
 
 @blueprint.get("/conversations")
+@for_host(
+    "Conversations",
+    gives=host_answers.ConversationsPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, DATABASE],
+    parameters=options.PAGE,
+)
 def list_conversations() -> Response:
-    """A page of all conversations, with their participants."""
+    """A page of all conversations, with their participants.
+
+    A page ends early if its conversations have more than 20,000 participants together.
+    """
     after, limit = options.cursor(_id) or "", options.limit()
     with services().database.connect() as reader:
         page = conversations_page(reader, after, limit)
@@ -46,6 +65,9 @@ def list_conversations() -> Response:
 
 
 @blueprint.get("/users/<user_id>/friends")
+@for_host(
+    "Friends", gives=host_answers.Friends, has_etag=True, codes=[NOT_FOUND, DATABASE]
+)
 def get_friends(user_id: str) -> Response:
     """The accepted friends of a user."""
     key = admin_input.identifier(user_id, "id")

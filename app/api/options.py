@@ -8,12 +8,37 @@ from typing import TypeVar
 
 from flask import request
 
-from app.api.admin_input import bad_request
+from app.api.schema.operation import Parameter
+from app.api.values import bad_request
 
 Cursor = TypeVar("Cursor")
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
+
+DETAIL = Parameter(
+    "detail",
+    "With 1 the answer also has details. With any other value it has none.",
+    {"type": "string"},
+    example="1",
+)
+LIMIT = Parameter(
+    "limit",
+    "How many items a page has.",
+    {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_LIMIT,
+        "default": DEFAULT_LIMIT,
+    },
+    example=DEFAULT_LIMIT,
+)
+CURSOR = Parameter(
+    "cursor",
+    "The `next_cursor` of the page before. Without it the answer is the first page.",
+    {"type": "string", "format": "cursor"},
+)
+PAGE = (LIMIT, CURSOR)
 
 
 def wants_detail() -> bool:
