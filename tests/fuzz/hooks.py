@@ -6,7 +6,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-from typing import Any
+from typing import Any, TypeAlias
 from urllib.request import Request, urlopen
 
 import schemathesis
@@ -18,6 +18,7 @@ from tests.rest_document import RestDocument, is_shown_text
 
 CALLER = "the-caller"
 """The user whose token the calls have."""
+Case: TypeAlias = schemathesis.Case[Any]
 FRIENDS = ["ann", "bob", "cleo"]
 _TALKS = ["lunch", "talk-of-the-caller"]
 
@@ -45,13 +46,11 @@ schemathesis.openapi.format(
 class ServiceKey:
     """The credentials of the host."""
 
-    def get(self, _case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+    def get(self, _case: Case, _context: schemathesis.AuthContext) -> str:
         """The service key."""
         return os.environ["FUZZ_SERVICE_KEY"]
 
-    def set(
-        self, case: schemathesis.Case, key: str, _context: schemathesis.AuthContext
-    ) -> None:
+    def set(self, case: Case, key: str, _context: schemathesis.AuthContext) -> None:
         """Send the service key."""
         case.headers["Authorization"] = f"Bearer {key}"
 
@@ -61,7 +60,7 @@ class Token:
     """The token of the caller. It is new every second, because some calls revoke the
     caller's tokens, or take the caller's friends and conversations away."""
 
-    def get(self, _case: schemathesis.Case, _context: schemathesis.AuthContext) -> str:
+    def get(self, _case: Case, _context: schemathesis.AuthContext) -> str:
         """Store the caller as the host does, and sign in."""
         names = [CALLER, *FRIENDS]
         talks = [{"id": talk, "participants": names} for talk in _TALKS]
@@ -72,9 +71,7 @@ class Token:
         token: str = answer["token"]
         return token
 
-    def set(
-        self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext
-    ) -> None:
+    def set(self, case: Case, token: str, _context: schemathesis.AuthContext) -> None:
         """Send the token."""
         case.headers["Authorization"] = f"Bearer {token}"
 
@@ -93,7 +90,7 @@ def _host(path: str, body: object) -> Any:
 def only_described_fields(
     _context: schemathesis.CheckContext,
     response: schemathesis.Response,
-    case: schemathesis.Case,
+    case: Case,
 ) -> None:
     """An answer has no field, and an error no code, that the document does not name."""
     if not _documents:

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 from config import PROJECT_ROOT
 from tests.system import SERVICE_KEY, System
@@ -18,7 +19,7 @@ from tests.system import SERVICE_KEY, System
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 RECEIVER = "http://127.0.0.1:9/greendot"
 """A webhook receiver. Nobody listens there."""
-ENVIRON = {
+ENVIRON: dict[str, Any] = {
     "PRESENCE_WEBHOOK_URLS": RECEIVER,
     "PRESENCE_WEBHOOK_SECRETS": "whsec_" + 32 * "A",
     "PRESENCE_WEBHOOK_ALLOW_PRIVATE": "1",

@@ -11,7 +11,7 @@ from tests.fuzz.run import ENVIRON, faults_in_logs, schemathesis
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SEED = 4
-QUICK = ("--phases", "examples,fuzzing", "--max-examples", "5", "--no-shrink")
+QUICK = ("--phases", "examples,fuzzing", "--max-examples", "3", "--no-shrink")
 LONG = ("--max-examples", "20")
 
 
