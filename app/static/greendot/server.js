@@ -202,11 +202,20 @@ export function createAdmin({ url, key, timeout = TIMEOUT, fetch = globalThis.fe
 
     /**
      * @param {string} userId
-     * @param {number} [since]
-     * @returns {Promise<Session[]>} Greendot keeps them if `PRESENCE_SESSION_DAYS` is set
+     * @param {string | null} [cursor]
+     * @param {{ since?: number, limit?: number }} [options]
+     * @returns {Promise<Page<"sessions", Session>>}
      */
-    sessions: async (userId, since) =>
-      (await call("GET", path("users", userId, "sessions") + query({ since }))).sessions,
+    sessionsPage: (userId, cursor, { since, limit = MAX_PAGE } = {}) =>
+      call("GET", path("users", userId, "sessions") + query({ since, cursor, limit })),
+
+    /**
+     * @param {string} userId
+     * @param {number} [since]
+     * @returns {AsyncGenerator<Session>} Greendot keeps them if `PRESENCE_SESSION_DAYS` is set
+     */
+    sessions: (userId, since) =>
+      all((cursor) => admin.sessionsPage(userId, cursor, since === undefined ? {} : { since }), "sessions"),
 
     /**
      * What Greendot knows about a user, and what the viewer sees and why, for people who look

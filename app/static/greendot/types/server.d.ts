@@ -157,10 +157,20 @@ export declare function createAdmin({ url, key, timeout, fetch }: {
     stats: () => Promise<Stats>;
     /**
      * @param {string} userId
-     * @param {number} [since]
-     * @returns {Promise<Session[]>} Greendot keeps them if `PRESENCE_SESSION_DAYS` is set
+     * @param {string | null} [cursor]
+     * @param {{ since?: number, limit?: number }} [options]
+     * @returns {Promise<Page<"sessions", Session>>}
      */
-    sessions: (userId: string, since?: number) => Promise<Session[]>;
+    sessionsPage: (userId: string, cursor?: string | null, { since, limit }?: {
+        since?: number;
+        limit?: number;
+    }) => Promise<Page<"sessions", Session>>;
+    /**
+     * @param {string} userId
+     * @param {number} [since]
+     * @returns {AsyncGenerator<Session>} Greendot keeps them if `PRESENCE_SESSION_DAYS` is set
+     */
+    sessions: (userId: string, since?: number) => AsyncGenerator<Session>;
     /**
      * What Greendot knows about a user, and what the viewer sees and why, for people who look
      * for a fault. docs/PROTOCOL.md has the fields.

@@ -139,11 +139,26 @@ class Admin:
         """How many users, connections and gateways there are."""
         return record(Stats, self._call("GET", _path("stats")))
 
-    def sessions(self, user_id: str, *, since: int | None = None) -> list[Session]:
+    def sessions(self, user_id: str, *, since: int | None = None) -> Iterator[Session]:
         """When the user was online since a time in milliseconds. Greendot keeps it if
         `PRESENCE_SESSION_DAYS` is set."""
-        data = self._call("GET", _path("users", user_id, "sessions", since=since))
-        return [record(Session, one) for one in data["sessions"]]
+        return self._pages(
+            lambda cursor: self.sessions_page(user_id, cursor, since=since)
+        )
+
+    def sessions_page(
+        self,
+        user_id: str,
+        cursor: str | None = None,
+        *,
+        since: int | None = None,
+        limit: int = MAX_PAGE,
+    ) -> Page[Session]:
+        """One page of the user's sessions."""
+        options = {"since": since, "cursor": cursor, "limit": limit}
+        data = self._call("GET", _path("users", user_id, "sessions", **options))
+        items = [record(Session, one) for one in data["sessions"]]
+        return Page(items, data["next_cursor"], None)
 
     def explain(self, user_id: str, *, viewer: str | None = None) -> dict[str, Any]:
         """What Greendot knows about a user, and what `viewer` sees and why. For people
