@@ -37,6 +37,7 @@ from models.presence.replies import (
 from models.presence.rules import has_settled
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
+from models.presence.unstored import UnstoredTransitions
 from models.presence.webhooks import Webhooks
 from models.visibility import Clock
 
@@ -54,6 +55,7 @@ class Shard:
     store: PresenceStore
     outbox: Outbox
     gateways: GatewayStore
+    unstored: UnstoredTransitions
 
     @classmethod
     def open(cls, settings: Settings, backend: Backend, keys: Keys) -> Self:
@@ -76,6 +78,7 @@ class Shard:
                 online_ttl=settings.online_ttl,
                 gateway_ttl=settings.gateway_ttl,
             ),
+            unstored=UnstoredTransitions(backend, keys),
         )
 
 
