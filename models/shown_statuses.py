@@ -21,9 +21,7 @@ from models.sql.visibility import Views, views_of_viewers
 from models.visibility import Visible, shown
 
 
-def with_last_seen(
-    reader: Reader, statuses: Iterable[UserStatus]
-) -> list[UserStatus]:
+def with_last_seen(reader: Reader, statuses: Iterable[UserStatus]) -> list[UserStatus]:
     """`statuses`, with the `last_seen` from the database where Redis has none."""
     read = list(statuses)
     lacking = [one.user_id for one in read if one.last_seen is None]
@@ -36,15 +34,21 @@ def with_last_seen(
     ]
 
 
-def add_last_seen(database: Engine, statuses: Statuses) -> None:
+def add_last_seen(
+    database: Engine, statuses: Statuses, rules: Rules | None = None
+) -> None:
     """Give the users in `statuses` for whom Redis has no `last_seen` the one from the
     database. Without such users this costs nothing.
+
+    If viewers are to be shown the statuses by `rules`, and one of the users has
+    settings, the query is made in any case. Otherwise the time that it takes could tell
+    a viewer whether a hidden user is online.
 
     Raises:
         sqlalchemy.exc.SQLAlchemyError: the database is down.
     """
     lacking = [one for one in statuses.found.values() if one.last_seen is None]
-    if lacking:
+    if lacking or (rules and rules.views.of):
         with database.connect() as reader:
             found = with_last_seen(reader, lacking)
         statuses.found.update((one.user_id, one) for one in found)

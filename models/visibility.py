@@ -118,9 +118,7 @@ def shown(
             # user was there.
             seen = real.last_seen and max(real.last_seen, since)
             newest = max(real.updated_at, since) if real.online else real.updated_at
-            return real._replace(
-                updated_at=newest, last_seen=seen, visible_since=since
-            )
+            return real._replace(updated_at=newest, last_seen=seen, visible_since=since)
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
         timestamp = clock.epoch

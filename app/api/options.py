@@ -9,11 +9,13 @@ from typing import TypeVar
 from flask import request
 
 from app.api.admin_input import bad_request
+from models.events import MAX_TIMESTAMP
 
 Cursor = TypeVar("Cursor")
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
+_MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 
 def wants_detail() -> bool:
@@ -30,6 +32,20 @@ def limit() -> int:
     text = request.args.get("limit", str(DEFAULT_LIMIT))
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
         raise bad_request(field="limit", takes=f"takes a number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def time(name: str) -> int:
+    """The time (ms) in an option of the query string; 0 if the option is missing.
+
+    Raises:
+        ApiError: 400, it is not a time.
+    """
+    text = request.args.get(name, "0")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    if not is_number or int(text) >= MAX_TIMESTAMP:
+        takes = "takes a time in milliseconds since the epoch, such as 1700000000000"
+        raise bad_request(field=name, takes=takes)
     return int(text)
 
 

@@ -92,7 +92,7 @@ def user_status(user_id: str) -> Answer:
         layers = layers_of(reader, [subject]) if wants_detail() else {}
         rules = _rules(reader, caller)
     statuses = current.presence.read_statuses([subject])
-    add_last_seen(current.database, statuses)
+    add_last_seen(current.database, statuses, rules)
     shown = ShownStatuses(rules, statuses, layers)
     if subject == caller:
         status, hidden_by = statuses.found[subject], None

@@ -244,7 +244,7 @@ class Snapshots:
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         statuses = self._presence.statuses_where_possible(everybody)
-        add_last_seen(self._database, statuses)
+        add_last_seen(self._database, statuses, rules)
         read_at = statuses.read_at
         if wants_detail:  # what was set after the layers were read is not in there
             read_at -= math.ceil((time.monotonic() - began) * 1000)

@@ -4,9 +4,9 @@
 SQL, and only then removes them. So each is written at least once, whenever a process
 dies. While the database accepts no writes they wait here, up to a bound.
 
-If transitions were lost (the bound was reached, Redis has lost data, or a worker of an
-older version drained the outbox), the worker *walks*: it compares each user in SQL with
-Redis. `walk` is the epoch for which this is done, and the user whom it has reached.
+If transitions were lost, the worker *walks*: it compares each user in SQL with Redis.
+Transitions are lost if the bound is reached, if Redis loses data, or if a worker of an
+older version drains the outbox.
 """
 
 from __future__ import annotations
@@ -19,22 +19,13 @@ from models.identifiers import check_user_id
 from models.presence.keys import Keys
 from models.presence.redis.backend import Backend
 from models.presence.redis.commands import entries_with_ids, run_script
+from models.recorded import RecordedTransition
 
 LEASE_MS = 20_000
 """Milliseconds that a process may take for one batch, before another takes over."""
 VERSION = b"1"
 """Of an entry's fields, as in acknowledge.lua."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredLater:
-    """A transition that must be stored. Times are ms."""
-
-    user_id: str
-    online: bool
-    version: int
-    """The timestamp of the transition."""
-    last_seen: int
+_ONLINE = {b"online": True, b"offline": False}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +33,7 @@ class UnstoredEntry:
     """An entry of the queue, or the reason why it cannot be read."""
 
     entry_id: str
-    content: StoredLater | UnreadableMessage
+    content: RecordedTransition | UnreadableMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +43,8 @@ class Unstored:
     now: int
     epoch: int
     walk: str
+    """What `walked` was last given; '' if a walk has to begin."""
     entries: list[UnstoredEntry]
-
-    @property
-    def has_to_walk(self) -> bool:
-        """Whether SQL may lack transitions that are not in the queue."""
-        return self.walk != str(self.epoch)
-
-    @property
-    def walked_to(self) -> str:
-        """The last user of the walk so far; '' at its beginning."""
-        epoch, _, user_id = self.walk.partition(" ")
-        return user_id if epoch == str(self.epoch) else ""
 
 
 class UnstoredTransitions:
@@ -100,10 +81,11 @@ class UnstoredTransitions:
             command = run_script("unstored_done", names, entry_ids)
             self._backend.run(self._keys.shard, [command])
 
-    def walked(self, epoch: int, to: str | None) -> None:
-        """The walk for `epoch` has got to the user `to`. None: it is over."""
-        walk = f"{epoch}" if to is None else f"{epoch} {to}"
-        command = ("HSET", self._keys.unstored_state, "walk", walk)
+    def walked(self, stood: str, to: str) -> None:
+        """The walk has got from `stood` to `to`. Does nothing if the walk was begun
+        anew in the meantime."""
+        names = [self._keys.unstored_state]
+        command = run_script("unstored_walk", names, [stood, to])
         self._backend.run(self._keys.shard, [command])
 
     def leave(self, token: str) -> None:
@@ -112,17 +94,19 @@ class UnstoredTransitions:
         self._backend.run(self._keys.shard, [command])
 
 
-def _content(fields: Sequence[bytes]) -> StoredLater | UnreadableMessage:
+def _content(fields: Sequence[bytes]) -> RecordedTransition | UnreadableMessage:
     data = dict(zip(fields[::2], fields[1::2], strict=True))
     try:
         if data[b"v"] != VERSION:
             return NewerVersion(f"version {data[b'v']!r:.20}")
-        user_id = check_user_id(data[b"user_id"].decode())
-        online = {b"online": True, b"offline": False}[data[b"status"]]
-        version, last_seen = (_time(data[name]) for name in (b"timestamp", b"last_seen"))
+        return RecordedTransition(
+            check_user_id(data[b"user_id"].decode()),
+            _time(data[b"timestamp"]),
+            _ONLINE[data[b"status"]],
+            _time(data[b"last_seen"]),
+        )
     except (KeyError, ValueError) as error:
         return UnreadableMessage(f"not a transition: {error!r:.100}")
-    return StoredLater(user_id, online, version, last_seen)
 
 
 def _time(text: bytes) -> int:

@@ -13,12 +13,12 @@ what happened before. The same is true for what viewers of hidden users are show
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
 from sqlalchemy import BigInteger, ForeignKey, func, select
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from models.events import MAX_TIMESTAMP
+from models.recorded import RecordedTransition
 from models.sql.db import Base, Identifier, execute_many, table_of, upsert
 from models.sql.graph_rows import take_write_lock
 from models.sql.sql_arrays import among, text_list
@@ -53,27 +53,16 @@ class LastSeenStart(Base):
     )
 
 
-class Recorded(NamedTuple):
-    """A transition of a user, as it goes to SQL. Times are ms."""
-
-    user_id: str
-    version: int
-    """The timestamp of the transition."""
-    online: bool
-    last_seen: int
-
-
 last_seen_table = table_of(LastSeen)
 start_table = table_of(LastSeenStart)
 _columns = last_seen_table.c
 _START = Statement(select(func.max(start_table.c.since)))
-_NEWEST = Statement(
-    select(_columns.user_id, _columns.version, _columns.online, _columns.last_seen)
-    .select_from(last_seen_table)
-    .where(among(_columns.user_id, text_list("ids")))
-)
+_rows_of = select(
+    _columns.user_id, _columns.version, _columns.online, _columns.last_seen
+).where(among(_columns.user_id, text_list("ids")))
+_NEWEST = Statement(_rows_of)
 _KEPT = Statement(
-    _NEWEST.select.where(
+    _rows_of.where(
         _columns.last_seen >= select(func.max(start_table.c.since)).scalar_subquery()
     )
 )
@@ -86,24 +75,27 @@ def kept_since(reader: Reader) -> int:
     return MAX_TIMESTAMP if since is None else int(since)
 
 
-def stored_last_seen(reader: Reader, user_ids: Iterable[str]) -> dict[str, Recorded]:
+def stored_last_seen(
+    reader: Reader, user_ids: Iterable[str]
+) -> dict[str, RecordedTransition]:
     """What is stored of `user_ids` and may be shown. Leaves out users without a row."""
     return _rows(_KEPT, reader, user_ids)
 
 
-def newest_stored(reader: Reader, user_ids: Iterable[str]) -> dict[str, Recorded]:
+def newest_stored(
+    reader: Reader, user_ids: Iterable[str]
+) -> dict[str, RecordedTransition]:
     """All that is stored of `user_ids`."""
     return _rows(_NEWEST, reader, user_ids)
 
 
 def _rows(
     statement: Statement, reader: Reader, user_ids: Iterable[str]
-) -> dict[str, Recorded]:
-    asked = list(user_ids)
-    if not asked:
-        return {}
-    rows = statement.rows(reader, {"ids": asked})
-    return {row[0]: Recorded(row[0], row[1], bool(row[2]), row[3]) for row in rows}
+) -> dict[str, RecordedTransition]:
+    rows = statement.rows(reader, {"ids": list(user_ids)})
+    return {
+        row[0]: RecordedTransition(row[0], row[1], bool(row[2]), row[3]) for row in rows
+    }
 
 
 def hold_users(session: Session, user_ids: Iterable[str]) -> set[str]:
@@ -122,10 +114,10 @@ def hold_users(session: Session, user_ids: Iterable[str]) -> set[str]:
     return set(session.scalars(statement, {"ids": list(user_ids)}))
 
 
-def put_last_seen(session: Session, transitions: Iterable[Recorded]) -> None:
+def put_last_seen(session: Session, transitions: Iterable[RecordedTransition]) -> None:
     """Store the newest transition of each user, if it is newer than what is stored. The
     users must be stored (`hold_users`). The caller commits."""
-    newest: dict[str, Recorded] = {}
+    newest: dict[str, RecordedTransition] = {}
     for one in transitions:
         known = newest.get(one.user_id)
         if known is None or known.version < one.version:

@@ -14,17 +14,29 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from sqlalchemy import BigInteger, ForeignKey, Index, bindparam, delete, func, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    ForeignKey,
+    Index,
+    bindparam,
+    delete,
+    func,
+    select,
+)
 from sqlalchemy import literal_column as sql
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from models.recorded import RecordedTransition
 from models.sql.db import Base, Identifier, execute_many, table_of, upsert
 from models.sql.graph_rows import take_write_lock
-from models.sql.last_seen import Recorded
 from models.sql.statements import Reader, Row
 from models.sql.user import User
 
-_IS_END = {"postgresql": sql("NOT online"), "sqlite": sql("online = 0")}
+_IS_END: dict[str, ColumnElement[bool]] = {
+    "postgresql": sql("NOT online"),
+    "sqlite": sql("online = 0"),
+}
 ROWS_AT_ONCE = 2_000
 """Rows of one read of a user's transitions."""
 
@@ -91,7 +103,9 @@ _LAST_END_BEFORE = select(func.max(_columns.version)).where(
 )
 
 
-def add_transitions(session: Session, transitions: Iterable[Recorded]) -> None:
+def add_transitions(
+    session: Session, transitions: Iterable[RecordedTransition]
+) -> None:
     """Store the transitions that are not stored yet. The users must be stored
     (`models.sql.last_seen.hold_users`). The caller commits."""
     rows = [one._asdict() for one in sorted(transitions)]
@@ -154,7 +168,7 @@ def delete_sessions(session: Session, ended_before: int, limit: int) -> int:
         .limit(limit)
     ).all()
     # An end is over, and so is all before it.
-    newest = {user_id: version for user_id, version in ends}
+    newest = {row[0]: row[1] for row in ends}
     statement = delete(transition_table).where(
         _columns.user_id == bindparam("user"), _columns.version <= bindparam("to")
     )
