@@ -37,8 +37,8 @@ def with_last_seen(reader: Reader, statuses: Iterable[UserStatus]) -> list[UserS
 def add_last_seen(
     database: Engine, statuses: Statuses, rules: Rules | None = None
 ) -> None:
-    """Give the users in `statuses` for whom Redis has no `last_seen` the one from the
-    database. Without such users this costs nothing.
+    """If Redis has no `last_seen` for some users in `statuses`, give them the one from
+    the database. Without such users this costs nothing.
 
     If viewers are to be shown the statuses by `rules`, and one of the users has
     settings, the query is made in any case. Otherwise the time that it takes could tell

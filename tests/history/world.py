@@ -84,7 +84,7 @@ class World:
 
     def waiting(self) -> int:
         """How many transitions are not stored."""
-        return int(cast("int", self.shard.client.xlen(self.shard.keys.unstored)))
+        return cast("int", self.shard.client.xlen(self.shard.keys.unstored))
 
     def updated_at(self, user: str) -> int:
         """The user's newest transition in Redis."""
