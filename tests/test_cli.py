@@ -14,8 +14,8 @@ from app.factory import create_app
 from app.tokens import BadToken
 from config import Settings
 from models.sql.audience import relevant_users
+from models.sql.csv_rows import FILES
 from models.sql.db import Base
-from models.sql.importer import FILES
 from models.sql.revocations import Revocation
 
 

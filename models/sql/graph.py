@@ -36,6 +36,7 @@ from models.sql.graph_rows import (
     remove_friendships,
     remove_participants,
     remove_users,
+    stored_conversations,
     take_write_lock,
 )
 from models.sql.user import ensure_users, put_users, unknown_users, user_table
@@ -275,6 +276,35 @@ def remove_participant(
     before = relevant_pairs(session, pairs)
     remove_participants(session, conversation_id, [user_id])
     return _change(before, relevant_pairs(session, pairs))
+
+
+def change_participants(
+    session: Session, changes: Mapping[str, tuple[Collection[str], Collection[str]]]
+) -> GraphChange:
+    """Add users to conversations and take others out: conversation id -> (added,
+    removed). Conversations and users that do not exist are left out.
+
+    Raises:
+        TooManyParticipants: a conversation would be too large.
+    """
+    old = lock_conversations(session, changes)
+    stored = stored_conversations(session, changes)
+    named = {user for moved in changes.values() for users in moved for user in users}
+    known = lock_users(session, named)
+    scope = _Scope(set())
+    added, removed, new = {}, {}, {}
+    for key in sorted(stored):
+        added[key] = (known & set(changes[key][0])) - old[key]
+        removed[key] = old[key].intersection(changes[key][1]) - added[key]
+        new[key] = (old[key] | added[key]) - removed[key]
+        scope.add_replaced(old[key], new[key])
+    _check_size(new)
+    before = relevant_pairs(session, scope.pairs)
+    for key, users in removed.items():
+        remove_participants(session, key, users)
+    add_participants(session, added)
+    change = _change(before, relevant_pairs(session, scope.pairs))
+    return replace(change, refreshed=frozenset(scope.refreshed))
 
 
 def load_bulk(

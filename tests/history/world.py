@@ -80,11 +80,11 @@ class World:
     @property
     def epoch(self) -> int:
         """When it was noticed."""
-        return int(cast("str", self.shard.client.get(self.shard.keys.epoch)))
+        return int(self.shard.client.get(self.shard.keys.epoch) or 0)
 
     def waiting(self) -> int:
         """How many transitions are not stored."""
-        return cast("int", self.shard.client.xlen(self.shard.keys.unstored))
+        return self.shard.client.xlen(self.shard.keys.unstored)
 
     def updated_at(self, user: str) -> int:
         """The user's newest transition in Redis."""
