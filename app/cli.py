@@ -147,9 +147,9 @@ def sync_command(folder: Path, *, dry_run: bool, allow_deletes: float) -> None:
         click.echo(line)
     if refused := list(sync.too_many_deletes(plan, allow_deletes)):
         message = (
-            f"this would delete {', '.join(refused)}. More than {allow_deletes:g} % is "
-            "refused, so nothing is changed. Check that the files are complete. If they "
-            "are, add --allow-deletes PERCENT"
+            f"this would delete {', '.join(refused)}. More than {allow_deletes:g} % "
+            "is refused, so nothing is changed. Check that the files are complete. If "
+            "they are, add --allow-deletes PERCENT"
         )
         raise click.ClickException(message)
     if dry_run:

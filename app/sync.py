@@ -25,7 +25,7 @@ ATTEMPTS = 5
 """How often a step is tried while the database is locked or does not answer."""
 RETRY_AFTER = 1.0
 """Seconds between two attempts."""
-PAUSE = 0.2
+PAUSE = 0.1
 """After each step: a pause of this share of its time, in which others get the lock of
 the database."""
 MAX_SHOWN = 1_000

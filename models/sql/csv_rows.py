@@ -33,11 +33,14 @@ class BadRow(ImportFailed):
 class CsvRow:
     """One row of a file."""
 
+    __slots__ = ("_places", "_values", "file", "line")
+
     def __init__(
-        self, file: str, line: int, values: dict[str | None, str | list[str] | None]
+        self, file: str, line: int, places: dict[str, int], values: list[str]
     ) -> None:
         self.file = file
         self.line = line
+        self._places = places
         self._values = values
 
     @property
@@ -51,14 +54,16 @@ class CsvRow:
         Raises:
             BadRow: it has.
         """
-        if None in self._values:
+        if len(self._values) > len(self._places):
             message = "has more values than the header has columns"
             raise BadRow(self.file, self.line, message)
 
     def text(self, column: str) -> str:
         """The value in `column` without blanks around it; '' if there is none."""
-        value = self._values.get(column)
-        return value.strip() if isinstance(value, str) else ""
+        place = self._places.get(column)
+        if place is None or place >= len(self._values):
+            return ""
+        return self._values[place].strip()
 
     def take(self, column: str, check: Callable[[str], Value]) -> Value:
         """What `check` returns for the value in `column`.
@@ -101,8 +106,8 @@ def csv_rows(
         return
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            reader.fieldnames = _header(name, reader.fieldnames or [], required)
+            reader = csv.reader(file, strict=True)
+            places = _places(name, next(reader, []), required)
             while True:
                 try:
                     values = next(reader)
@@ -111,7 +116,8 @@ def csv_rows(
                 except csv.Error as error:
                     yield BadRow(name, reader.line_num, str(error))
                 else:
-                    yield CsvRow(name, reader.line_num, values)
+                    if values:  # else the line is empty
+                        yield CsvRow(name, reader.line_num, places, values)
     except UnicodeDecodeError as error:
         message = f"{name}: is not UTF-8 ({error.reason})"
         raise ImportFailed(message) from error
@@ -120,10 +126,11 @@ def csv_rows(
         raise ImportFailed(message) from error
 
 
-def _header(
+def _places(
     file: str, found: Sequence[str], required: Sequence[str | tuple[str, ...]]
-) -> list[str]:
-    """The names of the columns, each with the first name that it may have."""
+) -> dict[str, int]:
+    """The place of each column, under the first name that it may have. Columns without
+    a name have a place too."""
     header = [column.strip() for column in found]
     missing = []
     for column in required:
@@ -136,4 +143,7 @@ def _header(
     if missing:
         message = f"{file}:1: the header lacks {', '.join(missing)}"
         raise ImportFailed(message)
-    return header
+    return {
+        column if header.index(column) == place else f"{column}#{place}": place
+        for place, column in enumerate(header)
+    }

@@ -23,12 +23,15 @@ from models.batches import batches
 from models.sql.conversation import conversation_table, participant_table
 from models.sql.csv_rows import BadRow
 from models.sql.friendship import FriendshipStatus, friendship_table
-from models.sql.graph import Deletions, GraphChange, change_participants, load_bulk
-from models.sql.graph_rows import (
-    lock_users,
-    put_conversation_rows,
-    statuses_of_pairs,
+from models.sql.graph import (
+    Deletions,
+    GraphChange,
+    accept_friendships,
+    change_participants,
+    end_friendships,
+    load_bulk,
 )
+from models.sql.graph_rows import put_conversation_rows
 from models.sql.statements import Reader
 from models.sql.sync_files import (
     CONVERSATIONS,
@@ -42,8 +45,8 @@ from models.sql.sync_files import (
 )
 from models.sql.user import put_users, user_table
 
-ROWS_PER_STEP = 500
-"""Rows of one transaction. It takes some 30 ms."""
+ROWS_PER_STEP = 1_000
+"""Rows of one transaction. It takes some 50 ms."""
 USERS_DELETED_PER_STEP = 50
 """Each of them may have a large audience."""
 PAIRS_PER_STEP = 10_000
@@ -292,10 +295,10 @@ def steps(plan: SyncPlan) -> Iterator[Step]:
     yield from _conversation_steps(plan)
     if plan.friendships is not None:
         for pairs in batches(sorted(plan.friendships.deletes), ROWS_PER_STEP):
-            yield Step(len(pairs), partial(_unfriend, pairs))
+            yield Step(len(pairs), partial(end_friendships, pairs=pairs))
         wanted = plan.friendships.creates.keys() | plan.friendships.updates.keys()
         for pairs in batches(sorted(wanted), ROWS_PER_STEP):
-            yield Step(len(pairs), partial(_befriend, pairs))
+            yield Step(len(pairs), partial(accept_friendships, pairs=pairs))
 
 
 def _conversation_steps(plan: SyncPlan) -> Iterator[Step]:
@@ -388,23 +391,3 @@ def _put_conversations(titles: dict[str, str], session: Session) -> GraphChange:
 
 def _delete(gone: Deletions, session: Session) -> GraphChange:
     return load_bulk(session, deletions=gone)
-
-
-def _befriend(pairs: list[Pair], session: Session) -> GraphChange:
-    """Accept `pairs`, but no blocked one."""
-    known = lock_users(session, {user for pair in pairs for user in pair})
-    statuses = statuses_of_pairs(session, pairs)
-    accepted = [
-        (*pair, ACCEPTED)
-        for pair in pairs
-        if known.issuperset(pair) and statuses.get(pair) in (None, PENDING)
-    ]
-    return load_bulk(session, friendships=accepted)
-
-
-def _unfriend(pairs: list[Pair], session: Session) -> GraphChange:
-    """Delete those of `pairs` that are still accepted."""
-    lock_users(session, {user for pair in pairs for user in pair})
-    statuses = statuses_of_pairs(session, pairs)
-    gone = frozenset(pair for pair in pairs if statuses.get(pair) is ACCEPTED)
-    return load_bulk(session, deletions=Deletions(friendships=gone))
