@@ -38,6 +38,9 @@ MAX_SHARDS = 256
 """There is a limit, because each shard has its own loops in every gateway, and its own
 tasks."""
 
+MAX_SESSION_DAYS = 36_500
+"""A hundred years."""
+
 WEBHOOK_SECRET = "whsec_"  # noqa: S105 - the beginning of all
 """How a webhook secret begins. The rest is its bytes in base64."""
 _SECRET_BYTES = (24, 64)
@@ -154,6 +157,9 @@ class Settings:
     idle_after: float = 300.0
     """Time without input after which the browser client reports its user as idle
     (`PRESENCE_IDLE_AFTER`)."""
+    session_days: int = 0
+    """Days for which the sessions of users are kept. 0: none are kept
+    (`PRESENCE_SESSION_DAYS`)."""
     webhook_urls: tuple[str, ...] = field(default=(), repr=False)
     """Where the host hears of changes (`PRESENCE_WEBHOOK_URLS`)."""
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
@@ -255,6 +261,9 @@ class Settings:
             redis_tls_verify=env.flag("PRESENCE_REDIS_TLS_VERIFY", default=True),
             allow_invisible=env.flag("PRESENCE_ALLOW_INVISIBLE", default=True),
             idle_after=env.seconds("PRESENCE_IDLE_AFTER", 300.0),
+            session_days=env.count(
+                "PRESENCE_SESSION_DAYS", 0, least=0, most=MAX_SESSION_DAYS
+            ),
             webhook_urls=env.webhook_urls("PRESENCE_WEBHOOK_URLS"),
             webhook_secrets=env.webhook_secrets("PRESENCE_WEBHOOK_SECRETS"),
             webhook_allow_private=env.flag(

@@ -1,6 +1,6 @@
 """Commands for operators: `flask --app wsgi COMMAND`.
 
-The commands are doctor, explain, import-csv, revoke, seed-demo and token.
+The commands are doctor, explain, import-csv, revoke, seed-demo, sync and token.
 
 On a developer's computer, `python -m app.dev flask COMMAND` uses the settings of
 `make run`.
@@ -15,6 +15,7 @@ from flask import Flask
 from flask.cli import with_appcontext
 from sqlalchemy.exc import DBAPIError
 
+from app import sync
 from app.announce import commit_and_announce, revoke_user
 from app.services import services
 from app.tokens import issue_token
@@ -22,12 +23,18 @@ from models.explain import NoSuchUser, explain
 from models.explain_text import explanation_lines
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence import PresenceUnavailable
+from models.sql.csv_rows import ImportFailed
 from models.sql.db import error_text
 from models.sql.friendship import FriendshipStatus
 from models.sql.graph import ConversationRecord, load_bulk
-from models.sql.importer import ImportFailed, import_csv
+from models.sql.importer import import_csv
+from models.sql.sync import SyncPlan
 
 _DAY_SECONDS = 86400
+DEFAULT_ALLOWED = 10
+"""Per cent of a kind that a sync may delete, if nothing else is said."""
+BAD_ROWS = 3
+"""The exit code of a sync that has left out some rows."""
 
 # Friends of friends, a pair that only shares a conversation, a pending and a blocked
 # friendship: the demo shows each kind.
@@ -69,6 +76,7 @@ def register(app: Flask) -> None:
         import_csv_command,
         revoke_command,
         seed_demo_command,
+        sync_command,
         token_command,
     ):
         app.cli.add_command(command)
@@ -120,6 +128,88 @@ def import_csv_command(folder: Path) -> None:
         f"conversations with {found.participants} participants: "
         f"{gained} pairs see each other from now on, {lost} no longer do"
     )
+
+
+@click.command("sync")
+@click.option(
+    "--from-csv",
+    "folder",
+    required=True,
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="The folder with the files.",
+)
+@click.option("--dry-run", is_flag=True, help="Say what would change. Change nothing.")
+@click.option(
+    "--allow-deletes",
+    metavar="PERCENT",
+    default=str(DEFAULT_ALLOWED),
+    show_default=True,
+    callback=lambda _context, _option, text: _percent(text),
+    help="Refuse to delete more than this share of any kind.",
+)
+@with_appcontext
+def sync_command(folder: Path, *, dry_run: bool, allow_deletes: float) -> None:
+    """Make the graph what users.csv, friendships.csv, conversations.csv and
+    participants.csv say.
+
+    Each file is optional, and the whole truth about its kind: what it does not list is
+    deleted. A kind without a file is left alone. Online users are notified at once. If
+    the command is interrupted, run it again.
+
+    Exit code 0: all rows are as in the files. 1: refused or failed. 3: done, but some
+    rows were wrong and are left out.
+    """
+    try:
+        plan = sync.make_plan(folder)
+    except ImportFailed as error:
+        raise click.ClickException(str(error)) from error
+    except DBAPIError as error:
+        raise click.ClickException(error_text(error)) from error
+    for line in sync.bad_rows(plan):
+        click.echo(line, err=True)
+    for line in sync.summary(plan):
+        click.echo(line)
+    if refused := list(sync.too_many_deletes(plan, allow_deletes)):
+        message = (
+            f"this would delete {', '.join(refused)}. More than {allow_deletes:g} % "
+            "is refused, so nothing is changed. Check that the files are complete. If "
+            "they are, add --allow-deletes PERCENT"
+        )
+        raise click.ClickException(message)
+    if dry_run:
+        click.echo("Nothing is changed (--dry-run)")
+    else:
+        _apply(plan)
+    if plan.bad_rows:
+        click.echo(f"{len(plan.bad_rows):,} bad rows are left out", err=True)
+        click.get_current_context().exit(BAD_ROWS)
+
+
+def _apply(plan: SyncPlan) -> None:
+    from tqdm import tqdm  # noqa: PLC0415 - no other command needs it
+
+    sync.step_back()
+    with tqdm(total=len(plan), unit=" rows", disable=None) as bar:
+        try:
+            sync.apply(plan, bar.update)
+        except DBAPIError as error:
+            message = (
+                f"{error_text(error)}. A part of the changes is made. Run the command "
+                "again for the rest"
+            )
+            raise click.ClickException(message) from error
+    click.echo("Done" if len(plan) else "Nothing had to change")
+
+
+def _percent(text: str) -> float:
+    try:
+        share = float(text.removesuffix("%"))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share <= 100:  # noqa: PLR2004
+        message = f"{text} is not a number from 0 to 100"
+        raise click.BadParameter(message)
+    return share
 
 
 @click.command("seed-demo")

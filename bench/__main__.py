@@ -22,13 +22,18 @@ from bench.scaling import SCALING, scaling
 from bench.scenarios import FULL, QUICK, SCENARIOS, Scale, TargetKind
 from bench.servers import DidNotStart, Target
 from bench.store import STORE, store
+from bench.sync import SYNC, sync
 
 TARGETS: dict[str, TargetKind] = {
     kind.name: kind for kind in (Greendot, FlaskSocketIO, FlaskSocketIOShared, SocketIO)
 }
 OURS: dict[str, TargetKind] = {GreendotWebhooks.name: GreendotWebhooks}
 """Greendot with more turned on. A run has it only if `--targets` names it."""
-ALONE = {"store": (store, STORE), "scaling": (scaling, SCALING)}
+ALONE = {
+    "store": (store, STORE),
+    "scaling": (scaling, SCALING),
+    "sync": (sync, SYNC),
+}
 """Scenarios of our own parts, which no peer has."""
 PEER = "peer-"
 FILES_WANTED = 15_000

@@ -43,6 +43,11 @@ class Greendot(Target):
     workers = 1
     more_environ: Mapping[str, str] = {}
 
+    @property
+    def environ(self) -> dict[str, str]:
+        """The settings of its processes."""
+        return self._environ
+
     def start(self) -> None:
         """Start the Procfile's processes on a database that holds the graph."""
         url = os.environ.get("BENCH_DATABASE_URL")

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bench.beats import beats
 from bench.churn import churn
 from bench.hostile import hostile
 from bench.hydration import hydrate
@@ -52,4 +53,5 @@ LOADS: dict[str, Load] = {
     "storm": storm,
     "hydrate": hydrate,
     "hostile": hostile,
+    "beats": beats,
 }

@@ -46,6 +46,11 @@ def cores_for_generator() -> Cores:
     return set(_cores()[1:2])
 
 
+def all_cores() -> list[int]:
+    """All cores that we may use, for a command that is not measured as a server."""
+    return list(_ALL_CORES)
+
+
 def _cores() -> list[int]:
     # What may be used at the start; later this process has pinned itself.
     if not _ALL_CORES or len(_ALL_CORES) == 1:

@@ -43,6 +43,7 @@ class Scale:
     hostile_seconds: float = 30.0
     stored_users: int = 1_000_000
     due: tuple[int, ...] = (0, 1_000, 100_000)
+    synced_users: int = 20_000
 
 
 FULL = Scale()
@@ -59,6 +60,7 @@ QUICK = Scale(
     hostile_seconds=4.0,
     stored_users=20_000,
     due=(0, 1_000, 5_000),
+    synced_users=500,
 )
 
 IDLE = (

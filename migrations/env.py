@@ -16,9 +16,11 @@ from sqlalchemy.exc import DBAPIError
 
 import models.sql.conversation
 import models.sql.friendship
+import models.sql.last_seen
 import models.sql.pending_announcements
 import models.sql.presence_settings
 import models.sql.revocations
+import models.sql.sessions
 import models.sql.user
 from config import Settings, SettingsError
 from models.sql.db import Base, make_engine, transactional
@@ -32,6 +34,9 @@ TABLES = (
     models.sql.presence_settings.StoredException,
     models.sql.presence_settings.FrozenStatus,
     models.sql.revocations.Revocation,
+    models.sql.last_seen.LastSeen,
+    models.sql.last_seen.LastSeenStart,
+    models.sql.sessions.StoredTransition,
 )
 
 

@@ -183,7 +183,7 @@ NEVER_IDLE = Activity()
 
 
 class UserStatus(NamedTuple):
-    """A user's status in Redis. Times are ms since the epoch. A user who was never
+    """A user's status, from Redis. Times are ms since the epoch. A user who was never
     online has `updated_at` 0 and `last_seen` None."""
 
     user_id: str
@@ -193,6 +193,9 @@ class UserStatus(NamedTuple):
     activity: Activity = NEVER_IDLE
     visible_since: int = 0
     """When the user became visible to the viewer; 0 if that was always so."""
+    stored_version: int = 0
+    """If Redis has no `last_seen`, and it is from the database: the timestamp of the
+    transition that it belongs to. Otherwise 0."""
 
     @property
     def status(self) -> Status:

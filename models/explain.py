@@ -6,7 +6,7 @@ decides what a viewer sees. It follows `can_see` of `models.visibility`.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy.orm import Session
@@ -17,7 +17,7 @@ from models.presence import Presence
 from models.presence.inspection import Inspection
 from models.presence.keys import shard_number
 from models.presence.presence import Statuses
-from models.shown_statuses import Rules, ShownStatuses
+from models.shown_statuses import Rules, ShownStatuses, with_last_seen
 from models.sql.friendship import FriendshipStatus
 from models.sql.presence_settings import read_settings
 from models.sql.relation import Relation, relation_of
@@ -110,7 +110,7 @@ def explain(
     settings = read_settings(session, user_id)
     seen = None
     if viewer is None or viewer == user_id:
-        inspection = presence.inspect(user_id)
+        inspection = _inspect(session, presence, user_id)
         if viewer is not None:
             seen = _seen_by_oneself(inspection.status)
     else:
@@ -118,7 +118,7 @@ def explain(
         relation = relation_of(session, user_id, viewer)
         rules = Rules.read(session, [viewer], may_hide=may_hide)
         own = rules.views.last_seen.get(viewer, Visible.EVERYONE)
-        inspection = presence.inspect(user_id)
+        inspection = _inspect(session, presence, user_id)
         pair = Pair(user_id, viewer, relation, settings, own, may_hide=may_hide)
         shards = len(presence.shards)
         clocks = {shard_number(user_id, shards): inspection.clock}
@@ -133,6 +133,12 @@ def explain(
         settings.layers.at(now),
         seen,
     )
+
+
+def _inspect(session: Session, presence: Presence, user_id: str) -> Inspection:
+    inspection = presence.inspect(user_id)
+    (status,) = with_last_seen(session, [inspection.status])
+    return replace(inspection, status=status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,13 +9,49 @@ from collections.abc import Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 
+from sqlalchemy import Engine
+
 from models.detail import NO_LAYERS, Layers, detail_of
 from models.events import Detail, UserStatus
 from models.presence.presence import Statuses
 from models.sql.audience import friends_of
+from models.sql.last_seen import kept_since, stored_last_seen
 from models.sql.statements import Reader
 from models.sql.visibility import Views, views_of_viewers
 from models.visibility import Visible, shown
+
+
+def with_last_seen(reader: Reader, statuses: Iterable[UserStatus]) -> list[UserStatus]:
+    """`statuses`, with the `last_seen` from the database where Redis has none."""
+    read = list(statuses)
+    lacking = [one.user_id for one in read if one.last_seen is None]
+    stored = stored_last_seen(reader, lacking)
+    return [
+        one
+        if (kept := stored.get(one.user_id)) is None
+        else one._replace(last_seen=kept.last_seen, stored_version=kept.version)
+        for one in read
+    ]
+
+
+def add_last_seen(
+    database: Engine, statuses: Statuses, rules: Rules | None = None
+) -> None:
+    """If Redis has no `last_seen` for some users in `statuses`, give them the one from
+    the database. Without such users this costs nothing.
+
+    If viewers are to be shown the statuses by `rules`, and one of the users has
+    settings, the query is made in any case. Otherwise the time that it takes could tell
+    a viewer whether a hidden user is online.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: the database is down.
+    """
+    lacking = [one for one in statuses.found.values() if one.last_seen is None]
+    if lacking or (rules and rules.views.of):
+        with database.connect() as reader:
+            found = with_last_seen(reader, lacking)
+        statuses.found.update((one.user_id, one) for one in found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +62,9 @@ class Rules:
     views: Views
     friends: Mapping[str, set[str]]
     """The friends of viewers who show their own `last_seen` to friends only."""
+    kept_since: int = 0
+    """Since when the database has every `last_seen` (ms). Only known if a viewer sees a
+    user with settings."""
 
     @classmethod
     def read(cls, reader: Reader, viewers: Iterable[str], *, may_hide: bool) -> Rules:
@@ -36,7 +75,8 @@ class Rules:
             for viewer, last_seen in views.last_seen.items()
             if last_seen is Visible.FRIENDS
         ]
-        return cls(views, friends_of(reader, asked))
+        since = kept_since(reader) if views.of else 0
+        return cls(views, friends_of(reader, asked), since)
 
     @property
     def viewers(self) -> AbstractSet[str]:
@@ -82,7 +122,8 @@ class ShownStatuses:
         if view is None:
             return real
         clock = self._statuses.clock_of(user_id)
-        return shown(real, view.frozen, clock, is_visible=view.is_visible)
+        since = self._rules.kept_since
+        return shown(real, view.frozen, clock, since, is_visible=view.is_visible)
 
     def shown(self, viewer: str, user_id: str) -> UserStatus:
         """The status of `user_id` to send to `viewer`."""

@@ -95,29 +95,44 @@ class Clock:
 
 
 def shown(
-    real: UserStatus, frozen: Frozen | None, clock: Clock, *, is_visible: bool
+    real: UserStatus,
+    frozen: Frozen | None,
+    clock: Clock,
+    kept_since: int,
+    *,
+    is_visible: bool,
 ) -> UserStatus:
     """The status of a user, as one viewer is shown it. `frozen` is what is stored for
-    this viewer, or None.
+    this viewer, or None. `real` has the `last_seen` from the database if Redis has
+    none, and the database has those since `kept_since` (ms).
 
     A frozen status behaves like the status of an offline user: it expires, and it is
-    lost when Redis loses its state.
+    lost when Redis loses its state. Then `last_seen` is what the database has.
     """
     if is_visible:
         if frozen is None or frozen.visible_since is None:
             return real
-        if real.online or real.updated_at > frozen.visible_since:
+        since = frozen.visible_since
+        if real.online or _last_transition(real) > since:
             # A `last_seen` from before `visible_since` would reveal when the hidden
             # user was there.
-            seen = real.last_seen and max(real.last_seen, frozen.visible_since)
-            newest = max(real.updated_at, frozen.visible_since)
-            return real._replace(
-                updated_at=newest, last_seen=seen, visible_since=frozen.visible_since
-            )
+            seen = real.last_seen and max(real.last_seen, since)
+            newest = max(real.updated_at, since) if real.online else real.updated_at
+            return real._replace(updated_at=newest, last_seen=seen, visible_since=since)
     timestamp, last_seen, _ = frozen or NEVER_SEEN
     if timestamp < clock.epoch or timestamp + clock.offline_ttl < clock.now:
-        timestamp, last_seen = clock.epoch, None
+        timestamp = clock.epoch
+        if last_seen is not None and last_seen < kept_since:
+            last_seen = None
     return UserStatus(real.user_id, False, timestamp, last_seen)  # noqa: FBT003
+
+
+def _last_transition(offline: UserStatus) -> int:
+    """When the user really went offline (ms), or 0 if nothing is known of it. Without a
+    `last_seen` in Redis, `updated_at` is not the time of a transition."""
+    if offline.last_seen is None:
+        return 0
+    return offline.stored_version or offline.updated_at
 
 
 class FrozenByGroup(NamedTuple):
@@ -175,8 +190,9 @@ class VisibilityEffects:
 class VisibilityEffectsRule:
     """Computes `VisibilityEffects` for one user.
 
-    `real` is the user's present status, read at the time of `clock`. `timestamp` is the
-    next number of the user's sequence. The events will have this timestamp.
+    `real` is the user's present status, read at the time of `clock`; for it and
+    `kept_since` see `shown`. `timestamp` is the next number of the user's sequence. The
+    events will have this timestamp.
 
     `is_unsure`: the user came online or went offline while the change was made. The
     viewers may have got that event, or not. So they get the status once more.
@@ -186,12 +202,14 @@ class VisibilityEffectsRule:
         self,
         real: UserStatus,
         clock: Clock,
+        kept_since: int,
         timestamp: int,
         *,
         is_unsure: bool = False,
     ) -> None:
         self._real = real
         self._clock = clock
+        self._kept_since = kept_since
         self._timestamp = timestamp
         self._is_unsure = is_unsure
 
@@ -264,7 +282,9 @@ class VisibilityEffectsRule:
         return self._is_unsure or self._shown(frozen, is_visible=is_visible).online
 
     def _shown(self, frozen: Frozen | None, *, is_visible: bool) -> UserStatus:
-        return shown(self._real, frozen, self._clock, is_visible=is_visible)
+        return shown(
+            self._real, frozen, self._clock, self._kept_since, is_visible=is_visible
+        )
 
 
 def changed_viewers(before: Iterable[View], after: Iterable[View]) -> set[str]:

@@ -34,8 +34,10 @@ from models.detail import detail_of
 from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
 from models.presence.presence import ChangeStart
+from models.shown_statuses import with_last_seen
 from models.sql import pending_announcements
 from models.sql.graph_rows import lock_users
+from models.sql.last_seen import kept_since
 from models.sql.presence_settings import (
     StoredSettings,
     ensure_settings,
@@ -176,8 +178,13 @@ class VisibilityUpdater:
         is_unsure: bool = False,
     ) -> VisibilityEffects:
         """Compute the change, and store what the viewers are shown from now on."""
+        (real,) = with_last_seen(session, [start.real])
         change = VisibilityEffectsRule(
-            start.real, start.clock, start.timestamp, is_unsure=is_unsure
+            real,
+            start.clock,
+            kept_since(session),
+            start.timestamp,
+            is_unsure=is_unsure,
         ).effects(
             step.viewers.before, step.viewers.after, step.old, step.new, step.by_group
         )

@@ -22,6 +22,10 @@ TASK_EXPIRES = 60
 worker and the sender may be on hosts whose clocks differ. This time must be longer than
 the difference."""
 
+SWEEPS_PER_CLEANUP = 12
+"""Old sessions are deleted once in so many sweep intervals: by default once a
+minute."""
+
 NICENESS = 5
 """The niceness of processes that are not gateways, so that a gateway on the same
 machine runs first. With normal priority a worker takes a quarter of a core, although it
@@ -94,6 +98,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.broadcast",
             "tasks.doctor",
             "tasks.expiry",
+            "tasks.history",
             "tasks.layers",
             "tasks.webhooks",
             "tasks.worker",
@@ -114,6 +119,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             for task in (
                 "tasks.expiry.expire_due",
                 "tasks.broadcast.drain_transitions",
+                "tasks.history.store_transitions",
             )
             for shard in range(settings.shards)
         }
@@ -128,6 +134,13 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
                 "tasks.layers.end_due",
                 *(["tasks.webhooks.send_webhooks"] if settings.webhook_urls else []),
             )
+        }
+        | {
+            "delete_old_sessions": {
+                "task": "tasks.history.delete_old_sessions",
+                "schedule": SWEEPS_PER_CLEANUP * sweep,
+                "options": {"expires": max(TASK_EXPIRES, sweep)},
+            }
         },
     }
 

@@ -14,8 +14,8 @@ from app.factory import create_app
 from app.tokens import BadToken
 from config import Settings
 from models.sql.audience import relevant_users
+from models.sql.csv_rows import FILES
 from models.sql.db import Base
-from models.sql.importer import FILES
 from models.sql.revocations import Revocation
 
 
@@ -140,3 +140,85 @@ def test_with_public_keys_there_is_no_secret_to_sign_with(tmp_path):
     done = run(create_app(settings), "token", "ada")
     assert done.exit_code == 1
     assert done.output.startswith("Error: only the host can sign tokens")
+
+
+# sync
+
+
+def folder_of(tmp_path, users: int, friends: str = ""):
+    """Files with so many users, who are called user-0 and so on."""
+    folder = tmp_path / "sync"
+    folder.mkdir(exist_ok=True)
+    rows = "".join(f"user-{number},\n" for number in range(users))
+    (folder / "users.csv").write_text(f"id,display_name\n{rows}", encoding="utf-8")
+    (folder / "friendships.csv").write_text(f"user,friend\n{friends}", encoding="utf-8")
+    return str(folder)
+
+
+def test_a_dry_run_changes_nothing_and_says_what_would_change(app, tmp_path):
+    folder = folder_of(tmp_path, 1200, "user-0,user-1\n")
+    done = run(app, "sync", "--from-csv", folder, "--dry-run")
+    assert done.exit_code == 0, done.output
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert lines == [
+        ["create", "update", "delete"],
+        ["users", "1,200", "0", "0"],
+        ["friendships", "1", "0", "0"],
+        ["Nothing", "is", "changed", "(--dry-run)"],
+    ]
+    assert audience_of(app, "user-0") == set()
+    real = run(app, "sync", "--from-csv", folder)
+    assert real.exit_code == 0, real.output
+    assert real.stdout.splitlines()[:3] == done.stdout.splitlines()[:3]
+    assert audience_of(app, "user-0") == {"user-1"}
+    again = run(app, "sync", "--from-csv", folder)
+    assert again.exit_code == 0
+    assert again.stdout.splitlines()[-1] == "Nothing had to change"
+
+
+def test_bad_rows_are_reported_and_change_the_exit_code(app, tmp_path):
+    folder = folder_of(tmp_path, 2, "user-0,user-1\nuser-0,ghost\n")
+    for more in (["--dry-run"], []):
+        done = run(app, "sync", "--from-csv", folder, *more)
+        assert done.exit_code == cli.BAD_ROWS
+        assert "friendships.csv:3: unknown user ghost" in done.stderr
+        assert "1 bad rows are left out" in done.stderr
+    assert audience_of(app, "user-0") == {"user-1"}
+
+
+def test_a_file_that_lacks_most_rows_is_refused(app, tmp_path):
+    assert run(app, "sync", "--from-csv", folder_of(tmp_path, 100)).exit_code == 0
+    for users in (0, 89):
+        folder = folder_of(tmp_path, users)
+        for more in ([], ["--dry-run"], ["--allow-deletes", "10.9"]):
+            done = run(app, "sync", "--from-csv", folder, *more)
+            assert done.exit_code == 1
+            assert f"this would delete {100 - users} of 100 users" in done.output
+            assert "nothing is changed" in done.output
+            assert "--allow-deletes" in done.output
+    again = run(app, "sync", "--from-csv", folder_of(tmp_path, 100), "--dry-run")
+    assert "users                  0         0         0" in again.stdout
+    assert run(app, "sync", "--from-csv", folder_of(tmp_path, 90)).exit_code == 0
+    folder = folder_of(tmp_path, 1)
+    done = run(app, "sync", "--from-csv", folder, "--allow-deletes", "99%")
+    assert done.exit_code == 0, done.output
+    assert done.stdout.splitlines()[1].split() == ["users", "0", "0", "89"]
+
+
+def test_a_sync_that_cannot_run_says_why(app, tmp_path):
+    for share in ("101", "-1", "x", "nan"):
+        done = run(app, "sync", "--from-csv", str(tmp_path), "--allow-deletes", share)
+        assert done.exit_code == 2
+        assert "is not a number from 0 to 100" in done.output
+    done = run(app, "sync", "--from-csv", str(tmp_path))
+    assert done.exit_code == 1
+    assert "has none of users.csv" in done.output
+    (tmp_path / "users.csv").write_text("", encoding="utf-8")
+    done = run(app, "sync", "--from-csv", str(tmp_path))
+    assert done.exit_code == 1
+    assert "users.csv:1: the header lacks id" in done.output
+
+
+def test_the_help_of_a_sync_names_every_file_that_is_read(app):
+    done = run(app, "sync", "--help")
+    assert all(name in done.output for name in FILES)

@@ -1,4 +1,5 @@
-"""The host application's lists: users, conversations, and the friends of a user.
+"""The host application's lists: users, conversations, and the friends and the sessions
+of a user.
 
 Every list has an ETag. So a host can check cheaply that both sides agree: if nothing
 has changed, a request with `If-None-Match` is answered by 304, without a body.
@@ -10,17 +11,30 @@ from flask import Blueprint, Response, jsonify, request
 
 from app.api import admin_input, options
 from app.api.schema import host_answers
-from app.api.schema.operation import BAD_REQUEST, DATABASE, NOT_FOUND, for_host
+from app.api.schema.operation import (
+    BAD_REQUEST,
+    DATABASE,
+    NOT_FOUND,
+    SESSIONS_OFF,
+    for_host,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
+from models.events import MAX_TIMESTAMP
 from models.identifiers import check_user_id
 from models.sql.audience import friends_of
 from models.sql.pages import conversations_page, users_page
+from models.sql.sessions import sessions_page
 from models.sql.user import unknown_users
 
 blueprint = Blueprint("admin_lists", __name__, url_prefix="/api/admin")
 blueprint.before_request(require_service_key)
+
+NO_SESSIONS = (
+    "no sessions are kept: set PRESENCE_SESSION_DAYS to the number of days for which "
+    "they are to be kept"
+)
 
 
 @blueprint.get("/users")
@@ -78,6 +92,33 @@ def get_friends(user_id: str) -> Response:
     return _with_etag({"friends": sorted(friends)})
 
 
+@blueprint.get("/users/<user_id>/sessions")
+@for_host(
+    "Questions",
+    gives=host_answers.SessionsPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, NOT_FOUND, SESSIONS_OFF, DATABASE],
+    parameters=[options.SINCE, *options.PAGE],
+)
+def get_sessions(user_id: str) -> Response:
+    """A page of the sessions of a user: from when to when the user was online.
+
+    The oldest session comes first. `end` is null while the user is online.
+    """
+    key = admin_input.identifier(user_id, "id")
+    if not services().settings.session_days:
+        raise ApiError(409, SESSIONS_OFF, NO_SESSIONS)
+    since, limit = options.time("since"), options.limit()
+    after = options.cursor(_version) or 0
+    with services().database.connect() as reader:
+        page = sessions_page(reader, key, since, after, limit)
+        if not page.items and unknown_users(reader, [key]):
+            raise ApiError(404, "not_found", f"there is no user {key}")
+    following = None if page.next is None else options.cursor_text(b"%d" % page.next)
+    sessions = [one._asdict() for one in page.items]
+    return _with_etag({"sessions": sessions, "next_cursor": following})
+
+
 def _with_etag(data: dict[str, object]) -> Response:
     response = jsonify({"data": data})
     response.add_etag()
@@ -89,6 +130,13 @@ def _with_etag(data: dict[str, object]) -> Response:
 
 def _next_cursor(last: str | None) -> str | None:
     return None if last is None else options.cursor_text(last.encode())
+
+
+def _version(data: bytes) -> int:
+    """The version of the transition after which a page begins."""
+    if not data.isdigit() or len(data) > len(str(MAX_TIMESTAMP)):
+        raise ValueError
+    return int(data)
 
 
 def _id(data: bytes) -> str:

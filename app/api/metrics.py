@@ -103,6 +103,11 @@ class State(Collector):
         yield gateways
         yield _gauge("outbox", "Transitions that wait to be broadcast", one.outbox)
         yield _gauge(
+            "unstored",
+            "Transitions that wait to be stored in the database",
+            one.unstored,
+        )
+        yield _gauge(
             "sweeps_held", "Shards in which the breaker holds sweeps", one.sweeps_held
         )
         yield CounterMetricFamily(

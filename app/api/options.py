@@ -10,11 +10,13 @@ from flask import request
 
 from app.api.schema.operation import Parameter
 from app.api.values import bad_request
+from models.events import MAX_TIMESTAMP
 
 Cursor = TypeVar("Cursor")
 
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
+_MAX_DIGITS = len(str(MAX_TIMESTAMP))
 
 DETAIL = Parameter(
     "detail",
@@ -39,6 +41,18 @@ CURSOR = Parameter(
     {"type": "string", "format": "cursor"},
 )
 PAGE = (LIMIT, CURSOR)
+SINCE = Parameter(
+    "since",
+    "Only sessions that were not over at this time, in milliseconds since the epoch.",
+    {
+        "type": "integer",
+        "format": "int64",
+        "minimum": 0,
+        "maximum": MAX_TIMESTAMP - 1,
+        "default": 0,
+    },
+    example=1767225600000,
+)
 
 
 def wants_detail() -> bool:
@@ -55,6 +69,20 @@ def limit() -> int:
     text = request.args.get("limit", str(DEFAULT_LIMIT))
     if not text.isascii() or not text.isdecimal() or not 1 <= int(text) <= MAX_LIMIT:
         raise bad_request(field="limit", takes=f"takes a number from 1 to {MAX_LIMIT}")
+    return int(text)
+
+
+def time(name: str) -> int:
+    """The time (ms) in an option of the query string; 0 if the option is missing.
+
+    Raises:
+        ApiError: 400, it is not a time.
+    """
+    text = request.args.get(name, "0")
+    is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
+    if not is_number or int(text) >= MAX_TIMESTAMP:
+        takes = "takes a time in milliseconds since the epoch, such as 1700000000000"
+        raise bad_request(field=name, takes=takes)
     return int(text)
 
 

@@ -15,7 +15,7 @@ from app.services import services
 from models.events import detail_data
 from models.identifiers import InvalidIdentifier, check_user_id
 from models.presence.tickets import TICKET_TTL, Ticket
-from models.shown_statuses import Rules, ShownStatuses
+from models.shown_statuses import Rules, ShownStatuses, add_last_seen
 from models.sql.audience import (
     friends_of,
     participants_of,
@@ -108,6 +108,7 @@ def user_status(user_id: str) -> Answer:
         layers = layers_of(reader, [subject]) if wants_detail() else {}
         rules = _rules(reader, caller)
     statuses = current.presence.read_statuses([subject])
+    add_last_seen(current.database, statuses, rules)
     shown = ShownStatuses(rules, statuses, layers)
     if subject == caller:
         status, hidden_by = statuses.found[subject], None

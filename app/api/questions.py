@@ -34,6 +34,7 @@ from models.detail import NO_LAYERS, Layers, detail_of, set_availability
 from models.events import Availability, UserStatus, detail_data
 from models.explain import NoSuchUser, explain
 from models.presence.presence import OnlineCursor
+from models.shown_statuses import add_last_seen
 from models.sql.presence_settings import layers_of
 from models.sql.user import user_table
 
@@ -77,7 +78,7 @@ def online_status() -> Answer:
     if not question.detail:
         return {"data": {"statuses": services().presence.online(asked)}}
     statuses: dict[str, dict[str, object]] = {}
-    for status, layers, now in _states(asked):
+    for status, layers, now in _states(asked, wants_last_seen=True):
         statuses[status.user_id] = {
             "status": status.status,
             "last_seen": status.last_seen,
@@ -170,13 +171,18 @@ def explain_user(user_id: str) -> Answer:
     return {"data": found.data()}
 
 
-def _states(user_ids: Iterable[str]) -> Iterator[tuple[UserStatus, Layers, int]]:
-    """The real status and the layers of each user, and the time of the read (ms)."""
+def _states(
+    user_ids: Iterable[str], *, wants_last_seen: bool = False
+) -> Iterator[tuple[UserStatus, Layers, int]]:
+    """The real status and the layers of each user, and the time of the read (ms). Where
+    Redis has no `last_seen`, it is read from the database, if the caller wants it."""
     current = services()
     for part in batches(user_ids, SLICE):
         with current.database.connect() as reader:
             layers = layers_of(reader, part)
         statuses = current.presence.read_statuses(part)
+        if wants_last_seen:
+            add_last_seen(current.database, statuses)
         for user_id in part:
             now = statuses.clock_of(user_id).now
             yield statuses.found[user_id], layers.get(user_id, NO_LAYERS), now

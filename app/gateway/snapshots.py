@@ -33,7 +33,7 @@ from models import events
 from models.batches import batches
 from models.events import UserStatus
 from models.presence import Presence, PresenceUnavailable
-from models.shown_statuses import Rules, ShownStatuses
+from models.shown_statuses import Rules, ShownStatuses, add_last_seen
 from models.sql.audience import relevant_users
 from models.sql.db import error_text, is_unavailable
 from models.sql.presence_settings import layers_of
@@ -244,6 +244,7 @@ class Snapshots:
             if unrelated:
                 unknown = unknown_users(connection, unrelated)
         statuses = self._presence.statuses_where_possible(everybody)
+        add_last_seen(self._database, statuses, rules)
         read_at = statuses.read_at
         if wants_detail:  # what was set after the layers were read is not in there
             read_at -= math.ceil((time.monotonic() - began) * 1000)

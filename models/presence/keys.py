@@ -59,6 +59,13 @@ class Keys:
         self.missed = f"{prefix}presence:missed"
         """Set: numbers of shards whose users and gateways missed transitions of this
         shard. The shard's own number means that all users missed some."""
+        self.unstored = f"{prefix}presence:unstored"
+        """Stream: transitions that were broadcast, but are not stored in SQL yet."""
+        self.unstored_state = f"{prefix}presence:unstored:state"
+        """Hash: `stored`, how many of them were stored; `taken`, see acknowledge.lua;
+        `walk`, how far a walk through all users has got, see `tasks.history`."""
+        self.unstored_writer = f"{prefix}presence:unstored:writer"
+        """String: the token of the process that stores them."""
         self.gateways = f"{prefix}gateways"
         """Sorted set: gateway id -> deadline (ms)."""
         self.sweeps = f"{prefix}presence:sweeps"

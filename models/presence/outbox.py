@@ -30,6 +30,7 @@ from models.presence.redis.commands import (
     run_script,
     stream_entries,
 )
+from models.presence.replies import time_of
 
 EntryContent = Transition | VisibilityChange | DetailChange
 """What an entry may contain."""
@@ -46,6 +47,9 @@ class OutboxEntry:
 
     entry_id: str
     content: EntryContent | UnreadableMessage
+    last_seen: int | None = None
+    """When the user was last seen at a transition (ms). None if a process of an older
+    version has written the entry."""
 
 
 class Outbox:
@@ -58,6 +62,7 @@ class Outbox:
         self._backend = backend
         self._keys = keys
         self._script_keys = [keys.transitions, keys.drainer, keys.taken]
+        self._script_keys += [keys.unstored, keys.unstored_state]
         for receiver in receivers:
             self._script_keys += [
                 keys.webhook_changed(receiver),
@@ -74,8 +79,9 @@ class Outbox:
         wait_ms: int = 0,
     ) -> list[OutboxEntry] | None:
         """Acknowledge `published` entries, take or renew the drainer's lease for
-        `token`, and return the oldest `limit` entries. This is one atomic step, in
-        which the webhook receivers get what is acknowledged.
+        `token`, and return the oldest `limit` entries. This is one atomic step. In it,
+        what is acknowledged goes to the webhook receivers, and to the transitions that
+        must be stored in SQL.
 
         If the outbox is empty, wait up to `wait_ms` for an entry, in the same round
         trip. Returns None if another drainer holds the lease.
@@ -89,7 +95,7 @@ class Outbox:
         if replies[0] == _ANOTHER:
             return None
         found = stream_entries(replies[1]) if wait_ms else entries_with_ids(replies[0])
-        return [OutboxEntry(entry_id, _content(fields)) for entry_id, fields in found]
+        return [_entry(entry_id, fields) for entry_id, fields in found]
 
     def leave(
         self,
@@ -114,15 +120,20 @@ class Outbox:
         """Arguments of acknowledge.lua."""
         args: list[str | int] = [len(published)]
         args += [entry.entry_id for entry in published]
-        if not self._has_receivers:
-            return args
-        contents = [entry.content for entry in published]
-        args.append(int(any(isinstance(one, UnreadableMessage) for one in contents)))
-        for one in contents:
+        to_store: list[str | int] = []
+        changes: list[str | int] = []
+        has_unreadable = False
+        for entry in published:
+            one = entry.content
+            if isinstance(one, Transition):
+                seen = one.timestamp if entry.last_seen is None else entry.last_seen
+                to_store += (one.user_id, one.status, one.timestamp, seen)
             # Whether a viewer may see the user is nothing to the host.
             if isinstance(one, Transition | DetailChange):
-                args += (one.timestamp, one.user_id)
-        return args
+                changes += (one.timestamp, one.user_id)
+            has_unreadable |= isinstance(one, UnreadableMessage)
+        args += (int(has_unreadable), len(to_store) // 4, *to_store)
+        return args + changes if self._has_receivers else args
 
     def record_missed(self, shards: Iterable[int]) -> None:
         """Record the numbers of shards that did not answer. Their users missed
@@ -154,10 +165,15 @@ class Outbox:
         return int(length)
 
 
-def _content(fields: Sequence[bytes]) -> EntryContent | UnreadableMessage:
-    """What is in `fields`, or the reason why they cannot be read. Another program may
-    have written the fields, and a bad entry must not stop the other entries."""
+def _entry(entry_id: str, fields: Sequence[bytes]) -> OutboxEntry:
     data = dict(zip(fields[::2], fields[1::2], strict=True))
+    seen = time_of(data.get(b"last_seen", b"").decode("ascii", "replace"))
+    return OutboxEntry(entry_id, _content(data), seen)
+
+
+def _content(data: Mapping[bytes, bytes]) -> EntryContent | UnreadableMessage:
+    """What is in the fields `data`, or the reason why they cannot be read. Another
+    program may have written them, and a bad entry must not stop the other entries."""
     try:
         check_version(data.get(b"v", b"0"))
         user_id = check_user_id(data[b"user_id"].decode())

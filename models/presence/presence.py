@@ -37,6 +37,7 @@ from models.presence.rules import has_settled
 from models.presence.servers import Servers
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
+from models.presence.unstored import UnstoredTransitions
 from models.presence.webhooks import Webhooks
 from models.visibility import Clock
 
@@ -54,6 +55,7 @@ class Shard:
     store: PresenceStore
     outbox: Outbox
     gateways: GatewayStore
+    unstored: UnstoredTransitions
 
     @classmethod
     def open(cls, settings: Settings, backend: Backend, keys: Keys) -> Self:
@@ -76,6 +78,7 @@ class Shard:
                 online_ttl=settings.online_ttl,
                 gateway_ttl=settings.gateway_ttl,
             ),
+            unstored=UnstoredTransitions(backend, keys),
         )
 
 
@@ -91,6 +94,8 @@ class Overview:
     """How many of `gateways` have missed their deadline. A sweep will remove them."""
     outbox: int
     """Transitions that wait to be broadcast."""
+    unstored: int
+    """Transitions that were broadcast and wait to be stored in SQL."""
     sweeps_held: int
     """Shards in which sweeps expire nobody now, because the mass expiry guard holds
     them."""
@@ -452,18 +457,21 @@ class Presence:
         commands: dict[int, list[Command]] = {}
         for keys in self._keys:
             names = [keys.online_users, keys.gateways, keys.transitions, keys.sweeps]
-            commands[keys.shard] = [run_script("overview", [*names, keys.epoch])]
+            names += [keys.epoch, keys.unstored]
+            commands[keys.shard] = [run_script("overview", names)]
         answers = self._backend.gather(commands)
         rows = [list(map(int, reply)) for (reply,) in answers.some().values()]
-        now, online, gateways, overdue, outbox, held_since, holds, swept_at, epoch = (
-            zip(*rows, strict=True)
+        now, online, gateways, overdue, outbox, held_since, holds, *rest = zip(
+            *rows, strict=True
         )
+        swept_at, epoch, unstored = rest
         ages = [at - swept for at, swept in zip(now, swept_at, strict=True)]
         return Overview(
             online=sum(online),
             gateways=max(gateways),
             overdue_gateways=max(overdue),
             outbox=sum(outbox),
+            unstored=sum(unstored),
             sweeps_held=sum(map(bool, held_since)),
             sweep_holds=sum(holds),
             last_sweep_age=max(ages) if all(swept_at) else None,

@@ -107,9 +107,7 @@ class Webhooks:
         self._backend.gather(
             {
                 keys.shard: [
-                    run_script(
-                        "webhook_leave", [keys.webhook_sender(receiver)], [token]
-                    )
+                    run_script("leave", [keys.webhook_sender(receiver)], [token])
                 ]
                 for keys in self._keys
             }

@@ -14,7 +14,7 @@ the caller must roll back.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from itertools import combinations, product, starmap
@@ -36,6 +36,8 @@ from models.sql.graph_rows import (
     remove_friendships,
     remove_participants,
     remove_users,
+    statuses_of_pairs,
+    stored_conversations,
     take_write_lock,
 )
 from models.sql.user import ensure_users, put_users, unknown_users, user_table
@@ -275,6 +277,72 @@ def remove_participant(
     before = relevant_pairs(session, pairs)
     remove_participants(session, conversation_id, [user_id])
     return _change(before, relevant_pairs(session, pairs))
+
+
+def accept_friendships(session: Session, pairs: Collection[Pair]) -> GraphChange:
+    """Make `pairs` (in canonical order) accepted friendships. Blocked pairs, and pairs
+    with a user who does not exist, are left alone."""
+    known = lock_users(session, {user_id for pair in pairs for user_id in pair})
+    statuses = statuses_of_pairs(session, pairs)
+    new = {
+        pair
+        for pair in pairs
+        if known.issuperset(pair) and statuses.get(pair) not in (ACCEPTED, BLOCKED)
+    }
+    return _changed_friendships(
+        session, new, lambda: put_friendship_rows(session, dict.fromkeys(new, ACCEPTED))
+    )
+
+
+def end_friendships(session: Session, pairs: Collection[Pair]) -> GraphChange:
+    """Delete those of `pairs` (in canonical order) that are accepted."""
+    lock_users(session, {user_id for pair in pairs for user_id in pair})
+    statuses = statuses_of_pairs(session, pairs)
+    gone = {pair for pair in pairs if statuses.get(pair) is ACCEPTED}
+    return _changed_friendships(
+        session, gone, lambda: remove_friendships(session, gone)
+    )
+
+
+def _changed_friendships(
+    session: Session, pairs: Collection[Pair], write: Callable[[], None]
+) -> GraphChange:
+    """What `write` changes, which writes the friendships of `pairs`. Their users are
+    locked."""
+    seen_before = views_on(session, pairs)
+    before = relevant_pairs(session, pairs)
+    write()
+    change = _change(before, relevant_pairs(session, pairs))
+    return replace(change, before=seen_before, after=views_on(session, pairs))
+
+
+def change_participants(
+    session: Session, changes: Mapping[str, tuple[Collection[str], Collection[str]]]
+) -> GraphChange:
+    """Add users to conversations and take others out: conversation id -> (added,
+    removed). Conversations and users that do not exist are left out.
+
+    Raises:
+        TooManyParticipants: a conversation would be too large.
+    """
+    old = lock_conversations(session, changes)
+    stored = stored_conversations(session, changes)
+    named = {user for moved in changes.values() for users in moved for user in users}
+    known = lock_users(session, named)
+    scope = _Scope(set())
+    added, removed, new = {}, {}, {}
+    for key in sorted(stored):
+        added[key] = (known & set(changes[key][0])) - old[key]
+        removed[key] = old[key].intersection(changes[key][1]) - added[key]
+        new[key] = (old[key] | added[key]) - removed[key]
+        scope.add_replaced(old[key], new[key])
+    _check_size(new)
+    before = relevant_pairs(session, scope.pairs)
+    for key, users in removed.items():
+        remove_participants(session, key, users)
+    add_participants(session, added)
+    change = _change(before, relevant_pairs(session, scope.pairs))
+    return replace(change, refreshed=frozenset(scope.refreshed))
 
 
 def load_bulk(

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping
 from sqlalchemy import (
     ColumnElement,
     String,
+    and_,
     bindparam,
     delete,
     false,
@@ -23,7 +24,7 @@ from sqlalchemy.orm import Session
 from models.sql.conversation import conversation_table, participant_table
 from models.sql.db import execute_many, upsert
 from models.sql.friendship import FriendshipStatus, friendship_table
-from models.sql.sql_arrays import among, text_list
+from models.sql.sql_arrays import among, each_pair, pair_list, text_list
 from models.sql.statements import Statement
 from models.sql.user import user_table
 
@@ -79,6 +80,14 @@ def lock_conversations(
     for conversation_id, user_id in session.execute(rows, asked):
         members[conversation_id].add(user_id)
     return members
+
+
+def stored_conversations(session: Session, conversation_ids: Iterable[str]) -> set[str]:
+    """Which of the conversations exist."""
+    rows = select(conversation_table.c.id).where(
+        among(conversation_table.c.id, text_list("ids"))
+    )
+    return set(session.scalars(rows, {"ids": list(conversation_ids)}))
 
 
 def put_conversation_rows(session: Session, titles: Mapping[str, str]) -> None:
@@ -138,6 +147,14 @@ def friendships_of(session: Session, user_id: str) -> dict[str, FriendshipStatus
     return {other: FriendshipStatus(status) for other, status in rows}
 
 
+def statuses_of_pairs(
+    session: Session, pairs: Collection[tuple[str, str]]
+) -> dict[tuple[str, str], FriendshipStatus]:
+    """The status of each of `pairs` (in canonical order) that is stored."""
+    rows = session.execute(_STATUSES, {"pairs": list(pairs)})
+    return {(a, b): FriendshipStatus(status) for a, b, status in rows}
+
+
 def remove_friendships(session: Session, pairs: Iterable[tuple[str, str]]) -> None:
     """Delete the friendships of `pairs` (in canonical order), whatever their status."""
     rows = [{"a": a, "b": b} for a, b in sorted(pairs)]
@@ -163,6 +180,13 @@ def remove_users(session: Session, user_ids: Iterable[str]) -> None:
     execute_many(session, statement, [{"key": key} for key in sorted(user_ids)])
 
 
+_pair = each_pair(pair_list("pairs")).table_valued("value", name="pair")
+_ends = [_pair.c.value.op("->>", return_type=String())(end) for end in (0, 1)]
+_STATUSES = select(friendship_table).join_from(
+    _pair,
+    friendship_table,
+    and_(friendship_table.c.user_a == _ends[0], friendship_table.c.user_b == _ends[1]),
+)
 _me: ColumnElement[str] = bindparam("user_id", type_=String())
 _FRIENDSHIPS = Statement(
     union_all(

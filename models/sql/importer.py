@@ -15,19 +15,18 @@ is missing, the stored one stays. A new user without a name gets its id as name.
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 from sqlalchemy import Column, select
 from sqlalchemy.orm import Session
 
 from models.identifiers import check_choice, check_text, check_user_id
 from models.sql.conversation import TITLE_LENGTH, conversation_table
+from models.sql.csv_rows import FILES, BadRow, CsvRow, ImportFailed, csv_rows
 from models.sql.friendship import FriendshipStatus, canonical
 from models.sql.graph import (
     MAX_PAIRS,
@@ -40,17 +39,10 @@ from models.sql.graph import (
 from models.sql.sql_arrays import among, text_list
 from models.sql.user import DISPLAY_NAME_LENGTH, user_table
 
-FILES = ("users.csv", "friendships.csv", "conversations.csv", "participants.csv")
 TOGETHER = ("conversations.csv", "participants.csv")
 """A conversation is replaced as a whole, so without the second file it would be
 empty."""
 ROWS_PER_CALL = 50_000
-
-Value = TypeVar("Value")
-
-
-class ImportFailed(ValueError):
-    """A file cannot be loaded. The message names the file and the line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,29 +175,14 @@ class _Import:
             self.members[key].add(user_id)
             self._name(user_id, row)
 
-    def _name(self, user_id: str, row: _Row) -> None:
+    def _name(self, user_id: str, row: CsvRow) -> None:
         self._named_at.setdefault(user_id, row.place)
 
-    def _rows(self, name: str, *required: str) -> Iterator[_Row]:
-        path = self._folder / name
-        if not path.is_file():
-            return
-        try:
-            # With or without the byte order mark that spreadsheets write.
-            with path.open(encoding="utf-8-sig", newline="") as file:
-                reader = csv.DictReader(file, strict=True)
-                header = reader.fieldnames or []
-                if missing := [column for column in required if column not in header]:
-                    message = f"{name}:1: the header lacks {', '.join(missing)}"
-                    raise ImportFailed(message)
-                for values in reader:
-                    yield _Row(f"{name}:{reader.line_num}", values)
-        except UnicodeDecodeError as error:
-            message = f"{name}: is not UTF-8 ({error.reason})"
-            raise ImportFailed(message) from error
-        except csv.Error as error:
-            message = f"{name}:{reader.reader.line_num}: {error}"
-            raise ImportFailed(message) from error
+    def _rows(self, name: str, *required: str) -> Iterator[CsvRow]:
+        for row in csv_rows(self._folder, name, required):
+            if isinstance(row, BadRow):
+                raise row
+            yield row
 
 
 def _keep_names(session: Session, named: dict[str, str], column: Column[str]) -> None:
@@ -216,26 +193,3 @@ def _keep_names(session: Session, named: dict[str, str], column: Column[str]) ->
     for start in range(0, len(nameless), ROWS_PER_CALL):
         asked = {"ids": nameless[start : start + ROWS_PER_CALL]}
         named.update((key, name) for key, name in session.execute(known, asked))
-
-
-class _Row:
-    """One line of a file. Each error names the line and the column."""
-
-    def __init__(self, place: str, values: dict[str, str | None]) -> None:
-        self.place = place
-        self._values = values
-
-    def text(self, column: str) -> str:
-        return (self._values.get(column) or "").strip()
-
-    def take(self, column: str, check: Callable[[str], Value]) -> Value:
-        return self.check(column, self.text(column), check)
-
-    def check(self, column: str, text: str, check: Callable[[str], Value]) -> Value:
-        try:
-            return check(text)
-        except ValueError as error:
-            raise self.wrong(column=column, why=str(error)) from error
-
-    def wrong(self, *, column: str, why: str) -> ImportFailed:
-        return ImportFailed(f"{self.place}: {column}: {why}")

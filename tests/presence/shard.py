@@ -127,8 +127,17 @@ class Shard:
         return bool(self.client.sismember(self.keys.gateway_users(gateway), user))
 
     def waiting(self, most: int = 1000) -> list[OutboxEntry]:
-        """What is in the outbox, oldest first."""
-        return [OutboxEntry(*entry) for entry in self.outbox_after("-", most)]
+        """The transitions in the outbox, oldest first."""
+        found = self.client.xrange(self.keys.transitions, count=most)
+        seen = [
+            int(data["last_seen"]) if "last_seen" in data else None
+            for _, data in cast("list[tuple[str, dict[str, str]]]", found)
+        ]
+        entries = self.outbox_after("-", most)
+        return [
+            OutboxEntry(*entry, last_seen)
+            for entry, last_seen in zip(entries, seen, strict=True)
+        ]
 
     def transitions(self) -> list[Transition]:
         return [transition for _, transition in self.outbox_after("-", 1000)]

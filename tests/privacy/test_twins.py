@@ -320,6 +320,8 @@ def test_redis_loses_everything(steady):
         twins.do("connect", lambda side: side.connect())
         twins.do("away", lambda side: side.go_away())
         snapshots = [of_event(side, "presence_snapshot") for side in twins.sides]
+        seen = twins.real.status()["last_seen"]
+        wait_until(lambda: all_stored(steady), 30)
 
         steady.redis.flushall()
         subject = twins.hidden.subject
@@ -332,11 +334,18 @@ def test_redis_loses_everything(steady):
                 30,
             )
         twins.do("flushed", nothing)
+        assert twins.real.status()["last_seen"] == seen, "the database has it"
         twins.do("behind", lambda side: side.come_and_go_behind())
         twins.do("back", lambda side: side.come_back())
         twins.do("away again", lambda side: side.go_away())
         twins.do("leave", only_hidden(lambda side: side.leave()))
         twins.do("show", only_hidden(lambda side: side.show()))
+
+
+def all_stored(system):
+    """Whether the database has every `last_seen`."""
+    queues = ("presence:transitions", "presence:unstored")
+    return not any(map(system.redis.xlen, queues))
 
 
 def of_event(side, event):
@@ -394,21 +403,24 @@ def forgetful():
 
 @pytest.mark.slow
 def test_a_status_expires(forgetful):
-    """PRESENCE_OFFLINE_TTL counts for the frozen status too."""
+    """PRESENCE_OFFLINE_TTL counts for the frozen status too. `last_seen` stays, because
+    the database has it."""
     with twins_in(forgetful) as twins:
         twins.do("connect", lambda side: side.connect())
         for side in twins.sides:
             side.go_away()
+        seen = {side: side.status()["last_seen"] for side in twins.sides}
         twins.hidden.come_and_go_behind()
         for side in twins.sides:
-            wait_until(lambda side=side: side.status()["last_seen"] is None, 30)
+            wait_until(lambda side=side: side.status()["updated_at"] is None, 30)
+        wait_until(lambda: all_stored(forgetful), 30)
         for side in twins.sides:
             side.pump()
             side.record.clear()
             assert side.snapshot() == {
                 "status": "offline",
                 "timestamp": 0,
-                "last_seen": None,
+                "last_seen": seen[side],
             }
         twins.do("behind", lambda side: side.come_and_go_behind())
         twins.hidden.leave()

@@ -7,9 +7,10 @@ from sqlalchemy import func, select
 
 from models.sql import audience
 from models.sql.conversation import MAX_PARTICIPANTS, Conversation
+from models.sql.csv_rows import ImportFailed
 from models.sql.friendship import Friendship, FriendshipStatus
 from models.sql.graph import GraphChange
-from models.sql.importer import ImportFailed, import_csv
+from models.sql.importer import import_csv
 from models.sql.user import User, user_table
 
 pytestmark = pytest.mark.integration

@@ -28,6 +28,9 @@ TABLES = {
     "presence_exceptions",
     "frozen_statuses",
     "revocations",
+    "last_seen",
+    "last_seen_start",
+    "transitions",
 }
 
 

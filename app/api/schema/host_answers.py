@@ -203,6 +203,27 @@ class Reachabilities(Struct):
     }
 
 
+class Session(Struct):
+    """A time for which a user was online. `end` is null while it lasts."""
+
+    start: Time
+    end: Time | None
+
+    example: ClassVar[object] = {"start": 1767225600000, "end": 1767229200000}
+
+
+class SessionsPage(Struct):
+    """A page of a user's sessions, the oldest first."""
+
+    sessions: list[Session]
+    next_cursor: NextCursor
+
+    example: ClassVar[object] = {
+        "sessions": [{"start": 1767225600000, "end": None}],
+        "next_cursor": None,
+    }
+
+
 class OnlineUsersPage(Struct):
     """A page of the users who are online. An id may be on two pages."""
 

@@ -27,6 +27,7 @@ _OPERATION = "operation"
 
 NOT_FOUND = "not_found"
 UNKNOWN_USER = "unknown_user"
+SESSIONS_OFF = "sessions_off"
 FORBIDDEN = "forbidden"
 FOREIGN_ORIGIN = "foreign_origin"
 NOT_ALLOWED = "not_allowed"
@@ -97,6 +98,11 @@ CODES = {
     NOT_FOUND: Code(404, "What the call names does not exist.", "there is no user ann"),
     UNKNOWN_USER: Code(
         409, "The call names users that do not exist.", "unknown user: ann"
+    ),
+    SESSIONS_OFF: Code(
+        409,
+        "`PRESENCE_SESSION_DAYS` is not set.",
+        "no sessions are kept: set PRESENCE_SESSION_DAYS",
     ),
     TOO_LARGE: Code(
         413,

@@ -1,6 +1,7 @@
 -- Purpose: acknowledge published entries, take or renew the drainer's lease, and read the
 --          oldest entries. One step, so that two drainers never get the same entries.
 -- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers have taken,
+--          4 unstored transitions, 5 their state,
 --          then per webhook receiver: changed users, state
 -- ARGV:    1 the caller's token, 2 lease (ms), 3 maximum of entries, 0 to read none,
 --          then what acknowledge.lua reads

@@ -2,6 +2,7 @@
 --          empty. One step: either the drainer sees a new entry, or the script that adds
 --          it sees that there is no drainer and has a drain requested.
 -- KEYS:    1 outbox, 2 drainer, 3 number of entries that drainers have taken,
+--          4 unstored transitions, 5 their state,
 --          then per webhook receiver: changed users, state
 -- ARGV:    1 the caller's token, 2 '1' to give the lease up in any case,
 --          then what acknowledge.lua reads

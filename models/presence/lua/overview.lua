@@ -1,9 +1,9 @@
 -- Purpose: read the state of a shard in a few numbers. Changes nothing.
--- KEYS:    1 online_users, 2 gateways, 3 outbox, 4 sweeps, 5 epoch
+-- KEYS:    1 online_users, 2 gateways, 3 outbox, 4 sweeps, 5 epoch, 6 unstored transitions
 -- ARGV:    none
 -- Returns: {now, users online, gateways, overdue gateways, transitions in the outbox,
 --          since when sweeps hold or '0', how many holds there were,
---          when the last sweep ran or '0', epoch or '0'}
+--          when the last sweep ran or '0', epoch or '0', unstored transitions}
 
 return {
   ms(now),
@@ -14,5 +14,6 @@ return {
   redis.call('HGET', KEYS[4], 'held_since') or '0',
   redis.call('HGET', KEYS[4], 'holds') or '0',
   redis.call('HGET', KEYS[4], 'last') or '0',
-  redis.call('GET', KEYS[5]) or '0'
+  redis.call('GET', KEYS[5]) or '0',
+  redis.call('TYPE', KEYS[6]).ok == 'stream' and redis.call('XLEN', KEYS[6]) or 0
 }

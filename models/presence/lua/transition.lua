@@ -64,7 +64,8 @@ local function transition(user, status, status_key, last_seen, ttl)
   end
   -- If the clock stepped back, the timestamp is in the future. Keep it until it has passed.
   redis.call('PEXPIRE', status_key, math.max(ttl, timestamp + 10 - now))
-  add_entry(VERSION, 'user_id', user, 'status', status, 'timestamp', timestamp)
+  add_entry(VERSION, 'user_id', user, 'status', status, 'timestamp', timestamp,
+    'last_seen', ms(last_seen))
   return ms(timestamp)
 end
 

@@ -33,13 +33,20 @@ _PROLOGUES = {
     "publish_visibility_change": ("clock", "transition"),
     "missed": ("clock", "stream"),
     "trim": ("clock", "stream"),
+    "unstored_take": ("clock", "stream"),
     "webhook_done": ("clock", "transition", "newest"),
     "webhook_truth": ("clock", "transition", "newest", "status"),
 }
 _DEFAULT_PROLOGUE = ("clock",)
-_FREE_MEMORY = frozenset({"append", "drain", "drain_end", "missed", "trim"})
-"""Scripts that also run when Redis is out of memory. They empty the outbox and the
-gateways' streams; what they add is small, and soon deleted or one entry per user."""
+_FREE_MEMORY = frozenset(
+    {
+        *("append", "drain", "drain_end", "missed", "trim"),
+        *("unstored_take", "unstored_done"),
+    }
+)
+"""Scripts that also run when Redis is out of memory. They empty the outbox, the
+gateways' streams and the transitions for SQL. What they add is small, and is soon
+deleted, or one entry per user."""
 _ALLOW_OOM = "#!lua flags=allow-oom\n"
 
 _sources: dict[str, str] = {}

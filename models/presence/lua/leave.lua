@@ -1,4 +1,5 @@
--- Purpose: give up the sender's lease for a webhook receiver.
+-- Purpose: give up a lease: that of a webhook receiver's sender, or that for storing
+--          transitions.
 -- KEYS:    1 lease
 -- ARGV:    1 the caller's token
 -- Returns: 1 if the caller had the lease, else 0

@@ -1,0 +1,233 @@
+"""Sessions and `last_seen` of a whole Greendot: real processes, which are killed and
+restarted."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from tests.clients import Client
+from tests.servers import RedisServer, any_server_command
+from tests.system import SERVICE_KEY, System, wait_until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
+
+PATIENCE = 60.0
+UNSTORED = "presence:unstored"
+
+
+class KeptRedis:
+    """A Redis that keeps its data over a restart."""
+
+    def __init__(self) -> None:
+        options = ("--appendonly", "yes", "--appendfsync", "always")
+        self.broker = RedisServer(any_server_command(), *options)
+        self.url = self.broker_url = self.broker.url
+        self.start, self.close = self.broker.start, self.broker.close
+
+
+@pytest.fixture
+def start(own_system_of):
+    """Starts a system that keeps sessions."""
+    return lambda **environ: own_system_of(PRESENCE_SESSION_DAYS="30", **environ)
+
+
+def status(system: System, user: str) -> dict[str, str]:
+    return system.redis.hgetall(f"user:{user}:status")
+
+
+def sessions(system: System, user: str) -> list[dict[str, int | None]]:
+    found = system.admin("GET", f"/users/{user}/sessions?limit=1000")["data"]
+    assert found["next_cursor"] is None
+    return found["sessions"]
+
+
+def come_and_go(system: System, user: str, web: int = 0) -> dict[str, int]:
+    """The session that the user has had, as Redis told it meanwhile."""
+    with Client(system, user, web=web).opened():
+        wait_until(lambda: system.is_online(user), PATIENCE)
+        begin = int(status(system, user)["updated_at"])
+    wait_until(lambda: not system.is_online(user), PATIENCE)
+    return {"start": begin, "end": max(begin, int(status(system, user)["last_seen"]))}
+
+
+def has(system: System, user: str, wanted: list[dict[str, int]]):
+    return lambda: sessions(system, user) == wanted
+
+
+def all_stored(system: System):
+    return lambda: (
+        system.redis.xlen(UNSTORED) == 0 == system.redis.xlen("presence:transitions")
+    )
+
+
+def test_a_host_reads_sessions(start):
+    system = start()
+    system.befriend("ann", "bob")
+    first = come_and_go(system, "ann")
+    with Client(system, "ann").opened():
+        wait_until(lambda: len(sessions(system, "ann")) == 2, PATIENCE)
+        assert sessions(system, "ann")[0] == first
+        assert sessions(system, "ann")[1]["end"] is None
+    assert sessions(system, "bob") == []
+    system.admin("DELETE", "/users/ann")
+    answer = system.request("GET", "/api/admin/users/ann/sessions", token=SERVICE_KEY)
+    assert answer[0] == 404
+
+
+def test_a_gateway_is_killed(start):
+    """The session ends with the last heartbeat, not with the sweep that found out."""
+    system = start(webs=2)
+    client = Client(system, "ann", web=1)
+    with client.opened():
+        wait_until(lambda: system.is_online("ann"), PATIENCE)
+        begin = int(status(system, "ann")["updated_at"])
+        wait_until(lambda: int(status(system, "ann")["last_seen"]) > begin, PATIENCE)
+        system.processes["web1"].kill()
+        wait_until(lambda: not system.is_online("ann"), PATIENCE)
+    found = status(system, "ann")
+    end = int(found["last_seen"])
+    assert begin < end < int(found["updated_at"])
+    wait_until(has(system, "ann", [{"start": begin, "end": end}]), PATIENCE)
+
+
+@pytest.mark.parametrize(
+    ("kills", "seed"), [(4, 1), pytest.param(30, 2, marks=pytest.mark.slow)]
+)
+@pytest.mark.timeout(1200)
+def test_a_worker_is_killed_at_any_point(start, kills, seed):
+    """Users come and go, and the worker dies again and again. In the end SQL has each
+    session once."""
+    system = start()
+    choose = random.Random(seed)  # noqa: S311 - for a test
+    users = [f"user-{number}" for number in range(6)]
+    has_ended = False
+
+    def live(user: str) -> list[dict[str, int]]:
+        had = []
+        while not has_ended:
+            had.append(come_and_go(system, user))
+            time.sleep(0.05)
+        return had
+
+    with ThreadPoolExecutor(len(users)) as threads:
+        running = {user: threads.submit(live, user) for user in users}
+        for _ in range(kills):
+            time.sleep(choose.uniform(1, 4))
+            system.processes["worker"].kill()
+            system.start_process("worker")
+        has_ended = True
+        truth = {user: future.result() for user, future in running.items()}
+    for user, had in truth.items():
+        assert had
+        wait_until(has(system, user, had), PATIENCE)
+
+
+def test_redis_restarts_with_its_data(start):
+    """While no worker runs: what was not stored was in the outbox."""
+    store = KeptRedis()
+    system = start(store=store)
+    had = [come_and_go(system, "ann")]
+    system.processes["worker"].kill()
+    had.append(come_and_go(system, "ann"))
+    for _ in range(2):
+        store.broker.kill()
+        store.start()
+    system.wait_ready()
+    had.append(come_and_go(system, "ann"))
+    system.start_process("worker")
+    wait_until(has(system, "ann", had), PATIENCE)
+
+
+def test_redis_comes_back_empty(start):
+    """`last_seen` is in SQL. Bob's socket stays open, and his session too."""
+    system = start()
+    system.befriend("ann", "bob")
+    had = come_and_go(system, "ann")
+    with Client(system, "bob") as bob:
+        bob.opened()
+        wait_until(lambda: len(sessions(system, "bob")) == 1, PATIENCE)
+        before = sessions(system, "bob")
+        wait_until(all_stored(system), PATIENCE)
+        system.redis.flushall()
+        wait_until(lambda: system.is_online("bob"), PATIENCE)
+        snapshot = bob.expect("presence_snapshot", PATIENCE)
+        assert snapshot["statuses"]["ann"]["last_seen"] == had["end"]
+        answer = system.request(
+            "GET", "/api/users/ann/status", token=system.token("bob")
+        )
+        assert answer[1]["data"]["last_seen"] == had["end"]
+        body = {"user_ids": ["ann"], "detail": True}
+        found = system.admin("POST", "/online-status", body)["data"]["statuses"]
+        assert found["ann"]["last_seen"] == had["end"]
+        wait_until(
+            lambda: (system.redis.hget(f"{UNSTORED}:state", "walk") or "").endswith(
+                "s"
+            ),
+            PATIENCE,
+        )
+        assert sessions(system, "bob") == before
+        assert sessions(system, "ann") == [had]
+
+
+def test_the_database_is_locked_for_a_while(start):
+    """The queue waits. Everybody is told as always."""
+    system = start()
+    system.befriend("ann", "bob")
+    file = system.environ["DATABASE_URL"].removeprefix("sqlite:///")
+    with Client(system, "bob").opened() as bob:
+        wait_until(all_stored(system), PATIENCE)
+        with closing(sqlite3.connect(file, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            had = [come_and_go(system, "ann") for _ in range(2)]
+            for state in ("online", "offline") * 2:
+                bob.expect_change("ann", state)
+            wait_until(lambda: "are not stored" in system.logs(), PATIENCE)
+            assert system.redis.xlen(UNSTORED) >= 4
+            other.execute("ROLLBACK")
+        wait_until(has(system, "ann", had), PATIENCE)
+
+
+def test_old_sessions_are_deleted(start):
+    system = start()
+    had = come_and_go(system, "ann")
+    wait_until(has(system, "ann", [had]), PATIENCE)
+    old = had["start"] - 31 * 86_400_000
+    file = system.environ["DATABASE_URL"].removeprefix("sqlite:///")
+    with closing(sqlite3.connect(file, timeout=PATIENCE)) as other, other:
+        other.executemany(
+            "INSERT INTO transitions VALUES ('ann', ?, ?, ?)",
+            [(old, 1, old), (old + 1000, 0, old + 900)],
+        )
+    assert sessions(system, "ann")[0] == {"start": old, "end": old + 900}
+    wait_until(has(system, "ann", [had]), PATIENCE)
+
+
+def test_sessions_are_off(own_system_of):
+    system = own_system_of()
+    come_and_go(system, "ann")
+    status, answer = system.request(
+        "GET", "/api/admin/users/ann/sessions", token=SERVICE_KEY
+    )
+    assert (status, answer["error"]["code"]) == (409, "sessions_off")
+    assert "PRESENCE_SESSION_DAYS" in answer["error"]["message"]
+
+
+def test_several_shards(start):
+    system = start(PRESENCE_SHARDS="3", CELERY_WORKER_CONCURRENCY="5")
+    users = [f"user-{number}" for number in range(6)]
+    clients = [Client(system, user).opened() for user in users]
+    for client in clients:
+        client.close()
+    for user in users:
+        wait_until(
+            lambda user=user: (
+                [one["end"] is not None for one in sessions(system, user)] == [True]
+            ),
+            PATIENCE,
+        )
