@@ -90,6 +90,7 @@ def test_a_heartbeat_that_may_not_be_lost_twice(deployed):
     assert any(text.startswith("heartbeat: every 3 s") for text in found)
 
 
+@pytest.mark.slow
 def test_too_few_open_files(deployed):
     assert "files" in problem(deployed, "files", files=300)
 
@@ -109,6 +110,7 @@ def test_a_database_that_is_away(deployed):
     assert "DATABASE_URL" in problem(deployed, "database", DATABASE_URL=away)
 
 
+@pytest.mark.slow
 def test_a_redis_that_deletes_keys(deployed):
     deployed.redis.config_set("maxmemory", "1gb")
     deployed.redis.config_set("maxmemory-policy", "allkeys-lru")
@@ -156,6 +158,7 @@ def test_the_commands_that_are_tried_are_those_of_the_docs(deployed):
     assert {one.command for one in denied} == named
 
 
+@pytest.mark.slow
 def test_no_worker_and_no_beat(own_system_of: Callable[..., System]):
     system = own_system_of()
     system.processes["beat"].stop()
@@ -168,6 +171,7 @@ def test_no_worker_and_no_beat(own_system_of: Callable[..., System]):
     assert doctor(system)["problem"][0].startswith("web: no gateway lives")
 
 
+@pytest.mark.slow
 def test_an_origin_that_the_web_processes_do_not_know(deployed):
     other = f"{ORIGIN},https://other.example.com"
     environ = {"PRESENCE_ALLOWED_ORIGINS": other}
@@ -216,6 +220,7 @@ def test_a_url_where_nothing_or_something_else_answers(deployed):
     assert other.startswith(f"{deployed.url()}/static/healthz answers 404")
 
 
+@pytest.mark.slow
 def test_a_wrong_setting_is_one_line():
     done = subprocess.run(
         DOCTOR,

@@ -24,7 +24,9 @@ MOST_LINES = 30
 BIN = Path(sys.executable).parent
 
 
-@pytest.fixture(params=["flask", "fastapi", "express"])
+@pytest.fixture(
+    params=["flask", pytest.param("fastapi", marks=pytest.mark.slow), "express"]
+)
 def host(request, site, tmp_path):
     """The URL of a running host, which is another origin than Greendot."""
     url = second_origin(site)
