@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -21,6 +22,8 @@ pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 USERS = 4_000
 FRIENDS = 4
 LIVE = 5
+BEAT_EVERY = 0.1
+"""Seconds: a client may send 20 frames a second."""
 
 
 def user(number: int) -> str:
@@ -126,6 +129,7 @@ def test_beside_live_sockets(system, tmp_path):
                 for client in live:
                     beat(client)
                     beats += 1
+                time.sleep(BEAT_EVERY)
             assert process.returncode == 0, process.stderr.read()
         assert beats > LIVE
         # All of them have heard of their friends and partners, by events.
@@ -148,6 +152,7 @@ def test_beside_live_sockets(system, tmp_path):
             while process.poll() is None:
                 for client in live[2:]:
                     beat(client)
+                time.sleep(BEAT_EVERY)
             assert process.returncode == 0, process.stderr.read()
         assert live[1].expect_close() == 4403
         for number, client in ((0, live[0]), (2, live[2])):
