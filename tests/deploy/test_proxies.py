@@ -10,6 +10,7 @@ from collections import Counter
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPSConnection
 from pathlib import Path
+from typing import Self
 
 import pytest
 from websockets.sync.client import ClientConnection, connect
@@ -55,9 +56,7 @@ def gateways():
 
 @pytest.fixture(scope="module", params=FILES)
 def proxy(request, gateways, tmp_path_factory):
-    running = Proxy(
-        request.param, tmp_path_factory.mktemp("proxy"), gateways.web_ports
-    )
+    running = Proxy(request.param, tmp_path_factory.mktemp("proxy"), gateways.web_ports)
     running.start()
     try:
         wait_until(lambda: _answers(running), 20)
@@ -231,7 +230,7 @@ class _Calls:
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
-    def __enter__(self) -> _Calls:
+    def __enter__(self) -> Self:
         self._thread.start()
         return self
 
