@@ -19,13 +19,12 @@ from tests.servers import free_port
 
 DEPLOY = PROJECT_ROOT / "deploy"
 FILES = {"nginx": "nginx.conf", "caddy": "Caddyfile", "haproxy": "haproxy.cfg"}
-GROUP = "PROXIES"
 
 
-def program(name: str) -> str:
+def program(name: str, group: str = "PROXIES") -> str:
     """The path of a program, or the test is skipped."""
     places = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    return shutil.which(name, path=places) or missing(name, GROUP)
+    return shutil.which(name, path=places) or missing(name, group)
 
 
 def certificate(folder: Path) -> tuple[Path, Path]:

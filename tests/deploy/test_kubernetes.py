@@ -52,7 +52,7 @@ def test_kustomize_lists_every_file():
 
 
 def test_kustomize_makes_valid_objects(tmp_path: Path):
-    kubectl = program("kubectl")
+    kubectl = program("kubectl", "KUBECTL")
     shutil.copytree(FOLDER, tmp_path / "k")
     shutil.copy(FOLDER / "secret.env.example", tmp_path / "k" / "secret.env")
     made = subprocess.run(
