@@ -7,9 +7,9 @@ import json
 import threading
 import time
 from collections import Counter
+from collections.abc import Sequence
 from contextlib import ExitStack, closing
 from http.client import HTTPConnection, HTTPSConnection
-from pathlib import Path
 from typing import Self
 
 import pytest
@@ -24,6 +24,9 @@ from tests.system import JWT_SECRET, SERVICE_KEY, System, wait_until
 ALIVE = 180
 """Seconds that a socket has to live on heartbeats alone. All time-outs of the proxies
 are shorter."""
+SILENT = 90
+"""Seconds that a socket has to live with no bytes at all. It is more than the default
+time-out of nginx."""
 CLIENTS = 12
 names = (f"behind-proxy-{number}" for number in itertools.count())
 
@@ -246,27 +249,72 @@ class _Calls:
                 self.statuses[method, status] += 1
 
 
+@pytest.fixture
+def all_proxies(tmp_path):
+    """Starts all proxies at once, because what they are needed for takes minutes."""
+    with ExitStack() as stack:
+
+        def start(ports: Sequence[int]) -> list[Proxy]:
+            proxies = [Proxy(name, tmp_path, ports) for name in FILES]
+            for proxy in proxies:
+                proxy.start()
+                stack.callback(proxy.stop)
+            for proxy in proxies:
+                wait_until(lambda proxy=proxy: _answers(proxy), 20)
+            return proxies
+
+        yield start
+
+
 @pytest.mark.slow
 @pytest.mark.e2e
 @pytest.mark.timeout(ALIVE + 120)
-def test_a_socket_lives_on_heartbeats_alone(gateways, tmp_path: Path):
+def test_a_socket_lives_on_heartbeats_alone(gateways, all_proxies):
     with ExitStack() as stack:
-        sockets = []
-        for name in FILES:  # all at once, because it takes minutes
-            proxy = Proxy(name, tmp_path, gateways.web_ports)
-            proxy.start()
-            stack.callback(proxy.stop)
-            wait_until(lambda proxy=proxy: _answers(proxy), 20)
-            socket = stack.enter_context(_socket(gateways, proxy, next(names)))
-            welcome = json.loads(socket.recv(10))
-            assert welcome["event"] == "welcome"
-            assert json.loads(socket.recv(10))["event"] == "presence_snapshot"
-            sockets.append(socket)
-        interval = welcome["data"]["heartbeat_interval"]
-        assert interval == 20
+        sockets = [
+            stack.enter_context(_socket(gateways, proxy, next(names)))
+            for proxy in all_proxies(gateways.web_ports)
+        ]
+        intervals = set(map(_interval, sockets))
+        assert intervals == {20}
         ends_at = time.monotonic() + ALIVE
         while time.monotonic() < ends_at:
-            time.sleep(interval)
+            time.sleep(max(intervals))
             for socket in sockets:
-                socket.send('{"event": "heartbeat"}')
-                assert json.loads(socket.recv(10))["event"] == "heartbeat_ack"
+                _beat(socket)
+
+
+@pytest.mark.slow
+@pytest.mark.e2e
+@pytest.mark.timeout(SILENT + 120)
+def test_a_silent_socket_outlives_the_ttl(gateways, all_proxies):
+    ttl = float(gateways.environ["PRESENCE_ONLINE_TTL"])
+    assert ttl < SILENT
+    # A gateway that does not end a silent socket before the proxy does.
+    patient = {
+        "PRESENCE_ONLINE_TTL": str(SILENT * 4),
+        "PRESENCE_HEARTBEAT_INTERVAL": str(SILENT * 2),
+    }
+    with gateways.another_web(**patient) as number, ExitStack() as stack:
+        port = gateways.web_ports[number]
+        sockets = [
+            stack.enter_context(_socket(gateways, proxy, next(names)))
+            for proxy in all_proxies([port, port])
+        ]
+        assert set(map(_interval, sockets)) == {SILENT * 2}
+        time.sleep(SILENT)
+        for socket in sockets:
+            _beat(socket)
+
+
+def _interval(socket: ClientConnection) -> float:
+    """Reads the first frames, and gives the interval of the heartbeats."""
+    welcome = json.loads(socket.recv(10))
+    assert welcome["event"] == "welcome"
+    assert json.loads(socket.recv(10))["event"] == "presence_snapshot"
+    return welcome["data"]["heartbeat_interval"]
+
+
+def _beat(socket: ClientConnection) -> None:
+    socket.send('{"event": "heartbeat"}')
+    assert json.loads(socket.recv(10))["event"] == "heartbeat_ack"
