@@ -207,7 +207,10 @@ def test_a_planned_restart_is_not_noticed(gateways, proxy, monkeypatch):
             30,
             every=0.5,
         )
-    assert set(answers.statuses) == {("GET", 200), ("POST", 200)}, answers.statuses
+    # A gateway that closes may reset a call that it has not read yet. A proxy must not
+    # send a POST again, because it cannot know this.
+    seen = set(answers.statuses) - {("POST", 502)}
+    assert seen == {("GET", 200), ("POST", 200)}, answers.statuses
 
 
 def gateways_grace(system: System) -> float:
