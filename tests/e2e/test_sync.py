@@ -98,7 +98,7 @@ def system(request, own_system_of) -> Iterator[System]:
 
 
 def statuses(client: Client) -> set[str]:
-    """The users of whom the client knows, by all the frames that it has seen."""
+    """The users that the client knows, by all the frames that it has seen."""
     known: set[str] = set()
     for frame in client.seen:
         if frame["event"] == "presence_snapshot":
@@ -134,7 +134,7 @@ def test_beside_live_sockets(system, tmp_path):
                 client.receive()
         assert run(system, folder, "--dry-run").splitlines()[1].split()[1:] == ["0"] * 3
 
-        # Half of the users go, two of those who are online too.
+        # Half of the users are deleted, and a user with a socket too.
         for name in ("users.csv", "friendships.csv"):
             (folder / name).unlink()
         kept = [f"talk-{n}" for n in range(4, USERS, 2)]

@@ -3,8 +3,10 @@ restarted."""
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
@@ -12,6 +14,7 @@ from contextlib import closing
 import pytest
 
 from tests.clients import Client
+from tests.docs.pages import Page
 from tests.servers import RedisServer, any_server_command
 from tests.system import SERVICE_KEY, System, wait_until
 
@@ -56,6 +59,17 @@ def come_and_go(system: System, user: str, web: int = 0) -> dict[str, int]:
     return {"start": begin, "end": max(begin, int(status(system, user)["last_seen"]))}
 
 
+def documented(system: System) -> list[dict[str, int | None]]:
+    """What the command in docs/INTEGRATE.md shows of ann."""
+    done = subprocess.run(
+        ["bash", "-euc", Page("docs/INTEGRATE.md").block("curl-sessions").text],
+        env={**system.environ, "GREENDOT_URL": system.url(), "KEY": SERVICE_KEY},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(done.stdout)["data"]["sessions"]
+
+
 def has(system: System, user: str, wanted: list[dict[str, int]]):
     return lambda: sessions(system, user) == wanted
 
@@ -74,6 +88,7 @@ def test_a_host_reads_sessions(start):
         wait_until(lambda: len(sessions(system, "ann")) == 2, PATIENCE)
         assert sessions(system, "ann")[0] == first
         assert sessions(system, "ann")[1]["end"] is None
+        assert documented(system) == sessions(system, "ann")
     assert sessions(system, "bob") == []
     system.admin("DELETE", "/users/ann")
     answer = system.request("GET", "/api/admin/users/ann/sessions", token=SERVICE_KEY)
