@@ -19,8 +19,8 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test test-all chaos check lint prose types imports migrations \
-	coverage autobahn bench requirements clean
+.PHONY: help setup run token test test-all chaos schemathesis check lint prose types imports \
+	migrations coverage autobahn bench requirements clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -43,6 +43,9 @@ test-all: $(DEV) ## Run all tests, also the slow ones: half an hour
 
 chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 MINUTES=3
 	$(PY) -m tests.chaos $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
+
+schemathesis: $(DEV) ## Call all REST routes rightly and wrongly: make schemathesis MINUTES=60
+	$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
 check: lint prose types imports migrations test ## Run all that CI runs
 

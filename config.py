@@ -50,7 +50,9 @@ MAX_LIMIT = 10_000_000
 PUBLIC_KEYS = ("PRESENCE_JWKS_URL", "PRESENCE_JWT_PUBLIC_KEY")
 """The settings that take the place of a secret."""
 LEAST_SECRET_LENGTH = 32
-"""Characters of each secret, if `PRESENCE_JWT_SECRET` has several."""
+"""Characters of a secret. RFC 7518, section 3.2, asks for 32 bytes with HS256."""
+INSECURE = "PRESENCE_INSECURE"
+"""The setting that allows what is good enough for a trial only."""
 
 LEAST_SECONDS = 0.01
 """Redis counts whole milliseconds, and with shorter waits our loops would use the
@@ -177,6 +179,9 @@ class Settings:
     (`PRESENCE_TRUSTED_PROXIES`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
+    insecure: bool = False
+    """Start with weak secrets, and with a demo that others can reach
+    (`PRESENCE_INSECURE`)."""
     web_concurrency: int = 1
     """Gateway processes of one web server (`WEB_CONCURRENCY`)."""
     worker_connections: int = 10000
@@ -219,7 +224,7 @@ class Settings:
             redis_url=state_url,
             broker_url=broker_url,
             jwt_secret=env.jwt_secret(),
-            service_key=env.text("PRESENCE_SERVICE_KEY"),
+            service_key=env.secret("PRESENCE_SERVICE_KEY"),
             jwks_url=env.jwks_url("PRESENCE_JWKS_URL"),
             jwt_public_key=env.public_key("PRESENCE_JWT_PUBLIC_KEY"),
             jwt_audience=env.text("PRESENCE_JWT_AUDIENCE"),
@@ -270,6 +275,7 @@ class Settings:
             limit_tickets=env.limit("PRESENCE_LIMIT_TICKETS"),
             trusted_proxies=env.count("PRESENCE_TRUSTED_PROXIES", 0, least=0, most=20),
             demo=env.flag("PRESENCE_DEMO", default=False),
+            insecure=env.flag(INSECURE, default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
             port=env.count("PORT", 8000, most=65535),
@@ -327,6 +333,13 @@ class Settings:
                 "shards per primary: one shard is always on one primary"
             )
             raise SettingsError(message)
+        if self.service_key in self.jwt_secrets and not self.insecure:
+            message = (
+                "PRESENCE_SERVICE_KEY is also a secret of the tokens: use another "
+                "value, so that each of them opens one door only. For a trial, "
+                f"{INSECURE}=1 allows it"
+            )
+            raise SettingsError(message)
 
 
 def settings_or_exit() -> Settings:
@@ -356,6 +369,20 @@ class _Reader:
     def text(self, name: str) -> str | None:
         return self._environ.get(name, "").strip() or None
 
+    def secret(self, name: str) -> str | None:
+        """A text that nobody can guess."""
+        value = self.text(name)
+        if value is None or len(value) >= LEAST_SECRET_LENGTH:
+            return value
+        if self.flag(INSECURE, default=False):
+            return value
+        message = (
+            f"{name} has only {len(value)} characters: use {LEAST_SECRET_LENGTH} or "
+            f"more, such as the output of `openssl rand -hex 32`. For a trial, "
+            f"{INSECURE}=1 allows it"
+        )
+        raise SettingsError(message)
+
     def jwt_secret(self) -> str:
         """The HS256 secrets, or an empty text if public keys verify the tokens."""
         name, fallback = "PRESENCE_JWT_SECRET", "SECRET_KEY"
@@ -368,7 +395,7 @@ class _Reader:
             raise SettingsError(message)
         if given and given[0] != name:
             return ""
-        value = self.text(name) or self.text(fallback)
+        value = self.secret(name) or self.secret(fallback)
         if value is None:
             message = (
                 f"{name} is not set: it takes the secret that signs the users' tokens, "

@@ -1,6 +1,6 @@
 """Commands for operators: `flask --app wsgi COMMAND`.
 
-The commands are explain, import-csv, revoke, seed-demo, sync and token.
+The commands are doctor, explain, import-csv, revoke, seed-demo, sync and token.
 
 On a developer's computer, `python -m app.dev flask COMMAND` uses the settings of
 `make run`.
@@ -71,6 +71,7 @@ _DEMO_CONVERSATIONS = (
 def register(app: Flask) -> None:
     """Add the commands to the application's command line."""
     for command in (
+        doctor_command,
         explain_command,
         import_csv_command,
         revoke_command,
@@ -79,6 +80,29 @@ def register(app: Flask) -> None:
         token_command,
     ):
         app.cli.add_command(command)
+
+
+@click.command("doctor")
+@click.option("--url", help="Greendot's public URL, to test the way through proxies.")
+@with_appcontext
+def doctor_command(url: str | None) -> None:
+    """Look for mistakes in this deployment, and say what to do.
+
+    Run it where a web process runs, with the same settings. It changes nothing. The
+    exit code is 1 if there is a problem. Warnings do not count.
+    """
+    # Imported here: a gateway has no use for what it needs.
+    from app.doctor.checks import findings  # noqa: PLC0415
+    from app.doctor.findings import Level  # noqa: PLC0415
+
+    levels = []
+    for finding in findings(services(), url):
+        levels.append(finding.level)
+        click.echo(finding.line)
+    problems, warnings = levels.count(Level.PROBLEM), levels.count(Level.WARNING)
+    click.echo(f"problems: {problems}, warnings: {warnings}")
+    if problems:
+        raise SystemExit(1)
 
 
 @click.command("import-csv")

@@ -20,6 +20,7 @@ from app.api import (
     health,
     metrics,
     offload,
+    openapi,
     presence,
     presence_settings,
     questions,
@@ -130,6 +131,7 @@ def create_app(settings: Settings) -> Flask:
     app.register_blueprint(webhooks.blueprint)
     offload.register(app, create_app)
     websocket.register(app)
+    openapi.register(app)
     origins.register(app, settings.allowed_origins)
     demo_routes.register(app)
     cli.register(app)

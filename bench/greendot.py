@@ -25,7 +25,7 @@ from models.sql.friendship import Friendship, FriendshipStatus
 from models.sql.user import User
 from tasks.celery_app import QUEUE
 
-SERVICE_KEY = "service key of the benchmarks"
+SERVICE_KEY = "service key of the benchmarks, only for loopback"
 MAX_SOCKETS = 16_000
 """Of one gateway: in a storm the new sockets come before the old ones are gone."""
 

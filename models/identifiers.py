@@ -17,7 +17,9 @@ from typing import TypeVar
 import regex
 
 USER_ID_LENGTH = 128
-USER_ID = re.compile(rf"[A-Za-z0-9_.:@|+-]{{1,{USER_ID_LENGTH}}}")
+ID_CHARACTERS = "A-Za-z0-9_.:@|+-"
+"""As they stand between the brackets of a regular expression."""
+USER_ID = re.compile(rf"[{ID_CHARACTERS}]{{1,{USER_ID_LENGTH}}}")
 TAKES = f"1 to {USER_ID_LENGTH} of A-Z a-z 0-9 _ . : @ | + -"
 Choice = TypeVar("Choice", bound=StrEnum)
 SEPARATOR = ","

@@ -96,6 +96,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         "imports": (
             "tasks.announcements",
             "tasks.broadcast",
+            "tasks.doctor",
             "tasks.expiry",
             "tasks.history",
             "tasks.layers",

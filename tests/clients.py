@@ -13,6 +13,7 @@ import pytest
 from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import connect
 
+from tests.frames_document import check_frame
 from tests.system import System
 
 PATIENCE = 10.0
@@ -78,8 +79,10 @@ class Client:
         self.socket.send(json.dumps({"event": event, "data": data or {}}))
 
     def receive(self, patience: float = PATIENCE) -> dict[str, Any]:
-        """The next frame; TimeoutError where none comes."""
+        """The next frame; TimeoutError where none comes. It must be as
+        docs/asyncapi.yaml says."""
         frame: dict[str, Any] = json.loads(self.socket.recv(timeout=patience))
+        check_frame(frame)
         self.seen.append(frame)
         return frame
 

@@ -25,10 +25,11 @@ from sqlalchemy.engine import make_url
 
 from app.dev.processes import read_procfile
 from config import PROJECT_ROOT
+from tests.rest_document import RestDocument
 from tests.servers import RedisServer, any_server_command, free_port
 
 JWT_SECRET = "a secret of the tests, long enough for any algorithm that signs tokens"
-SERVICE_KEY = "service-key-of-the-tests"
+SERVICE_KEY = "service-key-of-the-tests-with-enough-characters"
 QUICK = {
     "PRESENCE_ONLINE_TTL": "6",
     "PRESENCE_HEARTBEAT_INTERVAL": "2",
@@ -158,6 +159,7 @@ class System:
             **environ,
         }
         self.processes: dict[str, Process] = {}
+        self._rest: RestDocument | None = None
 
     def start(self) -> None:
         """Start everything, and wait until it is ready."""
@@ -171,6 +173,7 @@ class System:
         for number in range(len(self.web_ports)):
             self.wait_ready(number)
         wait_until(lambda: self.redis.scard("_kombu.binding.greendot") > 0, 60)
+        self._rest = RestDocument(self.request("GET", "/openapi.json")[1])
 
     def _make_tables(self) -> None:
         """Migrate the database. Every SQLite file begins as a copy of the first one."""
@@ -195,7 +198,9 @@ class System:
     ) -> Process:
         """Start gateway `number` on its port."""
         port = str(self.web_ports[number])
-        environ = {"PORT": port, "GUNICORN_CMD_ARGS": "", **environ}
+        # Only this computer may reach it: some of the tests have the demo page.
+        bind = f"--bind=127.0.0.1:{port}"
+        environ = {"PORT": port, "GUNICORN_CMD_ARGS": bind, **environ}
         files = files or self._files
         return self.start_process(f"web{number}", files=files, **environ)
 
@@ -284,7 +289,8 @@ class System:
         web: int = 0,
         timeout: float = 10,
     ) -> tuple[int, Any]:
-        """One HTTP call: the status and the JSON of the answer. `timeout`: seconds."""
+        """One HTTP call: the status and the JSON of the answer. `timeout`: seconds. The
+        answer must be one that the OpenAPI document describes."""
         request = urllib.request.Request(  # noqa: S310 - our own URL
             self.url(web) + path,
             method=method,
@@ -295,14 +301,15 @@ class System:
             request.add_header("Authorization", f"Bearer {token}")
         try:
             with urllib.request.urlopen(request, timeout=timeout) as response:  # noqa: S310
-                text = response.read()
-                return response.status, json.loads(text) if text else None
+                status, answered, text = response.status, response, response.read()
         except urllib.error.HTTPError as error:
             with error:
-                text = error.read()
-                return error.code, json.loads(text) if text else None
+                status, answered, text = error.code, error, error.read()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0, None
+        if self._rest is not None:
+            self._rest.check(method, path, status, dict(answered.headers), text)
+        return status, json.loads(text) if text else None
 
     def metrics(self, web: int = 0) -> str:
         """What /metrics of that web server says."""

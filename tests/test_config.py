@@ -68,7 +68,7 @@ def test_documented_timings_are_the_defaults():
         ("REDIS_URL", "rediss://h:1/2", "redis_url", "rediss://h:1/2"),
         ("CELERY_BROKER_URL", "amqp://h//", "broker_url", "amqp://h//"),
         ("PRESENCE_JWT_SECRET", "t" * 40, "jwt_secret", "t" * 40),
-        ("PRESENCE_SERVICE_KEY", " key ", "service_key", "key"),
+        ("PRESENCE_SERVICE_KEY", f" {'k' * 32} ", "service_key", "k" * 32),
         ("PRESENCE_SERVICE_KEY", "  ", "service_key", None),
         (
             "PRESENCE_ALLOWED_ORIGINS",
@@ -376,13 +376,49 @@ def test_a_password_in_a_wrong_url_is_not_shown(variable, text):
 def test_secrets_and_passwords_are_not_in_the_representation():
     shown = repr(
         settings(
-            PRESENCE_JWT_SECRET="jwt-hunter2",
-            PRESENCE_SERVICE_KEY="key-hunter2",
+            PRESENCE_JWT_SECRET="jwt-hunter2" * 3,
+            PRESENCE_SERVICE_KEY="key-hunter2" * 3,
             DATABASE_URL="postgres://u:hunter2@h/d",
             REDIS_URL="redis://:hunter2@h",
         )
     )
     assert "hunter2" not in shown
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({"PRESENCE_JWT_SECRET": "hunter2" + "j" * 24}, "PRESENCE_JWT_SECRET"),
+        ({"PRESENCE_JWT_SECRET": "", "SECRET_KEY": "hunter2"}, "SECRET_KEY"),
+        ({"PRESENCE_SERVICE_KEY": "hunter2" + "k" * 24}, "PRESENCE_SERVICE_KEY"),
+    ],
+)
+def test_a_short_secret_is_refused_unless_that_is_allowed(environ, name):
+    message = refusal(**environ)
+    assert message.startswith(f"{name} has only ")
+    assert "openssl rand -hex 32" in message
+    assert "hunter2" not in message
+    assert settings(**environ, PRESENCE_INSECURE="1").insecure is True
+
+
+@pytest.mark.parametrize("secrets", ["{key}", "{other},{key}", "{key},{other}"])
+def test_one_secret_must_not_open_two_doors(secrets):
+    key, other = "hunter2" + "k" * 25, "o" * 32
+    environ = {
+        "PRESENCE_JWT_SECRET": secrets.format(key=key, other=other),
+        "PRESENCE_SERVICE_KEY": key,
+    }
+    message = refusal(**environ)
+    assert message.startswith("PRESENCE_SERVICE_KEY is also a secret of the tokens")
+    assert "hunter2" not in message
+    assert settings(**environ, PRESENCE_INSECURE="1").service_key == key
+
+
+def test_without_a_secret_of_tokens_only_the_service_key_counts():
+    with_public_key = {"PRESENCE_JWT_PUBLIC_KEY": public_pem(ES256)}
+    Settings.from_env({**with_public_key, "PRESENCE_SERVICE_KEY": "k" * 32})
+    with pytest.raises(SettingsError, match=r"^PRESENCE_SERVICE_KEY has only 3 "):
+        Settings.from_env({**with_public_key, "PRESENCE_SERVICE_KEY": "key"})
 
 
 def test_settings_cannot_be_changed():

@@ -168,7 +168,16 @@ def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_p
         assert run.end(number) == 0
         assert_all_gone(family)
         assert not "".join(run.errors)
-        assert "Traceback" not in run.output
+        *_, ready, stopping = run.output.splitlines()
+        assert ready == f"Greendot is ready: {url}"
+        assert stopping == "Stopping everything"
+        log = tmp_path / "var" / "greendot.log"
+        assert run.output.startswith(f"Greendot is starting. Its log is {log}\n")
+        assert "web      | " not in run.output
+        written = log.read_text(encoding="utf-8")
+        for name in ("release", "seed", "web", "worker", "beat", "greendot"):
+            assert f"\n{name:<8} | " in f"\n{written}"
+        assert "Traceback" not in written
     assert len(kept) == 1
     assert secrets.stat().st_mode & 0o777 == 0o600
 
@@ -182,6 +191,7 @@ def test_when_one_process_dies_all_stop_and_it_is_named(local):
     beat.kill()
     assert run.end() == 128 + signal.SIGKILL
     assert "".join(run.errors) == "greendot: beat ended (exit code 137)\n"
+    assert "The last lines of beat:" in run.output
     assert_all_gone(family)
 
 
@@ -306,15 +316,26 @@ def test_a_server_that_is_away_is_one_line(local, setting, url):
 
 
 @pytest.mark.slow
+def test_with_v_the_log_is_in_the_terminal(local, tmp_path):
+    run = local(PORT=str(free_port()), WEB_CONCURRENCY="1", V="1")
+    url = run.url()
+    assert f"greendot | Greendot is ready: {url}\n" in run.output
+    assert "\nweb      | " in run.output
+    assert not (tmp_path / "var" / "greendot.log").exists()
+
+
+@pytest.mark.slow
 def test_a_second_one_in_the_same_folder_is_told_of_the_first(local, tmp_path):
     """They would be two halves that know nothing of each other's users."""
-    first = local(PORT=str(free_port()), WEB_CONCURRENCY="1")
+    port = str(free_port())
+    first = local(PORT=port, WEB_CONCURRENCY="1")
     url = first.url()
-    second = local(PORT=str(free_port()))
-    assert second.end() == 1
-    assert "".join(second.errors).startswith(
-        f"greendot: it runs here already: {url}. GREENDOT_VAR="
-    )
+    for wanted in (port, str(free_port())):
+        second = local(PORT=wanted)
+        assert second.end() == 1
+        assert "".join(second.errors).startswith(
+            f"greendot: it runs here already: {url}. GREENDOT_VAR="
+        )
     assert is_ready(url)
     assert b'"grace":false' in friends_of_ada(url, tmp_path / "var")
 
@@ -400,6 +421,19 @@ def signals_restored():
 
 @pytest.mark.usefixtures("signals_restored")
 class TestProcesses:
+    def test_the_last_lines_of_a_failed_step_are_known(self, tmp_path, capfd):
+        file = tmp_path / "log"
+        with (
+            file.open("w") as log,
+            Processes(os.environ, 5, log) as processes,
+            pytest.raises(Ended),
+        ):
+            processes.finish("step", "sh -c 'seq 100; exit 3'")
+        last = processes.last_lines("step").splitlines()
+        assert last == [str(number) for number in range(81, 101)]
+        assert file.read_text().splitlines()[-1] == "step     | 100"
+        assert capfd.readouterr().out == ""
+
     def test_a_failed_step_is_raised_with_its_code(self, capfd):
         with (
             Processes(os.environ, 5) as processes,

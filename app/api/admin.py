@@ -25,6 +25,16 @@ from app.api.offload import (
     is_offloaded,
     serve_offloaded,
 )
+from app.api.schema import bodies, host_answers
+from app.api.schema.operation import (
+    BAD_REQUEST,
+    DATABASE,
+    INVALID_ID,
+    NOT_FOUND,
+    PRESENCE,
+    UNKNOWN_USER,
+    for_host,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -85,10 +95,17 @@ def _is_large() -> bool:
 
 
 @blueprint.put("/users/<user_id>")
+@for_host(
+    "Users",
+    takes=bodies.UserName,
+    gives=host_answers.User,
+    creates=True,
+    codes=[DATABASE],
+)
 def put_user(user_id: str) -> Answer:
     """Create or rename a user."""
     key = admin_input.identifier(user_id, "id")
-    name = admin_input.display_name(admin_input.body())
+    name = admin_input.body(bodies.UserName).display_name
     with services().sessions() as session:
         created = session.get(User, key) is None
         _commit(session, lambda: graph.put_user(session, key, name))
@@ -96,6 +113,7 @@ def put_user(user_id: str) -> Answer:
 
 
 @blueprint.get("/users/<user_id>")
+@for_host("Users", gives=host_answers.User, codes=[NOT_FOUND, DATABASE])
 def get_user(user_id: str) -> Answer:
     """One user."""
     key = admin_input.identifier(user_id, "id")
@@ -107,6 +125,7 @@ def get_user(user_id: str) -> Answer:
 
 
 @blueprint.delete("/users/<user_id>")
+@for_host("Users", codes=[DATABASE])
 def delete_user(user_id: str) -> tuple[str, int]:
     """Delete a user with all relations, and close the user's sockets."""
     key = admin_input.identifier(user_id, "id")
@@ -116,26 +135,47 @@ def delete_user(user_id: str) -> tuple[str, int]:
 
 
 @blueprint.post("/users/<user_id>/disconnect")
+@for_host("Sign-in", codes=[PRESENCE])
 def post_disconnect(user_id: str) -> tuple[str, int]:
-    """Close all sockets of a user, for example after a logout at the host."""
+    """Close all sockets of a user, for example after a logout at the host.
+
+    The close code is 4403. The tokens of the user stay valid.
+    """
     disconnect_user(admin_input.identifier(user_id, "id"))
     return NOTHING
 
 
 @blueprint.post("/users/<user_id>/revoke")
+@for_host("Sign-in", codes=[DATABASE])
 def post_revoke(user_id: str) -> tuple[str, int]:
     """Refuse all tokens and tickets that the user has got up to now, and close their
-    sockets."""
+    sockets.
+
+    The close code is 4401. The host may sign the user in again at once.
+    """
     revoke_user(admin_input.identifier(user_id, "id"))
     return NOTHING
 
 
 @blueprint.post("/users/<user_id>/ticket")
+@for_host(
+    "Sign-in",
+    takes=bodies.SignIn,
+    body_is_optional=True,
+    gives=host_answers.SignedIn,
+    codes=[DATABASE, PRESENCE],
+)
 def post_ticket(user_id: str) -> Answer:
     """Sign a user in: store the user as the host describes it, and answer with a ticket
-    that opens one WebSocket, and with a token for REST."""
+    that opens one WebSocket, and with a token for REST.
+
+    The call creates the user, and creates friends that do not exist. It replaces the
+    friends and sets the display name if they are given. The ticket opens
+    `/ws?ticket=TICKET` once. If Greendot verifies tokens with public keys, it cannot
+    sign any, so the answer has only the ticket.
+    """
     key = admin_input.identifier(user_id, "id")
-    user = admin_input.signed_in(key, admin_input.optional_body())
+    user = admin_input.signed_in(key, admin_input.optional_body(bodies.SignIn))
     current = services()
     with current.sessions() as session:
         _commit(
@@ -155,11 +195,18 @@ def post_ticket(user_id: str) -> Answer:
 
 
 @blueprint.put("/users/<user_id>/friends")
+@for_host(
+    "Friends", takes=bodies.FriendList, gives=host_answers.Friends, codes=[DATABASE]
+)
 def put_friends(user_id: str) -> Answer:
-    """Replace the accepted friends of a user. Blocked pairs stay blocked."""
+    """Replace the accepted friends of a user. Blocked pairs stay blocked.
+
+    It creates users who do not exist, with the id as display name. A pending pair in
+    the list becomes accepted. All other accepted friendships of the user are deleted.
+    The answer has the friends that are stored, so it leaves out blocked pairs.
+    """
     key = admin_input.identifier(user_id, "id")
-    fields = admin_input.body()
-    friends = admin_input.friends(key, fields.get("friends"))
+    friends = admin_input.friends(key, admin_input.body(bodies.FriendList).friends)
     with services().sessions() as session:
         _commit(session, lambda: graph.put_friends(session, key, friends))
         stored = friends_of(session, [key])[key]
@@ -167,11 +214,18 @@ def put_friends(user_id: str) -> Answer:
 
 
 @blueprint.put("/friendships/<a>/<b>")
+@for_host(
+    "Friends",
+    takes=bodies.FriendshipState,
+    gives=host_answers.Friendship,
+    creates=True,
+    codes=[UNKNOWN_USER, DATABASE],
+)
 def put_friendship(a: str, b: str) -> Answer:
     """Create a friendship, or set its status. The order of the two users does not
     matter."""
     pair = canonical(*admin_input.pair(a, b, "path"))
-    status = admin_input.status(admin_input.body())
+    status = admin_input.body(bodies.FriendshipState).status
     with services().sessions() as session:
         created = session.get(Friendship, pair) is None
         _commit(session, lambda: graph.put_friendship(session, *pair, status))
@@ -180,6 +234,7 @@ def put_friendship(a: str, b: str) -> Answer:
 
 
 @blueprint.delete("/friendships/<a>/<b>")
+@for_host("Friends", codes=[BAD_REQUEST, DATABASE])
 def delete_friendship(a: str, b: str) -> tuple[str, int]:
     """Delete a friendship, whatever its status."""
     pair = admin_input.pair(a, b, "path")
@@ -189,10 +244,17 @@ def delete_friendship(a: str, b: str) -> tuple[str, int]:
 
 
 @blueprint.put("/conversations/<conversation_id>")
+@for_host(
+    "Conversations",
+    takes=bodies.ConversationContent,
+    gives=host_answers.Conversation,
+    creates=True,
+    codes=[UNKNOWN_USER, DATABASE],
+)
 def put_conversation(conversation_id: str) -> Answer:
     """Create or replace a conversation, with all its participants."""
     key = admin_input.identifier(conversation_id, "id")
-    record = admin_input.conversation(key, admin_input.body())
+    record = admin_input.conversation(key, admin_input.body(bodies.ConversationContent))
     with services().sessions() as session:
         created = session.get(Conversation, key) is None
         _commit(
@@ -206,6 +268,7 @@ def put_conversation(conversation_id: str) -> Answer:
 
 
 @blueprint.get("/conversations/<conversation_id>")
+@for_host("Conversations", gives=host_answers.Conversation, codes=[NOT_FOUND, DATABASE])
 def get_conversation(conversation_id: str) -> Answer:
     """One conversation with its participants."""
     key = admin_input.identifier(conversation_id, "id")
@@ -218,6 +281,7 @@ def get_conversation(conversation_id: str) -> Answer:
 
 
 @blueprint.delete("/conversations/<conversation_id>")
+@for_host("Conversations", codes=[DATABASE])
 def delete_conversation(conversation_id: str) -> tuple[str, int]:
     """Delete a conversation."""
     key = admin_input.identifier(conversation_id, "id")
@@ -227,8 +291,17 @@ def delete_conversation(conversation_id: str) -> tuple[str, int]:
 
 
 @blueprint.post("/conversations/<conversation_id>/participants/<user_id>")
+@for_host(
+    "Conversations",
+    gives=host_answers.Participant,
+    creates=True,
+    codes=[BAD_REQUEST, NOT_FOUND, UNKNOWN_USER, DATABASE],
+)
 def post_participant(conversation_id: str, user_id: str) -> Answer:
-    """Add a user to a conversation."""
+    """Add a user to a conversation.
+
+    The answer is 400 if the conversation is full.
+    """
     key = admin_input.identifier(conversation_id, "conversation")
     user = admin_input.identifier(user_id, "user")
     with services().sessions() as session:
@@ -238,6 +311,7 @@ def post_participant(conversation_id: str, user_id: str) -> Answer:
 
 
 @blueprint.delete("/conversations/<conversation_id>/participants/<user_id>")
+@for_host("Conversations", codes=[DATABASE])
 def delete_participant(conversation_id: str, user_id: str) -> tuple[str, int]:
     """Take a user out of a conversation."""
     key = admin_input.identifier(conversation_id, "conversation")
@@ -248,10 +322,21 @@ def delete_participant(conversation_id: str, user_id: str) -> tuple[str, int]:
 
 
 @blueprint.post("/bulk")
+@for_host(
+    "Bulk",
+    takes=bodies.BulkChange,
+    gives=host_answers.BulkCounts,
+    codes=[INVALID_ID, UNKNOWN_USER, DATABASE],
+)
 def post_bulk() -> Answer:
     """Create or replace users, friendships and conversations, and delete others, all or
-    nothing."""
-    bulk = admin_input.bulk(admin_input.body())
+    nothing.
+
+    A friendship is `["a", "b"]`, or `["a", "b", "status"]`. A call that creates or uses
+    something and also deletes it gets 400. The body may have up to 16 MiB. A large call
+    runs in a separate process, and takes about a second longer.
+    """
+    bulk = admin_input.bulk(admin_input.body(bodies.BulkChange))
     with services().sessions() as session:
         _commit(
             session,

@@ -10,6 +10,15 @@ from __future__ import annotations
 from flask import Blueprint, Response, jsonify, request
 
 from app.api import admin_input, options
+from app.api.schema import host_answers
+from app.api.schema.operation import (
+    BAD_REQUEST,
+    DATABASE,
+    INVALID_ID,
+    NOT_FOUND,
+    SESSIONS_OFF,
+    for_host,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -23,13 +32,20 @@ from models.sql.user import unknown_users
 blueprint = Blueprint("admin_lists", __name__, url_prefix="/api/admin")
 blueprint.before_request(require_service_key)
 
-SESSIONS_OFF = (
+_SESSIONS_OFF = (
     "no sessions are kept: set PRESENCE_SESSION_DAYS to the number of days for which "
     "they are to be kept"
 )
 
 
 @blueprint.get("/users")
+@for_host(
+    "Users",
+    gives=host_answers.UsersPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, DATABASE],
+    parameters=options.PAGE,
+)
 def list_users() -> Response:
     """A page of all users."""
     after, limit = options.cursor(_id) or "", options.limit()
@@ -40,8 +56,18 @@ def list_users() -> Response:
 
 
 @blueprint.get("/conversations")
+@for_host(
+    "Conversations",
+    gives=host_answers.ConversationsPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, DATABASE],
+    parameters=options.PAGE,
+)
 def list_conversations() -> Response:
-    """A page of all conversations, with their participants."""
+    """A page of all conversations, with their participants.
+
+    A page ends early if its conversations have more than 20,000 participants together.
+    """
     after, limit = options.cursor(_id) or "", options.limit()
     with services().database.connect() as reader:
         page = conversations_page(reader, after, limit)
@@ -54,6 +80,9 @@ def list_conversations() -> Response:
 
 
 @blueprint.get("/users/<user_id>/friends")
+@for_host(
+    "Friends", gives=host_answers.Friends, has_etag=True, codes=[NOT_FOUND, DATABASE]
+)
 def get_friends(user_id: str) -> Response:
     """The accepted friends of a user."""
     key = admin_input.identifier(user_id, "id")
@@ -65,12 +94,22 @@ def get_friends(user_id: str) -> Response:
 
 
 @blueprint.get("/users/<user_id>/sessions")
+@for_host(
+    "Questions",
+    gives=host_answers.SessionsPage,
+    has_etag=True,
+    codes=[BAD_REQUEST, INVALID_ID, NOT_FOUND, SESSIONS_OFF, DATABASE],
+    parameters=(options.SINCE, *options.PAGE),
+)
 def get_sessions(user_id: str) -> Response:
-    """A page of the sessions of a user: from when to when the user was online."""
+    """From when to when a user was online.
+
+    Needs `PRESENCE_SESSION_DAYS`. The oldest session comes first.
+    """
     key = admin_input.identifier(user_id, "id")
     if not services().settings.session_days:
-        raise ApiError(409, "sessions_off", SESSIONS_OFF)
-    since, limit = options.time("since"), options.limit()
+        raise ApiError(409, SESSIONS_OFF, _SESSIONS_OFF)
+    since, limit = options.since(), options.limit()
     after = options.cursor(_version) or 0
     with services().database.connect() as reader:
         page = sessions_page(reader, key, since, after, limit)

@@ -12,6 +12,9 @@ from collections.abc import Callable
 import gevent
 from flask import Blueprint, Flask, Response, current_app, jsonify
 
+from app.api.schema import answers
+from app.api.schema.operation import Response as Described
+from app.api.schema.operation import for_anyone
 from app.outages import Outage
 from app.services import services
 from models.sql.db import check_writes, error_text
@@ -77,15 +80,25 @@ def register(app: Flask) -> None:
 
 
 @blueprint.get("/healthz")
+@for_anyone("Server", responses={200: Described("It is up.", answers.Health)})
 def healthz() -> dict[str, str]:
-    """200: the process is up."""
+    """Whether the process is up."""
     return {"status": "ok"}
 
 
 @blueprint.get("/readyz")
+@for_anyone(
+    "Server",
+    responses={
+        200: Described("The process can serve calls.", answers.Readiness),
+        503: Described("`reasons` says what fails, and why.", answers.Readiness),
+    },
+)
 def readyz() -> Response:
-    """200 if the database has its tables, and if it and Redis accept writes.
-    Otherwise 503, and the body says what fails and why."""
+    """Whether the database has its tables, and whether it and Redis accept writes.
+
+    Each of the two has 2 seconds to answer. Probes within one second share the result.
+    """
     asked: dict[str, Check] = current_app.extensions[EXTENSION]
     for check in asked.values():
         check.begin()

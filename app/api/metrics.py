@@ -17,6 +17,8 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from app.api.schema.operation import Response as Described
+from app.api.schema.operation import for_anyone
 from app.services import services
 from models.presence import Overview, Presence, PresenceUnavailable
 from models.presence.webhooks import ReceiverState
@@ -30,8 +32,19 @@ REDIS_SECONDS = 2.0
 
 
 @blueprint.get("/metrics")
+@for_anyone(
+    "Server",
+    responses={
+        200: Described(
+            "The metrics, in the text format of Prometheus.", content_type="text/plain"
+        )
+    },
+)
 def metrics() -> Response:
-    """All metrics, as text. The answer is 200 even while Redis is down."""
+    """All metrics, as text. The answer is 200 even while Redis is down.
+
+    docs/OPERATIONS.md has the list.
+    """
     current = services()
     state = CollectorRegistry()
     state.register(State(*_read(current.presence)))

@@ -8,7 +8,8 @@ from typing import TypeVar
 
 from flask import request
 
-from app.api.admin_input import bad_request
+from app.api.schema.operation import Parameter
+from app.api.values import bad_request
 from models.events import MAX_TIMESTAMP
 
 Cursor = TypeVar("Cursor")
@@ -16,6 +17,41 @@ Cursor = TypeVar("Cursor")
 MAX_LIMIT = 1_000
 DEFAULT_LIMIT = 100
 _MAX_DIGITS = len(str(MAX_TIMESTAMP))
+
+DETAIL = Parameter(
+    "detail",
+    "With 1 the answer also has details. With any other value it has none.",
+    {"type": "string"},
+    example="1",
+)
+LIMIT = Parameter(
+    "limit",
+    "How many items a page has.",
+    {
+        "type": "integer",
+        "minimum": 1,
+        "maximum": MAX_LIMIT,
+        "default": DEFAULT_LIMIT,
+    },
+    example=DEFAULT_LIMIT,
+)
+CURSOR = Parameter(
+    "cursor",
+    "The `next_cursor` of the page before. Without it the answer is the first page.",
+    {"type": "string", "format": "cursor"},
+)
+PAGE = (LIMIT, CURSOR)
+SINCE = Parameter(
+    "since",
+    "Only what was not over at this time, in milliseconds since the epoch (1970).",
+    {
+        "type": "integer",
+        "format": "int64",
+        "minimum": 0,
+        "maximum": MAX_TIMESTAMP - 1,
+    },
+    example=1_767_225_600_000,
+)
 
 
 def wants_detail() -> bool:
@@ -35,17 +71,17 @@ def limit() -> int:
     return int(text)
 
 
-def time(name: str) -> int:
-    """The time (ms) in an option of the query string; 0 if the option is missing.
+def since() -> int:
+    """Since when the caller wants to know (ms): `?since=`. 0 if it is missing.
 
     Raises:
         ApiError: 400, it is not a time.
     """
-    text = request.args.get(name, "0")
+    text = request.args.get("since", "0")
     is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     if not is_number or int(text) >= MAX_TIMESTAMP:
         takes = "takes a time in milliseconds since the epoch, such as 1700000000000"
-        raise bad_request(field=name, takes=takes)
+        raise bad_request(field="since", takes=takes)
     return int(text)
 
 

@@ -6,7 +6,9 @@ from flask import Blueprint, Flask, Response, current_app
 from sqlalchemy import Connection
 
 from app.api.coalescing import CoalescedReads
-from app.api.options import wants_detail
+from app.api.options import DETAIL, wants_detail
+from app.api.schema import answers
+from app.api.schema.operation import FORBIDDEN, NOT_FOUND, PRESENCE, for_user
 from app.auth import require_identity, require_user
 from app.errors import ApiError
 from app.services import services
@@ -44,18 +46,26 @@ def register(app: Flask) -> None:
 
 
 @blueprint.get("/friends/online-status")
+@for_user("Presence", gives=answers.StatusMap, codes=[PRESENCE], parameters=[DETAIL])
 def friends_online_status() -> Response | Answer:
     """Which of the caller's friends are online."""
     return _status_map("friends")
 
 
 @blueprint.get("/conversations/online-status")
+@for_user("Presence", gives=answers.StatusMap, codes=[PRESENCE], parameters=[DETAIL])
 def conversations_online_status() -> Response | Answer:
     """Which of the caller's conversation partners are online."""
     return _status_map("partners")
 
 
 @blueprint.get("/conversations/<conversation_id>/online-status")
+@for_user(
+    "Presence",
+    gives=answers.StatusMap,
+    codes=[FORBIDDEN, NOT_FOUND, PRESENCE],
+    parameters=[DETAIL],
+)
 def conversation_online_status(conversation_id: str) -> Answer:
     """Which participants of a conversation are online, the caller included. Users in a
     blocked pair with the caller are left out."""
@@ -78,6 +88,12 @@ def conversation_online_status(conversation_id: str) -> Answer:
 
 
 @blueprint.get("/users/<user_id>/status")
+@for_user(
+    "Presence",
+    gives=answers.UserStatus,
+    codes=[FORBIDDEN, PRESENCE],
+    parameters=[DETAIL],
+)
 def user_status(user_id: str) -> Answer:
     """The status of one relevant user, or of the caller. Times are in ms."""
     caller = require_user()
@@ -113,8 +129,12 @@ def user_status(user_id: str) -> Answer:
 
 
 @blueprint.post("/ws-ticket")
+@for_user("Sign-in", gives=answers.Ticket, codes=[PRESENCE])
 def ws_ticket() -> Answer:
-    """A ticket that opens one WebSocket of the caller, within 30 seconds."""
+    """A ticket that opens one WebSocket of the caller, within 30 seconds.
+
+    Send it as `/ws?ticket=TICKET`. The socket ends with the token of this call.
+    """
     caller = require_identity()
     services().limits.ticket(caller.user_id)
     content = Ticket(caller.user_id, caller.issued_at, caller.expires_at)

@@ -6,15 +6,26 @@ truth: users who hide from others are not hidden from the host.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 
 import gevent
 import orjson
 from flask import Blueprint, request
+from msgspec import json
 from sqlalchemy import func, select
 
 from app.api import admin_input, options
-from app.api.admin_input import bad_request
+from app.api.schema import bodies, host_answers
+from app.api.schema.fields import Id
+from app.api.schema.operation import (
+    BAD_REQUEST,
+    DATABASE,
+    INVALID_ID,
+    NOT_FOUND,
+    PRESENCE,
+    Parameter,
+    for_host,
+)
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -29,13 +40,20 @@ from models.sql.user import user_table
 
 blueprint = Blueprint("questions", __name__, url_prefix="/api/admin")
 
-MAX_ASKED = 10_000
-"""User ids in one call."""
 BODY_BYTES = 2 * 1024 * 1024
-"""Enough for that many of the longest ids."""
+"""Enough for as many of the longest ids as one call may have."""
+SCAN_CURSORS = 2**64
+"""Redis refuses larger numbers."""
 SLICE = 500
 """Users whose statuses are read and answered at once. In between, the gateway serves
 its sockets."""
+
+VIEWER = Parameter(
+    "viewer",
+    "A user. The answer says what this user sees.",
+    json.schema(Id),
+    example="bob",
+)
 
 Answer = dict[str, object]
 
@@ -47,14 +65,17 @@ def _guard() -> None:
 
 
 @blueprint.post("/online-status")
+@for_host(
+    "Questions",
+    takes=bodies.StatusQuestion,
+    gives=host_answers.RealStatuses,
+    codes=[INVALID_ID, DATABASE, PRESENCE],
+)
 def online_status() -> Answer:
     """Which of many users are online. With `detail` also since when, and how."""
-    fields = admin_input.body()
-    asked = _asked(fields)
-    wants_detail = fields.get("detail", False)
-    if not isinstance(wants_detail, bool):
-        raise bad_request(field="detail", takes="takes true or false")
-    if not wants_detail:
+    question = admin_input.body(bodies.StatusQuestion)
+    asked = list(dict.fromkeys(question.user_ids))
+    if not question.detail:
         return {"data": {"statuses": services().presence.online(asked)}}
     statuses: dict[str, dict[str, object]] = {}
     for status, layers, now in _states(asked, wants_last_seen=True):
@@ -73,17 +94,33 @@ def online_status() -> Answer:
 
 
 @blueprint.post("/reachability")
+@for_host(
+    "Questions",
+    takes=bodies.ReachabilityQuestion,
+    gives=host_answers.Reachabilities,
+    codes=[INVALID_ID, DATABASE, PRESENCE],
+)
 def reachability() -> Answer:
     """How to reach users: by the socket, by a push message, or without a sound."""
+    asked = dict.fromkeys(admin_input.body(bodies.ReachabilityQuestion).user_ids)
     users: dict[str, object] = {}
-    for status, layers, now in _states(_asked(admin_input.body())):
+    for status, layers, now in _states(asked):
         users[status.user_id] = _reachability(status, layers, now)
     return {"data": {"users": users}}
 
 
 @blueprint.get("/online-users")
+@for_host(
+    "Questions",
+    gives=host_answers.OnlineUsersPage,
+    codes=[BAD_REQUEST, PRESENCE],
+    parameters=options.PAGE,
+)
 def online_users() -> Answer:
-    """A page of the users who are online."""
+    """A page of the users who are online.
+
+    The users have no order. Users who come or go meanwhile may be on a page or not.
+    """
     limit = options.limit()
     cursor = options.cursor(_online_cursor) or OnlineCursor()
     page = services().presence.online_page(cursor, limit)
@@ -92,8 +129,9 @@ def online_users() -> Answer:
 
 
 @blueprint.get("/stats")
+@for_host("Questions", gives=host_answers.Stats, codes=[DATABASE, PRESENCE])
 def stats() -> Answer:
-    """A few numbers."""
+    """How many users, connections and gateways there are now."""
     current = services()
     found = current.presence.stats()
     with current.database.connect() as reader:
@@ -109,8 +147,17 @@ def stats() -> Answer:
 
 
 @blueprint.get("/users/<user_id>/explain")
+@for_host(
+    "Questions",
+    gives=host_answers.Explanation,
+    codes=[NOT_FOUND, DATABASE, PRESENCE],
+    parameters=[VIEWER],
+)
 def explain_user(user_id: str) -> Answer:
-    """All that decides what others see of one user, and what `?viewer=` sees."""
+    """All that decides what others see of one user, and what `?viewer=` sees.
+
+    This is for debugging. It changes nothing.
+    """
     key = admin_input.identifier(user_id, "id")
     viewer = request.args.get("viewer")
     if viewer is not None:
@@ -122,17 +169,6 @@ def explain_user(user_id: str) -> Answer:
         except NoSuchUser as error:
             raise ApiError(404, "not_found", str(error)) from error
     return {"data": found.data()}
-
-
-def _asked(fields: Mapping[str, object]) -> list[str]:
-    """The `user_ids` of a body, each once."""
-    values = admin_input.list_of_ids(fields.get("user_ids"), "user_ids", MAX_ASKED)
-    asked: dict[str, None] = {}
-    for place, value in enumerate(values):
-        asked[admin_input.identifier(value, f"user_ids[{place}]")] = None
-        if place % SLICE == SLICE - 1:
-            gevent.sleep(0)
-    return list(asked)
 
 
 def _states(
@@ -175,6 +211,11 @@ def _reachability(status: UserStatus, layers: Layers, now: int) -> dict[str, obj
 
 def _online_cursor(data: bytes) -> OnlineCursor:
     shard, scan, after = orjson.loads(data)
-    if 0 <= shard < len(services().presence.shards) and scan.isdecimal():
-        return OnlineCursor(shard, scan, str(after))
+    if (
+        type(shard) is int
+        and 0 <= shard < len(services().presence.shards)
+        and isinstance(after, str)
+        and 0 <= int(scan) < SCAN_CURSORS
+    ):
+        return OnlineCursor(shard, str(int(scan)), after)
     raise ValueError

@@ -5,7 +5,8 @@ from __future__ import annotations
 from flask import Blueprint
 
 from app.api import admin_input
-from app.api.admin_input import bad_request
+from app.api.schema import bodies, host_answers
+from app.api.schema.operation import NOT_FOUND, PRESENCE, for_host
 from app.auth import require_service_key
 from app.errors import ApiError
 from app.services import services
@@ -22,6 +23,7 @@ def _guard() -> None:
 
 
 @blueprint.get("")
+@for_host("Webhooks", gives=host_answers.Webhooks, codes=[PRESENCE])
 def list_webhooks() -> Answer:
     """All receivers, in the order of the settings."""
     found = services().presence.webhooks.states()
@@ -29,11 +31,15 @@ def list_webhooks() -> Answer:
 
 
 @blueprint.post("/enable")
-def enable() -> Answer:
+@for_host(
+    "Webhooks",
+    takes=bodies.WebhookReceiver,
+    gives=host_answers.Webhook,
+    codes=[NOT_FOUND, PRESENCE],
+)
+def enable_webhook() -> Answer:
     """Send to a receiver again, at once. It hears the state of all users."""
-    url = admin_input.body().get("url")
-    if not isinstance(url, str):
-        raise bad_request(field="url", takes="takes the URL of a webhook receiver")
+    url = admin_input.body(bodies.WebhookReceiver).url
     webhooks = services().presence.webhooks
     if url not in webhooks.urls:
         message = f"there is no webhook receiver {url:.200}"

@@ -14,7 +14,16 @@ from flask import Flask, request
 from sqlalchemy.exc import SQLAlchemyError
 
 from app import origins
-from app.api.options import wants_detail
+from app.api.options import DETAIL, wants_detail
+from app.api.schema.operation import (
+    BAD_HANDSHAKE,
+    GATEWAY_FULL,
+    TOO_MANY,
+    UPGRADE_REQUIRED,
+    Parameter,
+    Response,
+    for_anyone,
+)
 from app.auth import ForeignOrigin, TokensUnreadable, socket_identity
 from app.errors import ApiError
 from app.limits import OverLimit
@@ -28,6 +37,12 @@ from models.presence import PresenceUnavailable
 log = logging.getLogger(__name__)
 
 PATH = "/ws"
+TICKET = Parameter(
+    "ticket",
+    "A ticket of `POST /api/ws-ticket` or of the host. A token may come in the"
+    " `Authorization` header or in the cookie instead.",
+    {"type": "string"},
+)
 FULL = "this gateway is full"
 
 
@@ -40,7 +55,19 @@ def register(app: Flask) -> None:
         capacity = Capacity.of(services().settings)
 
     @sock.route(PATH)  # type: ignore[untyped-decorator]
-    def _socket(handshake: Handshake) -> None:
+    @for_anyone(
+        "Presence",
+        parameters=[TICKET, DETAIL],
+        responses={101: Response("The WebSocket is open.")},
+        codes=[BAD_HANDSHAKE, UPGRADE_REQUIRED, TOO_MANY, GATEWAY_FULL],
+    )
+    def open_web_socket(handshake: Handshake) -> None:
+        """Open the WebSocket of a user.
+
+        docs/asyncapi.yaml describes its frames. If the credentials are missing or
+        wrong, the handshake still succeeds, and the server closes the socket at once
+        with 4401 or 4403.
+        """
         current = services()
         counts = current.gateway.counts
         if counts.sockets >= capacity.sockets_with_refused:

@@ -20,10 +20,10 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NoReturn
+from typing import IO, NoReturn
 
 from app.dev.processes import Ended, Processes, Stopped, read_procfile
 from app.dev.servers import (
@@ -38,6 +38,7 @@ from config import PROJECT_ROOT, PUBLIC_KEYS, Settings, SettingsError
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
 _VALKEY_URL = "valkey.url"  # a file that exists while our own Valkey runs
+_LOG = "greendot.log"
 _LOCK = "run.lock"  # locked while a `make run` uses this folder; contains its URL
 _READY_SECONDS = 20.0
 _POLL_SECONDS = 0.1
@@ -45,19 +46,18 @@ _STOP_SECONDS = 10.0  # after the drain window
 _FREE_PORTS = 100
 
 _WELCOME = """
-Greendot is ready: {url}
-
 {first}
 
   As a client:  curl -H "Authorization: Bearer $(make -s token NAME={name})" \\
                   {url}/api/friends/online-status
 
   Ctrl-C stops everything.
-"""
+
+Greendot is ready: {url}"""
 _WITH_DEMO = """\
-  Open it in two windows, one of them private, and sign in as two friends, for example
-  ada and grace. Each sees the other's green dot. Close one window, and the dot
-  disappears in the other. Or see several users at once: {url}/side-by-side"""
+  Open the URL below in two windows, one of them private, and sign in as two friends,
+  for example ada and grace. Each sees the other's green dot. Close one window, and the
+  dot disappears in the other. Or see several users at once: {url}/side-by-side"""
 _WITHOUT_DEMO = """\
   There are no demo users and no sign-in page. PRESENCE_DEMO=1 adds both, and writes the
   users into your database. README.md says how to load your own graph."""
@@ -75,13 +75,15 @@ def main(arguments: list[str]) -> int:
             return _flask(environ, arguments[1:], var)
         settings = Settings.from_env(environ)
         check_database(settings.database_url)
-        environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
         if "REDIS_URL" in environ:
             check_redis(environ["REDIS_URL"])
+            _choose_port(environ, settings)
             return _run(environ, settings, var, None)
         # Two runs would share one database, but each would have its own Valkey. Their
         # users would not see each other.
-        with only_one(var / _LOCK, _url(environ["PORT"])):
+        with only_one(var / _LOCK) as write_url:
+            _choose_port(environ, settings)
+            write_url(_url(environ["PORT"]))
             valkey, environ["REDIS_URL"] = valkey_command(var / "valkey")
             return _run(environ, settings, var, valkey)
     except (LocalError, SettingsError, OSError) as error:
@@ -90,8 +92,8 @@ def main(arguments: list[str]) -> int:
 
 
 @contextmanager
-def only_one(lock: Path, url: str) -> Iterator[None]:
-    """Lock `lock`, and write into it that Greendot is at `url`.
+def only_one(lock: Path) -> Iterator[Callable[[str], None]]:
+    """Lock `lock`. Yields a function that writes the URL of Greendot into it.
 
     Raises:
         LocalError: another process has locked `lock`.
@@ -107,9 +109,16 @@ def only_one(lock: Path, url: str) -> Iterator[None]:
             )
             raise LocalError(message) from None
         file.truncate(0)
-        file.write(url)
-        file.flush()
-        yield
+
+        def write_url(url: str) -> None:
+            file.write(url)
+            file.flush()
+
+        yield write_url
+
+
+def _choose_port(environ: dict[str, str], settings: Settings) -> None:
+    environ["PORT"] = str(choose_port(settings.port, asked="PORT" in environ))
 
 
 def environment(var: Path) -> dict[str, str]:
@@ -154,24 +163,41 @@ def _run(
     environ: dict[str, str], settings: Settings, var: Path, valkey: str | None
 ) -> int:
     url = var / _VALKEY_URL
-    with Processes(environ, settings.drain_window + _STOP_SECONDS) as processes:
+    with (
+        _log_file(var / _LOG) as log,
+        Processes(environ, settings.drain_window + _STOP_SECONDS, log) as processes,
+    ):
         try:
+            if log is not None:
+                processes.say(f"Greendot is starting. Its log is {log.name}")
             if valkey is not None:
-                with (var / "valkey.log").open("wb") as log:
-                    processes.start("valkey", valkey, log)
+                with (var / "valkey.log").open("wb") as own_log:
+                    processes.start("valkey", valkey, own_log)
                 wait_for_redis(environ["REDIS_URL"], var / "valkey.log")
                 url.write_text(environ["REDIS_URL"], encoding="utf-8")
             _serve(processes, settings, int(environ["PORT"]))
         except Stopped:
-            processes.say("stopping everything")
+            processes.say("Stopping everything")
             return 0
         except Ended as ended:
-            # Print it twice: the log shows when it happened, and a script reads stderr.
+            if last := processes.last_lines(ended.name):
+                processes.say(f"The last lines of {ended.name}:\n\n{last}\n")
+            # Twice: the log shows when it happened, and a script reads stderr.
             processes.say(f"{ended}: stopping everything")
             print(f"greendot: {ended}", file=sys.stderr)
             return ended.code or 1
         finally:
             url.unlink(missing_ok=True)
+
+
+@contextmanager
+def _log_file(path: Path) -> Iterator[IO[str] | None]:
+    """The new log file at `path`. None with V=1: the log is shown in the terminal."""
+    if os.environ.get("V") == "1":
+        yield None
+    else:
+        with path.open("w", encoding="utf-8") as log:
+            yield log
 
 
 def _serve(processes: Processes, settings: Settings, port: int) -> NoReturn:
@@ -198,7 +224,7 @@ def _announce(processes: Processes, port: int, *, demo: bool) -> None:
     late = time.monotonic() + _READY_SECONDS
     while (answer := _ask_ready(port)) is not None:
         if time.monotonic() > late:
-            processes.say(f"still not ready: {answer}")
+            processes.say(f"Greendot is not ready yet: {answer}")
             late += _READY_SECONDS
         time.sleep(_POLL_SECONDS)
     url = _url(port)

@@ -1,4 +1,4 @@
-"""Runs several commands with one log, and stops them together: `make run`.
+"""Runs several commands with one log file, and stops them together: `make run`.
 
 Each command has its own process group. So Ctrl-C reaches only this process. It stops
 the commands in order, Redis last, and then kills all processes that are left in each
@@ -20,6 +20,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
@@ -28,6 +29,8 @@ from typing import IO, Self
 
 _COLOURS = ("36", "33", "32", "35", "34", "31")
 _POLL_SECONDS = 0.05
+_LAST_LINES = 20
+_LAST_SECONDS = 0.5  # to read what a command has written before it ended
 
 
 def read_procfile(path: Path) -> dict[str, str]:
@@ -57,9 +60,17 @@ class Processes:
     stop, and `wait` reports it. A second signal kills commands that are still stopping.
     """
 
-    def __init__(self, environ: Mapping[str, str], stop_seconds: float) -> None:
+    def __init__(
+        self,
+        environ: Mapping[str, str],
+        stop_seconds: float,
+        log: IO[str] | None = None,
+    ) -> None:
+        """`log` gets all output of the commands. Without it, stdout does."""
         self._environ = dict(environ)
         self._stop_seconds = stop_seconds
+        self._log = log
+        self._last: dict[str, deque[str]] = {}
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         # The command that ended, or None if a stop was requested. A signal handler can
         # safely put items into a SimpleQueue.
@@ -83,7 +94,7 @@ class Processes:
         self.stop()
 
     def start(self, name: str, command: str, log: IO[bytes] | None = None) -> None:
-        """Start the shell `command`. Its output goes to `log`, or to stdout."""
+        """Start the shell `command`. Its output goes to `log`, or to the common log."""
         # With exec the child is the command itself and not a shell. So the command gets
         # our signals, and we get its exit code.
         child = subprocess.Popen(  # noqa: S602  a Procfile has shell lines
@@ -97,9 +108,11 @@ class Processes:
         )
         colour = _COLOURS[len(self._children) % len(_COLOURS)]
         self._children[name] = child
+        self._last[name] = deque(maxlen=_LAST_LINES)
+        relay = None
         if child.stdout is not None:
-            self._thread(self._relay, name, colour, child.stdout)
-        self._thread(self._watch, name, child)
+            relay = self._thread(self._relay, name, colour, child.stdout)
+        self._thread(self._watch, name, child, relay)
 
     def wait(self) -> Ended:
         """Block until a command ends.
@@ -133,12 +146,20 @@ class Processes:
             children = [self._children.pop(name) for name in names if name]
             self._stop(children)
 
-    def say(self, text: str, name: str = "greendot", colour: str = "1") -> None:
-        """Print lines to the common log, under a name."""
-        prefix = f"{name:<8} | "
-        if sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
-            prefix = f"\033[{colour}m{prefix}\033[0m"
-        lines = "".join(f"{prefix}{line}\n" for line in text.splitlines())
+    def say(self, text: str) -> None:
+        """Print lines to the terminal, and also to the log file if there is one."""
+        if self._log is None:
+            self._print(_prefixed(text, "greendot", "1"))
+        else:
+            self._write(text, "greendot")
+            self._print(f"{text}\n")
+
+    def last_lines(self, name: str) -> str:
+        """The end of what a command has written to the log file."""
+        with self._printing:
+            return "\n".join(self._last.get(name, ()))
+
+    def _print(self, lines: str) -> None:
         try:
             with self._printing:
                 sys.stdout.write(lines)
@@ -146,6 +167,14 @@ class Processes:
         except OSError:
             # The terminal or the pipe was closed.
             self._events.put(None)
+
+    def _write(self, text: str, name: str) -> None:
+        assert self._log is not None  # noqa: S101
+        with self._printing:
+            if not self._log.closed:  # a thread may still read what was written last
+                self._log.write(_prefixed(text, name))
+                self._log.flush()
+                self._last.setdefault(name, deque(maxlen=_LAST_LINES)).append(text)
 
     def _stop(self, children: list[subprocess.Popen[bytes]]) -> None:
         # Stop only the first process of each group, which stops its own children.
@@ -171,15 +200,36 @@ class Processes:
     def _relay(self, name: str, colour: str, output: IO[bytes]) -> None:
         with output:
             for line in output:
-                self.say(line.decode(errors="replace"), name, colour)
+                text = line.decode(errors="replace").rstrip("\n")
+                if self._log is None:
+                    self._print(_prefixed(text, name, colour))
+                else:
+                    self._write(text, name)
 
-    def _watch(self, name: str, child: subprocess.Popen[bytes]) -> None:
+    def _watch(
+        self,
+        name: str,
+        child: subprocess.Popen[bytes],
+        relay: threading.Thread | None,
+    ) -> None:
         code = child.wait()
+        if relay is not None:  # its children may still have its output open
+            relay.join(_LAST_SECONDS)
         self._events.put(Ended(name, code if code >= 0 else 128 - code))
 
     @staticmethod
-    def _thread(target: Callable[..., None], *args: object) -> None:
-        threading.Thread(target=target, args=args, daemon=True).start()
+    def _thread(target: Callable[..., None], *args: object) -> threading.Thread:
+        thread = threading.Thread(target=target, args=args, daemon=True)
+        thread.start()
+        return thread
+
+
+def _prefixed(text: str, name: str, colour: str = "") -> str:
+    """`text` with the name of its command before each line."""
+    prefix = f"{name:<8} | "
+    if colour and sys.stdout.isatty() and not os.environ.get("NO_COLOR"):
+        prefix = f"\033[{colour}m{prefix}\033[0m"
+    return "".join(f"{prefix}{line}\n" for line in text.splitlines() or [""])
 
 
 def _kill_group(leader: int) -> None:

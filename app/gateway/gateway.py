@@ -147,7 +147,7 @@ class Gateway:
     def _warn_of_eviction(self) -> None:
         """Log a warning if Redis may delete a part of the state."""
         try:
-            policies = self._presence.evicting_policies()
+            policies = self._presence.servers.evicting_policies()
         except PresenceUnavailable as error:
             log.debug("the maxmemory-policy of Redis is unknown: %s", error)
             return

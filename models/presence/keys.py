@@ -83,6 +83,14 @@ class Keys:
         ]
         """KEYS 1 to 4 of every script that may add an entry to the outbox."""
 
+    def trial(self, kind: str) -> str:
+        """A key with which `flask doctor` tries whether commands are allowed."""
+        return f"{self.prefix}presence:trial:{kind}"
+
+    def answer(self, question: str) -> str:
+        """String: a worker has got the question of a `flask doctor`."""
+        return f"{self.prefix}presence:answer:{question}"
+
     def user_status(self, user_id: str) -> str:
         """Hash: `status`, `last_seen`, `updated_at` (ms). Also `sequence`, the newest
         number of the user's sequence, and `idle_since`, `active_since` and

@@ -7,8 +7,7 @@ with one shard only. `Presence` asks all shards that a call needs in one round t
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
 from queue import LifoQueue
@@ -35,6 +34,7 @@ from models.presence.replies import (
     with_activity,
 )
 from models.presence.rules import has_settled
+from models.presence.servers import Servers
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 from models.presence.unstored import UnstoredTransitions
@@ -191,6 +191,7 @@ class Presence:
         self.tickets = Tickets(backend, self._keys)
         self.webhooks = Webhooks(backend, self._keys, settings.webhook_urls)
         self.limits = Limits(backend, self._keys)
+        self.servers = Servers(backend, self._keys)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
@@ -447,22 +448,6 @@ class Presence:
             )
         )
 
-    def evicting_policies(self) -> set[str]:
-        """The `maxmemory-policy` of each server that deletes keys when its memory is
-        full. A server does not do so with the policy `noeviction`, or without a memory
-        limit.
-
-        Raises:
-            PresenceUnavailable: a server did not answer, or denies the right to ask.
-        """
-        policies = set()
-        for keys in self._keys:
-            (text,) = self._backend.run(keys.shard, [("INFO", "memory")])
-            memory = _fields(text)
-            if memory.get("maxmemory", "0") != "0":
-                policies.add(memory.get("maxmemory_policy", "noeviction"))
-        return policies - {"noeviction"}
-
     def overview(self) -> Overview:
         """The state in a few numbers, read in one round trip. Changes nothing.
 
@@ -533,8 +518,3 @@ class Presence:
             for keys in self._keys
         }
         self._backend.gather(commands).some()
-
-
-def _fields(info: str) -> Mapping[str, str]:
-    """The fields of a reply to INFO."""
-    return dict(re.findall(r"^(\w+):(.*?)\r?$", info, re.MULTILINE))

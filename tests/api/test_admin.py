@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -11,6 +12,7 @@ from flask.testing import FlaskClient
 from sqlalchemy import func, select
 from werkzeug.test import TestResponse
 
+from app.api.openapi import document_bytes
 from app.factory import create_app
 from app.services import EXTENSION, Services
 from config import Settings
@@ -21,11 +23,33 @@ from models.sql.conversation import conversation_table
 from models.sql.friendship import friendship_table
 from models.sql.user import user_table
 from tests.databases import statements
+from tests.rest_document import RestDocument
 
 pytestmark = pytest.mark.integration
 
 KEY = "service-key-of-the-tests"
 Call = Callable[..., TestResponse]
+
+
+class CheckedClient(FlaskClient):
+    """A client whose answers must be as the OpenAPI document says."""
+
+    document: RestDocument | None = None
+
+    def open(self, *args: Any, **kwargs: Any) -> TestResponse:
+        answer = super().open(*args, **kwargs)
+        if self.document is None:
+            parsed = json.loads(document_bytes(self.application))
+            type(self).document = RestDocument(parsed)
+        request = answer.request
+        self.document.check(
+            request.method,
+            request.path,
+            answer.status_code,
+            dict(answer.headers),
+            answer.data,
+        )
+        return answer
 
 
 @pytest.fixture
@@ -39,6 +63,7 @@ def client(database_url: str, valkey_url: str) -> Iterator[FlaskClient]:
             service_key=KEY,
         )
     )
+    app.test_client_class = CheckedClient
     with app.test_client() as client:
         yield client
     current = app.extensions[EXTENSION]

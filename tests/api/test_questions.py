@@ -6,6 +6,7 @@ from uuid import uuid4
 
 import pytest
 
+from app.api.options import cursor_text
 from models.detail import Layer, Layers
 from models.events import Availability
 from models.presence.store import ClosedConnection, LiveConnection
@@ -203,6 +204,20 @@ BAD = [
     ("GET", "/online-users?cursor=x", None, "cursor: takes the next_cursor"),
     ("GET", "/online-users?cursor=WzksICIwIiwgIiJd", None, "cursor"),
     ("GET", "/online-users?cursor=bnVsbA==", None, "cursor"),
+    *(
+        ("GET", f"/online-users?cursor={cursor_text(data)}", None, "cursor")
+        for data in (
+            b'[0.5, "0", ""]',
+            b'["0", "0", ""]',
+            b'[0, "18446744073709551616", ""]',
+            b'[0, "-1", ""]',
+            b'[0, null, ""]',
+            b'[0, "x", ""]',
+            b'[0, "0", 7]',
+            b'[0, "0"]',
+            b"{}",
+        )
+    ),
 ]
 
 

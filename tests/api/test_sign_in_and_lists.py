@@ -19,6 +19,7 @@ from models.sql.presence_settings import put_settings
 from models.sql.user import User, user_table
 from models.visibility import PresenceSettings, Visible
 from tests.api.test_admin import (  # noqa: F401 - fixtures
+    KEY,
     call,
     client,
     engine_of,
@@ -282,7 +283,7 @@ def test_a_list_that_is_the_same_is_not_sent_again(client, call, path, change):
     call("PUT", "/conversations/c", {"participants": ["ann"]})
 
     def get(etag):
-        headers = {"Authorization": "Bearer service-key-of-the-tests"}
+        headers = {"Authorization": f"Bearer {KEY}"}
         return client.get(
             f"/api/admin{path}", headers=headers | {"If-None-Match": etag}
         )

@@ -24,6 +24,7 @@ def test_the_types_hold_strictly():
     assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
+@pytest.mark.slow
 def test_the_check_sees_a_mistake(tmp_path):
     """A type check that passes everything is none."""
     tsc = node_modules() / ".bin" / "tsc"

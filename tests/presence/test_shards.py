@@ -242,6 +242,7 @@ def test_a_slot_that_is_moving_is_followed(presence, cluster, monkeypatch):
     assert presence.statuses(here)
 
 
+@pytest.mark.slow
 @pytest.mark.integration
 @pytest.mark.parametrize("presence", ["cluster"], indirect=True)
 def test_layers_end_though_a_node_stands_still(presence, cluster, tmp_path):

@@ -107,6 +107,7 @@ def test_a_host_hears_of_users_and_asks_for_its_receivers(start, receiver):
         assert answer[0] == status
 
 
+@pytest.mark.slow
 def test_410_holds_over_a_restart_of_everything(start, receiver):
     store = KeptRedis()
     system = start(store=store)
@@ -217,6 +218,7 @@ def test_a_worker_is_killed_at_any_point(start, receiver, kills, seed):
             socket.close()
 
 
+@pytest.mark.slow
 def test_a_slow_receiver_does_not_delay_sweeps(start, receiver):
     """It takes longer than a sweep may be late. Users still go offline in time."""
     system = start()

@@ -1,4 +1,4 @@
-"""A Greendot client for Python programs, such as bots, tests and services.
+"""The presence of one user's friends, for bots, tests and services.
 
     with Presence("https://presence.example.com", token) as presence:
         print(presence.is_online("grace"))
@@ -7,13 +7,11 @@
 
 `AsyncPresence` is the same for asyncio. Both send heartbeats, reconnect with full
 jitter, and follow `going_away` and the close codes. While they do not hear the server,
-they report nobody as online. They behave as the browser client in app/static/greendot
-does. Needs `pip install websockets`.
+they report nobody as online. They behave as the browser client does.
 
 With `detail=True` the client also learns how a user is online, see `Detail`. Then a
 change of detail is a `Change` too.
 """
-# ruff: noqa: INP001 - a file to copy, not a package
 
 from __future__ import annotations
 
@@ -23,20 +21,25 @@ import json
 import logging
 import queue
 import random
-import re
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, fields
-from http import HTTPStatus
-from http.client import HTTPException
-from typing import Any, Literal, Self, TypedDict, TypeVar, Unpack
-from urllib.error import HTTPError
-from urllib.request import HTTPRedirectHandler, Request, build_opener
+from typing import Any, Self, TypeVar, Unpack
 
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
+
+from greendot_client.errors import Denied
+from greendot_client.records import (
+    Change,
+    Changes,
+    Detail,
+    Settings,
+    record,
+)
+from greendot_client.records import detail as _detail
+from greendot_client.rest import Rest, http_url
 
 NOT_AUTHENTICATED = 4401
 FINAL_CODES = frozenset({NOT_AUTHENTICATED, 4403})
@@ -60,98 +63,10 @@ MAX_REFRESH_LENGTH = 4000
 TIMEOUT = 10.0
 """Seconds to wait for a token, a handshake, the welcome or an answer."""
 
-log = logging.getLogger("greendot")
+log = logging.getLogger("greendot_client")
 
 Result = TypeVar("Result")
 Token = str | Callable[[], str | Awaitable[str]]
-Availability = Literal["active", "away", "dnd"]
-"""`dnd` is "do not disturb"."""
-Visible = Literal["everyone", "friends", "nobody"]
-
-
-class Denied(Exception):
-    """The server has denied access: 4401 means sign in again, 4403 is final."""
-
-    def __init__(self, code: int) -> None:
-        super().__init__(f"the server denied access with close code {code}")
-        self.code = code
-
-
-class ApiError(Exception):
-    """The server refused a REST call. `code` and `message` are the server's. `code` is
-    empty if the answer came from something else, such as a proxy."""
-
-    def __init__(self, status: int, code: str, message: str) -> None:
-        super().__init__(f"the server answered {status} {code}: {message}")
-        self.status = status
-        self.code = code
-        self.message = message
-
-
-@dataclass(frozen=True, slots=True)
-class Detail:
-    """How a user is online. Times are milliseconds since the epoch: when something in
-    the detail ends by itself, and since when the user has this availability."""
-
-    availability: Availability
-    text: str | None
-    emoji: str | None
-    expires_at: int | None
-    since: int
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A user came online or went offline. `timestamp`: milliseconds since the epoch.
-
-    If the client was made with `detail=True`, `detail` is the user's new detail, and
-    None if the user is offline. `detail_only` says that the user was online before and
-    still is, and only the detail has changed.
-    """
-
-    user_id: str
-    online: bool
-    timestamp: int
-    detail: Detail | None = None
-    detail_only: bool = False
-
-
-class Exceptions(TypedDict, total=False):
-    """Users who always see the user online, and users who never do."""
-
-    always: list[str]
-    never: list[str]
-
-
-class Changes(TypedDict, total=False):
-    """New settings. Those that are left out do not change. None sets one back."""
-
-    visibility: Visible | None
-    last_seen: Visible | None
-    exceptions: Exceptions | None
-    availability: Availability | None
-    text: str | None
-    emoji: str | None
-    expires_at: int | None
-
-
-@dataclass(frozen=True, slots=True)
-class Settings:
-    """The user's own settings: who sees what, and what the user has set by hand.
-
-    `status` and `detail` are what allowed viewers are shown. The server reads them when
-    it sends the settings, and sends no event if only they change.
-    """
-
-    visibility: Visible
-    last_seen: Visible
-    exceptions: Exceptions
-    availability: Availability | None
-    text: str | None
-    emoji: str | None
-    expires_at: int | None
-    status: Literal["online", "offline"]
-    detail: Detail | None
 
 
 class AsyncPresence:
@@ -167,10 +82,10 @@ class AsyncPresence:
     """
 
     def __init__(self, url: str, token: Token, *, detail: bool = False) -> None:
-        self._url = _socket_url(url)
-        self._settings_url = _api_url(self._url, "/api/me/presence")
+        self._url = "ws" + http_url(url).removeprefix("http") + "/ws"
         if detail:
             self._url += "?detail=1"
+        self._rest = Rest(url, timeout=TIMEOUT)
         self._token = token
         self._wants_detail = detail
         self._statuses: dict[str, bool] = {}
@@ -269,9 +184,9 @@ class AsyncPresence:
         token = await self._current_token()
         events_before = self._settings_events
         data = await asyncio.to_thread(
-            _call_api, self._settings_url, method, token, changes
+            self._rest.call, method, "/api/me/presence", token, changes
         )
-        settings = _settings(data)
+        settings = record(Settings, data)
         # An event that came meanwhile may be newer. If it is older, one more will come.
         if self._settings_events == events_before:
             self.settings = settings
@@ -315,6 +230,7 @@ class AsyncPresence:
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
+        self._rest.close()
         self.stale = True
         self._notify(None)
 
@@ -485,7 +401,7 @@ class AsyncPresence:
             self._change_detail(data)
         elif event == "presence_settings_changed":
             self._settings_events += 1
-            self.settings = _settings(data)
+            self.settings = record(Settings, data)
         elif event == "token_expiring":
             self._tasks.append(asyncio.create_task(self._refresh_token()))
         elif event == "going_away":
@@ -730,67 +646,6 @@ def activity_delay(
     if idle == sent:
         return None
     return max(0.0, sent_at + IDLE_INTERVAL - now) if idle else 0.0
-
-
-def _socket_url(url: str) -> str:
-    found = re.fullmatch(r"(?:http|ws)(s?)://([^/].*?)(?:/ws)?/*", url)
-    if found is None:
-        message = f"{url!r} does not begin with http://, https://, ws:// or wss://"
-        raise ValueError(message)
-    return f"ws{found[1]}://{found[2]}/ws"
-
-
-def _api_url(socket_url: str, path: str) -> str:
-    return "http" + socket_url.removeprefix("ws").removesuffix("/ws") + path
-
-
-class _NoRedirects(HTTPRedirectHandler):
-    """Follows no redirect: it would show the token to another server."""
-
-    def redirect_request(self, *_arguments: object) -> None:
-        return None
-
-
-def _call_api(url: str, method: str, token: str, body: object) -> dict[str, Any]:
-    """One REST call. Returns the `data` of the answer."""
-    headers = {"Authorization": f"Bearer {token}", "Content-Type": "application/json"}
-    content = None if body is None else json.dumps(body).encode()
-    request = Request(url, content, headers, method=method)  # noqa: S310 - http or https
-    try:
-        try:
-            answer = build_opener(_NoRedirects).open(request, timeout=TIMEOUT)
-        except HTTPError as error:
-            answer = error  # it is an answer too
-        with answer:
-            status, text = answer.status, answer.read()
-    except HTTPException as error:
-        message = f"{url} sent no complete answer: {error!r}"
-        raise ConnectionError(message) from error
-    return _data_of(status, text)
-
-
-def _data_of(status: int, text: bytes) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-        if status == HTTPStatus.OK:
-            data: dict[str, Any] = content["data"]
-            return data
-        code, message = content["error"]["code"], content["error"]["message"]
-    except (ValueError, LookupError, TypeError):
-        code, message = "", "the answer is not in Greendot's format"
-    raise ApiError(status, code, message)
-
-
-def _settings(data: dict[str, Any]) -> Settings:
-    known = {field.name: data[field.name] for field in fields(Settings)}
-    return Settings(**{**known, "detail": _detail(data["detail"])})
-
-
-def _detail(data: dict[str, Any] | None) -> Detail | None:
-    """A detail from the server; fields that are not known here are ignored."""
-    if data is None:
-        return None
-    return Detail(**{field.name: data[field.name] for field in fields(Detail)})
 
 
 def _frame(event: str, **data: object) -> str:

@@ -1,10 +1,10 @@
-"""examples/python/greendot.py against the real server."""
+"""The Python client's presence, against the real server."""
 
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import itertools
+import os
 import subprocess
 import sys
 import threading
@@ -14,6 +14,8 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from config import PROJECT_ROOT
+from greendot_client import ApiError
+from greendot_client import presence as presence_module
 from tests import loops
 from tests.clients import Client
 from tests.docs.pages import Page
@@ -21,18 +23,14 @@ from tests.system import wait_until
 
 pytestmark = pytest.mark.e2e
 
-FOLDER = PROJECT_ROOT / "examples" / "python"
 numbers = itertools.count()
+FOLDER = PROJECT_ROOT / "clients" / "python"
+ENVIRON = {**os.environ, "PYTHONPATH": str(FOLDER / "src")}
 
 
 @pytest.fixture(scope="module")
 def greendot():
-    spec = importlib.util.spec_from_file_location("greendot", FOLDER / "greendot.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["greendot"] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules["greendot"]
+    return presence_module
 
 
 @pytest.fixture
@@ -389,18 +387,18 @@ def test_an_answer_that_comes_late_replaces_no_event(greendot, monkeypatch):
     }
     presence = greendot.AsyncPresence("http://nowhere.invalid", "token")
 
-    def call_api(*_arguments):
+    def call(*_arguments):
         presence._handle("presence_settings_changed", {**old, "text": "new"})
         return old
 
-    monkeypatch.setattr(greendot, "_call_api", call_api)
+    monkeypatch.setattr(presence._rest, "call", call)
     assert loops.run(presence.read_settings()).text == "old"
     assert presence.settings.text == "new"
 
 
 def test_a_refused_change_is_an_error_with_the_servers_words(system, greendot, names):
     with greendot.Presence(system.url(), system.token(names[0])) as presence:
-        with pytest.raises(greendot.ApiError, match="takes one emoji") as refused:
+        with pytest.raises(ApiError, match="takes one emoji") as refused:
             presence.change_settings(emoji="ab")
         assert presence.settings is None
     error = refused.value
@@ -411,11 +409,11 @@ def test_a_refused_change_is_an_error_with_the_servers_words(system, greendot, n
 def test_a_forbidden_change_and_one_that_cannot_be_stored(own_system_of, greendot):
     system = own_system_of(PRESENCE_ALLOW_INVISIBLE="0")
     with greendot.Presence(system.url(), system.token("me")) as presence:
-        with pytest.raises(greendot.ApiError) as refused:
+        with pytest.raises(ApiError) as refused:
             presence.change_settings(visibility="nobody")
         assert (refused.value.status, refused.value.code) == (403, "not_allowed")
         system.server.kill()
-        with pytest.raises(greendot.ApiError) as refused:
+        with pytest.raises(ApiError) as refused:
             presence.change_settings(visibility="friends")
         assert (refused.value.status, refused.value.code) == (
             503,
@@ -447,7 +445,7 @@ def test_an_answer_that_is_not_greendots(greendot, status):
         url = f"http://127.0.0.1:{server.server_port}"
         presence = greendot.AsyncPresence(url, "token")
         try:
-            with pytest.raises(greendot.ApiError) as refused:
+            with pytest.raises(ApiError) as refused:
                 loops.run(presence.read_settings())
         finally:
             server.shutdown()
@@ -613,10 +611,17 @@ def test_it_comes_back_after_a_crash(system, own_web, greendot, names):
 
 def test_the_script_says_who_is_there(system, names):
     me, friend = names
-    command = [sys.executable, FOLDER / "watch.py", system.url(), system.token(me)]
+    command = [
+        sys.executable,
+        PROJECT_ROOT / "examples" / "watch.py",
+        system.url(),
+        system.token(me),
+    ]
     with (
         Client(system, friend).opened(),
-        subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as script,
+        subprocess.Popen(
+            command, env=ENVIRON, stdout=subprocess.PIPE, text=True
+        ) as script,
     ):
         assert script.stdout.readline() == f"online: {friend}\n"
         script.terminate()
@@ -625,13 +630,15 @@ def test_the_script_says_who_is_there(system, names):
 def test_the_program_in_the_readme(system, names):
     me, friend = names
     program = (
-        "import sys\nfrom greendot import Presence\nurl, token = sys.argv[1:]\n"
-        + Page("examples/python/README.md").block("details").text
+        "import sys\nfrom greendot_client import Presence\nurl, token = sys.argv[1:]\n"
+        + Page("clients/python/README.md").block("details").text
     )
     command = [sys.executable, "-u", "-c", program, system.url(), system.token(me)]
     with (
         Client(system, friend, query="?detail=1").opened() as socket,
-        subprocess.Popen(command, cwd=FOLDER, stdout=subprocess.PIPE, text=True) as run,
+        subprocess.Popen(
+            command, env=ENVIRON, stdout=subprocess.PIPE, text=True
+        ) as run,
     ):
         assert run.stdout.readline() == f"{friend} active None\n"
         while True:  # friends see what the program has set

@@ -1,9 +1,9 @@
 """Print which friends are online, then each change: python watch.py URL TOKEN."""
-# ruff: noqa: INP001, T201 - a script that prints
+# ruff: noqa: T201 - a script that prints
 
 import sys
 
-from greendot import Denied, Presence
+from greendot_client import Denied, Presence
 
 try:
     with Presence(sys.argv[1], sys.argv[2]) as presence:

@@ -1,0 +1,1 @@
+"""`flask doctor`: looks for mistakes in a deployment, and says what to do."""

@@ -1,0 +1,229 @@
+"""`flask doctor` in a deployment that is right, and with one planted mistake each."""
+
+from __future__ import annotations
+
+import os
+import resource
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+
+from config import PROJECT_ROOT, Settings
+from models.presence import Presence
+from tests.docs.pages import Page
+from tests.system import System
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+ORIGIN = "https://chat.example.com"
+DOCTOR = [sys.executable, "-m", "flask", "--app", "wsgi", "doctor"]
+
+
+@pytest.fixture(scope="module")
+def deployed():
+    running = System(webs=1, PRESENCE_ALLOWED_ORIGINS=ORIGIN)
+    running.start()
+    yield running
+    running.close()
+
+
+def doctor(system: System, *arguments: str, files: int | None = None, **environ: str):
+    """The exit code, and the lines by level."""
+    done = subprocess.run(
+        [*DOCTOR, *arguments],
+        cwd=PROJECT_ROOT,
+        env={**system.environ, **environ},
+        capture_output=True,
+        text=True,
+        check=False,
+        preexec_fn=files
+        and (lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))),
+    )
+    assert "Traceback" not in done.stderr, done.stderr
+    *lines, last = done.stdout.splitlines()
+    found: dict[str, list[str]] = {"ok": [], "warning": [], "problem": []}
+    for line in lines:
+        level, text = line.split(maxsplit=1)
+        found[level].append(text)
+    counts = f"problems: {len(found['problem'])}, warnings: {len(found['warning'])}"
+    assert last == counts
+    assert done.returncode == (1 if found["problem"] else 0)
+    return found
+
+
+def problem(system: System, subject: str, *arguments: str, **environ) -> str:
+    """The one problem of this subject. On a busy machine others may be slow."""
+    found = doctor(system, *arguments, **environ)["problem"]
+    (text,) = (one for one in found if one.startswith(f"{subject}: "))
+    return text.removeprefix(f"{subject}: ")
+
+
+def test_a_deployment_that_is_right(deployed):
+    found = doctor(deployed, "--url", deployed.url())
+    assert found["problem"] == []
+    subjects = {text.split(":")[0] for text in found["ok"]}
+    assert subjects == {
+        *("secrets", "heartbeat", "files", "database", "redis"),
+        *("web", "worker", "beat", "url"),
+    }
+    assert not deployed.redis.keys("presence:trial:*")
+    # It is an honest test deployment: SQLite, no persistence, no TLS, open metrics.
+    assert sorted(text.split(":")[0] for text in found["warning"]) == [
+        *("database", "redis", "url", "url"),
+    ]
+
+
+@pytest.mark.slow
+def test_insecure_secrets_and_a_demo(deployed):
+    found = doctor(deployed, PRESENCE_INSECURE="1", PRESENCE_DEMO="1")["problem"]
+    assert found[0].startswith("secrets: PRESENCE_INSECURE is set")
+    assert found[1].startswith("secrets: PRESENCE_DEMO is set")
+
+
+@pytest.mark.slow
+def test_a_heartbeat_that_may_not_be_lost_twice(deployed):
+    found = doctor(deployed, PRESENCE_HEARTBEAT_INTERVAL="3")["warning"]
+    assert any(text.startswith("heartbeat: every 3 s") for text in found)
+
+
+def test_too_few_open_files(deployed):
+    assert "files" in problem(deployed, "files", files=300)
+
+
+@pytest.mark.slow
+def test_a_database_that_is_not_migrated(deployed, tmp_path):
+    database = f"sqlite:///{tmp_path / 'empty.db'}"
+    found = doctor(deployed, DATABASE_URL=database)["problem"]
+    first, second = (one for one in found if one.startswith("database: "))
+    assert first.startswith("database: its revision is none and not 0")
+    assert "alembic upgrade head" in second
+
+
+@pytest.mark.slow
+def test_a_database_that_is_away(deployed):
+    away = "postgres://user@127.0.0.1:9/greendot"
+    assert "DATABASE_URL" in problem(deployed, "database", DATABASE_URL=away)
+
+
+def test_a_redis_that_deletes_keys(deployed):
+    deployed.redis.config_set("maxmemory", "1gb")
+    deployed.redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        text = problem(deployed, "redis")
+    finally:
+        deployed.redis.config_set("maxmemory", "0")
+        deployed.redis.config_set("maxmemory-policy", "noeviction")
+    assert text.startswith("its maxmemory-policy is allkeys-lru")
+
+
+@pytest.mark.slow
+def test_a_redis_that_is_away(deployed):
+    found = doctor(deployed, REDIS_URL="redis://127.0.0.1:9/0")["problem"]
+    assert found[0].startswith("redis: Redis is not available")
+    assert "REDIS_URL" in found[0]
+
+
+def test_a_permission_that_is_missing(deployed):
+    port = deployed.server.port
+    rights = ("+@all", "-@dangerous", "-xadd", "-zrangebyscore")
+    deployed.redis.execute_command(
+        *("ACL", "SETUSER", "half", "on", ">word", "~*", "&*", *rights)
+    )
+    url = f"redis://half:word@127.0.0.1:{port}/0"
+    found = doctor(deployed, REDIS_URL=url, CELERY_BROKER_URL=deployed.server.url)
+    redis_problem = "redis: its user may not run: xadd, zrangebyscore. "
+    assert any(text.startswith(redis_problem) for text in found["problem"])
+    assert any("its user may not run INFO" in text for text in found["warning"])
+
+
+def test_the_commands_that_are_tried_are_those_of_the_docs(deployed):
+    """A user with exactly the documented permissions lacks none, and each command that
+    is taken from it is named."""
+    acl = Page("docs/OPERATIONS.md").block("acl-state").text.split()
+    named = {one[1:] for one in acl if one.startswith("+")}
+    # A connection, or a transaction of the library, needs these.
+    named -= {"ping", "select", "multi", "exec"}
+    deployed.redis.execute_command(
+        *("ACL", "SETUSER", "nothing", "on", ">word", "~*", "+ping", "+select")
+    )
+    url = f"redis://nothing:word@127.0.0.1:{deployed.server.port}/0"
+    settings = Settings.from_env({**deployed.environ, "REDIS_URL": url})
+    denied = Presence.open(settings).servers.denied_commands()
+    assert {one.command for one in denied} == named
+
+
+def test_no_worker_and_no_beat(own_system_of: Callable[..., System]):
+    system = own_system_of()
+    system.processes["beat"].stop()
+    assert problem(system, "beat").startswith("no sweep within 7 s")
+    system.processes["worker"].stop()
+    worker, beat = doctor(system)["problem"]
+    assert worker.startswith("worker: none has answered within 10 s")
+    assert beat.startswith("beat: without a worker it is unknown")
+    system.processes["web0"].stop()
+    assert doctor(system)["problem"][0].startswith("web: no gateway lives")
+
+
+def test_an_origin_that_the_web_processes_do_not_know(deployed):
+    other = f"{ORIGIN},https://other.example.com"
+    environ = {"PRESENCE_ALLOWED_ORIGINS": other}
+    text = problem(deployed, "url", "--url", deployed.url(), **environ)
+    assert text.startswith("a page of https://other.example.com may not call it")
+
+
+class Proxy(BaseHTTPRequestHandler):
+    """A proxy that passes no upgrade."""
+
+    def do_GET(self):
+        known = {"/healthz": (200, b'{"status": "ok"}')}
+        status, body = known.get(self.path, (400, b"no upgrade here"))
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def do_OPTIONS(self):
+        self.send_response(204)
+        self.send_header("Access-Control-Allow-Origin", ORIGIN)
+        self.end_headers()
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def test_a_proxy_that_passes_no_websocket(deployed):
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{server.server_port}/"
+            text = problem(deployed, "url", "--url", url)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert text.startswith("no WebSocket comes through: ")
+
+
+@pytest.mark.slow
+def test_a_url_where_nothing_or_something_else_answers(deployed):
+    nothing = problem(deployed, "url", "--url", "http://127.0.0.1:9")
+    assert nothing.startswith("http://127.0.0.1:9 does not answer")
+    other = problem(deployed, "url", "--url", f"{deployed.url()}/static")
+    assert other.startswith(f"{deployed.url()}/static/healthz answers 404")
+
+
+def test_a_wrong_setting_is_one_line():
+    done = subprocess.run(
+        DOCTOR,
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "PRESENCE_JWT_SECRET": "short"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 3
+    assert done.stderr.startswith("greendot: PRESENCE_JWT_SECRET has only 5 characters")
