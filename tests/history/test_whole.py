@@ -13,6 +13,7 @@ from contextlib import closing
 
 import pytest
 
+from greendot_client import Admin, Session
 from tests.clients import Client
 from tests.docs.pages import Page
 from tests.servers import RedisServer, any_server_command
@@ -70,6 +71,10 @@ def documented(system: System) -> list[dict[str, int | None]]:
     return json.loads(done.stdout)["data"]["sessions"]
 
 
+def vars_of(session: Session) -> dict[str, int | None]:
+    return {"start": session.start, "end": session.end}
+
+
 def has(system: System, user: str, wanted: list[dict[str, int]]):
     return lambda: sessions(system, user) == wanted
 
@@ -89,6 +94,13 @@ def test_a_host_reads_sessions(start):
         assert sessions(system, "ann")[0] == first
         assert sessions(system, "ann")[1]["end"] is None
         assert documented(system) == sessions(system, "ann")
+        with Admin(system.url(), SERVICE_KEY) as admin:
+            assert [vars_of(one) for one in admin.sessions("ann")] == documented(system)
+            page = admin.sessions_page("ann", limit=1)
+            assert [vars_of(one) for one in page.items] == [first]
+            page = admin.sessions_page("ann", page.next_cursor, limit=1)
+            assert (page.items[0].end, page.next_cursor) == (None, None)
+            assert len(list(admin.sessions("ann", since=first["end"] + 1))) == 1
     assert sessions(system, "bob") == []
     system.admin("DELETE", "/users/ann")
     answer = system.request("GET", "/api/admin/users/ann/sessions", token=SERVICE_KEY)
