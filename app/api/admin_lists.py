@@ -14,6 +14,7 @@ from app.api.schema import host_answers
 from app.api.schema.operation import (
     BAD_REQUEST,
     DATABASE,
+    INVALID_ID,
     NOT_FOUND,
     SESSIONS_OFF,
     for_host,
@@ -31,7 +32,7 @@ from models.sql.user import unknown_users
 blueprint = Blueprint("admin_lists", __name__, url_prefix="/api/admin")
 blueprint.before_request(require_service_key)
 
-NO_SESSIONS = (
+_SESSIONS_OFF = (
     "no sessions are kept: set PRESENCE_SESSION_DAYS to the number of days for which "
     "they are to be kept"
 )
@@ -97,18 +98,18 @@ def get_friends(user_id: str) -> Response:
     "Questions",
     gives=host_answers.SessionsPage,
     has_etag=True,
-    codes=[BAD_REQUEST, NOT_FOUND, SESSIONS_OFF, DATABASE],
-    parameters=[options.SINCE, *options.PAGE],
+    codes=[BAD_REQUEST, INVALID_ID, NOT_FOUND, SESSIONS_OFF, DATABASE],
+    parameters=(options.SINCE, *options.PAGE),
 )
 def get_sessions(user_id: str) -> Response:
-    """A page of the sessions of a user: from when to when the user was online.
+    """From when to when a user was online.
 
-    The oldest session comes first. `end` is null while the user is online.
+    Needs `PRESENCE_SESSION_DAYS`. The oldest session comes first.
     """
     key = admin_input.identifier(user_id, "id")
     if not services().settings.session_days:
-        raise ApiError(409, SESSIONS_OFF, NO_SESSIONS)
-    since, limit = options.time("since"), options.limit()
+        raise ApiError(409, SESSIONS_OFF, _SESSIONS_OFF)
+    since, limit = options.since(), options.limit()
     after = options.cursor(_version) or 0
     with services().database.connect() as reader:
         page = sessions_page(reader, key, since, after, limit)

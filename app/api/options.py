@@ -43,15 +43,14 @@ CURSOR = Parameter(
 PAGE = (LIMIT, CURSOR)
 SINCE = Parameter(
     "since",
-    "Only sessions that were not over at this time, in milliseconds since the epoch.",
+    "Only what was not over at this time, in milliseconds since the epoch (1970).",
     {
         "type": "integer",
         "format": "int64",
         "minimum": 0,
         "maximum": MAX_TIMESTAMP - 1,
-        "default": 0,
     },
-    example=1767225600000,
+    example=1_767_225_600_000,
 )
 
 
@@ -72,17 +71,17 @@ def limit() -> int:
     return int(text)
 
 
-def time(name: str) -> int:
-    """The time (ms) in an option of the query string; 0 if the option is missing.
+def since() -> int:
+    """Since when the caller wants to know (ms): `?since=`. 0 if it is missing.
 
     Raises:
         ApiError: 400, it is not a time.
     """
-    text = request.args.get(name, "0")
+    text = request.args.get("since", "0")
     is_number = text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS
     if not is_number or int(text) >= MAX_TIMESTAMP:
         takes = "takes a time in milliseconds since the epoch, such as 1700000000000"
-        raise bad_request(field=name, takes=takes)
+        raise bad_request(field="since", takes=takes)
     return int(text)
 
 

@@ -416,8 +416,9 @@ def test_the_graph_is_fed_in_as_shown(system: System, tmp_path: Path):
         *PAGE.blocks("curl"),
         *INTEGRATE.blocks("curl"),
         INTEGRATE.block("csv"),
+        INTEGRATE.block("sync"),
     ]
-    assert len(blocks) == 9
+    assert len(blocks) == 10
     for block in blocks:
         command = block.text.replace(SHOWN_FOLDER, str(graph))
         command = command.replace(".venv/bin/", f"{BIN}/")

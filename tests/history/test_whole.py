@@ -3,15 +3,19 @@ restarted."""
 
 from __future__ import annotations
 
+import json
 import random
 import sqlite3
+import subprocess
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
 import pytest
 
+from greendot_client import Admin, Session
 from tests.clients import Client
+from tests.docs.pages import Page
 from tests.servers import RedisServer, any_server_command
 from tests.system import SERVICE_KEY, System, wait_until
 
@@ -56,6 +60,21 @@ def come_and_go(system: System, user: str, web: int = 0) -> dict[str, int]:
     return {"start": begin, "end": max(begin, int(status(system, user)["last_seen"]))}
 
 
+def documented(system: System) -> list[dict[str, int | None]]:
+    """What the command in docs/INTEGRATE.md shows of ann."""
+    done = subprocess.run(
+        ["bash", "-euc", Page("docs/INTEGRATE.md").block("curl-sessions").text],
+        env={**system.environ, "GREENDOT_URL": system.url(), "KEY": SERVICE_KEY},
+        capture_output=True,
+        check=True,
+    )
+    return json.loads(done.stdout)["data"]["sessions"]
+
+
+def vars_of(session: Session) -> dict[str, int | None]:
+    return {"start": session.start, "end": session.end}
+
+
 def has(system: System, user: str, wanted: list[dict[str, int]]):
     return lambda: sessions(system, user) == wanted
 
@@ -74,6 +93,14 @@ def test_a_host_reads_sessions(start):
         wait_until(lambda: len(sessions(system, "ann")) == 2, PATIENCE)
         assert sessions(system, "ann")[0] == first
         assert sessions(system, "ann")[1]["end"] is None
+        assert documented(system) == sessions(system, "ann")
+        with Admin(system.url(), SERVICE_KEY) as admin:
+            assert [vars_of(one) for one in admin.sessions("ann")] == documented(system)
+            page = admin.sessions_page("ann", limit=1)
+            assert [vars_of(one) for one in page.items] == [first]
+            page = admin.sessions_page("ann", page.next_cursor, limit=1)
+            assert (page.items[0].end, page.next_cursor) == (None, None)
+            assert len(list(admin.sessions("ann", since=first["end"] + 1))) == 1
     assert sessions(system, "bob") == []
     system.admin("DELETE", "/users/ann")
     answer = system.request("GET", "/api/admin/users/ann/sessions", token=SERVICE_KEY)

@@ -204,22 +204,30 @@ class Reachabilities(Struct):
 
 
 class Session(Struct):
-    """A time for which a user was online. `end` is null while it lasts."""
+    """A time in which a user was online, with any device."""
 
     start: Time
-    end: Time | None
+    end: Annotated[
+        Time | None,
+        Meta(
+            description=(
+                "When the last device closed its socket, or sent its last heartbeat."
+                " Null while the session lasts."
+            )
+        ),
+    ]
 
     example: ClassVar[object] = {"start": 1767225600000, "end": 1767229200000}
 
 
 class SessionsPage(Struct):
-    """A page of a user's sessions, the oldest first."""
+    """A page of the sessions of a user, the oldest first."""
 
     sessions: list[Session]
     next_cursor: NextCursor
 
     example: ClassVar[object] = {
-        "sessions": [{"start": 1767225600000, "end": None}],
+        "sessions": [{"start": 1767225600000, "end": 1767229200000}],
         "next_cursor": None,
     }
 

@@ -102,7 +102,8 @@ CODES = {
     SESSIONS_OFF: Code(
         409,
         "`PRESENCE_SESSION_DAYS` is not set.",
-        "no sessions are kept: set PRESENCE_SESSION_DAYS",
+        "no sessions are kept: set PRESENCE_SESSION_DAYS to the number of days for"
+        " which they are to be kept",
     ),
     TOO_LARGE: Code(
         413,
