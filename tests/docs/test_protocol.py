@@ -212,6 +212,7 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         system.request("GET", "/api/conversations/none/online-status", token=user),
         system.request("PUT", nobody, {"status": "accepted"}, token=service),
         system.request("PUT", path, {"display_name": "x" * 300_000}, token=service),
+        system.request("GET", f"{path}/sessions", token=service),
     ]
     got = {(status, answer["error"]["code"]) for status, answer in calls}
     said = {
