@@ -89,7 +89,7 @@ def wanted(number: int) -> set[str]:
     return {user(one) for one in others}
 
 
-@pytest.fixture(params=["sqlite", "postgresql"])
+@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
 def system(request, own_system_of) -> Iterator[System]:
     with ExitStack() as stack:
         url = None
