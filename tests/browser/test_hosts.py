@@ -25,7 +25,11 @@ BIN = Path(sys.executable).parent
 
 
 @pytest.fixture(
-    params=["flask", pytest.param("fastapi", marks=pytest.mark.slow), "express"]
+    params=[
+        pytest.param("flask", marks=pytest.mark.slow),
+        pytest.param("fastapi", marks=pytest.mark.slow),
+        "express",
+    ]
 )
 def host(request, site, tmp_path):
     """The URL of a running host, which is another origin than Greendot."""

@@ -158,6 +158,7 @@ def test_beside_live_sockets(system, tmp_path):
     assert friends(system, 2) == wanted(2) - {user(1)}
 
 
+@pytest.mark.slow
 def test_killed_half_way_and_run_again(system, tmp_path):
     folder = write(tmp_path / "csv")
     with Client(system, user(0)) as client:
