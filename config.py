@@ -15,7 +15,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import database_url
@@ -351,8 +351,13 @@ def settings_or_exit() -> Settings:
     try:
         return Settings.from_env()
     except SettingsError as error:
-        print(f"greendot: {error}", file=sys.stderr)  # noqa: T201  no logging yet
-        sys.exit(3)
+        refuse_to_start(error)
+
+
+def refuse_to_start(reason: object) -> NoReturn:
+    """End the process as `settings_or_exit` does."""
+    print(f"greendot: {reason}", file=sys.stderr)  # noqa: T201  no logging yet
+    sys.exit(3)
 
 
 def _listed(value: str) -> tuple[str, ...]:

@@ -17,13 +17,12 @@ from contextlib import closing
 from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
-from sqlalchemy.exc import SQLAlchemyError
 
 from models import fanout
 from models.events import NewerVersion, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
-from models.sql.db import PersistentReader, error_text, is_unavailable
+from models.sql.db import PersistentReader
 from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
@@ -54,17 +53,11 @@ NOT_BROADCAST = "changes could not be broadcast, the next drain will do it: %s"
 def drain_transitions(shard: int = 0) -> None:
     """Broadcast all transitions in the outbox of `shard`, including those that are
     added while the task runs."""
-    try:
+    with resources.outages_logged(log, NOT_BROADCAST):
         while drain(resources.presence(), shard):
             # If the broker is down, no other drainer can start, so this one continues.
             if request_drain(shard) or worker_state.is_stopping:
                 return
-    except PresenceUnavailable as error:
-        log.warning(NOT_BROADCAST, error)
-    except SQLAlchemyError as error:
-        if not is_unavailable(error):
-            raise
-        log.warning(NOT_BROADCAST, error_text(error))
 
 
 def drain(presence: Presence, shard: int = 0) -> bool:

@@ -6,9 +6,11 @@ only sends tasks, and passes its settings to `configure`. Nothing connects at im
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from celery import Celery
+from celery import Celery, Task
+from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel, Transport
 from redis.exceptions import ResponseError
 
@@ -45,6 +47,13 @@ def current_settings() -> Settings:
     if not _configured:
         _configured.append(settings_or_exit())
     return _configured[0]
+
+
+def send_again(task: Task, *args: object) -> None:
+    """Send `task` with `args`, to go on where it has stopped. If the broker is down,
+    beat sends it later."""
+    with suppress(OperationalError):
+        task.apply_async(args, retry=False, expires=TASK_EXPIRES)
 
 
 def _celery_settings(settings: Settings) -> dict[str, Any]:

@@ -18,21 +18,20 @@ import secrets
 import time
 from contextlib import suppress
 
-from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
-from sqlalchemy.exc import DataError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, IntegrityError
 
 from models.events import NewerVersion
-from models.presence import Presence, PresenceError, PresenceUnavailable
+from models.presence import Presence, PresenceError
 from models.presence.keys import shard_number
 from models.presence.unstored import Unstored
 from models.recorded import RecordedTransition, newest_transition
 from models.sql import sessions
-from models.sql.db import error_text, is_unavailable, session_factory
+from models.sql.db import error_text, session_factory
 from models.sql.last_seen import hold_users, newest_stored, put_last_seen
 from models.sql.pages import users_page
 from tasks import resources
-from tasks.celery_app import TASK_EXPIRES, celery, current_settings
+from tasks.celery_app import celery, current_settings, send_again
 
 log = logging.getLogger(__name__)
 
@@ -62,20 +61,9 @@ def store_transitions(shard: int = 0) -> None:
     writer = HistoryWriter(
         resources.presence(), resources.database(), shard, keeps_sessions=days > 0
     )
-    try:
-        has_more = writer.run(time.monotonic() + RUN_SECONDS)
-    except PresenceUnavailable as error:
-        log.warning(NOT_STORED, error)
-    except SQLAlchemyError as error:
-        if not is_unavailable(error):
-            raise
-        log.warning(NOT_STORED, error_text(error))
-    else:
-        if has_more:
-            with suppress(BrokerError):  # beat sends it too
-                store_transitions.apply_async(
-                    (shard,), retry=False, expires=TASK_EXPIRES
-                )
+    with resources.outages_logged(log, NOT_STORED):
+        if writer.run(time.monotonic() + RUN_SECONDS):
+            send_again(store_transitions, shard)
 
 
 @celery.task(name="tasks.history.delete_old_sessions")
@@ -83,21 +71,11 @@ def delete_old_sessions() -> None:
     """Delete the sessions that are older than `PRESENCE_SESSION_DAYS`. If no sessions
     are kept, delete all."""
     days = current_settings().session_days
-    try:
+    with resources.outages_logged(log, NOT_DELETED):
         now = resources.presence().now()
-        has_more = delete_sessions(
-            resources.database(), now - days * DAY_MS if days else None
-        )
-    except PresenceUnavailable as error:
-        log.warning(NOT_DELETED, error)
-    except SQLAlchemyError as error:
-        if not is_unavailable(error):
-            raise
-        log.warning(NOT_DELETED, error_text(error))
-    else:
-        if has_more:
-            with suppress(BrokerError):
-                delete_old_sessions.apply_async(retry=False, expires=TASK_EXPIRES)
+        ended_before = now - days * DAY_MS if days else None
+        if delete_sessions(resources.database(), ended_before):
+            send_again(delete_old_sessions)
 
 
 def delete_sessions(

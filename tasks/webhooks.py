@@ -18,7 +18,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from urllib.parse import urlsplit
 
-from kombu.exceptions import OperationalError as BrokerError
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,7 +30,7 @@ from models.sql.pages import users_page
 from models.sql.presence_settings import layers_of
 from models.webhooks import MAX_EVENTS, Batch, headers, retry_delay
 from tasks import resources
-from tasks.celery_app import TASK_EXPIRES, celery, current_settings
+from tasks.celery_app import celery, current_settings, send_again
 from tasks.drainer_policy import worker_state
 from tasks.webhook_request import DeliveryFailed, post
 
@@ -63,8 +62,7 @@ def send_webhooks() -> None:
     with ThreadPoolExecutor(len(senders)) as threads:
         had_lease = list(threads.map(lambda one: one.run(ends_at), senders))
     if any(had_lease) and worker_state.has_sender and not worker_state.is_stopping:
-        with suppress(BrokerError):  # beat sends it too
-            send_webhooks.apply_async(retry=False, expires=TASK_EXPIRES)
+        send_again(send_webhooks)
 
 
 class Sender:

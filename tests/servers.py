@@ -126,6 +126,16 @@ class RedisServer:
         shutil.rmtree(self._folder, ignore_errors=True)
 
 
+class KeptRedis:
+    """A Redis that keeps its data over a restart: a `store` for `System`."""
+
+    def __init__(self) -> None:
+        options = ("--appendonly", "yes", "--appendfsync", "always")
+        self.broker = RedisServer(any_server_command(), *options)
+        self.url = self.broker_url = self.broker.url
+        self.start, self.close = self.broker.start, self.broker.close
+
+
 @contextlib.contextmanager
 def running_server(kind: str) -> Iterator[RedisServer]:
     """A server of `kind`, "valkey" or "redis", that runs meanwhile. Skips the test

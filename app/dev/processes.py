@@ -20,8 +20,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from queue import SimpleQueue
 from types import FrameType, TracebackType
@@ -70,7 +71,9 @@ class Processes:
         self._environ = dict(environ)
         self._stop_seconds = stop_seconds
         self._log = log
-        self._last: dict[str, deque[str]] = {}
+        self._last: defaultdict[str, deque[str]] = defaultdict(
+            partial(deque, maxlen=_LAST_LINES)
+        )
         self._children: dict[str, subprocess.Popen[bytes]] = {}
         # The command that ended, or None if a stop was requested. A signal handler can
         # safely put items into a SimpleQueue.
@@ -108,7 +111,6 @@ class Processes:
         )
         colour = _COLOURS[len(self._children) % len(_COLOURS)]
         self._children[name] = child
-        self._last[name] = deque(maxlen=_LAST_LINES)
         relay = None
         if child.stdout is not None:
             relay = self._thread(self._relay, name, colour, child.stdout)
@@ -148,16 +150,14 @@ class Processes:
 
     def say(self, text: str) -> None:
         """Print lines to the terminal, and also to the log file if there is one."""
-        if self._log is None:
-            self._print(_prefixed(text, "greendot", "1"))
-        else:
-            self._write(text, "greendot")
+        self._record(text, "greendot", "1")
+        if self._log is not None:
             self._print(f"{text}\n")
 
     def last_lines(self, name: str) -> str:
         """The end of what a command has written to the log file."""
         with self._printing:
-            return "\n".join(self._last.get(name, ()))
+            return "\n".join(self._last[name])
 
     def _print(self, lines: str) -> None:
         try:
@@ -168,13 +168,16 @@ class Processes:
             # The terminal or the pipe was closed.
             self._events.put(None)
 
-    def _write(self, text: str, name: str) -> None:
-        assert self._log is not None  # noqa: S101
+    def _record(self, text: str, name: str, colour: str) -> None:
+        """Add lines to the common log: the file, or else stdout."""
+        if self._log is None:
+            self._print(_prefixed(text, name, colour))
+            return
         with self._printing:
             if not self._log.closed:  # a thread may still read what was written last
                 self._log.write(_prefixed(text, name))
                 self._log.flush()
-                self._last.setdefault(name, deque(maxlen=_LAST_LINES)).append(text)
+                self._last[name].append(text)
 
     def _stop(self, children: list[subprocess.Popen[bytes]]) -> None:
         # Stop only the first process of each group, which stops its own children.
@@ -201,10 +204,7 @@ class Processes:
         with output:
             for line in output:
                 text = line.decode(errors="replace").rstrip("\n")
-                if self._log is None:
-                    self._print(_prefixed(text, name, colour))
-                else:
-                    self._write(text, name)
+                self._record(text, name, colour)
 
     def _watch(
         self,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator
 
@@ -16,7 +15,7 @@ from sqlalchemy.orm import Session, sessionmaker
 from app.doctor.findings import Finding, ok, problem, warning
 from config import PROJECT_ROOT, Settings
 from models.presence import Presence, PresenceUnavailable
-from models.presence.servers import ServerInfo
+from models.presence.servers import ServerInfo, lacks_permission
 from models.sql.db import POOL_SIZE, check_writes, error_text
 
 LEAST_VERSION = (7, 0)
@@ -49,7 +48,7 @@ def check_redis(settings: Settings, presence: Presence) -> Iterator[Finding]:
         try:
             info = presence.servers.info(shard)
         except PresenceUnavailable as error:
-            if re.search("NOPERM|permission", str(error)):
+            if lacks_permission(error):
                 yield warning(
                     "redis",
                     "its user may not run INFO, so the version, the eviction policy "

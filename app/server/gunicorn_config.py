@@ -12,7 +12,6 @@ from __future__ import annotations
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from typing import Any
 
@@ -20,7 +19,7 @@ import gevent
 
 from app.server.addresses import demo_refusal
 from app.server.capacity import Capacity, file_limit_warning, raise_file_limit
-from config import settings_or_exit
+from config import refuse_to_start, settings_or_exit
 from models.garbage import collect_less
 
 _settings = settings_or_exit()
@@ -59,8 +58,7 @@ def on_starting(server: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     """In the master, before any worker: check the address, and make a folder for the
     metrics of this run."""
     if (refusal := demo_refusal(_settings, server.address)) is not None:
-        print(f"greendot: {refusal}", file=sys.stderr)  # noqa: T201  as other settings
-        sys.exit(3)
+        refuse_to_start(refusal)
     if (warning := file_limit_warning(_settings)) is not None:
         server.log.warning(warning)
     os.environ[METRICS_FOLDER] = tempfile.mkdtemp(prefix="greendot-metrics-")

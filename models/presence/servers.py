@@ -21,7 +21,7 @@ PINGS = 21
 """Round trips of which `ServerInfo.latency` is the median."""
 ANSWER_TTL_MS = 60_000
 NO_EVICTION = "noeviction"
-_NO_PERMISSION = re.compile(r"NOPERM|no permission|can't run this command|can't access")
+_DENIED = re.compile(r"NOPERM|no permission|can't run this command|can't access")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ class Servers:
                 self._backend.run(0, [command])
             except PresenceError as error:
                 # Any other error reply comes after the check of the permission.
-                if _NO_PERMISSION.search(str(error)):
+                if lacks_permission(error):
                     denied.append(Denied(_name(command), str(error)))
         return denied
 
@@ -123,6 +123,11 @@ class Servers:
         """Whether a worker has called `answer` with the same question."""
         (found,) = self._backend.run(0, [("EXISTS", self._keys[0].answer(question))])
         return bool(found)
+
+
+def lacks_permission(error: PresenceError) -> bool:
+    """Whether `error` says that the server's user may not run a command."""
+    return bool(_DENIED.search(str(error)))
 
 
 def _trials(keys: Keys) -> list[Command]:

@@ -11,23 +11,13 @@ import pytest
 
 from models.presence.keys import receiver_id
 from tests.clients import Client
-from tests.servers import RedisServer, any_server_command
+from tests.servers import KeptRedis
 from tests.system import SERVICE_KEY, System, wait_until
 from tests.webhooks.receiver import SECRETS, Receiver
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 PATIENCE = 60.0
-
-
-class KeptRedis:
-    """A Redis that keeps its data over a restart."""
-
-    def __init__(self) -> None:
-        options = ("--appendonly", "yes", "--appendfsync", "always")
-        self.broker = RedisServer(any_server_command(), *options)
-        self.url = self.broker_url = self.broker.url
-        self.start, self.close = self.broker.start, self.broker.close
 
 
 @pytest.fixture
