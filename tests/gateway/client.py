@@ -14,6 +14,7 @@ from wsproto.events import TextMessage
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.gateway import Gateway
+from app.server.answer_socket import TakenSocket, detached
 from app.tokens import Identity
 
 BEFORE, AFTER = "before", "after"
@@ -24,14 +25,13 @@ class Client:
     """The other end of a connection."""
 
     def __init__(self, gateway: Gateway, user: str | Identity) -> None:
-        self._ours, self._socket = gevent.socket.socketpair()
+        ours, self._socket = gevent.socket.socketpair()
         self._socket.settimeout(5)
         identity = Identity(user, None) if isinstance(user, str) else user
         self._frames = WebSocketProtocol(ConnectionType.CLIENT)
-        self.connection = gateway.new_connection(self._ours, identity)
+        self.connection = gateway.new_connection(TakenSocket(detached(ours)), identity)
 
     def close(self) -> None:
-        self._ours.close()
         self._socket.close()
 
     def messages(self) -> list[tuple[str, dict[str, Any]]]:
