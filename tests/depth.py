@@ -40,6 +40,7 @@ from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tasks import broadcast, celery_app, resources
 from tests.databases import friends_in
+from tests.gateway.client import close_ours
 from tests.servers import RedisServer, any_server_command
 
 OURS = tuple(f"{PROJECT_ROOT / package}/" for package in ("app", "tasks", "models"))
@@ -176,7 +177,9 @@ class Stage:
         ours, theirs = map(self._stack.enter_context, gevent.socket.socketpair())
         theirs.sendall(says)
         taken = TakenSocket(detached(ours))
-        return self.gateway.new_connection(taken, Identity(user_id, None))
+        connection = self.gateway.new_connection(taken, Identity(user_id, None))
+        self._stack.callback(close_ours, connection)
+        return connection
 
     def opened(self, user_id: str, says: bytes = b"") -> ClientConnection:
         """An open connection that has its snapshot."""

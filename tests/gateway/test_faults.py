@@ -22,7 +22,7 @@ def test_a_fault_closes_the_socket_with_1011(gateway, monkeypatch, caplog):
     data = client._socket.recv(4096)
     assert data[:1] == b"\x88"
     assert int.from_bytes(data[2:4]) == CloseCode.INTERNAL_ERROR
-    client.close()
+    client.leave()
     while client.connection._watcher is not None:
         gevent.sleep(0.01)
     assert len(gateway.hub) == 0

@@ -23,7 +23,9 @@ def pair():
         ours, theirs = map(stack.enter_context, gevent.socket.socketpair())
         ours.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_SNDBUF, 4096)
         theirs.settimeout(5)
-        yield Writer(detached(ours), MAX_QUEUED, SocketCounts()), theirs
+        writer = Writer(detached(ours), MAX_QUEUED, SocketCounts())
+        stack.callback(writer.close)
+        yield writer, theirs
 
 
 def read(sock, size):
