@@ -34,11 +34,13 @@ from app.gateway.client_connection import ClientConnection
 from app.gateway.gateway import Gateway
 from app.new_users import NewUsers
 from app.revocations import Revocations
+from app.server.answer_socket import TakenSocket, detached
 from app.tokens import Identity, Tokens
 from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tasks import broadcast, celery_app, resources
 from tests.databases import friends_in
+from tests.gateway.client import close_ours
 from tests.servers import RedisServer, any_server_command
 
 OURS = tuple(f"{PROJECT_ROOT / package}/" for package in ("app", "tasks", "models"))
@@ -170,16 +172,18 @@ class Stage:
         self.gateway = Gateway(settings, presence, engine, NewUsers(engine), tokens)
         self.gateway.heartbeats[0].flush()
 
-    def connection(self, user_id: str, first: bytes = b"") -> ClientConnection:
-        """A connection whose client reads nothing."""
+    def connection(self, user_id: str, says: bytes = b"") -> ClientConnection:
+        """A connection whose client sends `says`, and reads nothing."""
         ours, theirs = map(self._stack.enter_context, gevent.socket.socketpair())
-        ours.settimeout(1)
-        theirs.setblocking(False)  # noqa: FBT003 - the name of its argument is private
-        return self.gateway.new_connection(ours, Identity(user_id, None), first)
+        theirs.sendall(says)
+        taken = TakenSocket(detached(ours))
+        connection = self.gateway.new_connection(taken, Identity(user_id, None))
+        self._stack.callback(close_ours, connection)
+        return connection
 
-    def opened(self, user_id: str, first: bytes = b"") -> ClientConnection:
+    def opened(self, user_id: str, says: bytes = b"") -> ClientConnection:
         """An open connection that has its snapshot."""
-        connection = self.connection(user_id, first)
+        connection = self.connection(user_id, says)
         self.gateway.sessions[0].connect(connection)
         self.gateway.connects[0].step()
         self.gateway.snapshots.step()
@@ -197,7 +201,7 @@ def heartbeat_way(stage: Stage) -> Way:
     way = Way()
     connection = stage.opened("ann", HEARTBEAT)
     with way.traced_until(returned("shard_session.py", "heartbeat")):
-        gevent.with_timeout(1, connection.run, timeout_value=None)
+        connection._readable()
     with way.traced_until(sent()):
         stage.gateway.heartbeats[0].flush()
     return way
@@ -209,12 +213,8 @@ def connect_way(stage: Stage) -> Way:
     friend = stage.opened("bob")
     connection = stage.connection("ann")
 
-    def serve() -> None:
-        with way.traced_until(returned("shard_session.py", "connect")):
-            gateway.serve(connection)
-
-    serving = gevent.spawn(serve)
-    gevent.sleep(0)
+    with way.traced_until(returned("shard_session.py", "connect")):
+        gateway.serve(connection)
     with way.traced_until(returned("shard_session.py", "request_drain")):
         gateway.connects[0].step()
     with way.traced_until(returned("broadcast.py", "request_drain")):
@@ -223,7 +223,6 @@ def connect_way(stage: Stage) -> Way:
         broadcast.drain_transitions()
     with way.traced_until(sent(friend._socket.fileno())):
         gateway.event_reader.step()
-    serving.get(timeout=5)
     return way
 
 

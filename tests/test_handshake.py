@@ -13,7 +13,7 @@ from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError
 
-from app.server.answer_socket import AnswerSocket
+from app.server.answer_socket import AnswerSocket, TakenSocket, detached
 from app.websocket.handshake import BadHandshake, Handshake, WrongVersion
 
 calm = settings(deadline=None, max_examples=300)
@@ -43,7 +43,9 @@ def answer_of_ours(method: str, headers: dict[str, str]) -> tuple[int, bytes]:
     ours, theirs = socket.socketpair()
     with ours, theirs:
         environ = environ_of(method, headers)
-        environ["gunicorn.socket"] = AnswerSocket(ours)
+        environ["gunicorn.socket"] = AnswerSocket(
+            ours, lambda: TakenSocket(detached(ours))
+        )
         try:
             Handshake(environ).accept()
         except WrongVersion:

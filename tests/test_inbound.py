@@ -118,6 +118,18 @@ def test_small_frames_need_no_library():
     assert inbound._library is None
 
 
+def test_the_library_goes_when_the_unusual_message_has_ended():
+    inbound = FrameReader()
+    beat = frame(FINAL | TEXT, b'{"event":"heartbeat"}')
+    first, rest = frame(TEXT, b"a"), frame(FINAL, b"b")
+    for part in (first, rest[:3]):
+        list(inbound.events(part))
+        assert inbound._library is not None
+    list(inbound.events(rest[3:] + beat))
+    assert inbound._library is None
+    assert said(list(inbound.events(beat))) == [(TextMessage, '{"event":"heartbeat"}')]
+
+
 def test_a_close_is_answered_with_its_own_code():
     inbound = FrameReader()
     text = frame(FINAL | TEXT, b"x")

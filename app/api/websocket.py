@@ -1,4 +1,7 @@
-"""`GET /ws`, the WebSocket route: answer the handshake, authenticate, serve, close.
+"""`GET /ws`, the WebSocket route: answer the handshake, authenticate, hand over.
+
+The route returns when the client is authenticated. From then on the gateway has the
+socket, and nothing of the request is kept.
 
 The client is authenticated after the handshake, so that a refusal can have a close
 code. If a handshake itself is refused, the browser does not tell the page why.
@@ -7,7 +10,6 @@ code. If a handshake itself is refused, the browser does not tell the page why.
 from __future__ import annotations
 
 import logging
-import socket
 
 import flask_sock
 from flask import Flask, request
@@ -27,6 +29,7 @@ from app.api.schema.operation import (
 from app.auth import ForeignOrigin, TokensUnreadable, socket_identity
 from app.errors import ApiError
 from app.limits import OverLimit
+from app.server.answer_socket import TakenSocket
 from app.server.capacity import Capacity
 from app.services import Services, services
 from app.websocket.connection import Connection
@@ -77,19 +80,20 @@ def register(app: Flask) -> None:
         )
         counts.sockets += 1
         try:
-            sock, received = handshake.accept()
-            counts.handshakes += 1
-            # Check this before the ticket is read: a ticket works once, and the client
-            # may need it for another gateway.
-            if counts.sockets > capacity.sockets:
-                _refuse(current, sock, received, CloseCode.TRY_AGAIN_LATER, FULL)
-            else:
-                _serve(current, sock, received)
-        finally:
+            taken = handshake.accept()
+        except BaseException:
             counts.sockets -= 1
+            raise
+        counts.handshakes += 1
+        # Check this before the ticket is read: a ticket works once, and the client may
+        # need it for another gateway.
+        if counts.sockets > capacity.sockets:
+            _refuse(current, taken, CloseCode.TRY_AGAIN_LATER, FULL)
+        else:
+            _serve(current, taken)
 
 
-def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
+def _serve(current: Services, taken: TakenSocket) -> None:
     try:
         identity = socket_identity(current)
         current.limits.handshake_of_user(identity.user_id)
@@ -112,24 +116,15 @@ def _serve(current: Services, sock: socket.socket, received: bytes) -> None:
     else:
         gateway = current.gateway
         gateway.serve(
-            gateway.new_connection(
-                sock,
-                identity,
-                received,
-                wants_detail=wants_detail(),
-            )
+            gateway.new_connection(taken, identity, wants_detail=wants_detail())
         )
         return
-    _refuse(current, sock, received, code, reason)
+    _refuse(current, taken, code, reason)
 
 
 def _refuse(
-    current: Services,
-    sock: socket.socket,
-    received: bytes,
-    code: CloseCode,
-    reason: str,
+    current: Services, taken: TakenSocket, code: CloseCode, reason: str
 ) -> None:
-    connection = Connection(sock, current.settings, current.gateway.counts, received)
+    connection = Connection(taken, current.settings, current.gateway.counts)
     connection.close(code, reason)
-    connection.run()
+    connection.start()

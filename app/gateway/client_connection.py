@@ -8,12 +8,11 @@ gets status events and snapshots.
 from __future__ import annotations
 
 import math
-import socket
 import time
 from collections.abc import Iterable
+from functools import partial
 from typing import Protocol
 
-import gevent
 from sqlalchemy.exc import SQLAlchemyError
 
 from app.gateway.metrics import Counts
@@ -23,9 +22,11 @@ from app.gateway.snapshot_filter import (
     StatusEvent,
     oldest,
 )
+from app.server.answer_socket import TakenSocket
 from app.tokens import BadToken, Identity, KeysUnavailable
 from app.websocket.connection import Connection
 from app.websocket.frames import text_frame
+from app.websocket.loop import call_later
 from config import Settings
 from models import events
 from models.events import BadFrame, ClientEvent, CloseCode
@@ -94,14 +95,13 @@ class ClientConnection(Connection):
 
     def __init__(
         self,
-        sock: socket.socket,
+        taken: TakenSocket,
         owner: Owner,
         *,
         connection_id: str,
         identity: Identity,
-        received: bytes = b"",
     ) -> None:
-        super().__init__(sock, owner.settings, owner.counts, received)
+        super().__init__(taken, owner.settings, owner.counts)
         self.connection_id = connection_id
         self.user_id = identity.user_id
         self.issued_at = identity.issued_at
@@ -116,6 +116,9 @@ class ClientConnection(Connection):
         self._delayed: dict[str, StatusEvent] | None = {}
         self._filter: SnapshotFilter | ShortFilter | None = None
         self._passes_from: float = math.inf
+
+    def __str__(self) -> str:
+        return f"connection {self.connection_id}"
 
     # From the client
 
@@ -138,7 +141,7 @@ class ClientConnection(Connection):
         elif event is ClientEvent.LEAVE:
             self._leave()
         elif event is ClientEvent.REFRESH:
-            self._refresh(token)
+            self._wait_for(partial(self._refresh, token))
         elif is_idle != self.is_idle:
             self.is_idle = is_idle
             self._owner.activity(self)
@@ -148,7 +151,8 @@ class ClientConnection(Connection):
         self._owner.disconnect(self)
 
     def _refresh(self, token: str) -> None:
-        """The client has sent a new token. A bad one changes nothing."""
+        """The client has sent a new token. A bad one changes nothing. Reading it may
+        wait, for the keys of tokens or for the database."""
         try:
             identity = self._owner.read_token(token)
         except BadToken as error:
@@ -181,8 +185,8 @@ class ClientConnection(Connection):
         """The client has logged out. Notify its friends first, then close."""
         self.has_left = True
         self._begin_close(CloseCode.NORMAL)
-        gevent.sleep(GOODBYE_AFTER)
-        self._send_close(CloseCode.NORMAL, "goodbye")
+        say_goodbye = partial(self._send_close, CloseCode.NORMAL, "goodbye")
+        call_later(GOODBYE_AFTER, say_goodbye)
 
     def _reject(self, code: str, message: str) -> None:
         self._bad_frames += 1

@@ -35,8 +35,8 @@ from app.gateway.snapshots import Snapshots
 from app.new_users import NewUsers
 from app.outages import Outage
 from app.revocations import POLL_EVERY, REVOKED
+from app.server.answer_socket import TakenSocket
 from app.tokens import Identity, Tokens
-from app.websocket.connection import LOST
 from config import Settings
 from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable
@@ -197,40 +197,34 @@ class Gateway:
 
     def new_connection(
         self,
-        sock: socket.socket,
+        taken: TakenSocket,
         identity: Identity,
-        received: bytes = b"",
         *,
         wants_detail: bool = False,
     ) -> ClientConnection:
-        """A connection of the user `identity` on `sock`, for `serve`. The connection's
-        id begins with the gateway's id, so that the connections of a dead gateway can
-        be found. `received` are bytes that came directly after the handshake."""
+        """A connection of the user `identity` on the socket `taken`, for `serve`. The
+        connection's id begins with the gateway's id, so that the connections of a dead
+        gateway can be found."""
         now = int(time.time() * 1000)
         self._last_number = new_number(self._last_number, now)
         connection = ClientConnection(
-            sock,
+            taken,
             self._session_of(identity.user_id),
             connection_id=connection_id(self.id, self._last_number),
             identity=identity,
-            received=received,
         )
         connection.wants_detail = wants_detail
         return connection
 
     def serve(self, connection: ClientConnection) -> None:
-        """Serve a client from the end of its handshake to the end of its socket."""
+        """Serve a client from the end of its handshake to the end of its socket.
+        Returns at once: the event loop does the rest."""
         try:
             self._session_of(connection.user_id).connect(connection)
-            connection.run()
         except Exception:
-            log.exception("connection %s failed", connection.connection_id)
+            log.exception("%s failed", connection)
             connection.close(CloseCode.INTERNAL_ERROR, "internal error")
-            connection.read_to_the_end()
-        finally:
-            if not connection.is_closing:
-                self.counts.closes[LOST] += 1
-            connection.on_end()
+        connection.start()
 
     def _session_of(self, user_id: str) -> ShardSession:
         return self.sessions[self._presence.shard_of(user_id).number]

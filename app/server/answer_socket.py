@@ -5,12 +5,17 @@ and the client wakes up twice. So gunicorn gets an `AnswerSocket` in place of th
 socket. It keeps what gunicorn writes until `flush`. A WebSocket handshake takes the
 real socket out of it, and after that gunicorn writes nothing more.
 tests/api/test_answer_socket.py compares it with a plain socket.
+
+gevent's socket objects wait in a greenlet, and a greenlet costs 10 KB or more. So a
+WebSocket gets a plain socket that never waits, a `TakenSocket`.
 """
 
 from __future__ import annotations
 
+import _socket
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 MAX_KEPT = 64 * 1024
@@ -29,18 +34,44 @@ def send_whole(sock: socket.socket, data: bytes) -> None:
         sock.sendall(memoryview(data)[sent:])
 
 
+def _nothing() -> None:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class TakenSocket:
+    """A socket that no longer speaks HTTP, and that no greenlet reads or writes."""
+
+    sock: _socket.socket
+    """It never waits: a call that would wait raises BlockingIOError."""
+    received: bytes = b""
+    """Bytes that came directly after the last HTTP request."""
+    on_closed: Callable[[], None] = _nothing
+    """To be called once, when the socket was closed."""
+
+
+def detached(sock: socket.socket) -> _socket.socket:
+    """The socket of gevent's `sock`, which can no longer be used."""
+    family, kind, protocol = sock.family, sock.type, sock.proto
+    taken = _socket.socket(family, kind, protocol, fileno=sock.detach())
+    taken.setblocking(False)  # noqa: FBT003 - the name of its argument is private
+    return taken
+
+
 class AnswerSocket:
     """A socket that keeps what is written, until it has more than MAX_KEPT bytes or
     until `flush`. Any other use of the socket flushes first.
 
-    When the socket is taken for a protocol other than HTTP, `hand_over` is called. It
-    returns the bytes of that protocol that the web server has already read.
+    When the socket is taken for a protocol other than HTTP, `hand_over` is called to
+    give it away.
     """
 
     __slots__ = ("_hand_over", "_kept_bytes", "_parts", "_sock", "is_taken")
 
     def __init__(
-        self, sock: socket.socket, hand_over: Callable[[], bytes] = bytes
+        self,
+        sock: socket.socket,
+        hand_over: Callable[[], TakenSocket] | None = None,
     ) -> None:
         self.is_taken = False
         self._sock = sock
@@ -73,13 +104,18 @@ class AnswerSocket:
         self._parts, self._kept_bytes = [], 0
         send_whole(self._sock, data)
 
-    def take(self) -> tuple[socket.socket, bytes]:
-        """Take the socket for a protocol other than HTTP. Returns the socket, and the
-        bytes that came for that protocol. From now on gunicorn's answers are
-        dropped."""
-        self.flush()
+    def take(self, last: bytes) -> TakenSocket:
+        """Write `last`, the end of HTTP on this socket, and give the socket away. From
+        now on gunicorn's answers are dropped.
+
+        Raises:
+            OSError: like a socket's method. The socket was not given away then.
+        """
+        assert self._hand_over is not None  # noqa: S101 - our worker gives one
+        self.sendall(last)
         self.is_taken = True
-        return self._sock, self._hand_over()
+        self.flush()
+        return self._hand_over()
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401 - all that a socket has
         self.flush()

@@ -17,12 +17,15 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import gevent
+from gevent.pool import Pool
+from gevent.server import StreamServer
 from gunicorn.workers.ggevent import GeventWorker
 
-from app.server.answer_socket import AnswerSocket
+from app.server.answer_socket import AnswerSocket, TakenSocket, detached
 from app.server.capacity import Capacity
 from config import settings_or_exit
 
@@ -52,6 +55,7 @@ class HttpConnections:
         self._open = 0
         self._waiting: dict[socket.socket, float] = {}
         self._serving: dict[socket.socket, float] = {}
+        self._upgraded: set[socket.socket] = set()
         self._clearing: gevent.Greenlet[..., None] | None = None
 
     def opened(self, sock: socket.socket) -> None:
@@ -72,14 +76,23 @@ class HttpConnections:
             self._waiting[sock] = time.monotonic()
 
     def upgraded(self, sock: socket.socket) -> None:
-        """The connection is a WebSocket now. From here on the gateway limits it."""
+        """The connection is a WebSocket now. It is open until `web_socket_closed` is
+        called."""
         self._serving.pop(sock, None)
+        self._upgraded.add(sock)
+
+    def web_socket_closed(self) -> None:
+        """A WebSocket has ended."""
+        self._open -= 1
 
     def closed(self, sock: socket.socket) -> None:
-        """The connection has ended."""
-        self._open -= 1
+        """HTTP on this connection has ended."""
         self._waiting.pop(sock, None)
         self._serving.pop(sock, None)
+        if sock in self._upgraded:
+            self._upgraded.remove(sock)
+        else:
+            self._open -= 1
 
     def _clear(self) -> None:
         try:
@@ -122,13 +135,53 @@ def _cut(
             _raw(sock).shutdown(socket.SHUT_RDWR)
 
 
+class Places(Pool):
+    """gunicorn's pool of greenlets, one for each connection. A WebSocket needs no
+    greenlet, but keeps the place of the greenlet that has answered its handshake. So
+    places limit all connections, and gunicorn waits for the last one before it
+    exits."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(size)
+        self._keepers: set[object] = set()
+
+    def keep(self) -> None:
+        """The place of the current greenlet stays taken after its end, until
+        `free`."""
+        self._keepers.add(gevent.getcurrent())
+
+    def free(self) -> None:
+        """Free a place that was kept."""
+        self._semaphore.release()  # type: ignore[attr-defined]
+
+    def _discard(self, greenlet: object) -> None:
+        """Called at the end of each greenlet. Gevent frees its place here."""
+        super()._discard(greenlet)  # type: ignore[misc]
+        if greenlet in self._keepers:
+            self._keepers.remove(greenlet)
+            self._semaphore.acquire(blocking=False)  # type: ignore[attr-defined]
+
+
 class Worker(GeventWorker):  # type: ignore[misc]
     """Serves HTTP with time limits: `PRESENCE_HANDSHAKE_TIMEOUT` seconds for a whole
-    head, for each read of a body, and for each write of an answer."""
+    head, for each read of a body, and for each write of an answer.
+
+    After the handshake of a WebSocket, no greenlet and nothing of the request is kept
+    for it. Only its place stays taken."""
+
+    def server_class(self, listener: socket.socket, **_others: object) -> Any:  # noqa: ANN401 - gevent's types lack `max_accept`
+        """Gunicorn calls this for each listening socket. The only difference from
+        gunicorn's own server is that all listening sockets share our places."""
+        handle = partial(self.handle, listener)
+        server: Any = StreamServer(listener, handle=handle, spawn=self._places)
+        if self.cfg.workers > 1:  # leave some of the clients to the other processes
+            server.max_accept = 1
+        return server
 
     def init_process(self) -> None:
         """Serve until the end of the process."""
         _make_settings_plain(self.cfg)
+        self._places = Places(self.worker_connections)
         self._connections = HttpConnections(
             self.worker_connections, Capacity.of(_settings).http, _TIMEOUT
         )
@@ -148,6 +201,10 @@ class Worker(GeventWorker):  # type: ignore[misc]
         finally:
             self._connections.closed(client)
 
+    def _web_socket_closed(self) -> None:
+        self._connections.web_socket_closed()
+        self._places.free()
+
     def handle_request(
         self,
         listener_name: object,
@@ -158,10 +215,11 @@ class Worker(GeventWorker):  # type: ignore[misc]
         """Serve one request. The handshake of a WebSocket removes the time limit and
         takes the socket. After it there is no more HTTP on this socket."""
 
-        def hand_over() -> bytes:
+        def hand_over() -> TakenSocket:
             self._connections.upgraded(sock)
-            sock.settimeout(None)  # the gateway itself watches for silent clients
-            return req.unreader.take_buffered()  # type: ignore[no-any-return]
+            self._places.keep()
+            received = req.unreader.take_buffered()
+            return TakenSocket(detached(sock), received, self._web_socket_closed)
 
         sock.settimeout(_TIMEOUT)
         self._connections.serving(sock)

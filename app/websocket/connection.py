@@ -4,8 +4,10 @@ All writes go through the connection's `Writer`, so a socket has one writer. If 
 does not read, its queue fills up and its connection is closed. It delays no other
 client.
 
-The greenlet that serves the request reads the socket itself. simple-websocket would
-start a reader thread, and that thread would also write to the socket.
+No greenlet and no thread waits for a socket. The event loop calls `_readable` when
+bytes have arrived. One call reads the socket once, so a client that floods its socket
+gives way to the others after each read. In the call nothing may wait; a message whose
+handling has to wait is handled in a greenlet, by `_wait_for`.
 
 The words here: a client sends *messages*. A message has one or more *frames*. A frame
 may arrive in several *pieces*. wsproto gives an event for each piece.
@@ -13,16 +15,22 @@ may arrive in several *pieces*. wsproto gives an event for each piece.
 
 from __future__ import annotations
 
-import socket
+import logging
 import time
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import gevent
-from wsproto.events import BytesMessage, CloseConnection, Ping, TextMessage
+from wsproto.events import BytesMessage, CloseConnection, Event, Ping, TextMessage
 
+from app.server.answer_socket import TakenSocket
 from app.websocket.frames import FrameReader, close_frame, pong_frame, text_frame
+from app.websocket.loop import READABLE, call_later, watcher
 from app.websocket.writer import SocketCounts, Writer
 from config import Settings
 from models.events import CloseCode
+
+log = logging.getLogger(__name__)
 
 BY_CLIENT = "client"
 """The key in `SocketCounts.closes` for connections that the client closed first. They
@@ -33,10 +41,6 @@ READ_BYTES = 4096
 READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
 """Seconds that a client has to answer a close frame. After that, its socket is cut."""
-READ_REST_AFTER = 0.01
-"""Seconds between our close frame and the next read. When that read finds the end of
-the socket, the web server cleans up and writes a log line. This takes processor time,
-and notifying friends comes first."""
 MAX_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 BURST_SECONDS = 3.0
 """A client may send as many frames at once as are allowed in this many seconds."""
@@ -45,8 +49,8 @@ BURST_SECONDS = 3.0
 class Connection:
     """A socket after its handshake. Subclasses handle messages and the end.
 
-    `received` has bytes that came directly after the handshake and are not handled yet.
-    Nothing is sent before `open` is called: frames to the client wait until then.
+    It counts in `SocketCounts.sockets` until its socket is closed; the caller has added
+    it. Nothing is sent before `open` is called: frames to the client wait until then.
     """
 
     __slots__ = (
@@ -55,36 +59,38 @@ class Connection:
         "_closing",
         "_counted_at",
         "_counts",
+        "_left_to_skip",
         "_message_bytes",
-        "_most_at_once",
+        "_on_closed",
         "_pieces",
         "_reader",
         "_received",
         "_settings",
         "_socket",
+        "_unread",
+        "_watcher",
         "_writer",
     )
 
     def __init__(
-        self,
-        sock: socket.socket,
-        settings: Settings,
-        counts: SocketCounts,
-        received: bytes = b"",
+        self, taken: TakenSocket, settings: Settings, counts: SocketCounts
     ) -> None:
-        self._socket = sock
+        self._socket = taken.sock
+        self._received = taken.received
+        self._on_closed = taken.on_closed
         self._settings = settings
         self._counts = counts
-        self._most_at_once = max(1.0, settings.max_frames_per_second * BURST_SECONDS)
-        self._allowance = self._most_at_once
+        self._allowance = _most_at_once(settings)
         self._counted_at = time.monotonic()
-        self._pieces: list[str | bytes | bytearray] = []
+        self._pieces: list[str | bytes | bytearray] | None = None
         self._message_bytes = 0
         self._before_open: list[bytes] | None = []
-        self._received = received
         self._reader = FrameReader()
-        self._writer = Writer(sock, settings.max_queued_bytes, counts)
+        self._writer = Writer(taken.sock, settings.max_queued_bytes, counts)
+        self._watcher: Any = None
+        self._unread: Iterator[Event] | None = None
         self._closing: CloseCode | None = None
+        self._left_to_skip = MAX_BYTES_WHILE_CLOSING
 
     @property
     def is_closing(self) -> bool:
@@ -130,77 +136,132 @@ class Connection:
         self.on_end()
 
     def _send_close(self, code: CloseCode, reason: str) -> None:
-        self._writer.end(close_frame(code, reason))
-        gevent.spawn_later(CLOSE_WAIT, self._writer.cut)
+        """The client answers with its own close frame and ends the socket. Until then
+        we read: if bytes stayed unread, the socket would end with a reset, and the
+        client might not see our close frame."""
+        self._writer.end(close_frame(code, reason), self._writer.shut_down)
+        call_later(CLOSE_WAIT, self._writer.cut)
+
+    def _close_socket(self) -> None:
+        """The end of the socket, whoever ended it."""
+        if self._watcher is None:
+            return
+        self._watcher.close()
+        self._watcher = None
+        self._unread = None
+        self._writer.close()
+        if self._closing is None:
+            self._counts.closes[LOST] += 1
+            self._closing = CloseCode.NORMAL  # nothing more is sent
+        self._counts.sockets -= 1
+        self.on_end()
+        self._on_closed()
 
     # Reading
 
-    def run(self) -> None:
-        """Serve the client until its socket ends."""
-        data, self._received = self._received or self._receive(READ_BYTES), b""
-        while data:
-            # The connection may have been closed while it waited for these bytes.
-            if self._closing is None and self._read_frames(data):
-                return
-            if self._closing is not None:
-                self.read_to_the_end()
-                return
-            data = self._receive(READ_BYTES)
+    def start(self) -> None:
+        """Begin to serve the client, until its socket ends. Returns at once."""
+        self._watcher = watcher(self._socket, READABLE)
+        received, self._received = self._received, b""
+        if received and self._closing is None:
+            self._read(self._reader.events(received))
+        self._listen()
 
-    def read_to_the_end(self) -> None:
-        """Read what the client sends after our close frame. If bytes stayed unread, the
-        socket would end with a reset, and the client might not see the close frame."""
-        gevent.sleep(READ_REST_AFTER)
-        left = MAX_BYTES_WHILE_CLOSING
-        while left > 0 and (data := self._receive(READ_BYTES_WHILE_CLOSING)):
-            left -= len(data)
-            # Yield, or a client that floods this socket starves the others.
-            gevent.sleep(0)
+    def _listen(self) -> None:
+        """Have `_readable` called when bytes arrive. Not while a message is waiting."""
+        if self._watcher is not None and self._unread is None:
+            self._watcher.start(self._readable)
 
-    def _receive(self, most: int) -> bytes:
+    def _readable(self) -> None:
+        """Bytes have arrived, or the client has ended the socket. Called by the event
+        loop."""
+        closing = self._closing is not None
         try:
-            return self._socket.recv(most)
+            data = self._socket.recv(
+                READ_BYTES_WHILE_CLOSING if closing else READ_BYTES
+            )
+        except BlockingIOError:
+            return
         except OSError:
-            return b""
+            data = b""
+        if not data:
+            self._close_socket()
+        elif closing:
+            self._left_to_skip -= len(data)
+            if self._left_to_skip <= 0:
+                self._close_socket()
+        else:
+            self._read(self._reader.events(data))
 
-    def _read_frames(self, data: bytes) -> bool:
-        """Handle the frames in `data`. Returns True if the client closed the
-        connection."""
-        for event in self._reader.events(data):
-            if isinstance(event, CloseConnection):
-                if not self._reader.is_closed:  # a protocol error, and no close frame
-                    self.close(CloseCode(event.code), event.reason or "")
-                    return False
+    def _read(self, events: Iterator[Event]) -> None:
+        """Handle `events`, until one of them has to wait or the connection is being
+        closed."""
+        try:
+            for event in events:
+                self._handle(event)
+                if self._unread is not None:
+                    self._unread = events
+                    return
+                if self._closing is not None:
+                    return
+        except Exception:
+            log.exception("%s failed", self)
+            self.close(CloseCode.INTERNAL_ERROR, "internal error")
+
+    def _wait_for(self, handle: Callable[[], None]) -> None:
+        """Call `handle`, which may wait, in a greenlet. The client's next messages are
+        handled after it."""
+        self._unread = iter(())
+        if self._watcher is not None:
+            self._watcher.stop()
+
+        def wait() -> None:
+            try:
+                handle()
+            except Exception:
+                log.exception("%s failed", self)
+                self.close(CloseCode.INTERNAL_ERROR, "internal error")
+            unread, self._unread = self._unread, None
+            if unread is not None and self._closing is None:
+                self._read(unread)
+            self._listen()
+
+        gevent.spawn(wait)
+
+    def _handle(self, event: Event) -> None:
+        if isinstance(event, CloseConnection):
+            if self._reader.is_closed:
                 self._answer_close(event)
-                return True
-            if isinstance(event, TextMessage | BytesMessage):
-                # Count a frame only at its last piece.
-                if not event.frame_finished or self._is_within_rate():
-                    self._read_piece(event)
-            elif self._is_within_rate() and isinstance(event, Ping):
-                self.send(pong_frame(bytes(event.payload)))
-            if self._closing is not None:
-                break
-        return False
+            else:  # a protocol error, and no close frame
+                self.close(CloseCode(event.code), event.reason or "")
+        elif isinstance(event, TextMessage | BytesMessage):
+            # Count a frame only at its last piece.
+            if not event.frame_finished or self._is_within_rate():
+                self._read_piece(event)
+        elif self._is_within_rate() and isinstance(event, Ping):
+            self.send(pong_frame(bytes(event.payload)))
 
     def _answer_close(self, event: CloseConnection) -> None:
-        """Send the client's own close code back, as RFC 6455 requires."""
+        """Send the client's own close code back, as RFC 6455 requires, and end the
+        socket."""
         self._closing = CloseCode.NORMAL
         self._counts.closes[BY_CLIENT] += 1
-        self._writer.end(self._reader.answer(event))
-        self._writer.wait(CLOSE_WAIT)
+        self.on_end()
+        self._writer.end(self._reader.answer(event), self._close_socket)
+        if self._watcher is not None:  # the kernel does not take the answer yet
+            call_later(CLOSE_WAIT, self._close_socket)
 
     def _is_within_rate(self) -> bool:
         """Count a frame. If it is one too many, close the connection and return False.
 
         This is a token bucket: each frame takes one from the allowance. The allowance
         grows at the allowed rate, up to `_most_at_once`."""
+        settings = self._settings
         self._counts.frames += 1
         now = time.monotonic()
         self._allowance = min(
-            self._most_at_once,
-            self._allowance
-            + (now - self._counted_at) * self._settings.max_frames_per_second,
+            _most_at_once(settings),
+            self._allowance + (now - self._counted_at) * settings.max_frames_per_second,
         )
         self._counted_at = now
         self._allowance -= 1
@@ -216,7 +277,13 @@ class Connection:
         if self._message_bytes > (most := self._settings.max_frame_bytes):
             self.close(CloseCode.TOO_BIG, f"a message has at most {most} bytes")
             return
-        self._pieces.append(piece)
+        pieces = self._pieces = self._pieces or []
+        pieces.append(piece)
         if event.message_finished:
-            pieces, self._pieces, self._message_bytes = self._pieces, [], 0
+            self._pieces, self._message_bytes = None, 0
             self.on_message(type(piece)().join(pieces))  # type: ignore[arg-type]
+
+
+def _most_at_once(settings: Settings) -> float:
+    """The most frames that a client may send at once."""
+    return max(1.0, settings.max_frames_per_second * BURST_SECONDS)

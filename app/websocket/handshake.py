@@ -16,13 +16,12 @@ import base64
 import binascii
 import hashlib
 import re
-import socket
 from typing import Any
 
 from simple_websocket import ConnectionClosed
 from werkzeug.exceptions import MethodNotAllowed
 
-from app.server.answer_socket import AnswerSocket, send_whole
+from app.server.answer_socket import AnswerSocket, TakenSocket
 
 _GUID = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455, section 1.3
 _SWITCHING = (
@@ -65,22 +64,20 @@ class Handshake:
             raise TypeError(message)
         self._answer = answer
 
-    def accept(self) -> tuple[socket.socket, bytes]:
-        """Answer with 101. Returns the socket, and bytes that came after the request.
+    def accept(self) -> TakenSocket:
+        """Answer with 101, and take the socket from the web server.
 
         Raises:
-            BadHandshake: the client has disconnected.
+            BadHandshake: the client has disconnected, or does not read.
         """
-        sock, received = self._answer.take()
         try:
-            send_whole(sock, _SWITCHING + self._accept + b"\r\n\r\n")
+            return self._answer.take(_SWITCHING + self._accept + b"\r\n\r\n")
         except OSError as error:
             message = "the client has disconnected"
             raise BadHandshake(message) from error
-        return sock, received
 
     def close(self) -> None:
-        """flask-sock calls this at the end. Our `Connection` is already closed then."""
+        """flask-sock calls this when the route returns. The socket was taken then."""
         raise ConnectionClosed
 
 

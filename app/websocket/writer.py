@@ -1,18 +1,21 @@
 """The one writer of a socket, with a bounded queue.
 
 The writer gives bytes to the kernel at once. If the kernel does not take all of them,
-the writer queues the rest, and starts a greenlet for that socket. We also tried a
-permanent queue and greenlet for every socket. That costs three times as much.
+the writer queues the rest, and the event loop calls it when the socket takes more.
+Nothing here waits, so no greenlet is needed.
 """
 
 from __future__ import annotations
 
+import _socket
 import socket
 from collections import Counter, deque
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
-import gevent
+from app.websocket.loop import WRITABLE, watcher
 
 
 @dataclass(slots=True)
@@ -36,28 +39,29 @@ class SocketCounts:
 
 
 class Writer:
-    """Writes whole frames to one socket, in order."""
+    """Writes whole frames to one socket, in order. The socket never waits."""
 
     __slots__ = (
         "_counts",
-        "_greenlet",
-        "_is_ending",
         "_max_bytes",
+        "_on_end",
         "_queue",
         "_queued",
         "_socket",
+        "_watcher",
     )
 
     def __init__(
-        self, sock: socket.socket, max_bytes: int, counts: SocketCounts
+        self, sock: _socket.socket, max_bytes: int, counts: SocketCounts
     ) -> None:
         self._socket = sock
         self._counts = counts
         self._max_bytes = max_bytes
-        self._queue: deque[bytes] = deque()
+        # Most sockets never need a queue, and an empty one takes 600 bytes.
+        self._queue: deque[bytes] | None = None
         self._queued = 0
-        self._greenlet: gevent.Greenlet[..., None] | None = None
-        self._is_ending = False
+        self._watcher: Any = None
+        self._on_end: Callable[[], None] | None = None
 
     def write(self, data: bytes) -> bool:
         """Write `data` without waiting. Returns False if the queue is over its limit:
@@ -67,10 +71,10 @@ class Writer:
         A snapshot may be larger than the limit, and a client that is reading one is not
         slow.
         """
-        if self._greenlet is None:
+        queue = self._queue
+        if queue is None:
             try:
-                # gevent: with a timeout of 0 it raises instead of waiting.
-                sent = self._socket.send(data, 0, 0.0)  # type: ignore[call-arg]
+                sent = self._socket.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
@@ -78,69 +82,87 @@ class Writer:
                 return True
             if sent == len(data):
                 return True
-            data = data[sent:]
-        self._queue.append(data)
+            self._start_queue(data[sent:])
+            return True
+        queue.append(data)
         self._add(len(data))
-        if self._greenlet is None:
-            self._greenlet = gevent.spawn(self._write_queue)
-            self._counts.queuing += 1
-        waiting = self._queued - len(self._queue[0])
-        if len(self._queue) > 1:
-            waiting -= len(data)
-        return waiting <= self._max_bytes
+        return self._queued - len(queue[0]) - len(data) <= self._max_bytes
 
-    def end(self, data: bytes) -> None:
-        """Write `data` as the last bytes, then shut down our half of the socket.
+    def end(self, data: bytes, on_end: Callable[[], None]) -> None:
+        """Write `data` as the last bytes, and call `on_end` when the kernel has taken
+        them.
 
-        Queued frames are dropped, except the first, which may be half written. The
-        client's half stays open. If we closed it too while bytes are unread, the client
-        would get a reset.
+        Queued frames are dropped, except the first, which may be half written.
         """
-        if self._queue:
+        if self._queue is not None:
             first = self._queue[0]
             self._queue.clear()
             self._queue.append(first)
             self._add(len(first) - self._queued)
-        self._is_ending = True
         self.write(data)
-        if self._greenlet is None:
-            self._shut_down_writing()
+        if self._queue is None:
+            on_end()
+        else:
+            self._on_end = on_end
 
-    def wait(self, seconds: float) -> None:
-        """Wait until the queue is written, but at most `seconds`."""
-        if self._greenlet is not None:
-            self._greenlet.join(seconds)
+    def shut_down(self) -> None:
+        """Shut down our half of the socket, after the last bytes. The client's half
+        stays open. If we closed it too while bytes are unread, the client would get a
+        reset."""
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_WR)
 
     def cut(self) -> None:
-        """Shut down both halves of the socket. This wakes its reader and its writer."""
+        """Shut down both halves of the socket. Its reader sees the end."""
         with suppress(OSError):
             self._socket.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Forget what is queued, and close the socket."""
+        self._end_queue()
+        self._on_end = None
+        self._socket.close()
 
     def _add(self, size: int) -> None:
         """Add `size`, which may be negative, to the counts of queued bytes."""
         self._queued += size
         self._counts.queued_bytes += size
 
-    def _shut_down_writing(self) -> None:
-        with suppress(OSError):
-            self._socket.shutdown(socket.SHUT_WR)
+    def _start_queue(self, data: bytes) -> None:
+        self._queue = deque((data,))
+        self._add(len(data))
+        self._counts.queuing += 1
+        self._watcher = watcher(self._socket, WRITABLE)
+        self._watcher.start(self._write_queue)
+
+    def _end_queue(self) -> None:
+        if self._queue is None:
+            return
+        self._queue = None
+        self._add(-self._queued)
+        self._counts.queuing -= 1
+        self._watcher.close()
+        self._watcher = None
 
     def _write_queue(self) -> None:
+        """The socket takes bytes again. Called by the event loop."""
+        queue = self._queue
+        assert queue is not None  # noqa: S101 - the watcher ends with the queue
         try:
-            while self._queue:
-                data = self._queue[0]
+            while queue:
+                data = queue[0]
                 sent = self._socket.send(data)
                 self._add(-sent)
-                if sent == len(data):
-                    self._queue.popleft()
-                else:
-                    self._queue[0] = data[sent:]
-            if self._is_ending:
-                self._shut_down_writing()
+                if sent < len(data):
+                    queue[0] = data[sent:]
+                    return
+                queue.popleft()
+        except BlockingIOError:
+            return
         except OSError:
-            self._queue.clear()
-            self._add(-self._queued)
+            self._end_queue()
             self.cut()
-        finally:
-            self._greenlet = None
-            self._counts.queuing -= 1
+            return
+        self._end_queue()
+        if self._on_end is not None:
+            self._on_end()

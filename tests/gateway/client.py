@@ -14,24 +14,46 @@ from wsproto.events import TextMessage
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.gateway import Gateway
+from app.server.answer_socket import TakenSocket, detached
 from app.tokens import Identity
 
 BEFORE, AFTER = "before", "after"
 """Ann's friends."""
 
 
+_clients: list[Client] = []
+
+
+def close_all() -> None:
+    """Close the sockets of all clients so far."""
+    while _clients:
+        _clients.pop().close()
+
+
+def close_ours(connection: ClientConnection) -> None:
+    """Close our end of a connection, whether it was served or not."""
+    connection._close_socket()
+    connection._writer.close()
+
+
 class Client:
     """The other end of a connection."""
 
     def __init__(self, gateway: Gateway, user: str | Identity) -> None:
-        self._ours, self._socket = gevent.socket.socketpair()
+        ours, self._socket = gevent.socket.socketpair()
         self._socket.settimeout(5)
         identity = Identity(user, None) if isinstance(user, str) else user
         self._frames = WebSocketProtocol(ConnectionType.CLIENT)
-        self.connection = gateway.new_connection(self._ours, identity)
+        self.connection = gateway.new_connection(TakenSocket(detached(ours)), identity)
+        _clients.append(self)
 
     def close(self) -> None:
-        self._ours.close()
+        """Close both ends."""
+        close_ours(self.connection)
+        self._socket.close()
+
+    def leave(self) -> None:
+        """Close the client's end."""
         self._socket.close()
 
     def messages(self) -> list[tuple[str, dict[str, Any]]]:

@@ -18,13 +18,19 @@ from models.presence import Presence
 from models.presence.redis.backend import SingleServer
 from models.presence.redis.client import connect
 from tests.databases import friends_in
-from tests.gateway.client import AFTER, BEFORE
+from tests.gateway.client import AFTER, BEFORE, close_all
 
 
 @pytest.fixture(autouse=True)
 def _short_reads(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tests run the loops' steps, so one that waits in vain holds up the test."""
     monkeypatch.setattr("app.gateway.event_reader.BLOCKING_READ_MS", 50)
+
+
+@pytest.fixture(autouse=True)
+def _closed_sockets() -> Iterator[None]:
+    yield
+    close_all()
 
 
 @pytest.fixture

@@ -20,6 +20,7 @@ import flask_sock
 
 from app import errors
 from app.factory import Greendot
+from app.server.answer_socket import TakenSocket
 from app.websocket.connection import Connection
 from app.websocket.frames import _frame, text_frame
 from app.websocket.handshake import Handshake
@@ -49,8 +50,8 @@ SETTINGS = Settings(
 class Echo(Connection):
     """A connection that sends every message back."""
 
-    def __init__(self, sock: socket.socket, first: bytes) -> None:
-        super().__init__(sock, SETTINGS, SocketCounts(), first)
+    def __init__(self, taken: TakenSocket) -> None:
+        super().__init__(taken, SETTINGS, SocketCounts())
         self._before_open = None  # there is no welcome to wait for
 
     def on_message(self, message: str | bytes | bytearray) -> None:
@@ -71,7 +72,7 @@ sock = flask_sock.Sock(app)
 @sock.route(PATH)
 def echo(handshake: Handshake) -> None:
     """Send back what comes."""
-    Echo(*handshake.accept()).run()
+    Echo(handshake.accept()).start()
 
 
 @contextmanager

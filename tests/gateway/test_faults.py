@@ -17,13 +17,14 @@ def test_a_fault_closes_the_socket_with_1011(gateway, monkeypatch, caplog):
 
     client = Client(gateway, "ann")
     monkeypatch.setattr(gateway.sessions[0], "heartbeat", fail)
-    serving = gevent.spawn(gateway.serve, client.connection)
+    gateway.serve(client.connection)
     client._socket.sendall(BEAT)
     data = client._socket.recv(4096)
     assert data[:1] == b"\x88"
     assert int.from_bytes(data[2:4]) == CloseCode.INTERNAL_ERROR
-    client.close()
-    serving.get(timeout=10)
+    client.leave()
+    while client.connection._watcher is not None:
+        gevent.sleep(0.01)
     assert len(gateway.hub) == 0
     assert gateway.counts.closes["1011"] == 1
     assert f"connection {client.connection.connection_id} failed" in caplog.text

@@ -369,4 +369,5 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(port):
 
 
 def test_what_fails_after_the_handshake_writes_no_http(port):
-    assert answers(port, text("before") + text("fail")) == [(TEXT, b"before")]
+    found = answers(port, text("before") + text("fail"))
+    assert found == [(TEXT, b"before"), (CLOSE, b"\x03\xf3internal error")]

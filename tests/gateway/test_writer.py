@@ -7,6 +7,7 @@ from contextlib import ExitStack
 import gevent.socket
 import pytest
 
+from app.server.answer_socket import detached
 from app.websocket.writer import SocketCounts, Writer
 
 MAX_QUEUED = 10_000
@@ -22,7 +23,9 @@ def pair():
         ours, theirs = map(stack.enter_context, gevent.socket.socketpair())
         ours.setsockopt(gevent.socket.SOL_SOCKET, gevent.socket.SO_SNDBUF, 4096)
         theirs.settimeout(5)
-        yield Writer(ours, MAX_QUEUED, SocketCounts()), theirs
+        writer = Writer(detached(ours), MAX_QUEUED, SocketCounts())
+        stack.callback(writer.close)
+        yield writer, theirs
 
 
 def read(sock, size):
@@ -42,7 +45,7 @@ def test_a_snapshot_may_be_larger_than_what_may_wait(pair):
 def test_a_snapshot_may_come_behind_an_event(pair):
     outbound, theirs = pair
     size = 0
-    while outbound._greenlet is None:
+    while outbound._queue is None:
         assert outbound.write(EVENT)
         size += len(EVENT)
     assert outbound.write(SNAPSHOT)
