@@ -52,9 +52,11 @@ class Process:
         environ: dict[str, str],
         log: Path,
         files: tuple[int, int] | None = None,
+        code: Path = PROJECT_ROOT,
     ) -> None:
-        """`files`: the soft and the hard limit of its open files."""
-        command = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")[name])
+        """`files`: the soft and the hard limit of its open files. `code`: the folder of
+        the release that it runs."""
+        command = shlex.split(read_procfile(code / "Procfile")[name])
         self.name = name
         self.log = log
         self._was_asked_to_stop = False
@@ -63,7 +65,7 @@ class Process:
         with log.open("ab") as out:
             self._popen = subprocess.Popen(
                 command,
-                cwd=PROJECT_ROOT,
+                cwd=code,
                 env=environ,
                 stdout=out,
                 stderr=out,
@@ -159,6 +161,8 @@ class System:
             **environ,
         }
         self.processes: dict[str, Process] = {}
+        self.code = PROJECT_ROOT
+        """The release that processes run which are started from now on."""
         self._rest: RestDocument | None = None
 
     def start(self) -> None:
@@ -234,6 +238,7 @@ class System:
             {**self.environ, **environ},
             self.folder / f"{name}.log",
             files,
+            self.code,
         )
         self.processes[name] = process
         return process
@@ -307,7 +312,7 @@ class System:
                 status, answered, text = error.code, error, error.read()
         except (urllib.error.URLError, ConnectionError, TimeoutError):
             return 0, None
-        if self._rest is not None:
+        if self._rest is not None and self.code == PROJECT_ROOT:
             self._rest.check(method, path, status, dict(answered.headers), text)
         return status, json.loads(text) if text else None
 

@@ -72,7 +72,7 @@ class Injector:
             await self._on_valkey(fault)
         elif target == "gateways":
             for name in GATEWAYS:
-                await self._restart(name)
+                await self.restart(name)
         else:
             await self._on_process(fault)
 
@@ -142,13 +142,15 @@ class Injector:
                 await asyncio.sleep(fault.lasts)
                 process.signal_group(signal.SIGCONT)
             case "planned restart":
-                await self._restart(fault.target)
+                await self.restart(fault.target)
             case "second one":
                 second = self._stage.start_process("beat1")
                 await asyncio.sleep(fault.lasts)
                 await asyncio.to_thread(second.kill)
 
-    async def _restart(self, name: str) -> None:
+    async def restart(self, name: str) -> None:
+        """Stop a process as a platform does, start it again, and wait until it is
+        ready."""
         process = self._stage.processes[name]
         await asyncio.to_thread(process.stop, PATIENCE)
         await self._start(name)
