@@ -20,7 +20,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
 .PHONY: help setup run token test test-all chaos schemathesis check lint prose types imports \
-	migrations coverage autobahn bench requirements clean
+	migrations coverage autobahn bench requirements release clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -91,8 +91,11 @@ requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for new
 	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) $(ARGS) requirements-bench.in -o requirements-bench.txt
 
+release: check ## Make a release: make release VERSION=x.y.z (it publishes nothing)
+	@$(PY) -m deploy.release $(VERSION)
+
 clean: ## Remove .venv, the local data in var/ and all caches
-	rm -rf $(VENV) var htmlcov test-artifacts .coverage .coverage.* .pytest_cache \
+	rm -rf $(VENV) var dist htmlcov test-artifacts .coverage .coverage.* .pytest_cache \
 		.mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
