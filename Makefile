@@ -87,6 +87,7 @@ bench-%: $(BENCH) ## One of idle latency throughput storm hydrate hostile store 
 
 requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for newer ones)
 	$(COMPILE) $(ARGS) requirements.in -o requirements.txt
+	$(COMPILE) $(ARGS) requirements-otel.in -o requirements-otel.txt
 	$(COMPILE) $(ARGS) requirements-local.in -o requirements-local.txt
 	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) $(ARGS) requirements-bench.in -o requirements-bench.txt

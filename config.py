@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import base64
 import binascii
+import json
 import os
 import re
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -53,6 +56,12 @@ LEAST_SECRET_LENGTH = 32
 """Characters of a secret. RFC 7518, section 3.2, asks for 32 bytes with HS256."""
 INSECURE = "PRESENCE_INSECURE"
 """The setting that allows what is good enough for a trial only."""
+
+LOG_FORMATS = ("text", "json")
+LOG_LEVELS = ("debug", "info", "warning", "error")
+EXTRA_PACKAGES = "requirements-otel.txt"
+"""The file with the packages that traces and error reports need."""
+_OTLP_PROTOCOLS = ("OTEL_EXPORTER_OTLP_PROTOCOL", "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL")
 
 LEAST_SECONDS = 0.01
 """Redis counts whole milliseconds, and with shorter waits our loops would use the
@@ -188,6 +197,15 @@ class Settings:
     """The most WebSockets of one gateway process (`PRESENCE_WORKER_CONNECTIONS`)."""
     port: int = 8000
     """The port of the web process (`PORT`)."""
+    log_format: str = "text"
+    """The form of the log lines, `text` or `json` (`LOG_FORMAT`)."""
+    log_level: str = "INFO"
+    """The least level of Greendot's own log lines (`LOG_LEVEL`)."""
+    otel_exporter_otlp_endpoint: str | None = field(default=None, repr=False)
+    """Where to send traces (`OTEL_EXPORTER_OTLP_ENDPOINT`). OpenTelemetry's library
+    reads this setting itself, and all others of its own."""
+    sentry_dsn: str | None = field(default=None, repr=False)
+    """Where to send error reports (`SENTRY_DSN`)."""
 
     @property
     def jwt_secrets(self) -> tuple[str, ...]:
@@ -279,6 +297,10 @@ class Settings:
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
             worker_connections=env.count("PRESENCE_WORKER_CONNECTIONS", 10000),
             port=env.count("PORT", 8000, most=65535),
+            log_format=env.choice("LOG_FORMAT", LOG_FORMATS) or "text",
+            log_level=(env.choice("LOG_LEVEL", LOG_LEVELS) or "info").upper(),
+            otel_exporter_otlp_endpoint=env.otlp("OTEL_EXPORTER_OTLP_ENDPOINT"),
+            sentry_dsn=env.sentry_dsn("SENTRY_DSN"),
         )
         settings._cross_check()
         return settings
@@ -356,7 +378,11 @@ def settings_or_exit() -> Settings:
 
 def refuse_to_start(reason: object) -> NoReturn:
     """End the process as `settings_or_exit` does."""
-    print(f"greendot: {reason}", file=sys.stderr)  # noqa: T201  no logging yet
+    line = f"greendot: {reason}"
+    if os.environ.get("LOG_FORMAT", "").strip().lower() == "json":
+        now = datetime.now(UTC).isoformat(timespec="milliseconds")
+        line = json.dumps({"timestamp": now, "level": "critical", "event": line})
+    print(line, file=sys.stderr)  # noqa: T201  no logging yet
     sys.exit(3)
 
 
@@ -484,6 +510,55 @@ class _Reader:
         if value.strip().lower() in _FALSE:
             return False
         raise self._wrong(name, "1 or 0")
+
+    def choice(self, name: str, choices: tuple[str, ...]) -> str | None:
+        """One of `choices`, in upper or lower case."""
+        value = self.text(name)
+        if value is not None and value.lower() not in choices:
+            raise self._wrong(name, " or ".join(choices))
+        return value and value.lower()
+
+    def otlp(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None or self.flag("OTEL_SDK_DISABLED", default=False):
+            return None
+        if not self._is_http(value):
+            raise self._wrong(name, "a URL like http://collector:4318")
+        for protocol in _OTLP_PROTOCOLS:
+            self.choice(protocol, ("http/protobuf",))
+        self._needs(name, "opentelemetry.exporter.otlp.proto.http", "opentelemetry.sdk")
+        return value
+
+    def sentry_dsn(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is None:
+            return None
+        if not self._is_http(value) or not urlsplit(value).username:
+            raise self._wrong(name, "a DSN like https://KEY@sentry.example.com/1")
+        self._needs(name, "sentry_sdk")
+        return value
+
+    def _is_http(self, url: str) -> bool:
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            return False
+        is_http = parts.scheme in {"http", "https"} and bool(parts.hostname)
+        return is_http and self._has_port(url)
+
+    def _needs(self, name: str, *modules: str) -> None:
+        """Check that `modules` are installed, without importing them: gunicorn's master
+        must not import what opens sockets."""
+        try:
+            missing = [one for one in modules if find_spec(one) is None]
+        except ImportError as error:  # a package above the module is missing
+            missing = [error.name or modules[0]]
+        if missing:
+            message = (
+                f"{name} is set, but {missing[0]} is not installed: run pip install "
+                f"--require-hashes -r {EXTRA_PACKAGES}"
+            )
+            raise SettingsError(message)
 
     def url(self, name: str, default: str, schemes: frozenset[str]) -> str:
         value = self.text(name) or default
@@ -613,6 +688,7 @@ class _Reader:
         shown = self._environ.get(name, "")
         if "SECRET" in name:
             shown = "…"
-        elif "URL" in name:  # it may contain a password
+        elif any(part in name for part in ("URL", "DSN", "ENDPOINT")):
+            # It may contain a password.
             shown = f"{redis_url.scheme_of(shown)}://…" if "://" in shown else "…"
         return SettingsError(f"{name}={shown}: {why}")

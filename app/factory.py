@@ -13,7 +13,7 @@ from flask_cors import CORS
 from gevent.queue import LifoQueue
 from werkzeug.routing import MapAdapter
 
-from app import cli, errors, origins, security_headers
+from app import cli, errors, origins, request_ids, security_headers
 from app.api import (
     admin,
     admin_lists,
@@ -119,6 +119,7 @@ def create_app(settings: Settings) -> Flask:
         new_users=new_users,
     )
 
+    request_ids.register(app)
     errors.register(app)
     security_headers.register(app)
     health.register(app)

@@ -24,6 +24,7 @@ import models.sql.sessions
 import models.sql.user
 from config import Settings, SettingsError
 from models.sql.db import Base, make_engine, transactional
+from models.telemetry import logs
 
 TABLES = (
     models.sql.user.User,
@@ -40,19 +41,20 @@ TABLES = (
 )
 
 
-def database_url() -> str:
-    """The URL with the name of its driver, checked as the application checks it."""
+def settings() -> Settings:
+    """The settings that matter here: the URL of the database, with the name of its
+    driver, and the form of the log."""
     given = context.get_x_argument(as_dictionary=True).get("url")
     given = given or context.config.attributes.get("url")
-    # Only this setting matters here, so no other one is read. `Settings` requires a
-    # secret, but nothing uses it here.
+    # No other setting is read. `Settings` requires a secret, but nothing uses it here.
     try:
         return Settings.from_env(
             {
                 "DATABASE_URL": given or os.environ.get("DATABASE_URL", ""),
                 "PRESENCE_JWT_SECRET": "not-used-by-migrations-not-used-by-migrations",
+                "LOG_FORMAT": os.environ.get("LOG_FORMAT", ""),
             }
-        ).database_url
+        )
     except SettingsError as error:
         message = f"greendot: {error}"
         raise SystemExit(message) from None
@@ -74,7 +76,7 @@ def _types_differ(
 
 def _connect() -> tuple[Engine, Connection]:
     """Connect. If that fails, end the process with one line that says why."""
-    url = database_url()
+    url = settings().database_url
     try:
         engine = make_engine(url, may_be_slow=True)
         return engine, transactional(engine).connect()
@@ -88,7 +90,7 @@ def migrate() -> None:
     """Run the migrations, or print their SQL (`--sql`)."""
     options = {"target_metadata": Base.metadata, "compare_type": _types_differ}
     if context.is_offline_mode():
-        context.configure(url=database_url(), literal_binds=True, **options)
+        context.configure(url=settings().database_url, literal_binds=True, **options)
         with context.begin_transaction():
             context.run_migrations()
         return
@@ -102,6 +104,7 @@ def migrate() -> None:
     engine.dispose()
 
 
-logging.basicConfig(format="%(levelname)s %(message)s")
+if not logging.getLogger().handlers:  # else our caller has set up its log
+    logs.configure(settings())
 logging.getLogger("alembic.runtime.migration").setLevel(logging.INFO)
 migrate()

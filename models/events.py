@@ -10,7 +10,7 @@ outbox entries carry a version, see VERSION.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from enum import IntEnum, StrEnum
 from typing import Any, Literal, NamedTuple
 
@@ -121,14 +121,27 @@ class UnknownEvent(BadFrame):
     code = "unknown_event"
 
 
+def change_id(user_id: str, timestamp: int) -> str:
+    """The id of a change of a user, in log lines and traces. A user's timestamps
+    strictly increase, so it is unique."""
+    return f"{user_id}@{timestamp}"
+
+
 @dataclass(frozen=True, slots=True)
 class Transition:
     """A real change of a user's status. `timestamp` is ms since the epoch and strictly
-    increases per user."""
+    increases per user. `cause` has the form of `models.telemetry.causes`. It is not a
+    part of what the change is."""
 
     user_id: str
     status: Status
     timestamp: int
+    cause: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """The id of the change, in log lines and traces."""
+        return change_id(self.user_id, self.timestamp)
 
 
 class UnreadableMessage(ValueError):
@@ -233,6 +246,12 @@ class VisibilityChange:
     online_to: str
     offline_to: str
     activity: Activity = NEVER_IDLE
+    cause: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """The id of the change, in log lines and traces."""
+        return change_id(self.user_id, self.timestamp)
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,6 +263,12 @@ class DetailChange:
     activity: Activity
     by_setting: bool
     """Whether somebody has set the detail. Otherwise the user became idle or active."""
+    cause: str = field(default="", compare=False)
+
+    @property
+    def id(self) -> str:
+        """The id of the change, in log lines and traces."""
+        return change_id(self.user_id, self.timestamp)
 
 
 EVERYBODY = "*"
@@ -292,6 +317,10 @@ class GatewayMessage:
             disconnects = self.disconnects + revoked
             older = replace(self, disconnects=disconnects, revocations=())
             return older.for_reader(version)
+        if version < REVOCATION_VERSION and any(self._causes):
+            # A process of this version ignores what it does not know at the end. An
+            # older one may not.
+            return self._without_causes().for_reader(version)
         if version >= DETAIL_VERSION or self.version < DETAIL_VERSION:
             return self
         transitions, introductions = map(
@@ -308,11 +337,26 @@ class GatewayMessage:
             self.snapshots,
             self.disconnects,
         ]
-        if self.version > _OLDEST:
+        causes = self._causes
+        has_causes = any(causes)
+        if self.version > _OLDEST or has_causes:
             parts.append(self.own)
-        if self.version >= REVOCATION_VERSION:
+        if self.version >= REVOCATION_VERSION or has_causes:
             parts.append(self.revocations)
+        if has_causes:
+            parts.append(causes)
         return orjson.dumps(parts)
+
+    @property
+    def _causes(self) -> list[str]:
+        return [one.transition.cause for one in self.transitions]
+
+    def _without_causes(self) -> GatewayMessage:
+        transitions = tuple(
+            replace(one, transition=replace(one.transition, cause=""))
+            for one in self.transitions
+        )
+        return replace(self, transitions=transitions)
 
     @classmethod
     def decode(cls, encoded: bytes | str) -> GatewayMessage:
@@ -325,9 +369,11 @@ class GatewayMessage:
             transitions, introductions, snapshots, disconnects, *rest = orjson.loads(
                 encoded
             )
-            own, revocations = (*rest, (), ())[:2]
+            own, revocations, causes = (*rest, (), (), ())[:3]
+            if len(causes) != len(transitions):
+                causes = [""] * len(transitions)
             return cls(
-                tuple(map(_unpack, transitions)),
+                tuple(map(_unpack, transitions, causes)),
                 tuple(map(_unpack, introductions)),
                 tuple(map(_text, snapshots)),
                 tuple(map(_text, disconnects)),
@@ -388,11 +434,11 @@ def _pack(delivery: Delivery) -> list[object]:
     return packed
 
 
-def _unpack(packed: list[Any]) -> Delivery:
+def _unpack(packed: list[Any], cause: str = "") -> Delivery:
     user_id, status, timestamp, recipients, *rest = packed
     if isinstance(recipients, list):  # some processes before version 1 wrote lists
         recipients = joined_ids(recipients)
-    transition = check_transition(user_id, status, timestamp)
+    transition = check_transition(user_id, status, timestamp, _text(cause))
     delivery = Delivery(
         transition, _text(recipients), for_viewers=bool(rest and rest[0])
     )
@@ -418,7 +464,9 @@ def _text(value: object) -> str:
     return value
 
 
-def check_transition(user_id: object, status: object, timestamp: object) -> Transition:
+def check_transition(
+    user_id: object, status: object, timestamp: object, cause: str = ""
+) -> Transition:
     """Make a transition from values that another process wrote.
 
     Raises:
@@ -430,7 +478,7 @@ def check_transition(user_id: object, status: object, timestamp: object) -> Tran
         and type(timestamp) is int
         and 0 <= timestamp < MAX_TIMESTAMP
     ):
-        return Transition(user_id, status, timestamp)
+        return Transition(user_id, status, timestamp, cause)
     message = f"not a transition: {user_id!r:.60} {status!r:.20} {timestamp!r:.20}"
     raise UnreadableMessage(message)
 

@@ -111,7 +111,9 @@ class _Batch:
             activity = NEVER_IDLE if detail is None else detail.activity
             announced.append(_Announced(transition, activity))
         for detail in details.values():
-            online = Transition(detail.user_id, "online", detail.timestamp)
+            online = Transition(
+                detail.user_id, "online", detail.timestamp, detail.cause
+            )
             announced.append(_Announced(online, detail.activity, detail))
         return cls(announced, to_viewers)
 
@@ -187,10 +189,10 @@ def _delivery(
 def _of_visibility(change: VisibilityChange, layers: Layers) -> Iterator[Delivery]:
     """The events for viewers. The user hides from them, or becomes visible to them."""
     if change.offline_to:
-        offline = Transition(change.user_id, "offline", change.timestamp)
+        offline = Transition(change.user_id, "offline", change.timestamp, change.cause)
         yield Delivery(offline, change.offline_to, for_viewers=True)
     if change.online_to:
-        online = Transition(change.user_id, "online", change.timestamp)
+        online = Transition(change.user_id, "online", change.timestamp, change.cause)
         detail = _detail(online, change.activity, layers, change.timestamp)
         yield Delivery(online, change.online_to, for_viewers=True, detail=detail)
 

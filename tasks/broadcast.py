@@ -14,6 +14,7 @@ import secrets
 import time
 from collections.abc import Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
@@ -23,6 +24,8 @@ from models.events import NewerVersion, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
 from models.presence.outbox import Outbox, OutboxEntry
 from models.sql.db import PersistentReader
+from models.telemetry import traces
+from models.telemetry.changes import log_change
 from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
@@ -135,9 +138,19 @@ def _publish(
             unreadable.append(entry)
         else:
             changes.append(entry.content)
-    failed_shards = database.read(
-        lambda reader: fanout.fan_out(presence, reader, changes)
-    )
+    traced = [(change.cause, change.id) for change in changes]
+    with traces.spans("broadcast", traced) as changed:
+        if changed:
+            changes = [
+                replace(change, cause=cause)
+                for change, cause in zip(changes, changed, strict=True)
+            ]
+        failed_shards = database.read(
+            lambda reader: fanout.fan_out(presence, reader, changes)
+        )
+    if log.isEnabledFor(logging.DEBUG):
+        for change in changes:
+            log_change(log, "a change was broadcast", change.id, change.cause)
     if shard in failed_shards:
         raise failed_shards[shard]
     outbox = presence.shards[shard].outbox

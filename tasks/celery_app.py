@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import Any
 
 from celery import Celery, Task
+from celery.signals import before_task_publish
 from kombu.exceptions import OperationalError
 from kombu.transport.redis import Channel, Transport
 from redis.exceptions import ResponseError
@@ -17,6 +18,7 @@ from redis.exceptions import ResponseError
 import redis_url
 from config import Settings, settings_or_exit
 from models.presence.redis.client import PrimaryConnection, SecurePrimaryConnection
+from models.telemetry import causes
 
 QUEUE = "greendot"
 TASK_EXPIRES = 60
@@ -54,6 +56,13 @@ def send_again(task: Task, *args: object) -> None:
     beat sends it later."""
     with suppress(OperationalError):
         task.apply_async(args, retry=False, expires=TASK_EXPIRES)
+
+
+@before_task_publish.connect
+def _name_request(headers: dict[str, Any], **_: object) -> None:
+    """Let the log lines of a task have the id of the request that has sent it."""
+    if request_id := causes.current_request():
+        headers["request_id"] = request_id
 
 
 def _celery_settings(settings: Settings) -> dict[str, Any]:

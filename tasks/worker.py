@@ -17,17 +17,25 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import sys
 import time
 from collections.abc import Mapping
 from functools import partial
+from logging.handlers import WatchedFileHandler
 from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
 from celery import beat
+from celery.apps import worker
 from celery.signals import (
-    after_setup_logger,
+    beat_init,
+    celeryd_init,
+    setup_logging,
+    task_postrun,
+    task_prerun,
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_shutting_down,
 )
 from celery.worker import consumer
@@ -35,6 +43,7 @@ from celery.worker.consumer.consumer import CONNECTION_ERROR
 from celery.worker.state import maybe_shutdown
 
 from models.garbage import collect_less
+from models.telemetry import causes, error_reports, logs, traces
 from tasks import announcements, broadcast, expiry, history, webhooks
 from tasks.celery_app import NICENESS, current_settings
 from tasks.drainer_policy import worker_state
@@ -67,6 +76,7 @@ OUTAGES = {
 """Log message -> what is unavailable when it is logged."""
 
 log = logging.getLogger(consumer.consumer.__name__)
+own_log = logging.getLogger(__name__)
 _TRY_AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 
@@ -155,8 +165,32 @@ class OutageFilter(logging.Filter):
         return True
 
 
-@after_setup_logger.connect
-def _set_up_logging(**_: object) -> None:
+@celeryd_init.connect
+def _log_early(**_: object) -> None:
+    """Warnings come before Celery sets up its log. Sentry must be there before the
+    fork: it changes how Celery calls tasks."""
+    logs.configure(current_settings())
+    error_reports.start(current_settings())
+
+
+def _write(message: str, *_: object) -> None:
+    """Like Celery's `safe_say`, but in the form of the log. A signal handler calls it,
+    so it uses no lock and no buffer."""
+    line = logging.LogRecord(__name__, logging.INFO, "", 0, message, None, None)
+    text = logs.make_formatter(current_settings()).format(line)
+    os.write(sys.stderr.fileno(), f"{text}\n".encode())
+
+
+worker.safe_say = _write
+
+
+@setup_logging.connect
+def _set_up_logging(loglevel: int, logfile: str | None, **_: object) -> None:
+    """Replaces Celery's own log. `loglevel`, for Celery's own lines, and `logfile` are
+    options of its command."""
+    handlers = [WatchedFileHandler(logfile)] if logfile else []
+    logs.configure(current_settings(), handlers)
+    logging.getLogger("celery").setLevel(loglevel)
     outages = OutageFilter(OUTAGES)
     ours = (announcements.log, broadcast.log, expiry.log, history.log, webhooks.log)
     for logger in (log, beat.logger, *ours):
@@ -169,10 +203,31 @@ def _set_up_logging(**_: object) -> None:
     logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
 
 
+@task_prerun.connect
+def _begin_task(task_id: str, task: Any, **_: object) -> None:  # noqa: ANN401
+    causes.begin_request(task.request.get("request_id") or task_id)
+
+
+@task_postrun.connect
+def _end_task(**_: object) -> None:
+    causes.end_request()
+
+
+@beat_init.connect
+def _say_that_beat_is_up(**_: object) -> None:
+    own_log.info("beat is up, sweeps run every %g s", current_settings().sweep_interval)
+
+
 @worker_process_init.connect
 def _prepare_process(**_: object) -> None:
+    traces.start(current_settings())
     collect_less()
     os.nice(NICENESS)
+
+
+@worker_process_shutdown.connect
+def _end_process(**_: object) -> None:
+    traces.stop()
 
 
 @worker_init.connect

@@ -203,7 +203,8 @@ class System:
         """Start gateway `number` on its port."""
         port = str(self.web_ports[number])
         # Only this computer may reach it: some of the tests have the demo page.
-        bind = f"--bind=127.0.0.1:{port}"
+        given = self.environ.get("GUNICORN_CMD_ARGS", "")
+        bind = f"--bind=127.0.0.1:{port} {given}"
         environ = {"PORT": port, "GUNICORN_CMD_ARGS": bind, **environ}
         files = files or self._files
         return self.start_process(f"web{number}", files=files, **environ)

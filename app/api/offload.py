@@ -9,7 +9,6 @@ The greenlet of the request waits for that process, as it waits for a database.
 from __future__ import annotations
 
 import io
-import logging
 import os
 import pickle
 import subprocess
@@ -31,6 +30,7 @@ from models.identifiers import USER_ID
 from models.sql.audience import friends_of, participants_of
 from models.sql.conversation import participant_table
 from models.sql.sql_arrays import among, text_list
+from models.telemetry import causes, logs
 from tasks.celery_app import NICENESS
 
 MAX_PAIRS = 5_000
@@ -156,6 +156,7 @@ def serve_offloaded() -> Response:
     environ = {k: v for k, v in request.environ.items() if isinstance(v, _PLAIN)}
     environ.pop("HTTP_TRANSFER_ENCODING", None)
     environ["CONTENT_LENGTH"] = str(len(body))
+    environ["HTTP_X_REQUEST_ID"] = causes.current_request()
     # The process is not a gateway, so it must not write a gateway's metrics.
     variables = {k: v for k, v in os.environ.items() if k != METRICS_FOLDER}
     call = current_app.config[_FACTORY], services().settings, environ, body
@@ -198,7 +199,7 @@ def main() -> None:
     # A pickled function is only a name. Loading the factory imports the application.
     factory, settings, environ, body = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    logging.basicConfig(level=logging.WARNING)
+    logs.configure(settings)
     response = _served(factory(settings), environ, body)
     pickle.dump((response.status, list(response.headers), response.data), out)
     out.flush()

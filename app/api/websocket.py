@@ -10,6 +10,7 @@ code. If a handshake itself is refused, the browser does not tell the page why.
 from __future__ import annotations
 
 import logging
+import time
 
 import flask_sock
 from flask import Flask, request
@@ -36,6 +37,7 @@ from app.websocket.connection import Connection
 from app.websocket.handshake import Handshake
 from models.events import CloseCode
 from models.presence import PresenceUnavailable
+from models.telemetry import causes, traces
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ def register(app: Flask) -> None:
         wrong, the handshake still succeeds, and the server closes the socket at once
         with 4401 or 4403.
         """
+        began = time.time_ns()
         current = services()
         counts = current.gateway.counts
         if counts.sockets >= capacity.sockets_with_refused:
@@ -80,7 +83,7 @@ def register(app: Flask) -> None:
         )
         counts.sockets += 1
         try:
-            taken = handshake.accept()
+            taken = handshake.accept(causes.current_request())
         except BaseException:
             counts.sockets -= 1
             raise
@@ -90,10 +93,10 @@ def register(app: Flask) -> None:
         if counts.sockets > capacity.sockets:
             _refuse(current, taken, CloseCode.TRY_AGAIN_LATER, FULL)
         else:
-            _serve(current, taken)
+            _serve(current, taken, began)
 
 
-def _serve(current: Services, taken: TakenSocket) -> None:
+def _serve(current: Services, taken: TakenSocket, began: int) -> None:
     try:
         identity = socket_identity(current)
         current.limits.handshake_of_user(identity.user_id)
@@ -116,15 +119,34 @@ def _serve(current: Services, taken: TakenSocket) -> None:
     else:
         gateway = current.gateway
         gateway.serve(
-            gateway.new_connection(taken, identity, wants_detail=wants_detail())
+            gateway.new_connection(
+                taken,
+                identity,
+                wants_detail=wants_detail(),
+                cause=_cause(began, identity.user_id),
+            )
         )
         return
+    _cause(began, refused=str(int(code)))
     _refuse(current, taken, code, reason)
+
+
+def _cause(began: int, user_id: str = "", refused: str = "") -> str:
+    """The cause of the changes that follow: this request, and the span of its
+    handshake, which ends now. `refused` is the close code if it was refused."""
+    attributes = (
+        {"greendot.close_code": refused} if refused else {"enduser.id": user_id}
+    )
+    traceparent = traces.root_span(
+        "handshake", began, request.headers.get("traceparent", ""), attributes
+    )
+    return causes.with_traceparent(causes.current_request(), traceparent)
 
 
 def _refuse(
     current: Services, taken: TakenSocket, code: CloseCode, reason: str
 ) -> None:
-    connection = Connection(taken, current.settings, current.gateway.counts)
+    cause = causes.current_request()
+    connection = Connection(taken, current.settings, current.gateway.counts, cause)
     connection.close(code, reason)
     connection.start()

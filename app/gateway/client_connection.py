@@ -34,6 +34,7 @@ from models.events import BadFrame, ClientEvent, CloseCode
 GOODBYE_AFTER = 0.005
 """Seconds between a `leave` and its close frame. Ending a socket takes processor time,
 and notifying friends comes first."""
+GOODBYE = "goodbye"
 DETAIL = " detail"
 """Makes the key of a user's delayed change of detail. No user id contains a space."""
 EXPIRING = 60.0
@@ -73,7 +74,7 @@ class ClientConnection(Connection):
     `warns_at` the client is told that its token expires.
     If `has_left` is true, this connection gets no grace at its end. `is_idle`: the
     client has said that nobody is there. `wants_detail`: the client has asked for
-    details beside statuses.
+    details beside statuses. `heartbeats` counts them.
     """
 
     __slots__ = (
@@ -85,6 +86,7 @@ class ClientConnection(Connection):
         "connection_id",
         "expires_at",
         "has_left",
+        "heartbeats",
         "is_idle",
         "issued_at",
         "last_heartbeat",
@@ -100,8 +102,10 @@ class ClientConnection(Connection):
         *,
         connection_id: str,
         identity: Identity,
+        cause: str = "",
     ) -> None:
-        super().__init__(taken, owner.settings, owner.counts)
+        super().__init__(taken, owner.settings, owner.counts, cause)
+        self.heartbeats = 0
         self.connection_id = connection_id
         self.user_id = identity.user_id
         self.issued_at = identity.issued_at
@@ -120,6 +124,15 @@ class ClientConnection(Connection):
     def __str__(self) -> str:
         return f"connection {self.connection_id}"
 
+    def life(self) -> dict[str, object]:
+        """What the log says about the connection at its end."""
+        return super().life() | {
+            "user_id": self.user_id,
+            "heartbeats": self.heartbeats,
+            "gateway": self.connection_id.rpartition(":")[0],
+            "connection_id": self.connection_id,
+        }
+
     # From the client
 
     def on_message(self, message: str | bytes | bytearray) -> None:
@@ -136,6 +149,7 @@ class ClientConnection(Connection):
             return
         if event is ClientEvent.HEARTBEAT:
             self.last_heartbeat = time.monotonic()
+            self.heartbeats += 1
             self._owner.heartbeat(self)
             self.send(text_frame(events.heartbeat_ack(time.time_ns() // 1_000_000)))
         elif event is ClientEvent.LEAVE:
@@ -184,8 +198,8 @@ class ClientConnection(Connection):
     def _leave(self) -> None:
         """The client has logged out. Notify its friends first, then close."""
         self.has_left = True
-        self._begin_close(CloseCode.NORMAL)
-        say_goodbye = partial(self._send_close, CloseCode.NORMAL, "goodbye")
+        self._begin_close(CloseCode.NORMAL, GOODBYE)
+        say_goodbye = partial(self._send_close, CloseCode.NORMAL, GOODBYE)
         call_later(GOODBYE_AFTER, say_goodbye)
 
     def _reject(self, code: str, message: str) -> None:

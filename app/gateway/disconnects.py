@@ -33,8 +33,9 @@ class Disconnects:
     def __init__(self, session: ShardSession) -> None:
         self._session = session
         self._store = session.shard.store
-        self._graces: list[tuple[float, str]] = []
-        """A heap: the time at which a grace ends, and the id of its user."""
+        self._graces: list[tuple[float, str, str]] = []
+        """A heap: the time at which a grace ends, the id of its user, and what has
+        opened the connection."""
 
     def step(self) -> None:
         """Wait for a disconnect or the end of a grace, and report it to Redis.
@@ -70,18 +71,18 @@ class Disconnects:
             delay = time.monotonic() - now + CLOCK_SLACK
             for one in to_expire:
                 due_at = max(now, one.at + one.grace) + delay
-                heapq.heappush(self._graces, (due_at, one.user_id))
+                heapq.heappush(self._graces, (due_at, one.user_id, one.cause))
 
     def _release(self, batch: list[Disconnect], now: float) -> list[Disconnect]:
         """Release the connections of `batch`. Returns the disconnects whose users must
         still be expired later."""
         session = self._session
         closed = [self._closed_connection(one, now) for one in batch]
-        left = self._users_who_left(batch) if session.health.is_trusted() else set()
+        left = self._users_who_left(batch) if session.health.is_trusted() else {}
         if not left:
             self._store.release(session.gateway_id, closed)
             return batch
-        reply = self._store.release_and_expire(self._caller(), closed, list(left))
+        reply = self._store.release_and_expire(self._caller(), closed, list(left), left)
         if not self._handle_reply(reply):
             return batch
         return [one for one in batch if one.user_id not in left]
@@ -89,11 +90,14 @@ class Disconnects:
     def _caller(self) -> Caller:
         return Caller(self._session.gateway_id, self._session.health.deadline)
 
-    def _users_who_left(self, batch: list[Disconnect]) -> set[str]:
-        """Users in `batch` who left without grace and have no connection here."""
+    def _users_who_left(self, batch: list[Disconnect]) -> dict[str, str]:
+        """Users in `batch` who left without grace and have no connection here, and what
+        had opened their connections."""
         of_user = self._session.hub.of_user
         return {
-            one.user_id for one in batch if not one.grace and not of_user(one.user_id)
+            one.user_id: one.cause
+            for one in batch
+            if not one.grace and not of_user(one.user_id)
         }
 
     def expire(self) -> None:
@@ -108,18 +112,18 @@ class Disconnects:
         if not session.health.is_trusted():
             return
         now = time.monotonic()
-        due: list[tuple[float, str]] = []
+        due: list[tuple[float, str, str]] = []
         while self._graces and self._graces[0][0] <= now:
             due.append(heapq.heappop(self._graces))
         of_user = session.hub.of_user
-        user_ids = {
-            user_id
-            for _, user_id in due
+        caused_by = {
+            user_id: cause
+            for _, user_id, cause in due
             if all(one.is_idle for one in of_user(user_id))
         }
-        for batch in batches(user_ids, SCRIPT_BATCH):
+        for batch in batches(caused_by, SCRIPT_BATCH):
             try:
-                reply = self._store.expire(batch, self._caller())
+                reply = self._store.expire(batch, self._caller(), caused_by)
             except BaseException:
                 self._put_back(due)
                 raise
@@ -138,10 +142,10 @@ class Disconnects:
             self._session.health.lost_state()
         return not (reply.is_refused or reply.is_overtaken)
 
-    def _put_back(self, due: list[tuple[float, str]], delay: float = 0.0) -> None:
+    def _put_back(self, due: list[tuple[float, str, str]], delay: float = 0.0) -> None:
         again_at = time.monotonic() + delay
-        for _, user_id in due:
-            heapq.heappush(self._graces, (again_at, user_id))
+        for _, user_id, cause in due:
+            heapq.heappush(self._graces, (again_at, user_id, cause))
 
     def _until_next(self) -> float | None:
         if not self._graces:

@@ -17,6 +17,7 @@ from models.presence.errors import CommandRefused
 from models.presence.gateway_streams import STREAM_TTL_MS, StreamRead
 from models.presence.redis.client import BLOCKING_READ_MS
 from models.presence.rules import has_lost_messages
+from models.telemetry import traces
 
 log = logging.getLogger(__name__)
 
@@ -113,7 +114,10 @@ class EventReader:
         self._read = removed
 
     def _deliver(self, message: GatewayMessage) -> None:
-        self._hub.deliver_transitions(message.transitions)
+        changes = (one.transition for one in message.transitions)
+        traced = ((one.cause, one.id) for one in changes)
+        with traces.spans("delivery", traced, gateway=self._gateway_id):
+            self._hub.deliver_transitions(message.transitions)
         self._hub.introduce(message.introductions)
         for user_id, event in message.own:
             self._hub.send_to_user(user_id, event.encode())

@@ -201,10 +201,11 @@ class Gateway:
         identity: Identity,
         *,
         wants_detail: bool = False,
+        cause: str = "",
     ) -> ClientConnection:
         """A connection of the user `identity` on the socket `taken`, for `serve`. The
         connection's id begins with the gateway's id, so that the connections of a dead
-        gateway can be found."""
+        gateway can be found. `cause` has the form of `models.telemetry.causes`."""
         now = int(time.time() * 1000)
         self._last_number = new_number(self._last_number, now)
         connection = ClientConnection(
@@ -212,6 +213,7 @@ class Gateway:
             self._session_of(identity.user_id),
             connection_id=connection_id(self.id, self._last_number),
             identity=identity,
+            cause=cause,
         )
         connection.wants_detail = wants_detail
         return connection

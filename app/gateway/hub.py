@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 
 from app.gateway.client_connection import ClientConnection
@@ -11,6 +12,9 @@ from app.websocket.frames import text_frame
 from models import events
 from models.events import Delivery, Transition
 from models.identifiers import ids_in, joined_ids
+from models.telemetry.changes import log_change
+
+log = logging.getLogger(__name__)
 
 REMEMBERED = 50_000
 """The hub remembers the newest timestamp of at least this many users, and of at most
@@ -109,6 +113,27 @@ class Hub:
                 connection.deliver(status_events, frames, since)
                 notifications += len(status_events)
         self.counts.notifications += notifications
+        if log.isEnabledFor(logging.DEBUG):
+            self._log_deliveries(named)
+
+    def _log_deliveries(self, named: list[tuple[StatusEvent, dict[str, None]]]) -> None:
+        """One line for each event and connection."""
+        for event, recipients in named:
+            delivery = event.delivery
+            if delivery is None:
+                continue
+            change = delivery.transition
+            for user_id in recipients:
+                for connection in self._by_user.get(user_id, ()):
+                    log_change(
+                        log,
+                        "a change was delivered",
+                        change.id,
+                        change.cause,
+                        status=change.status,
+                        viewer=user_id,
+                        connection_id=connection.connection_id,
+                    )
 
     def _by_recipient(
         self, named: list[tuple[StatusEvent, dict[str, None]]]

@@ -8,10 +8,11 @@ users.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gevent.event import Event
 
@@ -23,8 +24,12 @@ from config import Settings
 from models.events import CloseCode
 from models.presence import Shard
 from models.presence.rules import age_ms
-from models.presence.store import LiveConnection
+from models.presence.store import ConnectReply, LiveConnection
+from models.telemetry import causes, traces
+from models.telemetry.changes import log_change
 from tasks import broadcast
+
+log = logging.getLogger(__name__)
 
 FLUSHES = 3
 """After this many flush intervals without an answer, Redis counts as down."""
@@ -74,6 +79,7 @@ class Disconnect:
     connection_id: str
     at: float
     grace: float
+    cause: str = ""
 
 
 class ShardSession:
@@ -155,7 +161,11 @@ class ShardSession:
         grace = 0.0 if connection.has_left else self.settings.disconnect_grace
         self.disconnected.append(
             Disconnect(
-                connection.user_id, connection.connection_id, time.monotonic(), grace
+                connection.user_id,
+                connection.connection_id,
+                time.monotonic(),
+                grace,
+                connection.cause,
             )
         )
         self.has_disconnected.set()
@@ -173,7 +183,7 @@ class ShardSession:
         """
         live = self.as_live(connections)
         try:
-            reply = self.shard.store.connect(self.gateway_id, live)
+            reply = self._connect(live)
         finally:
             # A connection may have ended during the call. Then it may have been
             # released before it was registered. So release it once more.
@@ -183,6 +193,8 @@ class ShardSession:
         if reply.needs_drain:
             self.request_drain()
         for connection, registered in zip(connections, live, strict=True):
+            # A later change does not belong to the trace of the handshake.
+            connection.cause = causes.request_id_in(connection.cause)
             # Its report may have come first, when Redis did not know the connection.
             if connection.is_idle != registered.is_idle and self.hub.get(
                 connection.connection_id
@@ -194,6 +206,26 @@ class ShardSession:
             elif connection.connection_id in reply.failed:
                 connection.close(CloseCode.TRY_AGAIN_LATER, "presence_unavailable")
 
+    def _connect(self, live: list[LiveConnection]) -> ConnectReply:
+        traced = [(one.cause, one.connection_id) for one in live]
+        with traces.spans("connect", traced, gateway=self.gateway_id) as changed:
+            if changed:
+                live = [
+                    replace(one, cause=cause)
+                    for one, cause in zip(live, changed, strict=True)
+                ]
+            reply = self.shard.store.connect(self.gateway_id, live)
+        if log.isEnabledFor(logging.DEBUG):
+            for change in reply.transitions:
+                log_change(
+                    log,
+                    "a user came online",
+                    change.id,
+                    change.cause,
+                    gateway=self.gateway_id,
+                )
+        return reply
+
     def as_live(self, connections: Sequence[ClientConnection]) -> list[LiveConnection]:
         """`connections` as the store takes them: each with the age of its last
         heartbeat."""
@@ -204,6 +236,7 @@ class ShardSession:
                 connection.connection_id,
                 age_ms(connection.last_heartbeat, now, ttl),
                 connection.is_idle,
+                connection.cause,
             )
             for connection in connections
         ]

@@ -19,8 +19,10 @@ import gevent
 
 from app.server.addresses import demo_refusal
 from app.server.capacity import Capacity, file_limit_warning, raise_file_limit
+from app.server.logger import log_failed_greenlets
 from config import refuse_to_start, settings_or_exit
 from models.garbage import collect_less
+from models.telemetry import error_reports, logs, traces
 
 _settings = settings_or_exit()
 raise_file_limit(_settings)
@@ -44,6 +46,7 @@ graceful_timeout = int(_settings.drain_window) + 5
 keepalive = 5  # any number above 0 means on; the worker class limits the wait
 control_socket_disable = True
 errorlog = "-"
+logger_class = "app.server.logger.Logger"
 loglevel = "info"
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
@@ -80,12 +83,11 @@ def on_exit(_server: Any) -> None:  # noqa: ANN401
 
 def post_worker_init(worker: Any) -> None:  # noqa: ANN401 - gunicorn has no types
     """In a fresh worker: start its gateway."""
-    gunicorn_log = logging.getLogger("gunicorn.error")
-    for name in ("app", "tasks", "models"):
-        logger = logging.getLogger(name)
-        logger.handlers = gunicorn_log.handlers
-        logger.setLevel(gunicorn_log.level)
-        logger.propagate = False
+    logs.configure(_settings, logging.getLogger("gunicorn.error").handlers)
+    log_failed_greenlets()
+    error_reports.start(_settings)
+    error_reports.start_sender()
+    traces.start(_settings)
     gateway = _gateway(worker)
     gateway.start()
     collect_less()
@@ -102,6 +104,7 @@ def worker_exit(_server: Any, worker: Any) -> None:  # noqa: ANN401
     """At the end of a worker: stop its gateway."""
     if getattr(worker, "wsgi", None) is not None:
         _gateway(worker).stop()
+        traces.stop()
 
 
 def _gateway(worker: Any) -> Any:  # noqa: ANN401 - its type must not be imported here

@@ -29,6 +29,7 @@ from app.websocket.loop import READABLE, call_later, watcher
 from app.websocket.writer import SocketCounts, Writer
 from config import Settings
 from models.events import CloseCode
+from models.telemetry import causes
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,8 @@ BY_CLIENT = "client"
 have no close code of ours."""
 LOST = "lost"
 """The key in `SocketCounts.closes` for sockets that ended without a close frame."""
+_LOST: tuple[int | None, str] = (None, LOST)
+"""How a connection has ended, if nothing else is known: its close code and reason."""
 READ_BYTES = 4096
 READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
@@ -47,7 +50,8 @@ BURST_SECONDS = 3.0
 
 
 class Connection:
-    """A socket after its handshake. Subclasses handle messages and the end.
+    """A socket after its handshake. `cause`: what has opened it, in the form of
+    `models.telemetry.causes`. Subclasses handle messages and the end.
 
     It counts in `SocketCounts.sockets` until its socket is closed; the caller has added
     it. Nothing is sent before `open` is called: frames to the client wait until then.
@@ -56,9 +60,12 @@ class Connection:
     __slots__ = (
         "_allowance",
         "_before_open",
+        "_began_at",
         "_closing",
         "_counted_at",
         "_counts",
+        "_end",
+        "_frame_count",
         "_left_to_skip",
         "_message_bytes",
         "_on_closed",
@@ -70,10 +77,15 @@ class Connection:
         "_unread",
         "_watcher",
         "_writer",
+        "cause",
     )
 
     def __init__(
-        self, taken: TakenSocket, settings: Settings, counts: SocketCounts
+        self,
+        taken: TakenSocket,
+        settings: Settings,
+        counts: SocketCounts,
+        cause: str = "",
     ) -> None:
         self._socket = taken.sock
         self._received = taken.received
@@ -81,7 +93,10 @@ class Connection:
         self._settings = settings
         self._counts = counts
         self._allowance = _most_at_once(settings)
-        self._counted_at = time.monotonic()
+        self._began_at = self._counted_at = time.monotonic()
+        self._frame_count = 0
+        self._end = _LOST
+        self.cause = cause
         self._pieces: list[str | bytes | bytearray] | None = None
         self._message_bytes = 0
         self._before_open: list[bytes] | None = []
@@ -127,11 +142,12 @@ class Connection:
         CLOSE_WAIT seconds to end the socket."""
         if self._closing is not None:
             return
-        self._begin_close(code)
+        self._begin_close(code, reason)
         self._send_close(code, reason)
 
-    def _begin_close(self, code: CloseCode) -> None:
+    def _begin_close(self, code: CloseCode, reason: str) -> None:
         self._closing = code
+        self._end = int(code), reason
         self._counts.closes[str(int(code))] += 1
         self.on_end()
 
@@ -156,6 +172,17 @@ class Connection:
         self._counts.sockets -= 1
         self.on_end()
         self._on_closed()
+        log.info("a connection has ended", extra=self.life())
+
+    def life(self) -> dict[str, object]:
+        """What the log says about the connection at its end."""
+        code, reason = self._end
+        return ({} if code is None else {"code": code}) | {
+            "reason": reason,
+            "seconds": round(time.monotonic() - self._began_at, 3),
+            "frames": self._frame_count,
+            **causes.log_fields(self.cause),
+        }
 
     # Reading
 
@@ -245,6 +272,7 @@ class Connection:
         """Send the client's own close code back, as RFC 6455 requires, and end the
         socket."""
         self._closing = CloseCode.NORMAL
+        self._end = event.code, BY_CLIENT
         self._counts.closes[BY_CLIENT] += 1
         self.on_end()
         self._writer.end(self._reader.answer(event), self._close_socket)
@@ -258,6 +286,7 @@ class Connection:
         grows at the allowed rate, up to `_most_at_once`."""
         settings = self._settings
         self._counts.frames += 1
+        self._frame_count += 1
         now = time.monotonic()
         self._allowance = min(
             _most_at_once(settings),

@@ -64,14 +64,16 @@ class Handshake:
             raise TypeError(message)
         self._answer = answer
 
-    def accept(self) -> TakenSocket:
-        """Answer with 101, and take the socket from the web server.
+    def accept(self, request_id: str = "") -> TakenSocket:
+        """Answer with 101, and with `request_id` in a header if there is one. Take the
+        socket from the web server.
 
         Raises:
             BadHandshake: the client has disconnected, or does not read.
         """
+        named = f"\r\nX-Request-ID: {request_id}".encode() if request_id else b""
         try:
-            return self._answer.take(_SWITCHING + self._accept + b"\r\n\r\n")
+            return self._answer.take(_SWITCHING + self._accept + named + b"\r\n\r\n")
         except OSError as error:
             message = "the client has disconnected"
             raise BadHandshake(message) from error

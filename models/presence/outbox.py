@@ -31,6 +31,7 @@ from models.presence.redis.commands import (
     stream_entries,
 )
 from models.presence.replies import time_of
+from models.telemetry import causes
 
 EntryContent = Transition | VisibilityChange | DetailChange
 """What an entry may contain."""
@@ -177,6 +178,7 @@ def _content(data: Mapping[bytes, bytes]) -> EntryContent | UnreadableMessage:
     try:
         check_version(data.get(b"v", b"0"))
         user_id = check_user_id(data[b"user_id"].decode())
+        cause = causes.checked(data.get(b"cause", b"")[:256].decode("latin-1"))
         timestamp = int(data[b"timestamp"][:20])
         if b"online_to" in data:
             check_transition(user_id, "online", timestamp)
@@ -186,12 +188,13 @@ def _content(data: Mapping[bytes, bytes]) -> EntryContent | UnreadableMessage:
                 online_to=data[b"online_to"].decode(),
                 offline_to=data[b"offline_to"].decode(),
                 activity=_activity(data),
+                cause=cause,
             )
         if b"detail" in data:
             check_transition(user_id, "online", timestamp)
             by_setting = data[b"detail"] == b"set"
-            return DetailChange(user_id, timestamp, _activity(data), by_setting)
-        return check_transition(user_id, data[b"status"].decode(), timestamp)
+            return DetailChange(user_id, timestamp, _activity(data), by_setting, cause)
+        return check_transition(user_id, data[b"status"].decode(), timestamp, cause)
     except UnreadableMessage as error:
         return error
     except (KeyError, ValueError) as error:

@@ -39,6 +39,7 @@ from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 from models.presence.unstored import UnstoredTransitions
 from models.presence.webhooks import Webhooks
+from models.telemetry import causes
 from models.visibility import Clock
 
 PROBE_TTL_MS = 10_000
@@ -367,7 +368,9 @@ class Presence:
         names = [*keys.of_outbox_scripts, keys.user_status(user_id)]
         viewers = [joined_ids(sorted(online_to)), joined_ids(sorted(offline_to))]
         command = run_script(
-            "publish_visibility_change", names, [user_id, timestamp, *viewers]
+            "publish_visibility_change",
+            names,
+            [user_id, timestamp, *viewers, causes.current_request()],
         )
         (reply,) = self._backend.run(keys.shard, [command])
         return None if reply == _REFUSED else bool(reply)

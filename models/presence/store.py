@@ -8,7 +8,7 @@ connection keys by itself; only `expire` removes a user from the online set.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -25,6 +25,7 @@ from models.presence.keys import Keys
 from models.presence.redis.backend import Backend
 from models.presence.redis.commands import Command, json_argument, run_script
 from models.presence.rules import Survey
+from models.telemetry import causes
 
 _REFUSED = -1
 _OVERTAKEN = -2
@@ -33,12 +34,14 @@ _OVERTAKEN = -2
 @dataclass(frozen=True, slots=True)
 class LiveConnection:
     """A connection that was opened or sent a heartbeat `age_ms` milliseconds ago.
-    `is_idle`: its client has said that nobody is there."""
+    `is_idle`: its client has said that nobody is there. `cause`: what has opened it, in
+    the form of `models.telemetry.causes`."""
 
     user_id: str
     connection_id: str
     age_ms: int = 0
     is_idle: bool = False
+    cause: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +155,7 @@ class PresenceStore:
             values: list[str | int] = []
             for one in batch:
                 values += (one.user_id, one.connection_id, one.age_ms)
-                values.append(int(one.is_idle))
+                values += (int(one.is_idle), one.cause)
             args = (self._online_ttl_ms, self._max_connections, json_argument(values))
             names = shared + self._user_keys(one.user_id for one in batch)
             return [run_script("connect", names, args)]
@@ -171,7 +174,7 @@ class PresenceStore:
                     refused.add(one.connection_id)
                 elif timestamp != "0":
                     transitions.append(
-                        Transition(one.user_id, "online", int(timestamp))
+                        Transition(one.user_id, "online", int(timestamp), one.cause)
                     )
         return ConnectReply(transitions, refused, needs_drain, failed)
 
@@ -187,7 +190,8 @@ class PresenceStore:
         def commands_for(batch: list[LiveConnection]) -> list[Command]:
             values: list[str | int] = []
             for one in batch:
-                values += (one.user_id, one.connection_id, int(one.is_idle))
+                values += (one.user_id, one.connection_id)
+                values += (int(one.is_idle), one.cause)
             users = self._user_keys(one.user_id for one in batch)
             names = keys.of_outbox_scripts + users
             return [run_script("activity", names, [json_argument(values)])]
@@ -207,7 +211,7 @@ class PresenceStore:
         """
         keys = self._keys
         names = [*keys.of_outbox_scripts, keys.user_status(user_id)]
-        command = run_script("detail", names, [user_id])
+        command = run_script("detail", names, [user_id, causes.current_request()])
         (needs_drain,) = self._backend.run(keys.shard, [command])
         return bool(needs_drain)
 
@@ -230,25 +234,32 @@ class PresenceStore:
         caller: Caller,
         closed: Sequence[ClosedConnection],
         user_ids: Sequence[str],
+        caused_by: Mapping[str, str] | None = None,
     ) -> ExpireReply:
         """`release`, then `expire` for `user_ids`, in one round trip: for users who
         left without grace. At most `SCRIPT_BATCH` of each."""
         commands = [
             self._release(caller.gateway_id, closed),
-            self._expire(caller, user_ids),
+            self._expire(caller, user_ids, caused_by),
         ]
         try:
             _, reply = self._backend.run(self._keys.shard, commands)
         except CommandRefused:
             # An item made its script fail. The calls below retry the items one by one.
             self.release(caller.gateway_id, closed)
-            return replace(self.expire(user_ids, caller), needs_drain=True)
+            expired = self.expire(user_ids, caller, caused_by)
+            return replace(expired, needs_drain=True)
         return _expire_reply(user_ids, reply)
 
-    def expire(self, user_ids: Iterable[str], caller: Caller = SWEEP) -> ExpireReply:
+    def expire(
+        self,
+        user_ids: Iterable[str],
+        caller: Caller = SWEEP,
+        caused_by: Mapping[str, str] | None = None,
+    ) -> ExpireReply:
         """Make each of `user_ids` offline if its latest deadline has passed. Refused if
         Redis does not know the deadline of the `caller`, or if that deadline has
-        passed.
+        passed. `caused_by` has the cause of each user, by default the present task.
 
         Changes: status (which then has the offline TTL), online set, deadlines, outbox;
         deletes the users' connections. Does nothing to a user who is live or already
@@ -262,7 +273,7 @@ class PresenceStore:
             self._backend,
             self._keys.shard,
             batches(user_ids, SCRIPT_BATCH),
-            lambda batch: [self._expire(caller, batch)],
+            lambda batch: [self._expire(caller, batch, caused_by)],
         ):
             needs_drain |= is_second  # the first run may have made transitions
             if replies is None:
@@ -355,12 +366,19 @@ class PresenceStore:
         names = keys + self._user_keys(one.user_id for one in closed)
         return run_script("release", names, args)
 
-    def _expire(self, caller: Caller, user_ids: Sequence[str]) -> Command:
+    def _expire(
+        self,
+        caller: Caller,
+        user_ids: Sequence[str],
+        caused_by: Mapping[str, str] | None,
+    ) -> Command:
         keys = self._keys
+        task = causes.current_request() if caused_by is None else ""
         shared = [*keys.of_outbox_scripts, keys.gateways]
         args: list[str | int] = [self._online_ttl_ms, self._offline_ttl_ms]
         args += (caller.gateway_id, caller.deadline)
-        args += user_ids
+        for user_id in user_ids:
+            args += (user_id, task if caused_by is None else caused_by[user_id])
         return run_script("expire", shared + self._user_keys(user_ids), args)
 
     def _user_keys(self, user_ids: Iterable[str]) -> list[str]:

@@ -21,6 +21,7 @@ NAME = "CELERY_WORKER_CONCURRENCY"
 @pytest.mark.parametrize(("given", "processes"), [({}, 2), ({NAME: "3"}, 3)])
 def test_it_has_as_many_processes_as_it_is_told_or_two(given, processes):
     _, *arguments = shlex.split(read_procfile(PROJECT_ROOT / "Procfile")["worker"])
+    arguments.remove("--quiet")
     with subprocess.Popen(
         [Path(sys.executable).parent / "celery", *arguments],
         cwd=PROJECT_ROOT,
@@ -51,6 +52,7 @@ def test_its_processes_give_way_to_a_gateway_on_their_machine():
     said = subprocess.run(
         [sys.executable, "-c", script],
         cwd=PROJECT_ROOT,
+        env={**os.environ, "PRESENCE_JWT_SECRET": "s" * 32},
         capture_output=True,
         check=True,
         text=True,

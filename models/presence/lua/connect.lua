@@ -2,8 +2,8 @@
 --          transition. Also registers connections again that Redis has lost.
 -- KEYS:    1 online_users, 2 deadlines, 3 outbox, 4 drainer, 5 users of this gateway,
 --          then per connection: status, connections
--- ARGV:    1 online TTL (ms), 2 maximum of connections per user, 3 JSON array,
---          per connection: user id, connection id, age of its last heartbeat (ms), 1 if idle
+-- ARGV:    1 online TTL (ms), 2 maximum of connections per user, 3 JSON array, per
+--          connection: user id, connection id, heartbeat's age (ms), 1 if idle, cause
 -- Returns: {1 if the caller must request a drain, per connection: timestamp of the
 --          transition, '0' for none, '-1' if refused because the user has too many}
 
@@ -19,8 +19,9 @@ local function open(connections)
   return count
 end
 local opened = cjson.decode(ARGV[3])
-for i = 0, #opened / 4 - 1 do
-  local user, connection, age, idle = unpack(opened, 1 + i * 4, 4 + i * 4)
+for i = 0, #opened / 5 - 1 do
+  local user, connection, age, idle, why = unpack(opened, 1 + i * 5, 5 + i * 5)
+  cause = why
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local known, held = false, call('ZCARD', connections)
   if held > 0 then
@@ -55,6 +56,5 @@ for i = 0, #opened / 4 - 1 do
     end
   end
 end
-
 reply[1] = needs_drain()
 return reply

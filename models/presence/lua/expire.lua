@@ -4,7 +4,7 @@
 --          then per user: status, connections
 -- ARGV:    1 online TTL (ms), 2 offline TTL (ms), 3 id of the gateway that calls, '' for
 --          a sweep, 4 the deadline that the gateway last got, or the time until which the
---          sweep's survey is valid, 0 for none, then per user: user id
+--          sweep's survey is valid, 0 for none, then per user: user id, cause
 -- Returns: {1 if the caller must request a drain, per user: timestamp of the transition,
 --          '0' for none}. {-1} if ARGV 4 has passed, or is a deadline that Redis does not
 --          know. Then Redis has lost state, or stood still while this call was on its
@@ -23,8 +23,9 @@ if valid_until > 0 and ARGV[3] ~= '' then
   if known > valid_until then return {-2} end
 end
 
-for i = 0, #ARGV - 5 do
-  local user = ARGV[5 + i]
+for i = 0, (#ARGV - 4) / 2 - 1 do
+  local user = ARGV[5 + i * 2]
+  cause = ARGV[6 + i * 2]
   local status, connections = KEYS[6 + i * 2], KEYS[7 + i * 2]
   local last = redis.call('ZRANGE', connections, -1, -1, 'WITHSCORES')
   local deadline = tonumber(last[2] or redis.call('ZSCORE', KEYS[2], user) or 0)

@@ -11,6 +11,7 @@ local DETAIL_VERSION = 3   -- of a change of detail, which an older worker canno
 local REQUEST_MS = 2000    -- a requested drain that has not begun is requested again
 
 local transitions = 0
+local cause = ''           -- what has caused the next changes (models/telemetry/causes.py)
 
 -- The newest number of the user's sequence: of a transition, or of another change. Also
 -- returns whether the status has fields of idleness.
@@ -27,7 +28,12 @@ local function last_number(status_key)
 end
 
 local function add_entry(version, ...)
-  redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', version, ...)
+  if cause == '' then
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', version, ...)
+  else
+    redis.call('XADD', KEYS[3], 'MAXLEN', '~', OUTBOX_MAX, '*', 'v', version,
+      'cause', cause, ...)
+  end
   transitions = transitions + 1
 end
 
