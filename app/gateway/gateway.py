@@ -80,7 +80,10 @@ class Gateway:
         self.counts = Counts()
         self.hub = Hub(self.counts, self._clock_of)
         self.metrics = GatewayMetrics(
-            self.hub, self.counts, Capacity.of(settings).sockets
+            self.hub,
+            self.counts,
+            Capacity.of(settings).sockets,
+            settings.web_concurrency,
         )
         self.snapshots = Snapshots(
             presence,

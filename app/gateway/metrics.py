@@ -81,10 +81,10 @@ class Counts(SocketCounts):
 class GatewayMetrics:
     """The metrics of one gateway process. `collected` adds those of the other processes
     of this web server. The length of `connections` is the number of open connections,
-    and the process takes up to `max_connections`."""
+    and the process takes up to `max_connections`. The web server runs `processes`."""
 
     def __init__(
-        self, connections: Sized, counts: Counts, max_connections: int
+        self, connections: Sized, counts: Counts, max_connections: int, processes: int
     ) -> None:
         self._all_connections = connections
         self._counts = counts
@@ -116,6 +116,13 @@ class GatewayMetrics:
             "greendot_max_connections", "Connections that this web server takes"
         )
         self._max_connections = max_connections
+        self._expected = Gauge(
+            "greendot_expected_gateways",
+            "Gateway processes that this web server runs",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._processes = processes
         self._queuing = self._gauge(
             "greendot_queuing_connections",
             "Connections whose client reads more slowly than we write",
@@ -153,6 +160,7 @@ class GatewayMetrics:
             self._deliveries.observe(max(0.0, counts.delivery_ms.popleft()) / 1000)
         self._connections.set(len(self._all_connections))
         self._capacity.set(self._max_connections)
+        self._expected.set(self._processes)
         self._queuing.set(counts.queuing)
         self._queued_bytes.set(counts.queued_bytes)
 
