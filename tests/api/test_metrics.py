@@ -70,7 +70,7 @@ def test_the_histograms_follow_a_change(system):
             assert grown["greendot_delivery_seconds_bucket:+Inf"] == 1
             assert grown["greendot_delivery_seconds_bucket:30.0"] == 1
             assert grown["greendot_delivery_seconds_sum"] >= 0
-        # Seven friends, of whom one is connected. Workers write once a second.
+        # One of seven friends is connected. Workers write once a second.
         bucket = "greendot_audience_size_bucket:10.0"
         wait_until(lambda: bucket in growth(system, before))
         grown = growth(system, before)
@@ -86,6 +86,7 @@ def test_the_histograms_follow_a_change(system):
     assert figures["greendot_max_connections"] > figures["greendot_connections"]
 
 
+@pytest.mark.slow
 def test_workers_count_webhooks_and_failed_tasks(own_system_of):
     with Receiver() as receiver:
         system = own_system_of(
