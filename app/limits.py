@@ -10,7 +10,7 @@ import logging
 import math
 from ipaddress import IPv6Address, IPv6Network, ip_address
 
-from app.gateway.metrics import Counts
+from app.gateway.metrics import ALLOWED, REFUSED, SKIPPED, Counts
 from config import Limit, Settings
 from models.presence import Presence, PresenceUnavailable
 
@@ -38,15 +38,16 @@ class Limits:
 
     def rest(self, user_id: str) -> None:
         """Count a REST call of a user."""
-        self._count("rest", user_id, self._settings.limit_rest)
+        self._count("rest", "rest", user_id, self._settings.limit_rest)
 
     def ticket(self, user_id: str) -> None:
         """Count a ticket of a user."""
-        self._count("tickets", user_id, self._settings.limit_tickets)
+        self._count("tickets", "tickets", user_id, self._settings.limit_tickets)
 
     def handshake_of_user(self, user_id: str) -> None:
         """Count a handshake whose user is known."""
-        self._count("handshakes", user_id, self._settings.limit_handshakes_user)
+        limit = self._settings.limit_handshakes_user
+        self._count("handshakes_user", "handshakes", user_id, limit)
 
     def handshake_from(self, peer: str, forwarded_for: str) -> None:
         """Count a handshake from the address `peer`. `forwarded_for` is the header
@@ -55,9 +56,10 @@ class Limits:
         if limit is not None:
             proxies = self._settings.trusted_proxies
             address = client_address(peer, forwarded_for, proxies)
-            self._count("addresses", address, limit)
+            self._count("handshakes_address", "addresses", address, limit)
 
-    def _count(self, kind: str, caller: str, limit: Limit | None) -> None:
+    def _count(self, name: str, kind: str, caller: str, limit: Limit | None) -> None:
+        """`name` is that of the limit in /metrics, and `kind` that of its keys."""
         if limit is None:
             return
         window_ms = int(limit.seconds * 1000)
@@ -66,10 +68,13 @@ class Limits:
         except PresenceUnavailable as error:
             log.debug("a call was not counted: %s", error)
             self._counts.limits_skipped += 1
+            self._counts.limit_calls[name, SKIPPED] += 1
             return
         if wait:
             self._counts.over_limit += 1
+            self._counts.limit_calls[name, REFUSED] += 1
             raise OverLimit(wait)
+        self._counts.limit_calls[name, ALLOWED] += 1
 
 
 def client_address(peer: str, forwarded_for: str, proxies: int) -> str:

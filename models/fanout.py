@@ -7,7 +7,8 @@ message, so there is no need to ask which of them hold the audience.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Self
 
@@ -47,11 +48,15 @@ Addressed = tuple[Delivery, Collection[str]]
 
 
 def fan_out(
-    presence: Presence, reader: Reader, changes: Iterable[EntryContent]
+    presence: Presence,
+    reader: Reader,
+    changes: Iterable[EntryContent],
+    note_sizes: Callable[[Collection[int]], None] | None = None,
 ) -> dict[int, PresenceUnavailable]:
     """Send each transition and each change of detail to the users of its audience who
     may see it, and each change of visibility to its viewers. Only the newest transition
-    of each user is sent.
+    of each user is sent. `note_sizes` is called with the number of users for each
+    change that anyone may see.
 
     Returns the shards that did not answer, and why. The users of these shards missed
     the transitions. So did the gateways whose streams are in these shards.
@@ -60,8 +65,12 @@ def fan_out(
         sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     deliveries = _deliveries(presence, reader, _Batch.of(changes))
-    ids = sum(count_ids(delivery.recipients) for delivery in deliveries)
-    if presence.gateway_streams.is_cheaper_to_all(ids):
+    sizes: Counter[Transition] = Counter()  # a change may have several deliveries
+    for delivery in deliveries:
+        sizes[delivery.transition] += count_ids(delivery.recipients)
+    if note_sizes is not None:
+        note_sizes(sizes.values())
+    if presence.gateway_streams.is_cheaper_to_all(sizes.total()):
         return presence.gateway_streams.publish_to_all(deliveries)
     addressed = [(one, set(ids_in(one.recipients))) for one in deliveries]
     held, failed_shards = presence.gateway_streams.holders_where_possible(

@@ -12,7 +12,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import takewhile
@@ -20,15 +21,17 @@ from itertools import takewhile
 from kombu.exceptions import OperationalError as BrokerError
 
 from models import fanout
-from models.events import NewerVersion, UnreadableMessage
+from models.events import NewerVersion, Transition, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import Outbox, OutboxEntry
+from models.presence.outbox import EntryContent, Outbox, OutboxEntry
 from models.sql.db import PersistentReader
 from models.telemetry import traces
 from models.telemetry.changes import log_change
+from models.worker_metrics import AUDIENCE, FANOUT, TRANSITIONS
 from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
+from tasks.metrics import worker_metrics
 
 log = logging.getLogger(__name__)
 
@@ -107,6 +110,7 @@ def _publish_batches(
                 published = handled
             elif not stays and outbox.leave(token):
                 return False
+            worker_metrics.write(presence, shard)
         except BaseException:
             _leave(outbox, token, published)
             raise
@@ -145,9 +149,13 @@ def _publish(
                 replace(change, cause=cause)
                 for change, cause in zip(changes, changed, strict=True)
             ]
+        sizes: list[int] = []
+        started = time.monotonic()
         failed_shards = database.read(
-            lambda reader: fanout.fan_out(presence, reader, changes)
+            lambda reader: fanout.fan_out(presence, reader, changes, sizes.extend)
         )
+        seconds = time.monotonic() - started
+    _count(shard, changes, sizes, seconds)
     if log.isEnabledFor(logging.DEBUG):
         for change in changes:
             log_change(log, "a change was broadcast", change.id, change.cause)
@@ -161,6 +169,22 @@ def _publish(
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
         outbox.record_missed([shard])
     return not unreadable
+
+
+def _count(
+    shard: int,
+    changes: Collection[EntryContent],
+    sizes: Collection[int],
+    seconds: float,
+) -> None:
+    """Count a fan-out for /metrics."""
+    counts = Counter(dict(FANOUT.counted(seconds)))
+    for size in sizes:
+        counts.update(dict(AUDIENCE.counted(size)))
+    for change in changes:
+        if isinstance(change, Transition):
+            counts[TRANSITIONS.field(change.status)] += 1
+    worker_metrics.add(shard, counts.items())
 
 
 def _can_handle(entry: OutboxEntry) -> bool:

@@ -51,6 +51,16 @@ def current_settings() -> Settings:
     return _configured[0]
 
 
+def scheduled_tasks() -> set[str]:
+    """The names of the tasks that beat sends."""
+    return {entry["task"] for entry in celery.conf.beat_schedule.values()}
+
+
+def short_name(task: str) -> str:
+    """The name of a task without its module."""
+    return task.rpartition(".")[2]
+
+
 def send_again(task: Task, *args: object) -> None:
     """Send `task` with `args`, to go on where it has stopped. If the broker is down,
     beat sends it later."""
@@ -118,6 +128,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.expiry",
             "tasks.history",
             "tasks.layers",
+            "tasks.metrics",
             "tasks.webhooks",
             "tasks.worker",
         ),
@@ -128,7 +139,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # If no worker runs, tasks wait in the queue for TASK_EXPIRES at most. Each
         # shard has its own tasks, so that a shard that is down does not delay others.
         "beat_schedule": {
-            f"{task.rpartition('.')[2]}-{shard}": {
+            f"{short_name(task)}-{shard}": {
                 "task": task,
                 "args": (shard,),
                 "schedule": sweep,
@@ -142,7 +153,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             for shard in range(settings.shards)
         }
         | {
-            task.rpartition(".")[2]: {
+            short_name(task): {
                 "task": task,
                 "schedule": sweep,
                 "options": {"expires": max(TASK_EXPIRES, sweep)},

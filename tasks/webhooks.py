@@ -29,9 +29,11 @@ from models.sql.db import error_text, is_unavailable
 from models.sql.pages import users_page
 from models.sql.presence_settings import layers_of
 from models.webhooks import MAX_EVENTS, Batch, headers, retry_delay
+from models.worker_metrics import WEBHOOKS
 from tasks import resources
 from tasks.celery_app import celery, current_settings, send_again
 from tasks.drainer_policy import worker_state
+from tasks.metrics import worker_metrics
 from tasks.webhook_request import DeliveryFailed, post
 
 log = logging.getLogger(__name__)
@@ -131,6 +133,7 @@ class Sender:
             if time.monotonic() - started > RENEW_SECONDS:
                 return True  # renew the leases first
             sent = self._send(shard, taken, found)
+            worker_metrics.write(self._presence, shard)
             if sent is None:
                 return False
             more |= sent >= MAX_EVENTS or 0 < sent < len(taken.unheard)
@@ -162,6 +165,8 @@ class Sender:
             why = f"answered {status}"
         except DeliveryFailed as error:
             status, why = 0, str(error)[:_MAX_ERROR]
+        seconds = time.monotonic() - started
+        worker_metrics.add(shard, WEBHOOKS.counted(seconds))
         if 200 <= status < 300:  # noqa: PLR2004 - HTTP's successes
             self._webhooks.done(self._url, shard, batch)
             failing = {one for one, of in found.items() if of.failures}
@@ -169,7 +174,7 @@ class Sender:
             if failing:
                 log.info("the webhook receiver %s accepts webhooks again", self._name)
             return len(batch.sent)
-        now = taken.now + int(1000 * (time.monotonic() - started))
+        now = taken.now + int(1000 * seconds)
         self._failed(shard, found, now, why, is_gone=status == GONE)
         return None
 

@@ -15,7 +15,7 @@ def scrape(system: System, web: int = 0) -> Figures:
     for family in text_string_to_metric_families(system.metrics(web)):
         assert family.name.startswith("greendot_")
         assert family.documentation
-        assert family.type in {"counter", "gauge"}
+        assert family.type in {"counter", "gauge", "histogram"}
         for sample in family.samples:
             if not sample.name.endswith("_created"):
                 name = ":".join((sample.name, *sample.labels.values()))

@@ -8,20 +8,39 @@ no Redis.
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import gevent
 from flask import Blueprint, Response
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
 from prometheus_client.registry import Collector
 
 from app.api.schema.operation import Response as Described
 from app.api.schema.operation import for_anyone
 from app.services import services
-from models.presence import Overview, Presence, PresenceUnavailable
+from models.presence import Overview, Presence, PresenceError, PresenceUnavailable
 from models.presence.webhooks import ReceiverState
+from models.worker_metrics import (
+    AUDIENCE,
+    FANOUT,
+    STATUSES,
+    TASK_FAILURES,
+    TASKS,
+    TRANSITIONS,
+    WEBHOOKS,
+    WorkerCounter,
+    WorkerHistogram,
+)
+from tasks.celery_app import scheduled_tasks, short_name
 
 log = logging.getLogger(__name__)
 
@@ -29,6 +48,9 @@ blueprint = Blueprint("metrics", __name__)
 
 REDIS_SECONDS = 2.0
 """Seconds that Redis has to answer. Prometheus gives up after 10 s."""
+COUNTERS = (TRANSITIONS, TASK_FAILURES)
+HISTOGRAMS = (FANOUT, AUDIENCE, WEBHOOKS, TASKS)
+"""What workers count."""
 
 
 @blueprint.get("/metrics")
@@ -47,25 +69,35 @@ def metrics() -> Response:
     """
     current = services()
     state = CollectorRegistry()
-    state.register(State(*_read(current.presence)))
+    state.register(State(_read(current.presence)))
     body = generate_latest(state) + generate_latest(current.gateway.metrics.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
 
-Found = tuple[Overview | None, Sequence[ReceiverState]]
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What Redis says. All of it is missing if Redis is down."""
+
+    overview: Overview | None = None
+    receivers: Sequence[ReceiverState] = ()
+    work: Mapping[str, int] | None = None
+    """The numbers of the workers. None if they cannot be read from all shards."""
 
 
 def _read(presence: Presence) -> Found:
-    """The state, and that of the webhook receivers; None if Redis is down. If Redis
-    does not answer in time, a greenlet continues to wait until the Redis client's own
-    time-out."""
+    """The state. If Redis does not answer in time, a greenlet continues to wait until
+    the Redis client's own time-out."""
 
     def read() -> Found:
         try:
-            return presence.overview(), presence.webhooks.states_where_possible()
+            return Found(
+                presence.overview(),
+                presence.webhooks.states_where_possible(),
+                _work(presence),
+            )
         except PresenceUnavailable as error:
             log.warning("/metrics has no state, Redis is down: %s", error)
-            return None, ()
+            return Found()
 
     try:
         found: Found = gevent.spawn(read).get(timeout=REDIS_SECONDS)
@@ -73,19 +105,28 @@ def _read(presence: Presence) -> Found:
         log.warning(
             "/metrics has no state, Redis did not answer in %.1f s", REDIS_SECONDS
         )
-        return None, ()
+        return Found()
     return found
+
+
+def _work(presence: Presence) -> Mapping[str, int] | None:
+    fields = [field for one in HISTOGRAMS for field in _fields(one)]
+    fields += [one.field(value) for one in COUNTERS for value in _values(one.label)]
+    try:
+        return presence.worker_counts.read(fields)
+    except PresenceError as error:
+        log.warning("/metrics has no numbers of the workers: %s", error)
+        return None
 
 
 class State(Collector):
     """The state of the whole system for Prometheus. If Redis is down, the only metric
     is that it is down."""
 
-    def __init__(
-        self, overview: Overview | None, receivers: Sequence[ReceiverState]
-    ) -> None:
-        self._overview = overview
-        self._receivers = receivers
+    def __init__(self, found: Found) -> None:
+        self._overview = found.overview
+        self._receivers = found.receivers
+        self._work = found.work
 
     def collect(self) -> Iterator[Metric]:
         """All families of metrics."""
@@ -127,6 +168,11 @@ class State(Collector):
             one.epoch / 1000,
         )
         yield from self._webhooks()
+        if self._work is not None:
+            for counter in COUNTERS:
+                yield _counter(counter, self._work)
+            for histogram in HISTOGRAMS:
+                yield _histogram(histogram, self._work)
 
     def _webhooks(self) -> Iterator[Metric]:
         receivers = self._receivers
@@ -152,3 +198,39 @@ class State(Collector):
 
 def _gauge(name: str, text: str, value: float) -> GaugeMetricFamily:
     return GaugeMetricFamily(f"greendot_{name}", text, value=value)
+
+
+def _counter(counter: WorkerCounter, work: Mapping[str, int]) -> Metric:
+    name, label = f"greendot_{counter.name}", counter.label
+    family = CounterMetricFamily(name, counter.text, labels=[label])
+    for value in _values(label):
+        family.add_metric([value], work.get(counter.field(value), 0))
+    return family
+
+
+def _histogram(histogram: WorkerHistogram, work: Mapping[str, int]) -> Metric:
+    labels = [histogram.label] if histogram.label else []
+    name = f"greendot_{histogram.name}"
+    family = HistogramMetricFamily(name, histogram.text, labels=labels)
+    for value in _values(histogram.label):
+        buckets, total = histogram.read(work, value)
+        named = [(_bound(bound), count) for bound, count in buckets]
+        family.add_metric([value] if labels else [], named, total)
+    return family
+
+
+def _bound(bound: float) -> str:
+    """An upper bound as Prometheus writes it."""
+    return "+Inf" if bound == math.inf else str(float(bound))
+
+
+def _fields(histogram: WorkerHistogram) -> Iterator[str]:
+    for value in _values(histogram.label):
+        yield from histogram.fields(value)
+
+
+def _values(label: str) -> Sequence[str]:
+    """All values of a label. Only these series exist, so each starts at 0."""
+    if label == "task":
+        return sorted(map(short_name, scheduled_tasks()))
+    return STATUSES if label == "status" else [""]

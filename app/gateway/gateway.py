@@ -29,6 +29,7 @@ from app.gateway.event_reader import EventReader
 from app.gateway.heartbeats import Heartbeats
 from app.gateway.hub import Hub
 from app.gateway.metrics import Counts, GatewayMetrics
+from app.gateway.redis_clock import RedisClock
 from app.gateway.shard_session import ShardSession
 from app.gateway.shutdown import send_all_away
 from app.gateway.snapshots import Snapshots
@@ -36,6 +37,7 @@ from app.new_users import NewUsers
 from app.outages import Outage
 from app.revocations import POLL_EVERY, REVOKED
 from app.server.answer_socket import TakenSocket
+from app.server.capacity import Capacity
 from app.tokens import Identity, Tokens
 from config import Settings
 from models.events import VERSION, CloseCode
@@ -76,8 +78,13 @@ class Gateway:
         self._loops: list[gevent.Greenlet[..., None]] = []
         self._resend_is_due = False
         self.counts = Counts()
-        self.hub = Hub(self.counts)
-        self.metrics = GatewayMetrics(self.hub, self.counts)
+        self.hub = Hub(self.counts, self._clock_of)
+        self.metrics = GatewayMetrics(
+            self.hub,
+            self.counts,
+            Capacity.of(settings).sockets,
+            settings.web_concurrency,
+        )
         self.snapshots = Snapshots(
             presence,
             self.hub,
@@ -227,6 +234,9 @@ class Gateway:
             log.exception("%s failed", connection)
             connection.close(CloseCode.INTERNAL_ERROR, "internal error")
         connection.start()
+
+    def _clock_of(self, user_id: str) -> RedisClock:
+        return self._session_of(user_id).clock
 
     def _session_of(self, user_id: str) -> ShardSession:
         return self.sessions[self._presence.shard_of(user_id).number]

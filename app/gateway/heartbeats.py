@@ -92,11 +92,15 @@ class Heartbeats:
         if reply.lapsed and health.deadline:  # the very first one is not a loss
             health.lost_state()
         health.answered(reply.deadline)
-        if not reply.lapsed and self._is_set_back(reply.now, sent_at):
+        if reply.lapsed:
+            session.clock.was_set()
+        elif self._is_set_back(reply.now, sent_at):
+            session.clock.was_set()
             log.warning(
                 "the clock of Redis was set back: all clients get a fresh snapshot"
             )
             self._on_clock_set_back(reply.now)
+        session.clock.answered(reply.now)
         self._must_register |= reply.lapsed
         if self._must_register:
             self._register_all(reply.now)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.metrics import Counts
+from app.gateway.redis_clock import RedisClock
 from app.gateway.snapshot_filter import StatusEvent, oldest
 from app.websocket.frames import text_frame
 from models import events
@@ -22,10 +24,12 @@ twice as many. Repeats come within seconds, so older timestamps may be forgotten
 
 
 class Hub:
-    """The connections of one gateway process."""
+    """The connections of one gateway process. `clock_of` gives the clock of a user's
+    shard."""
 
-    def __init__(self, counts: Counts) -> None:
+    def __init__(self, counts: Counts, clock_of: Callable[[str], RedisClock]) -> None:
         self.counts = counts
+        self._clock_of = clock_of
         # Tuples: a list stores its items in a second place in memory, which each
         # delivery would have to read too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
@@ -113,6 +117,11 @@ class Hub:
                 connection.deliver(status_events, frames, since)
                 notifications += len(status_events)
         self.counts.notifications += notifications
+        if notifications and since < math.inf:
+            # All changes of one message come from the outbox of one shard.
+            now = self._clock_of(named[0][0].user_id).now()
+            if now is not None:
+                self.counts.delivery_ms.append(now - since)
         if log.isEnabledFor(logging.DEBUG):
             self._log_deliveries(named)
 

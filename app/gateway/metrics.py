@@ -13,22 +13,31 @@ them up. This is the multiprocess mode of prometheus-client, which
 from __future__ import annotations
 
 import os
+from collections import Counter as Tally
+from collections import deque
 from collections.abc import Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import gevent
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from app.websocket.connection import BY_CLIENT, LOST
 from app.websocket.writer import SocketCounts
 from models.events import CloseCode
+from models.worker_metrics import SECONDS
 
 METRICS_FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 """The environment variable in which prometheus-client expects the folder for these
 files. The library reads the variable when it is imported."""
 EVERY = 1.0
 """Seconds between two writes."""
+MAX_DELIVERIES = 10_000
+"""The most deliveries that one write observes. A gateway delivers fewer messages in a
+second, so it reaches this number only if the writes fail."""
+LIMITS = ("rest", "tickets", "handshakes_user", "handshakes_address")
+"""The limits, by the end of their settings."""
+ALLOWED, REFUSED, SKIPPED = "allowed", "refused", "skipped"
 
 COUNTERS = {
     "handshakes": "WebSocket handshakes answered, including those refused afterwards",
@@ -60,14 +69,23 @@ class Counts(SocketCounts):
     """Calls and handshakes that were not counted, because Redis was away."""
     registered_anew: int = 0
     """Connections that Redis had lost and that were registered again."""
+    limit_calls: Tally[tuple[str, str]] = field(default_factory=Tally)
+    """Calls and handshakes that a limit has counted, by limit and result."""
+    delivery_ms: deque[float] = field(
+        default_factory=lambda: deque(maxlen=MAX_DELIVERIES)
+    )
+    """For each message since the last write: how old its oldest change was when all its
+    frames had been written (ms)."""
 
 
 class GatewayMetrics:
     """The metrics of one gateway process. `collected` adds those of the other processes
-    of this web server. The length of `connections` is the number of open
-    connections."""
+    of this web server. The length of `connections` is the number of open connections,
+    and the process takes up to `max_connections`. The web server runs `processes`."""
 
-    def __init__(self, connections: Sized, counts: Counts) -> None:
+    def __init__(
+        self, connections: Sized, counts: Counts, max_connections: int, processes: int
+    ) -> None:
         self._all_connections = connections
         self._counts = counts
         self._registry = registry = CollectorRegistry()
@@ -81,7 +99,30 @@ class GatewayMetrics:
             ["code"],
             registry=registry,
         )
+        self._limit_calls = Counter(
+            "greendot_limit_calls",
+            "Calls and handshakes with a limit. Skipped: let pass without Redis",
+            ["limit", "result"],
+            registry=registry,
+        )
+        self._deliveries = Histogram(
+            "greendot_delivery_seconds",
+            "Time from a change to the writes that tell others of it",
+            buckets=SECONDS,
+            registry=registry,
+        )
         self._connections = self._gauge("greendot_connections", "Open connections")
+        self._capacity = self._gauge(
+            "greendot_max_connections", "Connections that this web server takes"
+        )
+        self._max_connections = max_connections
+        self._expected = Gauge(
+            "greendot_expected_gateways",
+            "Gateway processes that this web server runs",
+            registry=registry,
+            multiprocess_mode="livemax",
+        )
+        self._processes = processes
         self._queuing = self._gauge(
             "greendot_queuing_connections",
             "Connections whose client reads more slowly than we write",
@@ -92,6 +133,9 @@ class GatewayMetrics:
         self._written = Counts()
         for code in (*map(str, map(int, CloseCode)), BY_CLIENT, LOST):
             self._closes.labels(code)  # Prometheus needs a 0 first to compute a rate
+        for limit in LIMITS:
+            for result in (ALLOWED, REFUSED, SKIPPED):
+                self._limit_calls.labels(limit, result)
 
     def step(self) -> None:
         """Wait for the interval, and write."""
@@ -108,7 +152,15 @@ class GatewayMetrics:
         for code, value in counts.closes.items():
             self._closes.labels(code).inc(value - written.closes[code])
             written.closes[code] = value
+        for labels, value in counts.limit_calls.items():
+            self._limit_calls.labels(*labels).inc(value - written.limit_calls[labels])
+            written.limit_calls[labels] = value
+        while counts.delivery_ms:
+            # The estimate of the clock of Redis is a little late.
+            self._deliveries.observe(max(0.0, counts.delivery_ms.popleft()) / 1000)
         self._connections.set(len(self._all_connections))
+        self._capacity.set(self._max_connections)
+        self._expected.set(self._processes)
         self._queuing.set(counts.queuing)
         self._queued_bytes.set(counts.queued_bytes)
 

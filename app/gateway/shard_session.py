@@ -18,6 +18,7 @@ from gevent.event import Event
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.hub import Hub
+from app.gateway.redis_clock import RedisClock
 from app.revocations import REVOKED
 from app.tokens import Tokens
 from config import Settings
@@ -100,6 +101,7 @@ class ShardSession:
         self.hub = hub
         self.counts = hub.counts
         self.health = RedisHealth(settings)
+        self.clock = RedisClock()
         self.live: dict[str, ClientConnection] = {}
         """All connections of the shard's users, by id."""
         self.pending_heartbeats: dict[str, ClientConnection] = {}

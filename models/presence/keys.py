@@ -73,6 +73,8 @@ class Keys:
         hold, how many holds there were, and how far `adopt` has got."""
         self.epoch = f"{prefix}presence:epoch"
         """String: when a loss of state in Redis was last noticed (ms)."""
+        self.worker_counts = f"{prefix}presence:work"
+        """Hash: what workers have counted, see `models.worker_metrics`."""
         self.probe = f"{prefix}presence:probe"
         """String: set to find out whether the server accepts writes."""
         self.of_outbox_scripts = [

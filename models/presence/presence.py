@@ -39,6 +39,7 @@ from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
 from models.presence.unstored import UnstoredTransitions
 from models.presence.webhooks import Webhooks
+from models.presence.worker_counts import WorkerCounts
 from models.telemetry import causes
 from models.visibility import Clock
 
@@ -193,6 +194,7 @@ class Presence:
         self.webhooks = Webhooks(backend, self._keys, settings.webhook_urls)
         self.limits = Limits(backend, self._keys)
         self.servers = Servers(backend, self._keys)
+        self.worker_counts = WorkerCounts(backend, self._keys)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:

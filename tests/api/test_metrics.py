@@ -12,6 +12,7 @@ from models.presence import Presence
 from tests.clients import Client
 from tests.figures import Figures, scrape
 from tests.system import System, wait_until
+from tests.webhooks.receiver import SECRETS, Receiver
 
 pytestmark = [pytest.mark.integration, pytest.mark.e2e]
 
@@ -54,6 +55,60 @@ def test_the_figures_follow_a_connection(system):
         assert grown["greendot_notifications_total"] == 2
         assert "greendot_connections" not in grown
         assert "greendot_online_users" not in grown
+
+
+def test_the_histograms_follow_a_change(system):
+    ada, *friends = (f"m-{os.urandom(4).hex()}" for _ in range(8))
+    system.befriend(ada, *friends)
+    with Client(system, friends[0], beats=None).opened() as watcher:
+        wait_until(lambda: scrape(system)["greendot_outbox"] == 0)
+        before = scrape(system)
+        with Client(system, ada, beats=None).opened():
+            watcher.expect_change(ada, "online")
+            grown = growth(system, before)
+            assert grown["greendot_delivery_seconds_count"] == 1
+            assert grown["greendot_delivery_seconds_bucket:+Inf"] == 1
+            assert grown["greendot_delivery_seconds_bucket:30.0"] == 1
+            assert grown["greendot_delivery_seconds_sum"] >= 0
+        # One of seven friends is connected. Workers write once a second.
+        bucket = "greendot_audience_size_bucket:10.0"
+        wait_until(lambda: bucket in growth(system, before))
+        grown = growth(system, before)
+        assert grown["greendot_audience_size_sum"] >= 7
+        assert grown["greendot_transitions_total:online"] >= 1
+        assert grown["greendot_fanout_seconds_count"] >= 1
+        assert grown["greendot_fanout_seconds_sum"] > 0
+    wait_until(
+        lambda: "greendot_task_seconds_count:expire_due" in growth(system, before)
+    )
+    figures = scrape(system)
+    assert figures["greendot_expected_gateways"] == 1
+    assert figures["greendot_max_connections"] > figures["greendot_connections"]
+
+
+@pytest.mark.slow
+def test_workers_count_webhooks_and_failed_tasks(own_system_of):
+    with Receiver() as receiver:
+        system = own_system_of(
+            PRESENCE_WEBHOOK_URLS=receiver.url,
+            PRESENCE_WEBHOOK_SECRETS=",".join(SECRETS),
+            PRESENCE_WEBHOOK_ALLOW_PRIVATE="1",
+        )
+        with Client(system, "ada").opened():
+            wait_until(lambda: scrape(system)["greendot_webhook_seconds_count"] > 0, 30)
+        before = scrape(system)
+        assert before["greendot_webhook_seconds_sum"] > 0
+        assert before["greendot_webhook_requests_total:accepted"] > 0
+        assert before["greendot_task_failures_total:expire_due"] == 0
+        system.redis.set("presence:sweeps", "of another program")
+        # While it is so, /metrics cannot read the sweeps either.
+        wait_until(lambda: "tasks.expiry.expire_due[" in system.logs())
+        system.redis.delete("presence:sweeps")
+        failed = "greendot_task_failures_total:expire_due"
+        wait_until(lambda: failed in growth(system, before))
+        assert "greendot_task_failures_total:drain_transitions" not in growth(
+            system, before
+        )
 
 
 def test_every_end_of_a_socket_is_counted_by_its_reason(system):

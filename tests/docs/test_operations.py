@@ -15,6 +15,7 @@ from models.presence import Presence
 from models.presence.store import LiveConnection
 from tests.clients import Client
 from tests.clusters import ClusterOfServers, WithRights
+from tests.deploy.monitoring import alerts, dashboard_queries
 from tests.docs.pages import Page, code
 from tests.needs import missing
 from tests.servers import server_command
@@ -26,13 +27,16 @@ pytestmark = pytest.mark.e2e
 
 
 def served(system: System) -> set[str]:
-    """The names of all metrics, with the names of their labels."""
-    return {
-        sample.name + ("{" + ",".join(sample.labels) + "}" if sample.labels else "")
-        for family in text_string_to_metric_families(system.metrics())
-        for sample in family.samples
-        if not sample.name.endswith("_created")
-    }
+    """The names of all metrics, with the names of their labels. A histogram has one
+    name, without the endings of its parts."""
+    found: set[str] = set()
+    for family in text_string_to_metric_families(system.metrics()):
+        for sample in family.samples:
+            labels = ",".join(sorted(sample.labels.keys() - {"le"}))
+            name = family.name if family.type == "histogram" else sample.name
+            if not sample.name.endswith("_created"):
+                found.add(f"{name}{{{labels}}}" if labels else name)
+    return found
 
 
 def test_the_tables_name_every_metric_and_no_other(system):
@@ -41,6 +45,35 @@ def test_the_tables_name_every_metric_and_no_other(system):
     assert len(named) == len(set(named))
     # The age of the last sweep is there once a sweep has run.
     wait_until(lambda: served(system) == set(named))
+
+
+_SELECTOR = re.compile(r"\b(greendot_\w+)(?:\{(.*?)\})?")
+_LABEL = re.compile(r'(\w+)(=~?)"(.*?)"')
+
+
+def test_what_the_alerts_and_the_dashboard_ask_for_is_served(system):
+    """Labels of Prometheus itself are left out."""
+    wait_until(lambda: "greendot_last_sweep_age_seconds" in system.metrics())
+    series = [
+        sample
+        for family in text_string_to_metric_families(system.metrics())
+        for sample in family.samples
+    ]
+    asked = [rule["expr"] for rule in alerts().values()]
+    found = set()
+    for query in [*asked, *dashboard_queries()]:
+        for name, selector in _SELECTOR.findall(query):
+            labels = {
+                label: value
+                for label, _, value in _LABEL.findall(selector)
+                if label not in {"job", "instance"}
+            }
+            assert any(
+                one.name == name and labels.items() <= one.labels.items()
+                for one in series
+            ), f"{name}{labels} in {query}"
+            found.add(name)
+    assert len(found) > 20
 
 
 @pytest.mark.parametrize(

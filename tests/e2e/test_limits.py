@@ -11,6 +11,7 @@ from websockets.exceptions import InvalidStatus
 
 from models.events import CloseCode
 from tests.clients import Client
+from tests.figures import scrape
 from tests.system import System
 
 pytestmark = pytest.mark.e2e
@@ -96,9 +97,7 @@ def test_without_redis_calls_are_let_pass_and_counted(own_system_of, ann):
     for _ in range(6):  # more than the limit: 503 comes from the call itself
         status, _ = system.request("GET", path, token=token, timeout=60)
         assert status in {200, 503}
-    skipped = next(
-        line
-        for line in system.metrics().splitlines()
-        if line.startswith("greendot_limits_skipped_total")
-    )
-    assert float(skipped.split()[1]) >= 6
+    figures = scrape(system)
+    assert figures["greendot_limits_skipped_total"] >= 6
+    assert figures["greendot_limit_calls_total:rest:skipped"] >= 6
+    assert figures["greendot_limit_calls_total:rest:allowed"] == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import threading
 import time
@@ -12,7 +13,9 @@ from models.sql.db import session_factory
 from models.sql.presence_settings import put_settings
 from models.visibility import PresenceSettings, Visible
 from models.webhooks import MAX_EVENTS
-from tasks import webhook_request
+from models.worker_metrics import WEBHOOKS
+from tasks import webhook_request, webhooks
+from tasks.metrics import WorkerMetrics
 from tests.presence.shard import GATEWAY, OTHER, Shard
 
 pytestmark = pytest.mark.integration
@@ -20,6 +23,18 @@ pytestmark = pytest.mark.integration
 
 def types(request):
     return [(event["type"], event["user_id"]) for event in request.events]
+
+
+def test_the_time_of_each_request_is_counted(world, receiver, monkeypatch):
+    monkeypatch.setattr(webhooks, "worker_metrics", WorkerMetrics())
+    receiver.answer = lambda _: 500
+    world.online("ann")
+    world.drain()
+    world.send()
+    counts = world.shard.presence.worker_counts.read(WEBHOOKS.fields())
+    buckets, seconds = WEBHOOKS.read(counts)
+    assert buckets[-1] == (math.inf, len(receiver.requests))
+    assert seconds > 0
 
 
 def test_the_body_is_as_documented(world, receiver):
