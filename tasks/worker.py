@@ -35,7 +35,7 @@ from celery.worker.consumer.consumer import CONNECTION_ERROR
 from celery.worker.state import maybe_shutdown
 
 from models.garbage import collect_less
-from tasks import announcements, broadcast, expiry, history, webhooks
+from tasks import announcements, broadcast, expiry, history, samples, webhooks
 from tasks.celery_app import NICENESS, current_settings
 from tasks.drainer_policy import worker_state
 
@@ -62,6 +62,7 @@ OUTAGES = {
     announcements.NOT_ANNOUNCED: STATE,
     history.NOT_STORED: STATE,
     history.NOT_DELETED: STATE,
+    samples.NOT_SAMPLED: STATE,
     webhooks.NOT_SENT: STATE,
 }
 """Log message -> what is unavailable when it is logged."""
@@ -158,8 +159,9 @@ class OutageFilter(logging.Filter):
 @after_setup_logger.connect
 def _set_up_logging(**_: object) -> None:
     outages = OutageFilter(OUTAGES)
-    ours = (announcements.log, broadcast.log, expiry.log, history.log, webhooks.log)
-    for logger in (log, beat.logger, *ours):
+    for ours in (announcements, broadcast, expiry, history, samples, webhooks):
+        ours.log.addFilter(outages)
+    for logger in (log, beat.logger):
         logger.addFilter(outages)
     # Celery writes two lines about each task, and one about each expired task. Tasks
     # come every few seconds, so these lines say nothing. Failures and our own lines are
