@@ -1,5 +1,5 @@
-"""Who may open the operators' page: an operator who knows the service key, or whom a
-trusted proxy names.
+"""Access to the operators' page: the service key, or the name that a trusted proxy
+gives.
 
 The sign-in exchanges the service key for a signed cookie, so the key itself is in no
 page and no cookie. A form that changes something has a token that only our pages know.
@@ -14,8 +14,9 @@ from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
-from flask import Response, request
+from flask import request
 from itsdangerous import BadSignature, URLSafeTimedSerializer
+from werkzeug import Response
 
 from app.auth import is_own_origin
 from app.errors import ApiError

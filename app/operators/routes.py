@@ -82,7 +82,8 @@ def _guard() -> Response | None:
     request.max_content_length = BODY_BYTES
     if request.endpoint == "operators.sign_in" or access.operator() is not None:
         return None
-    return _sign_in_page(None)
+    # The front page with its form is no failure.
+    return _sign_in_page(None, 200 if request.endpoint == "operators.front" else 401)
 
 
 @blueprint.errorhandler(ApiError)
@@ -255,7 +256,7 @@ def _problem(message: str, status: int) -> Response:
     return response
 
 
-def _sign_in_page(problem: str | None) -> Response:
+def _sign_in_page(problem: str | None, status: int = 401) -> Response:
     response = page("operators/sign_in.html", problem=problem)
-    response.status_code = 401
+    response.status_code = status
     return response

@@ -11,9 +11,9 @@ from models.presence.inspection import HeldConnection
 
 _UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"))
 _LAYERS = {
-    "manual": "the user has set",
-    "host": "the application has set",
-    "found_out": "the clients report",
+    "manual": "The user has set",
+    "host": "The application has set",
+    "found_out": "The clients report",
 }
 
 
@@ -42,14 +42,15 @@ def reasons(found: Explanation) -> Iterator[str]:
     user_id = found.user_id
     if status.online and live:
         count = f"{len(live)} connection{'' if len(live) == 1 else 's'}"
-        yield f"{user_id} is online, because {count} must still be counted."
+        are = "is open or in its" if len(live) == 1 else "are open or in their"
+        yield f"{user_id} is online, because {count} {are} grace."
     elif status.online:
         yield (
-            f"{user_id} is online in Redis, but no connection counts any more. "
+            f"{user_id} is online in Redis, but no connection is open or in its grace. "
             "The next sweep makes the user offline."
         )
     else:
-        yield f"{user_id} is offline, because no connection counts."
+        yield f"{user_id} is offline, because no connection is open or in its grace."
     for one in live:
         yield _connection(one, now)
     for transition in inspection.transitions:
@@ -69,8 +70,8 @@ def _connection(one: HeldConnection, now: int) -> str:
     left = span(one.deadline - now)
     if one.in_grace:
         return (
-            f"A connection to gateway {one.gateway} is closed. It counts for another "
-            f"{left}, because its client may come back."
+            f"A connection to gateway {one.gateway} is closed. Its grace lasts for "
+            f"another {left}, because its client may come back."
         )
     opened = (
         "" if one.opened_at is None else f", opened {span(now - one.opened_at)} ago"
@@ -79,7 +80,7 @@ def _connection(one: HeldConnection, now: int) -> str:
     idle = " Its client says that nobody is there." if one.idle else ""
     return (
         f"A connection to gateway {one.gateway}{opened}, sent its last heartbeat "
-        f"{beat} ago. It counts for another {left}.{idle}"
+        f"{beat} ago. Without another heartbeat it ends in {left}.{idle}"
     )
 
 
@@ -90,7 +91,7 @@ def _detail(found: Explanation) -> Iterator[str]:
     yield f"The availability that is shown is {found.detail.availability}."
     for name, layer in found.by_name.items():
         if layer is not None:
-            yield f"In the layer {name}, {_LAYERS[name]}: {_layer(layer, found.now)}."
+            yield f"{_LAYERS[name]}: {_layer(layer, found.now)}."
 
 
 def _layer(layer: Layer, now: int) -> str:
