@@ -232,12 +232,15 @@ def test_clear_takes_back_what_the_application_has_set(signed_in):
     ann, bob = names("ann", "bob")
     befriend(signed_in, ann, bob)
     sessions = services_of(signed_in).sessions
-    manual = Layer(Availability.DND, "by hand", None, None, 5)
-    host = Layer(Availability.AWAY, "by the host", None, None, 5)
+    manual = Layer(Availability.DND, "by hand", since=5)
+    host = Layer(Availability.AWAY, "by the host", since=5)
     with sessions() as session:
         put_settings(session, ann, PresenceSettings(layers=Layers(manual, host)))
         session.commit()
+    connect(signed_in, ann, f"web.{ann}:aa-v4")
     page = signed_in.get(f"/admin/user?id={ann}").text
+    assert "The user has set: dnd, by hand." in text_of(page)
+    assert "The application has set: away, by the host." in text_of(page)
     signed_in.post(
         "/admin/user/clear",
         data={"id": ann, "token": token_in(page), "sure": "yes"},
@@ -272,7 +275,7 @@ def test_it_shows_the_system(signed_in):
     assert re.search(rf"{bob} offline [\d.]+ s ago", text_of(html))
     assert "Online users 7" in text_of(html)
     assert html.count("<polyline") == 4
-    assert html in signed_in.get("/admin").text or "Last sweep" in html
+    assert "Last sweep" in html
 
 
 def test_receivers_are_shown_without_their_paths(opened):
