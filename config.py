@@ -17,6 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.util import find_spec
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -79,8 +80,10 @@ _TAKES_WEBHOOK_URLS = (
     "URLs like https://example.com/path, separated by commas, without a user, a "
     "password or a fragment. Write a comma in a URL as %2C"
 )
+_HEADER = re.compile(r"[A-Za-z0-9-]+")
 _PRINTABLE = re.compile(r"[!-~]+")
 
+Network = IPv4Network | IPv6Network
 Number = TypeVar("Number", int, float)
 
 
@@ -186,6 +189,10 @@ class Settings:
     trusted_proxies: int = 0
     """Proxies in front whose `X-Forwarded-For` is believed
     (`PRESENCE_TRUSTED_PROXIES`)."""
+    admin_header: str | None = None
+    """The header in which a proxy names the operator (`PRESENCE_ADMIN_HEADER`)."""
+    admin_proxies: tuple[Network, ...] = ()
+    """Where this header is believed from (`PRESENCE_ADMIN_PROXIES`)."""
     demo: bool = False
     """Demo users and one-click sign-in (`PRESENCE_DEMO`)."""
     insecure: bool = False
@@ -292,6 +299,8 @@ class Settings:
             limit_handshakes_address=env.limit("PRESENCE_LIMIT_HANDSHAKES_ADDRESS"),
             limit_tickets=env.limit("PRESENCE_LIMIT_TICKETS"),
             trusted_proxies=env.count("PRESENCE_TRUSTED_PROXIES", 0, least=0, most=20),
+            admin_header=env.header("PRESENCE_ADMIN_HEADER"),
+            admin_proxies=env.networks("PRESENCE_ADMIN_PROXIES"),
             demo=env.flag("PRESENCE_DEMO", default=False),
             insecure=env.flag(INSECURE, default=False),
             web_concurrency=env.count("WEB_CONCURRENCY", 1),
@@ -303,6 +312,7 @@ class Settings:
             sentry_dsn=env.sentry_dsn("SENTRY_DSN"),
         )
         settings._cross_check()
+        settings._check_operators()
         return settings
 
     def _cross_check(self) -> None:
@@ -361,6 +371,22 @@ class Settings:
                 "value, so that each of them opens one door only. For a trial, "
                 f"{INSECURE}=1 allows it"
             )
+            raise SettingsError(message)
+
+    def _check_operators(self) -> None:
+        """The header of a proxy opens the operators' page. So it must come from known
+        addresses, and the page must be there."""
+        header, proxies = "PRESENCE_ADMIN_HEADER", "PRESENCE_ADMIN_PROXIES"
+        needed = {
+            header: self.admin_header,
+            proxies: self.admin_proxies,
+            "PRESENCE_SERVICE_KEY": self.service_key,
+        }
+        if not self.admin_header and not self.admin_proxies:
+            return
+        for missing in (name for name, value in needed.items() if not value):
+            name = header if self.admin_header else proxies
+            message = f"{missing} is not set: {name} works only together with it"
             raise SettingsError(message)
 
 
@@ -630,6 +656,20 @@ class _Reader:
         # Browsers leave the scheme's default port out.
         is_default = port == {"http": "80", "https": "443"}[scheme]
         return f"{scheme}://{host}" + ("" if is_default or not port else f":{port}")
+
+    def header(self, name: str) -> str | None:
+        value = self.text(name)
+        if value is not None and not _HEADER.fullmatch(value):
+            raise self._wrong(name, "the name of a header, like X-Forwarded-User")
+        return value
+
+    def networks(self, name: str) -> tuple[Network, ...]:
+        try:
+            return tuple(map(ip_network, self._list(name)))
+        except ValueError:
+            raise self._wrong(
+                name, "addresses and networks like 10.0.0.5,10.1.0.0/16"
+            ) from None
 
     def webhook_urls(self, name: str) -> tuple[str, ...]:
         urls = self._list(name)

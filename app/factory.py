@@ -31,6 +31,7 @@ from app.demo import routes as demo_routes
 from app.gateway.gateway import Gateway
 from app.limits import Limits
 from app.new_users import NewUsers
+from app.operators import routes as operators_routes
 from app.revocations import Revocations
 from app.services import EXTENSION, Services
 from app.threads import in_thread
@@ -135,6 +136,7 @@ def create_app(settings: Settings) -> Flask:
     openapi.register(app)
     origins.register(app, settings.allowed_origins)
     demo_routes.register(app)
+    operators_routes.register(app)
     cli.register(app)
     if settings.allowed_origins:
         CORS(

@@ -177,14 +177,14 @@ def _count(
     sizes: Collection[int],
     seconds: float,
 ) -> None:
-    """Count a fan-out for /metrics."""
+    """Count a fan-out for /metrics, and note it for the operators' page."""
     counts = Counter(dict(FANOUT.counted(seconds)))
     for size in sizes:
         counts.update(dict(AUDIENCE.counted(size)))
-    for change in changes:
-        if isinstance(change, Transition):
-            counts[TRANSITIONS.field(change.status)] += 1
+    transitions = [one for one in changes if isinstance(one, Transition)]
+    counts.update(TRANSITIONS.field(one.status) for one in transitions)
     worker_metrics.add(shard, counts.items())
+    worker_metrics.note(shard, transitions)
 
 
 def _can_handle(entry: OutboxEntry) -> bool:

@@ -30,6 +30,9 @@ SWEEPS_PER_CLEANUP = 12
 """Old sessions are deleted once in so many sweep intervals: by default once a
 minute."""
 
+SAMPLE_EVERY = 60
+"""Seconds between two samples for the operators' page."""
+
 NICENESS = 5
 """The niceness of processes that are not gateways, so that a gateway on the same
 machine runs first. With normal priority a worker takes a quarter of a core, although it
@@ -129,6 +132,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             "tasks.history",
             "tasks.layers",
             "tasks.metrics",
+            "tasks.samples",
             "tasks.webhooks",
             "tasks.worker",
         ),
@@ -169,7 +173,12 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
                 "task": "tasks.history.delete_old_sessions",
                 "schedule": SWEEPS_PER_CLEANUP * sweep,
                 "options": {"expires": max(TASK_EXPIRES, sweep)},
-            }
+            },
+            "take_sample": {
+                "task": "tasks.samples.take_sample",
+                "schedule": SAMPLE_EVERY,
+                "options": {"expires": SAMPLE_EVERY},
+            },
         },
     }
 

@@ -1,5 +1,5 @@
 """Counts what this worker process does. The numbers go to Redis, see
-`models.worker_metrics`.
+`models.worker_metrics`. So do the newest transitions, for the operators' page.
 
 They are gathered in memory and written at most once a second, so that counting delays
 no change. While Redis is away they wait here. A process that is killed loses those of
@@ -11,13 +11,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 
 from celery import Task, states
 from celery.signals import task_postrun, task_prerun
 
+from models.events import Transition
 from models.presence import Presence, PresenceError
+from models.presence.samples import KEPT_TRANSITIONS
 from models.worker_metrics import TASK_FAILURES, TASKS
 from tasks import resources
 from tasks.celery_app import scheduled_tasks, short_name
@@ -39,6 +41,7 @@ class WorkerMetrics:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._waiting: dict[int, Counter[str]] = {}
+        self._recent: dict[int, deque[Transition]] = {}
         self._write_at: dict[int, float] = {}
 
     def add(self, shard: int, counts: Iterable[tuple[str, int]]) -> None:
@@ -47,6 +50,12 @@ class WorkerMetrics:
             waiting = self._waiting.setdefault(shard, Counter())
             for field, more in counts:
                 waiting[field] += more
+
+    def note(self, shard: int, transitions: Iterable[Transition]) -> None:
+        """Remember the newest of `transitions`, which were broadcast."""
+        with self._lock:
+            noted = self._recent.setdefault(shard, deque(maxlen=KEPT_TRANSITIONS))
+            noted.extend(transitions)
 
     def write(self, presence: Presence, shard: int) -> None:
         """Write the numbers of `shard`, unless that was done just now. A worker that is
@@ -59,9 +68,13 @@ class WorkerMetrics:
             ):
                 return
             counts = self._waiting.pop(shard)
+            recent = self._recent.pop(shard, None)
             self._write_at[shard] = now + EVERY
         try:
             presence.worker_counts.add(shard, counts)
+            counts = Counter()
+            if recent:
+                presence.recent_transitions.add(shard, recent)
         except PresenceError as error:
             log.debug("the numbers of this worker wait: %s", error)
             self.add(shard, counts.items())

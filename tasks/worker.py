@@ -44,7 +44,7 @@ from celery.worker.state import maybe_shutdown
 
 from models.garbage import collect_less
 from models.telemetry import causes, error_reports, logs, traces
-from tasks import announcements, broadcast, expiry, history, webhooks
+from tasks import announcements, broadcast, expiry, history, samples, webhooks
 from tasks.celery_app import NICENESS, current_settings
 from tasks.drainer_policy import worker_state
 
@@ -71,6 +71,7 @@ OUTAGES = {
     announcements.NOT_ANNOUNCED: STATE,
     history.NOT_STORED: STATE,
     history.NOT_DELETED: STATE,
+    samples.NOT_SAMPLED: STATE,
     webhooks.NOT_SENT: STATE,
 }
 """Log message -> what is unavailable when it is logged."""
@@ -192,8 +193,9 @@ def _set_up_logging(loglevel: int, logfile: str | None, **_: object) -> None:
     logs.configure(current_settings(), handlers)
     logging.getLogger("celery").setLevel(loglevel)
     outages = OutageFilter(OUTAGES)
-    ours = (announcements.log, broadcast.log, expiry.log, history.log, webhooks.log)
-    for logger in (log, beat.logger, *ours):
+    for ours in (announcements, broadcast, expiry, history, samples, webhooks):
+        ours.log.addFilter(outages)
+    for logger in (log, beat.logger):
         logger.addFilter(outages)
     # Celery writes two lines about each task, and one about each expired task. Tasks
     # come every few seconds, so these lines say nothing. Failures and our own lines are

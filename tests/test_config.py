@@ -105,6 +105,8 @@ def test_documented_timings_are_the_defaults():
         ("PRESENCE_LIMIT_HANDSHAKES_USER", "5/1", "limit_handshakes_user", (5, 1)),
         ("PRESENCE_LIMIT_HANDSHAKES_ADDRESS", " ", "limit_handshakes_address", None),
         ("PRESENCE_TRUSTED_PROXIES", "2", "trusted_proxies", 2),
+        ("PRESENCE_ADMIN_HEADER", " ", "admin_header", None),
+        ("PRESENCE_ADMIN_PROXIES", " , ", "admin_proxies", ()),
         ("PRESENCE_DEMO", "yes", "demo", True),
         ("PRESENCE_DEMO", "", "demo", False),
         ("WEB_CONCURRENCY", "4", "web_concurrency", 4),
@@ -449,6 +451,39 @@ def test_webhook_urls():
     assert both.webhook_urls == ("https://a.example/x?y=1%2C2", "http://10.0.0.1:81")
     assert WEBHOOK_SECRET not in repr(both)
     assert "a.example" not in repr(both)
+
+
+OPERATORS = {
+    "PRESENCE_ADMIN_HEADER": "X-Forwarded-User",
+    "PRESENCE_ADMIN_PROXIES": "10.0.0.5, 10.1.0.0/16,::1",
+    "PRESENCE_SERVICE_KEY": "k" * 32,
+}
+
+
+def test_the_header_of_operators_comes_from_known_addresses():
+    found = settings(**OPERATORS)
+    assert found.admin_header == "X-Forwarded-User"
+    proxies = [str(one) for one in found.admin_proxies]
+    assert proxies == ["10.0.0.5/32", "10.1.0.0/16", "::1/128"]
+
+
+@pytest.mark.parametrize("missing", OPERATORS)
+def test_the_header_of_operators_works_only_with_all_it_needs(missing):
+    why = refusal(**{**OPERATORS, missing: ""})
+    assert why.startswith(f"{missing} is not set: PRESENCE_ADMIN_")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PRESENCE_ADMIN_HEADER", "X Forwarded"),
+        ("PRESENCE_ADMIN_HEADER", "X_Forwarded_User"),
+        ("PRESENCE_ADMIN_PROXIES", "proxy.example.com"),
+        ("PRESENCE_ADMIN_PROXIES", "10.1.0.5/16"),
+    ],
+)
+def test_a_wrong_header_or_proxy_of_operators_is_refused(name, value):
+    assert refusal(**{**OPERATORS, name: value}).startswith(f"{name}=")
 
 
 def test_webhook_urls_need_a_secret():

@@ -66,7 +66,9 @@ def patch_my_presence() -> Answer:
 
     All sockets of the user get `presence_settings_changed`.
     """
-    return _patch(require_user_for_change(), "manual")
+    user_id = require_user_for_change()
+    fields = admin_input.body(bodies.SettingsChange)
+    return change_presence(user_id, fields, "manual")
 
 
 @blueprint.get("/admin/users/<user_id>/presence")
@@ -97,7 +99,8 @@ def patch_user_presence(user_id: str) -> Answer:
     The availability, text and emoji are those of the host. What the user sets wins.
     """
     require_service_key()
-    return _patch(_stored_user(user_id), "host")
+    key = _stored_user(user_id)
+    return change_presence(key, admin_input.body(bodies.SettingsChange), "host")
 
 
 def _stored_user(user_id: str) -> str:
@@ -116,8 +119,15 @@ def _answer(user_id: str, layer: LayerName) -> Answer:
     return {"data": settings_data(settings, statuses, user_id, layer)}
 
 
-def _patch(user_id: str, layer: LayerName) -> Answer:
-    fields = admin_input.body(bodies.SettingsChange)
+def change_presence(
+    user_id: str, fields: bodies.SettingsChange, layer: LayerName
+) -> Answer:
+    """Change the settings of a user, and tell the user's devices and viewers.
+
+    Raises:
+        ApiError: a field has a wrong value, or may not have it here.
+        PresenceUnavailable: the shard of the user did not answer.
+    """
     current = services()
     can_hide = current.presence.gateway_streams.knows_visibility()
     current.new_users.store([user_id])

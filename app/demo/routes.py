@@ -12,7 +12,6 @@ from flask import (
     Response,
     current_app,
     redirect,
-    render_template,
     request,
     url_for,
 )
@@ -22,6 +21,7 @@ from app.announce import commit_and_announce
 from app.auth import COOKIE, require_user
 from app.demo.people import everybody, name_of, people_of
 from app.errors import ApiError
+from app.security_headers import page
 from app.services import services
 from app.tokens import issue_token
 from models.sql.friendship import FriendshipStatus
@@ -29,13 +29,6 @@ from models.sql.graph import delete_friendship, put_friendship
 
 SIGNED_IN_SECONDS = 12 * 3600
 NOTHING = ("", 204)
-
-# These pages have no inline scripts or styles, and load nothing from other sites.
-PAGE_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
-    "worker-src 'self'; connect-src 'self'; form-action 'self'; base-uri 'none'; "
-    "frame-ancestors 'none'"
-)
 
 pages = Blueprint("pages", __name__)
 demo = Blueprint("demo", __name__)
@@ -48,15 +41,6 @@ def register(app: Flask) -> None:
     app.add_url_rule("/favicon.ico", view_func=favicon)
 
 
-def _page(template: str, **values: object) -> Response:
-    response = current_app.make_response(render_template(template, **values))
-    response.headers["Content-Security-Policy"] = PAGE_POLICY
-    response.headers["Referrer-Policy"] = "same-origin"
-    # A page shows who is signed in, so the back button must not show an old page.
-    response.headers["Cache-Control"] = "no-store"
-    return response
-
-
 def favicon() -> Response:
     """The icon. Browsers request it with every page, even with JSON."""
     return current_app.send_static_file("demo/icon.svg")
@@ -65,7 +49,7 @@ def favicon() -> Response:
 @pages.get("/")
 def plain() -> Response:
     """A page that says what runs here, for visitors of a production server."""
-    return _page("plain.html")
+    return page("plain.html")
 
 
 @demo.get("/")
@@ -75,8 +59,8 @@ def front() -> Response:
         user_id = _signed_in()
         name = None if user_id is None else name_of(session, user_id)
         if name is None:
-            return _page("demo/welcome.html", users=everybody(session))
-    return _page("demo/friends.html", user_id=user_id, name=name)
+            return page("demo/welcome.html", users=everybody(session))
+    return page("demo/friends.html", user_id=user_id, name=name)
 
 
 @demo.get("/side-by-side")
@@ -85,7 +69,7 @@ def side_by_side() -> Response:
     with services().sessions() as session:
         users = everybody(session)
     settings = services().settings
-    return _page(
+    return page(
         "demo/side_by_side.html",
         users=users,
         heartbeat=_seconds(settings.heartbeat_interval),

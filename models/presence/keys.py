@@ -75,6 +75,10 @@ class Keys:
         """String: when a loss of state in Redis was last noticed (ms)."""
         self.worker_counts = f"{prefix}presence:work"
         """Hash: what workers have counted, see `models.worker_metrics`."""
+        self.samples = f"{prefix}presence:samples"
+        """Stream: the state once a minute, for an hour. Only in the first shard."""
+        self.recent = f"{prefix}presence:recent"
+        """Stream: the transitions that were broadcast last, for the operators' page."""
         self.probe = f"{prefix}presence:probe"
         """String: set to find out whether the server accepts writes."""
         self.of_outbox_scripts = [

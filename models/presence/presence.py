@@ -7,6 +7,7 @@ with one shard only. `Presence` asks all shards that a call needs in one round t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import chain, compress
@@ -34,6 +35,7 @@ from models.presence.replies import (
     with_activity,
 )
 from models.presence.rules import has_settled
+from models.presence.samples import RecentTransitions, Samples
 from models.presence.servers import Servers
 from models.presence.store import PresenceStore
 from models.presence.tickets import Tickets
@@ -123,6 +125,19 @@ class Stats:
 
 
 @dataclass(frozen=True, slots=True)
+class GatewayLoad:
+    """A gateway process that Redis knows, and what it serves."""
+
+    gateway_id: str
+    connections: int
+    """As the gateway said in its last heartbeat."""
+    users: int
+    silent_for: int
+    """Milliseconds since its last heartbeat, in the shard that has heard it last."""
+    is_overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Statuses:
     """The statuses of users, and the clocks of their shards at the time of the read."""
 
@@ -195,6 +210,9 @@ class Presence:
         self.limits = Limits(backend, self._keys)
         self.servers = Servers(backend, self._keys)
         self.worker_counts = WorkerCounts(backend, self._keys)
+        self.samples = Samples(backend, self._keys)
+        self.recent_transitions = RecentTransitions(backend, self._keys)
+        self._gateway_ttl = int(settings.gateway_ttl * 1000)
 
     @classmethod
     def open(cls, settings: Settings, queue_class: Queue = LifoQueue) -> Self:
@@ -510,6 +528,55 @@ class Presence:
             connections=sum(int(count or 0) for reply in counts for count in reply),
             gateways=len(gateways),
         )
+
+    def gateway_loads(self) -> list[GatewayLoad]:
+        """The gateway processes, by id.
+
+        Raises:
+            PresenceUnavailable: a shard did not answer.
+        """
+        commands: dict[int, list[Command]] = {
+            keys.shard: [("ZRANGE", keys.gateways, 0, -1)] for keys in self._keys
+        }
+        found = self._backend.gather(commands).all().values()
+        gateways = sorted({one for (ids,) in found for one in ids})
+        commands = {
+            keys.shard: [("TIME",)]
+            + [
+                command
+                for one in gateways
+                for command in (
+                    ("ZSCORE", keys.gateways, one),
+                    ("GET", keys.gateway_connections(one)),
+                    ("SCARD", keys.gateway_users(one)),
+                )
+            ]
+            for keys in self._keys
+        }
+        silences: dict[str, list[int]] = {one: [] for one in gateways}
+        connections, users = Counter[str](), Counter[str]()
+        for (seconds, micros), *replies in (
+            self._backend.gather(commands).all().values()
+        ):
+            now = int(seconds) * 1000 + int(micros) // 1000
+            columns = (replies[column::3] for column in range(3))
+            for one, deadline, open_ones, held in zip(gateways, *columns, strict=True):
+                connections[one] += int(open_ones or 0)
+                users[one] += held
+                if deadline is not None:
+                    heard_at = int(float(deadline)) - self._gateway_ttl
+                    silences[one].append(max(0, now - heard_at))
+        return [
+            GatewayLoad(
+                one,
+                connections[one],
+                users[one],
+                silent_for=min(silences[one]),
+                is_overdue=min(silences[one]) > self._gateway_ttl,
+            )
+            for one in gateways
+            if silences[one]
+        ]
 
     def check_writes(self) -> None:
         """Check that Redis accepts writes. With many shards, one shard is enough: this

@@ -75,7 +75,7 @@ def test_it_has_every_route_and_no_other(app: Flask, document: dict):
     routes = {
         (method.lower(), path_of(rule))
         for rule in app.url_map.iter_rules()
-        if rule.endpoint not in PAGES
+        if rule.endpoint not in PAGES and not rule.endpoint.startswith("operators.")
         for method in methods_of(rule)
     }
     assert {(method, path) for method, path, _ in operations(document)} == routes

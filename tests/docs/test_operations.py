@@ -11,8 +11,10 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config import Settings
+from models.events import Transition
 from models.presence import Presence
 from models.presence.store import LiveConnection
+from tasks import samples
 from tests.clients import Client
 from tests.clusters import ClusterOfServers, WithRights
 from tests.deploy.monitoring import alerts, dashboard_queries
@@ -172,4 +174,9 @@ def seldom_done(presence: Presence) -> None:
         shard.gateways.forget("g:1")
     presence.overview()
     presence.inspect("dan")
+    presence.samples.add(samples.sample(presence))
+    assert presence.samples.read()
+    presence.recent_transitions.add(0, [Transition("dan", "online", 1)])
+    assert presence.recent_transitions.read()
+    presence.gateway_loads()
     presence.check_writes()
