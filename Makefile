@@ -9,6 +9,9 @@ PY := $(BIN)/python
 LOCAL := $(VENV)/.installed-local
 DEV := $(VENV)/.installed-dev
 BENCH := $(VENV)/.installed-bench
+DOCS := $(VENV)/.installed-docs
+# The pins decide which versions of these there are, so their news are not for us.
+MKDOCS := NO_MKDOCS_2_WARNING=1 DISABLE_MKDOCS_2_WARNING=true $(PY) -m mkdocs
 COMPILE := $(PY) -m uv pip compile --quiet --universal --python-version 3.11 \
 	--no-header --generate-hashes
 # pip installs only files whose hash stands beside the pin.
@@ -20,7 +23,7 @@ PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
 .PHONY: help setup run token test test-all chaos schemathesis check lint prose types imports \
-	migrations coverage autobahn bench requirements release clean
+	migrations docs docs-serve coverage autobahn bench requirements release clean
 .DEFAULT_GOAL := help
 
 help: ## Show this list
@@ -47,7 +50,7 @@ chaos: $(DEV) ## Hurt a running system, see it become right: make chaos SEED=7 M
 schemathesis: $(DEV) ## Call all REST routes rightly and wrongly: make schemathesis MINUTES=60
 	$(PY) -m tests.fuzz $(if $(SEED),--seed $(SEED)) $(if $(MINUTES),--minutes $(MINUTES))
 
-check: lint prose types imports migrations test ## Run all that CI runs
+check: lint prose types imports migrations docs test ## Run all that CI runs
 
 lint: $(DEV) ## Check style and formatting (ruff)
 	$(PY) -m ruff check .
@@ -68,6 +71,12 @@ migrations: $(DEV) ## Check that the migrations make what the models say (alembi
 	DATABASE_URL=sqlite:///var/check.db $(PY) -m alembic upgrade head
 	DATABASE_URL=sqlite:///var/check.db $(PY) -m alembic check
 	@rm -f var/check.db*
+
+docs: $(DOCS) ## Build the site of the documentation into var/site (MkDocs)
+	$(MKDOCS) build --strict --quiet
+
+docs-serve: $(DOCS) ## Show that site on http://localhost:8001, always the newest
+	$(MKDOCS) serve --dev-addr localhost:8001 --watch README.md
 
 coverage: $(DEV) ## Run the test suite and report its branch coverage
 	@rm -f .coverage .coverage.*
@@ -91,6 +100,7 @@ requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for new
 	$(COMPILE) $(ARGS) requirements-local.in -o requirements-local.txt
 	$(COMPILE) $(ARGS) requirements-dev.in -o requirements-dev.txt
 	$(COMPILE) $(ARGS) requirements-bench.in -o requirements-bench.txt
+	$(COMPILE) $(ARGS) requirements-docs.in -o requirements-docs.txt
 
 release: check ## Make a release: make release VERSION=x.y.z (it publishes nothing)
 	@$(PY) -m deploy.release $(VERSION)
@@ -124,4 +134,9 @@ $(DEV): requirements-dev.txt $(LOCAL)
 $(BENCH): requirements-bench.txt $(LOCAL)
 	@echo "Installing what the benchmarks need into $(VENV)"
 	@$(INSTALL) -r requirements-bench.txt
+	@touch $@
+
+$(DOCS): requirements-docs.txt $(LOCAL)
+	@echo "Installing what builds the site into $(VENV)"
+	@$(INSTALL) -r requirements-docs.txt
 	@touch $@

@@ -22,12 +22,15 @@ from tests.system import SERVICE_KEY, wait_until
 HOSTS = PROJECT_ROOT / "examples" / "hosts"
 MOST_LINES = 30
 BIN = Path(sys.executable).parent
+NEXT_ENVIRON = {**os.environ, "NEXT_TELEMETRY_DISABLED": "1"}
 
 
 @pytest.fixture(
     params=[
         pytest.param("flask", marks=pytest.mark.slow),
         pytest.param("fastapi", marks=pytest.mark.slow),
+        pytest.param("django", marks=pytest.mark.slow),
+        pytest.param("next", marks=pytest.mark.slow),
         "express",
     ]
 )
@@ -40,19 +43,28 @@ def host(request, site, tmp_path):
         command = [BIN / "flask", "--app", "flask_host", "run", "--port", port]
     elif request.param == "fastapi":
         command = [BIN / "uvicorn", "fastapi_host:app", "--port", port]
+    elif request.param == "django":
+        command = [sys.executable, "-m", "django", "runserver", port, "--noreload"]
+    elif request.param == "next":
+        folder = HOSTS / "next"
+        next_ = install_client(folder, tmp_path) / ".bin" / "next"
+        subprocess.run([next_, "build"], cwd=folder, env=NEXT_ENVIRON, check=True)
+        command = [next_, "start", "--hostname", "127.0.0.1", "--port", port]
     else:
         folder = tmp_path / "host"
-        shutil.copytree(HOSTS, folder, ignore=shutil.ignore_patterns("node_modules"))
+        built = shutil.ignore_patterns("node_modules", ".next")
+        shutil.copytree(HOSTS, folder, ignore=built)
         (tmp_path / "packed").mkdir()
         modules = install_client(HOSTS, tmp_path / "packed")
         (folder / "node_modules").symlink_to(modules)
         command = [*node(), "express-host.mjs"]
     environ = {
-        **os.environ,
+        **NEXT_ENVIRON,
+        "DJANGO_SETTINGS_MODULE": "django_host",
         "PYTHONPATH": str(PROJECT_ROOT / "clients" / "python" / "src"),
         "GREENDOT_URL": site.url(),
         "KEY": SERVICE_KEY,
-        "SECRET_KEY": "a secret of the host",
+        "SECRET_KEY": "a secret of the host with 32 characters",
         "PORT": port,
     }
     with subprocess.Popen(command, cwd=folder, env=environ) as running:

@@ -1,0 +1,22 @@
+"use client";
+import { GreendotProvider, usePresence } from "greendot-client/react";
+import { useEffect, useState } from "react";
+
+const presence = async () => (await fetch("/presence", { method: "POST" })).json();
+const token = async () => (await presence()).token;
+
+function Friend({ id }) {
+  return <li>{`${usePresence(id).online ? "🟢" : "⚪"} ${id}`}</li>;
+}
+
+export function Friends() {
+  const [known, setKnown] = useState(null);
+  useEffect(() => void presence().then(setKnown), []);
+  return (
+    known && (
+      <GreendotProvider url={known.url} token={token}>
+        <ul id="friends">{known.friends.map((id) => <Friend key={id} id={id} />)}</ul>
+      </GreendotProvider>
+    )
+  );
+}
