@@ -42,11 +42,13 @@ ICON = "app/static/demo/icon.svg"
 
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=(?:#[^)\s]*)?\))")
 MARKED_FENCE = re.compile(r"^( *```\w+) .+$", re.MULTILINE)
+SERVERS = re.compile(r"^## Servers$.*?(?=^## )", re.MULTILINE | re.DOTALL)
+CODE_IN_CELL = re.compile(r"`([^`\n]+)`(?=.*</td>)")
 LANGUAGES = {".conf": "nginx", ".mjs": "js", ".service": "ini", ".timer": "ini"}
 """How to colour files whose name does not say it."""
 
 
-def on_config(config: MkDocsConfig) -> None:
+def on_pre_build(**_given: object) -> None:
     """Write the OpenAPI document, from which the page REST is made."""
     OPENAPI.parent.mkdir(exist_ok=True)
     with OPENAPI.open("wb") as out:
@@ -76,13 +78,15 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
         file.dest_uri = file.dest_uri.lower()
 
 
-def on_page_markdown(
-    markdown: str, page: Page, config: MkDocsConfig, files: Files
-) -> str:
+def on_page_markdown(markdown: str, page: Page, **_given: object) -> str:
     """Return `markdown` with links and fences as MkDocs wants them."""
     path, uri = _path(page.file), page.file.src_uri
     if path == "README.md":  # the home page says what stands above
         markdown = "# Quick start\n\n" + markdown[markdown.index("## Try it") :]
+    if path == "docs/REST.md":  # what the plugin has made of the document
+        markdown = re.sub(r"^# Greendot .*$", "## About", markdown, flags=re.MULTILINE)
+        markdown = SERVERS.sub("", markdown)  # the one that is asked, always
+        markdown = CODE_IN_CELL.sub(r"<code>\1</code>", markdown)
 
     def in_site(link: re.Match[str]) -> str:
         target = _target(link[0], path)
@@ -130,7 +134,7 @@ def _shown(path: str) -> str:
     """A page that shows a file, or lists what Git knows in a folder."""
     if (ROOT / path).is_dir():
         listed = subprocess.run(
-            ["git", "ls-files", "--", path],  # noqa: S607 - from PATH
+            ["git", "ls-files", "--", path],
             cwd=ROOT,
             stdout=subprocess.PIPE,
             text=True,

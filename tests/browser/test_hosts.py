@@ -10,19 +10,22 @@ import sys
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import psutil
 import pytest
 from playwright.sync_api import expect
 
 from config import PROJECT_ROOT
 from tests.browser.conftest import second_origin
 from tests.browser.needed import install_client
+from tests.docs.pages import Page
 from tests.docs.test_readme import node
 from tests.system import SERVICE_KEY, wait_until
 
 HOSTS = PROJECT_ROOT / "examples" / "hosts"
 MOST_LINES = 30
 BIN = Path(sys.executable).parent
-NEXT_ENVIRON = {**os.environ, "NEXT_TELEMETRY_DISABLED": "1"}
+INSTALLS = re.compile("(pip|npm) install")
+"""What the tests install in their own way."""
 
 
 @pytest.fixture(
@@ -30,46 +33,44 @@ NEXT_ENVIRON = {**os.environ, "NEXT_TELEMETRY_DISABLED": "1"}
         pytest.param("flask", marks=pytest.mark.slow),
         pytest.param("fastapi", marks=pytest.mark.slow),
         pytest.param("django", marks=pytest.mark.slow),
-        pytest.param("next", marks=pytest.mark.slow),
+        pytest.param("nextjs", marks=pytest.mark.slow),
         "express",
     ]
 )
 def host(request, site, tmp_path):
-    """The URL of a running host, which is another origin than Greendot."""
+    """The URL of a running host, which is another origin than Greendot. It is started
+    as its page in docs/hosts says."""
     url = second_origin(site)
-    port = str(urlsplit(url).port)
-    folder = HOSTS
-    if request.param == "flask":
-        command = [BIN / "flask", "--app", "flask_host", "run", "--port", port]
-    elif request.param == "fastapi":
-        command = [BIN / "uvicorn", "fastapi_host:app", "--port", port]
-    elif request.param == "django":
-        command = [sys.executable, "-m", "django", "runserver", port, "--noreload"]
-    elif request.param == "next":
-        folder = HOSTS / "next"
-        next_ = install_client(folder, tmp_path) / ".bin" / "next"
-        subprocess.run([next_, "build"], cwd=folder, env=NEXT_ENVIRON, check=True)
-        command = [next_, "start", "--hostname", "127.0.0.1", "--port", port]
-    else:
+    block = Page(f"docs/hosts/{request.param}.md").block("run").text
+    lines = block.replace("5000", str(urlsplit(url).port)).splitlines()
+    folder = PROJECT_ROOT / lines[0].removeprefix("cd ")
+    if request.param == "nextjs":
+        install_client(folder, tmp_path)
+    elif request.param == "express":
         folder = tmp_path / "host"
-        built = shutil.ignore_patterns("node_modules", ".next")
-        shutil.copytree(HOSTS, folder, ignore=built)
+        ignored = shutil.ignore_patterns("node_modules", "next")
+        shutil.copytree(HOSTS, folder, ignore=ignored)
         (tmp_path / "packed").mkdir()
         modules = install_client(HOSTS, tmp_path / "packed")
         (folder / "node_modules").symlink_to(modules)
-        command = [*node(), "express-host.mjs"]
+        node()  # skips the test where Node is too old
+    *before, last = [line for line in lines[1:] if not INSTALLS.match(line)]
     environ = {
-        **NEXT_ENVIRON,
-        "DJANGO_SETTINGS_MODULE": "django_host",
+        **os.environ,
+        "NEXT_TELEMETRY_DISABLED": "1",
+        "PATH": f"{BIN}:{os.environ['PATH']}",
         "PYTHONPATH": str(PROJECT_ROOT / "clients" / "python" / "src"),
         "GREENDOT_URL": site.url(),
         "KEY": SERVICE_KEY,
-        "SECRET_KEY": "a secret of the host with 32 characters",
-        "PORT": port,
     }
+    for line in before:
+        subprocess.run(["bash", "-ec", line], cwd=folder, env=environ, check=True)
+    command = ["bash", "-ec", f"exec env {last}"]
     with subprocess.Popen(command, cwd=folder, env=environ) as running:
         yield url
-        running.terminate()
+        # npx and runserver have children of their own.
+        for process in [*psutil.Process(running.pid).children(recursive=True), running]:
+            process.terminate()
 
 
 def sign_in(open_tab, host: str, name: str):

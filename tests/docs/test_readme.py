@@ -31,6 +31,7 @@ from tests.servers import free_port
 from tests.system import JWT_SECRET, SERVICE_KEY, System, wait_until
 
 PAGE = Page("README.md")
+HOME = Page("docs/index.md")
 INSTALL = Page("docs/INSTALL.md")
 INTEGRATE = Page("docs/INTEGRATE.md")
 CONFIGURE = Page("docs/CONFIGURE.md")
@@ -477,7 +478,7 @@ def test_the_variables_of_production_are_enough():
     assert Settings.from_env(exported).demo is False
 
 
-@pytest.mark.parametrize("page", [PAGE, INSTALL, INTEGRATE, CONFIGURE])
+@pytest.mark.parametrize("page", [PAGE, HOME, INSTALL, INTEGRATE, CONFIGURE])
 def test_every_target_that_is_named_exists(page: Page):
     makefile = (PROJECT_ROOT / "Makefile").read_text()
     for target in set(re.findall(r"\bmake (?:-s )?([a-z]+)\b", page.text)):
