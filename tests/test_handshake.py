@@ -47,7 +47,7 @@ def answer_of_ours(method: str, headers: dict[str, str]) -> tuple[int, bytes]:
             ours, lambda: TakenSocket(detached(ours))
         )
         try:
-            Handshake(environ).accept()
+            Handshake(environ).accept().sock.close()
         except WrongVersion:
             return 426, b""
         except (BadHandshake, MethodNotAllowed):

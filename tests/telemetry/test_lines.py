@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import orjson
 import pytest
-from structlog.contextvars import bound_contextvars
+from structlog.contextvars import bound_contextvars, clear_contextvars
 
 from config import PROJECT_ROOT, Settings, SettingsError
 from models.events import Delivery, GatewayMessage, Transition
@@ -22,6 +22,12 @@ from models.telemetry.redaction import redactor
 SECRET = 'a "secret" of the tests, with 32 characters or more'
 TRACEPARENT = "00-" + "a" * 32 + "-" + "b" * 16 + "-01"
 ENVIRON = {"PRESENCE_JWT_SECRET": SECRET}
+
+
+@pytest.fixture(autouse=True)
+def _no_request():
+    """Another test may have left the id of its request."""
+    clear_contextvars()
 
 
 def settings(**environ):
