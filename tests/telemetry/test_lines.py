@@ -34,6 +34,18 @@ def settings(**environ):
     return Settings.from_env({**ENVIRON, **environ})
 
 
+def run_python(code, *, check=True, **environ):
+    """The end of a Python with this program and these settings."""
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=PROJECT_ROOT,
+        env={**ENVIRON, **environ},
+        capture_output=True,
+        text=True,
+        check=check,
+    )
+
+
 def line(form, event, *args, level=logging.INFO, error=None, **fields):
     record = logging.LogRecord("app.x", level, "x.py", 1, event, args, error)
     vars(record).update(fields)
@@ -114,14 +126,7 @@ gevent.joinall([gevent.spawn(int, "Bearer abcdef")])
 
 
 def test_the_error_of_a_greenlet_is_a_line_like_others():
-    done = subprocess.run(
-        [sys.executable, "-c", GREENLET],
-        cwd=PROJECT_ROOT,
-        env={**ENVIRON, "LOG_FORMAT": "json"},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(GREENLET, LOG_FORMAT="json")
     found = json.loads(done.stderr)
     assert found["level"] == "error"
     assert "has failed" in found["event"]
@@ -261,14 +266,8 @@ def test_traces_can_be_disabled_as_everywhere():
     ],
 )
 def test_a_process_without_the_packages_says_which_are_missing(name, value, package):
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT_PACKAGES],
-        cwd=PROJECT_ROOT,
-        env={**ENVIRON, name: value, "LOG_FORMAT": "json"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    environ = {name: value, "LOG_FORMAT": "json"}
+    done = run_python(WITHOUT_PACKAGES, check=False, **environ)
     assert done.returncode == 3, done.stderr
     said = json.loads(done.stderr)
     assert said["level"] == "critical"
@@ -278,14 +277,7 @@ def test_a_process_without_the_packages_says_which_are_missing(name, value, pack
 
 def test_nothing_of_it_is_imported_without_the_settings():
     code = "import sys, wsgi, tasks.worker; print(*sys.modules)"
-    done = subprocess.run(
-        [sys.executable, "-c", code],
-        cwd=PROJECT_ROOT,
-        env={**ENVIRON, "PATH": ""},
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    done = run_python(code, PATH="")
     loaded = set(done.stdout.split())
     assert "structlog" in loaded
     # redis-py itself imports another part of OpenTelemetry if it is installed.
