@@ -27,7 +27,7 @@ from config import PROJECT_ROOT
 
 TICK = 0.25
 """Seconds between two samples of memory, where a scenario wants its peak."""
-PROFILED = ("start", "before")
+PROFILED = ("start", "before", "empty")
 """How marks begin after which a profile is worth having."""
 
 
