@@ -211,7 +211,7 @@ def test_who_reads_a_byte_a_second_is_closed_and_his_queue_is_bounded(own_system
 @pytest.mark.parametrize(
     ("request_head", "status", "code"),
     [
-        ("GET /healthz?" + 5000 * "a" + " HTTP/1.1", 414, "request_uri_too_large"),
+        ("GET /healthz?" + 5000 * "a" + " HTTP/1.1", 414, "request_uri_too_long"),
         (
             "GET /healthz HTTP/1.1\r\nX-Long: " + 9000 * "a",
             431,

@@ -9,7 +9,7 @@ from contextlib import suppress
 from celery import beat
 
 
-class Scheduler(beat.Scheduler):
+class Scheduler(beat.Scheduler):  # type: ignore[misc]
     """In its first round beat is told to stop, while Python ignores what the handler of
     the signal raises. Python does so in destructors. A second round ends the process
     with 1."""

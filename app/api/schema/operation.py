@@ -34,7 +34,7 @@ NOT_ALLOWED = "not_allowed"
 BAD_REQUEST = "bad_request"
 INVALID_ID = "invalid_id"
 TOO_LARGE = "request_entity_too_large"
-URI_TOO_LARGE = "request_uri_too_large"
+URI_TOO_LONG = "request_uri_too_long"
 HEADERS_TOO_LARGE = "request_header_fields_too_large"
 OLDER_VERSION = "older_version_running"
 PRESENCE = "presence_unavailable"
@@ -112,7 +112,7 @@ CODES = {
         "The body is larger than the limit.",
         "The data value transmitted exceeds the capacity limit.",
     ),
-    URI_TOO_LARGE: Code(
+    URI_TOO_LONG: Code(
         414,
         "The first line of the request is longer than 4,094 bytes.",
         "Request Line is too large (5000 > 4094)",
@@ -231,7 +231,7 @@ class Operation:
     @property
     def all_codes(self) -> set[str]:
         """Codes of all errors, also of those before the route begins."""
-        of_head = (URI_TOO_LARGE, HEADERS_TOO_LARGE)
+        of_head = (URI_TOO_LONG, HEADERS_TOO_LARGE)
         of_body = (BAD_REQUEST, TOO_LARGE) if self.takes else ()
         return {*of_head, *OF_CALLER[self.caller], *of_body, *self.codes}
 
