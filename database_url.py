@@ -3,15 +3,17 @@
 A URL of PostgreSQL may have the options of libpq that make sense here, and several
 hosts, in the form of libpq or of SQLAlchemy. A URL of SQLite has a file and no options,
 because Greendot sets the options itself.
+
+All processes read the settings, but beat and the first process of gunicorn never use a
+database. SQLAlchemy would take 16 MB of each, so this module does not import it.
+tests/test_urls.py compares both.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from urllib.parse import unquote, urlencode
-
-from sqlalchemy.engine import URL, make_url
+from urllib.parse import parse_qs, quote, unquote, urlencode
 
 import url_options
 from url_options import (
@@ -108,11 +110,13 @@ def normalised(url: str) -> str:
 def hosts_of(url: str) -> tuple[tuple[str, int], ...]:
     """The hosts in a normalised `url`, with their ports. A file, or a socket in the
     file system, has no hosts."""
-    parsed = make_url(url)
-    if parsed.host:
-        return ((parsed.host, parsed.port or PORT),)
-    names = str(parsed.query.get("host", "")).split(",")
-    ports = str(parsed.query.get("port", "," * (len(names) - 1))).split(",")
+    _, hosts, _, query = parts_of(url)
+    if hosts:
+        host, port = host_and_port(hosts)
+        return ((host, port or PORT),)
+    options = {name: values[0] for name, values in parse_qs(query).items()}
+    names = options.get("host", "").split(",")
+    ports = options.get("port", "," * (len(names) - 1)).split(",")
     return tuple(
         (name, int(port or PORT))
         for name, port in zip(names, ports, strict=True)
@@ -129,7 +133,7 @@ def _sqlite(rest: str) -> str:
     if question:
         message = "takes no options for SQLite: a URL like sqlite:///FILE"
         raise ValueError(message)
-    name = make_url(url).database
+    name = unquote(path.removeprefix("/"))
     if not name or name == ":memory:" or name.startswith("file:"):
         message = "takes a file for SQLite, which all processes share: sqlite:///FILE"
         raise ValueError(message)
@@ -167,16 +171,25 @@ def _postgresql(url: str) -> str:
         found["host"] = ",".join(name for name, _ in places)
         if any(number for _, number in places):
             found["port"] = ",".join(str(number or "") for _, number in places)
-    user, colon, password = credentials.partition(":")
-    made = URL.create(
-        POSTGRESQL,
-        unquote(user) or None,
-        unquote(password) if colon else None,
-        host,
-        port,
-        unquote(path[1:]) or None,
-    ).render_as_string(hide_password=False)
+    made = f"{POSTGRESQL}://{_credentials(credentials)}"
+    if host is not None:
+        made += f"[{host}]" if ":" in host else host
+    if port is not None:
+        made += f":{port}"
+    if name := unquote(path[1:]):
+        made += f"/{quote(name)}"
     return made + ("?" + urlencode(found) if found else "")
+
+
+def _credentials(given: str) -> str:
+    """The user and password of a URL, and an `@` if there are any."""
+    user, colon, password = given.partition(":")
+    if not user:  # SQLAlchemy ignores a password without a user
+        return ""
+    made = quote(unquote(user), safe="")
+    if colon:
+        made += f":{quote(unquote(password), safe='')}"
+    return f"{made}@"
 
 
 def _places(hosts: str, named: str, ports: str) -> list[Place]:

@@ -16,6 +16,7 @@ from dataclasses import replace
 from bench.generator import GeneratorFailed
 from bench.greendot import Greendot, GreendotWebhooks
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
+from bench.many import MANY, many
 from bench.peer_targets import FlaskSocketIO, FlaskSocketIOShared, SocketIO
 from bench.report import Row, merged, report
 from bench.scaling import SCALING, scaling
@@ -33,6 +34,7 @@ ALONE = {
     "store": (store, STORE),
     "scaling": (scaling, SCALING),
     "sync": (sync, SYNC),
+    "many": (many, MANY),
 }
 """Scenarios of our own parts, which no peer has."""
 PEER = "peer-"
@@ -57,6 +59,9 @@ def main() -> None:
             "few open files are allowed here: 10,000 clients will not fit",
             file=sys.stderr,
         )
+    scale = replace(scale, goodbye=arguments.goodbye)
+    if arguments.connections:
+        scale = replace(scale, many=arguments.connections)
     if arguments.profile:
         Target.profile_seconds = arguments.profile
         scale = replace(scale, windows=scale.windows[-1:])
@@ -94,8 +99,20 @@ def _parse() -> argparse.Namespace:
         "--only", type=_names_of(BESIDE_PEERS), help="these scenarios of a peer-* run"
     )
     parser.add_argument(
+        "--goodbye",
+        choices=["leave", "close"],
+        default="leave",
+        help="how users go in `throughput`: they log out, or close their tabs",
+    )
+    parser.add_argument(
+        "--connections",
+        type=_whole_number,
+        metavar="N",
+        help="how many connections `many` opens (default: 100,000)",
+    )
+    parser.add_argument(
         "--rounds",
-        type=_rounds,
+        type=_whole_number,
         default=1,
         metavar="N",
         help="run the servers in turn, N times each, and give medians: a slow minute"
@@ -107,7 +124,7 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _rounds(text: str) -> int:
+def _whole_number(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         message = "takes a whole number from 1"
         raise argparse.ArgumentTypeError(message)

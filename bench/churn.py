@@ -25,7 +25,8 @@ LOST_AFTER = 5.0
 
 @dataclass(slots=True)
 class Change:
-    """A change that is under way, and who has yet to hear of it."""
+    """A change that is under way, and who has yet to hear of it. `at`: when it is due,
+    the end of its grace included."""
 
     status: str
     at: float
@@ -34,10 +35,14 @@ class Change:
 
 
 class Churn:
-    """Users who come and go, and the notifications that tell of it."""
+    """Users who come and go, and the notifications that tell of it. If `close_grace` is
+    None, they leave. Otherwise they close their tabs, and the server waits for so many
+    seconds before it tells anybody."""
 
-    def __init__(self, swarm: Swarm) -> None:
+    def __init__(self, swarm: Swarm, close_grace: float | None = None) -> None:
         self.swarm = swarm
+        self._goodbye = swarm.leave if close_grace is None else swarm.close_tab
+        self._grace = close_grace or 0.0
         self.delivered = 0
         self.latencies: list[float] = []
         self.changes = 0
@@ -60,11 +65,12 @@ class Churn:
         while not self._stopped:
             user = self.swarm.users[self._queue.popleft()]
             if user.ready:
-                change = self._begin(user, "offline")
+                due = time.perf_counter() + self._grace
+                change = self._begin(user, "offline", due)
                 self._forget(user.number)
-                self.swarm.leave(user)
-                await self._finish(user, change)
-            change = self._begin(user, "online")
+                self._goodbye(user)
+                await self._finish(user, change, self._grace + LOST_AFTER)
+            change = self._begin(user, "online", time.perf_counter())
             try:
                 await self.swarm.connect(user)
             except Failed:
@@ -82,19 +88,21 @@ class Churn:
             walker.cancel()
         await asyncio.gather(*walkers, return_exceptions=True)
 
-    def _begin(self, user: User, status: str) -> Change:
+    def _begin(self, user: User, status: str, due: float) -> Change:
         users = self.swarm.users
         friends = self.swarm.graph.friends_of(user.number)
         awaited = {number for number in friends if users[number].ready}
         future = self.swarm.loop.create_future()
-        change = Change(status, time.perf_counter(), awaited, future)
+        change = Change(status, due, awaited, future)
         self._under_way[user.number] = change
         return change
 
-    async def _finish(self, user: User, change: Change) -> None:
+    async def _finish(
+        self, user: User, change: Change, patience: float = LOST_AFTER
+    ) -> None:
         if change.awaited:
             try:
-                await asyncio.wait_for(change.heard_by_all, LOST_AFTER)
+                await asyncio.wait_for(change.heard_by_all, patience)
             except TimeoutError:
                 self.lost += len(change.awaited)
         self.changes += 1
@@ -122,14 +130,20 @@ class Churn:
 
 
 async def churn(
-    swarm: Swarm, mark: Marks, *, windows: list[int], seconds: float, warm_up: float
+    swarm: Swarm,
+    mark: Marks,
+    *,
+    windows: list[int],
+    seconds: float,
+    warm_up: float,
+    close_grace: float | None = None,
 ) -> dict[str, Any]:
     """Measure one window after the other."""
     await swarm.connect_all(swarm.users)
     await asyncio.sleep(2)
     rows = []
     for window in windows:
-        load = Churn(swarm)
+        load = Churn(swarm, close_grace)
         walkers = [asyncio.create_task(load.walk()) for _ in range(window)]
         await asyncio.sleep(warm_up)
         start, end = f"start {window}", f"end {window}"

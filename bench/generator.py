@@ -13,6 +13,8 @@ import select
 import subprocess
 import sys
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -25,7 +27,7 @@ from config import PROJECT_ROOT
 
 TICK = 0.25
 """Seconds between two samples of memory, where a scenario wants its peak."""
-PROFILED = ("start", "before")
+PROFILED = ("start", "before", "empty")
 """How marks begin after which a profile is worth having."""
 
 
@@ -56,24 +58,85 @@ def run_load(
     load: str,
     limit: float = 300,
     *,
+    part: range | None = None,
     watch_memory: bool = False,
     **arguments: object,
 ) -> Run:
-    """Run `load` (a name in `bench.loads.LOADS`) against `target`.
+    """Run `load` (a name in `bench.loads.LOADS`) against `target`. If `part` is given,
+    the generator has only the users with these numbers.
 
     Raises:
         GeneratorFailed: it failed, or took more than `limit` seconds.
     """
-    plan: dict[str, object] = {
+    plan = _plan(target, load, part, arguments)
+    process = _start()
+    try:
+        deadline = time.monotonic() + limit
+        return _follow(process, plan, target, deadline, watch_memory=watch_memory)
+    finally:
+        process.kill()
+        process.wait()
+
+
+@dataclass(slots=True)
+class Others:
+    """What other generators have found, once they have ended."""
+
+    connections: int = 0
+    dropped: int = 0
+
+
+@contextmanager
+def held(target: Target, parts: Sequence[range]) -> Iterator[Others]:
+    """Inside, the users with the numbers in `parts` are connected and send heartbeats.
+    Each part has a generator and an address of its own.
+
+    Raises:
+        GeneratorFailed: one of the generators failed.
+    """
+    others = Others()
+    processes = []
+    try:
+        for number, part in enumerate(parts):
+            processes.append(process := _start())
+            source = f"127.0.0.{number + 2}"
+            plan = _plan(target, "hold", part, {}, [source])
+            _tell(process, json.dumps(plan))
+            _hear(process, target)
+        yield others
+        for process in processes:
+            _tell(process, "")
+            result = _hear(process, target)["result"]
+            others.connections += result["connections"]
+            others.dropped += result["dropped"]
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _plan(
+    target: Target,
+    load: str,
+    part: range | None,
+    arguments: Mapping[str, object],
+    sources: Sequence[str] = (),
+) -> dict[str, object]:
+    return {
         "load": load,
         "protocol": target.protocol,
         "address": f"127.0.0.1:{target.port}",
         "secret": SECRET,
         "graph": asdict(target.graph),
+        "part": part and [part.start, part.stop],
+        "sources": sources,
         "arguments": arguments,
     }
+
+
+def _start() -> subprocess.Popen[str]:
     with pinned(cores_for_generator()):
-        process = subprocess.Popen(
+        return subprocess.Popen(
             [sys.executable, "-m", "bench.generator"],
             cwd=PROJECT_ROOT,
             stdin=subprocess.PIPE,
@@ -81,12 +144,20 @@ def run_load(
             text=True,
             bufsize=1,
         )
-    try:
-        deadline = time.monotonic() + limit
-        return _follow(process, plan, target, deadline, watch_memory=watch_memory)
-    finally:
-        process.kill()
-        process.wait()
+
+
+def _tell(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None  # noqa: S101 - for the type checker
+    process.stdin.write(f"{line}\n")
+
+
+def _hear(process: subprocess.Popen[str], target: Target) -> dict[str, Any]:
+    assert process.stdout is not None  # noqa: S101 - for the type checker
+    line = process.stdout.readline()
+    if not line:
+        message = f"a generator against {target.name} ended without a word"
+        raise GeneratorFailed(message)
+    return dict(json.loads(line))
 
 
 def _follow(
@@ -97,9 +168,8 @@ def _follow(
     *,
     watch_memory: bool,
 ) -> Run:
-    assert process.stdin is not None  # noqa: S101 - for the type checker
-    assert process.stdout is not None  # noqa: S101
-    process.stdin.write(json.dumps(plan) + "\n")
+    assert process.stdout is not None  # noqa: S101 - for the type checker
+    _tell(process, json.dumps(plan))
     samples: dict[str, Sample] = {}
     peak = 0
     profile = None
@@ -122,7 +192,7 @@ def _follow(
         wanted = target.profile_seconds and message["mark"].startswith(PROFILED)
         if wanted and profile is None:
             profile = Profile(target, target.profile_seconds)
-        process.stdin.write("\n")
+        _tell(process, "")
     message = f"the generator of `{plan['load']}` against {target.name} gave no result"
     raise GeneratorFailed(message)
 
@@ -136,7 +206,10 @@ async def _main() -> None:
     raise_file_limit()
     plan = json.loads(sys.stdin.readline())
     graph = Graph(**plan["graph"])
-    swarm = Swarm(graph, plan["protocol"], plan["address"], plan["secret"])
+    part = range(*plan["part"]) if plan["part"] else None
+    swarm = Swarm(
+        graph, plan["protocol"], plan["address"], plan["secret"], part, plan["sources"]
+    )
     result = await LOADS[plan["load"]](swarm, Marks(), **plan["arguments"])
     swarm.close()
     print(json.dumps({"result": result}), flush=True)

@@ -18,7 +18,7 @@ from app.dev.processes import read_procfile
 from bench.graph import user_id
 from bench.machine import cores_for_generator, pinned
 from bench.servers import SECRET, Target, clean_environ, free_port, wait_until
-from config import PROJECT_ROOT
+from config import PROJECT_ROOT, Settings
 from models.events import CloseCode
 from models.sql.db import make_engine, session_factory, table_of
 from models.sql.friendship import Friendship, FriendshipStatus
@@ -47,6 +47,11 @@ class Greendot(Target):
     def environ(self) -> dict[str, str]:
         """The settings of its processes."""
         return self._environ
+
+    @property
+    def grace(self) -> float:
+        """Seconds for which a closed connection still counts."""
+        return Settings.from_env(self._environ).disconnect_grace
 
     def start(self) -> None:
         """Start the Procfile's processes on a database that holds the graph."""

@@ -11,6 +11,7 @@ from bench.churn import churn
 from bench.hostile import hostile
 from bench.hydration import hydrate
 from bench.marks import Marks
+from bench.steady import steady
 from bench.storm import storm
 from bench.swarm import Swarm
 from bench.toggling import toggle
@@ -36,6 +37,16 @@ async def idle(swarm: Swarm, mark: Marks, *, seconds: float) -> dict[str, Any]:
     }
 
 
+async def hold(swarm: Swarm, mark: Marks) -> dict[str, Any]:
+    """Connect all, then do nothing but heartbeats until the end is asked for."""
+    await swarm.connect_all(swarm.users)
+    await mark("held")
+    return {
+        "connections": sum(user.ready for user in swarm.users),
+        "dropped": swarm.dropped,
+    }
+
+
 async def latency(
     swarm: Swarm, mark: Marks, *, seconds: float, rate: float
 ) -> dict[str, Any]:
@@ -50,6 +61,8 @@ LOADS: dict[str, Load] = {
     "idle": idle,
     "latency": latency,
     "throughput": churn,
+    "steady": steady,
+    "hold": hold,
     "storm": storm,
     "hydrate": hydrate,
     "hostile": hostile,

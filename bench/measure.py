@@ -16,19 +16,27 @@ KB = 1024
 @dataclass(frozen=True, slots=True)
 class Sample:
     """What has been used up to `at` (monotonic seconds): CPU seconds, in all and by the
-    name of the part. `memory` is in bytes, now (PSS where the system tells it)."""
+    name of the part. Memory is in bytes, now (PSS where the system tells it)."""
 
     at: float
     cpu: float
     cpu_by_part: dict[str, float]
-    memory: int
+    memory_by_part: dict[str, int]
+
+    @property
+    def memory(self) -> int:
+        """The memory of all parts."""
+        return sum(self.memory_by_part.values())
 
 
 def sample(parts: dict[str, int]) -> Sample:
     """Measure the process trees under `parts`: name -> pid of the first process."""
     trees = {name: _tree(pid) for name, pid in parts.items()}
     cpu = {name: _cpu_of(tree) for name, tree in trees.items()}
-    memory = sum(_memory(process.pid) for tree in trees.values() for process in tree)
+    memory = {
+        name: sum(_memory(process.pid) for process in tree)
+        for name, tree in trees.items()
+    }
     return Sample(time.monotonic(), sum(cpu.values()), cpu, memory)
 
 

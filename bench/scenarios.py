@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.attackers import KINDS
 from bench.generator import Run, run_load
@@ -44,6 +45,13 @@ class Scale:
     stored_users: int = 1_000_000
     due: tuple[int, ...] = (0, 1_000, 100_000)
     synced_users: int = 20_000
+    many: int = 100_000
+    many_seconds: float = 60.0
+    goodbye: Literal["leave", "close"] = "leave"
+    closing_windows: tuple[int, ...] = (128, 512)
+    loaded_users: int = 2_000
+    loaded: tuple[int, ...] = (5_000, 15_000)
+    loaded_seconds: float = 15.0
 
 
 FULL = Scale()
@@ -61,12 +69,19 @@ QUICK = Scale(
     stored_users=20_000,
     due=(0, 1_000, 5_000),
     synced_users=500,
+    many=600,
+    many_seconds=5.0,
+    closing_windows=(16,),
+    loaded_users=200,
+    loaded=(1_000,),
+    loaded_seconds=4.0,
 )
 
 IDLE = (
     TARGET,
     CASE,
     Column("kb", "KB per connection", "less"),
+    Column("valkey_kb", "of which Valkey's", "less", 2),
     Column("memory_mb", "MB in all", "less"),
     Column("cpu_percent", "% of a core per 1,000", "less", 2),
     Column("handshakes_per_s", "handshakes/s", "more", 0),
@@ -89,6 +104,12 @@ def idle(kind: TargetKind, scale: Scale) -> Iterator[Row]:
                 "target": target.name,
                 "case": f"{size:,} connections",
                 "kb": (end.memory - empty.memory) / held / KB,
+                "valkey_kb": (
+                    end.memory_by_part["valkey"] - empty.memory_by_part["valkey"]
+                )
+                / held
+                / KB,
+                "empty_mb": empty.memory / MB,
                 "memory_mb": end.memory / MB,
                 "cpu_percent": cpu * 100,
                 "cpu_by_part": run.cpu_by_part("start", "end"),
@@ -138,14 +159,18 @@ THROUGHPUT = (
 
 
 def throughput(kind: TargetKind, scale: Scale) -> Iterator[Row]:
-    """Users come and go, as many as the server holds, `window` at a time."""
+    """Users come and go, as many as the server holds, `window` at a time. Where they
+    close their tabs instead of leaving, each waits for the grace to end, so more of
+    them must be on the way for the same load."""
+    closes = scale.goodbye == "close"
     with kind(Graph.ring(scale.churn_users, scale.friends)) as target:
         run = run_load(
             target,
             "throughput",
-            windows=scale.windows,
+            windows=scale.closing_windows if closes else scale.windows,
             seconds=scale.churn_seconds,
-            warm_up=3,
+            warm_up=target.grace + 3 if closes else 3,
+            close_grace=target.grace if closes else None,
         )
         yield from map(dict, _churn_rows(target, run))
 
@@ -166,6 +191,43 @@ def _churn_rows(target: Target, run: Run) -> Iterator[Row]:
             "generator": row["generator_share"],
             **row,
         }
+
+
+LOADED = (
+    TARGET,
+    CASE,
+    Column("delivered_per_s", "delivered/s", digits=0),
+    Column("p50_ms", "p50 ms", "less"),
+    Column("p99_ms", "p99 ms", "less"),
+    Column("max_ms", "max ms"),
+    Column("cpu_share", "server CPU", digits=2),
+    Column("lost", "lost"),
+    DROPPED,
+    GENERATOR,
+)
+
+
+def loaded(kind: TargetKind, scale: Scale) -> Iterator[Row]:
+    """Changes at a fixed rate, below what the servers can do: how long a notification
+    takes while others are on their way."""
+    for rate in scale.loaded:
+        with kind(Graph.ring(scale.loaded_users, scale.friends)) as target:
+            run = run_load(
+                target,
+                "steady",
+                changes_per_s=rate / scale.friends,
+                seconds=scale.loaded_seconds,
+                warm_up=3,
+            )
+            start, end = run.samples["start"], run.samples["end"]
+            yield {
+                "target": target.name,
+                "case": f"{rate:,} a second",
+                "cpu_share": run.cpu("start", "end") / (end.at - start.at),
+                "cpu_by_part": run.cpu_by_part("start", "end"),
+                "generator": run.result["generator_share"],
+                **run.result,
+            }
 
 
 STORM = (
@@ -282,6 +344,7 @@ SCENARIOS: dict[str, tuple[Scenario, tuple[Column, ...]]] = {
     "idle": (idle, IDLE),
     "latency": (latency, LATENCY),
     "throughput": (throughput, THROUGHPUT),
+    "loaded": (loaded, LOADED),
     "storm": (storm, STORM),
     "hydrate": (hydrate, HYDRATE),
     "hostile": (hostile, HOSTILE),

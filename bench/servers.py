@@ -130,6 +130,11 @@ class Target:
                 start_new_session=True,
             )
 
+    @property
+    def grace(self) -> float:
+        """Seconds for which a closed connection still counts; 0: it does not."""
+        return 0.0
+
     def wait_http(self, path: str) -> None:
         """Wait until a GET of `path` is answered with 200."""
         url = f"http://127.0.0.1:{self.port}{path}"

@@ -8,8 +8,9 @@ one socket. What they are told is handed to the load's hooks, `on_change` and
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import jwt
@@ -23,6 +24,7 @@ HEARTBEAT_INTERVAL = 20.0
 HEARTBEAT_SLOTS = 200
 """Heartbeats are spread over that many ticks of an interval."""
 READ_BUFFER = 2048
+GOING_AWAY = 1001
 
 
 class Failed(Exception):
@@ -98,9 +100,19 @@ class ClientSocket(WSListener):  # type: ignore[misc]
 
 
 class Swarm:
-    """All clients. `dropped` counts sockets that the server has ended unasked."""
+    """All clients, or those whose users have the numbers in `part`. `dropped` counts
+    sockets that the server has ended unasked. The clients connect from the addresses in
+    `sources` in turn, because each address has only some 28,000 ports."""
 
-    def __init__(self, graph: Graph, protocol: str, address: str, secret: str) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        protocol: str,
+        address: str,
+        secret: str,
+        part: range | None = None,
+        sources: Sequence[str] = (),
+    ) -> None:
         self.graph = graph
         self.loop = asyncio.get_running_loop()
         self.wire = PROTOCOLS[protocol]
@@ -115,8 +127,9 @@ class Swarm:
                 number,
                 jwt.encode({"sub": user_id(number), "exp": expiry}, secret, "HS256"),
             )
-            for number in range(graph.users)
+            for number in part or range(graph.users)
         ]
+        self._sources = itertools.cycle([(one, 0) for one in sources] or [None])
         self._url = f"ws://{address}{self.wire.path}"
         self._heartbeats = asyncio.create_task(self._send_heartbeats())
 
@@ -136,6 +149,7 @@ class Swarm:
                     websocket_handshake_timeout=HANDSHAKE_SECONDS,
                     extra_headers=self.wire.headers(user.token),
                     read_buffer_init_size=READ_BUFFER,
+                    local_addr=next(self._sources),
                 )
                 await client.snapshot
         except (OSError, TimeoutError, Failed) as error:
@@ -172,6 +186,13 @@ class Swarm:
         client.send(self.wire.leave)
         if not self.wire.server_closes:
             client.transport.send_close(1000)
+            client.transport.disconnect()
+
+    def close_tab(self, user: User) -> None:
+        """Close the socket as a browser does whose tab is closed."""
+        client = self._detach(user)
+        if client is not None and client.transport is not None:
+            client.transport.send_close(GOING_AWAY)
             client.transport.disconnect()
 
     def cut(self, user: User) -> None:

@@ -124,18 +124,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
         # It needs pub/sub channels. By default a Redis 7 user has no permission for
         # any channel.
         "worker_enable_remote_control": False,
-        "imports": (
-            "tasks.announcements",
-            "tasks.broadcast",
-            "tasks.doctor",
-            "tasks.expiry",
-            "tasks.history",
-            "tasks.layers",
-            "tasks.metrics",
-            "tasks.samples",
-            "tasks.webhooks",
-            "tasks.worker",
-        ),
+        "imports": ("tasks.startup",),
         "timezone": "UTC",
         # All entries have intervals, so beat needs no file to remember the last runs.
         "beat_scheduler": "celery.beat:Scheduler",

@@ -1,36 +1,27 @@
-"""Changes how Celery's worker and beat wait for the broker, and what they log.
+"""A worker: its tasks, how it waits for the broker, and what it logs.
 
 Celery waits up to 30 s between two attempts to reach the broker, and stops after 100
 attempts. If the broker answers with an error (it is full, or a replica), Celery does
-not treat this as an outage. It logs a traceback for each attempt, and for each task
-that beat cannot send.
+not treat this as an outage. It logs a traceback for each attempt.
 
 Here a worker tries every two seconds and never gives up. It treats an error reply as an
 outage. It logs an outage once a minute.
 
-Worker and beat import this module because it is listed in Celery's `imports`. The web
-process only sends tasks, and never imports it.
+`tasks.startup` imports this module in a worker. Beat and the web process only send
+tasks, and never import it.
 """
 
 from __future__ import annotations
 
-import ctypes
 import logging
 import os
 import sys
 import time
-from collections.abc import Mapping
 from functools import partial
-from logging.handlers import WatchedFileHandler
-from multiprocessing.sharedctypes import RawValue
 from typing import Any
 
-from celery import beat
 from celery.apps import worker
 from celery.signals import (
-    beat_init,
-    celeryd_init,
-    setup_logging,
     task_postrun,
     task_prerun,
     worker_init,
@@ -43,26 +34,43 @@ from celery.worker.consumer.consumer import CONNECTION_ERROR
 from celery.worker.state import maybe_shutdown
 
 from models.garbage import collect_less
-from models.telemetry import causes, error_reports, logs, traces
-from tasks import announcements, broadcast, expiry, history, samples, webhooks
+from models.telemetry import causes, logs, traces
+from tasks import (
+    announcements,
+    broadcast,
+    doctor,
+    expiry,
+    history,
+    layers,
+    metrics,
+    samples,
+    webhooks,
+)
 from tasks.celery_app import NICENESS, current_settings
 from tasks.drainer_policy import worker_state
+from tasks.outage_log import BROKER, OutageFilter
 
+TASKS = (
+    announcements,
+    broadcast,
+    doctor,
+    expiry,
+    history,
+    layers,
+    metrics,
+    samples,
+    webhooks,
+)
+"""The modules that define tasks, or what happens around each task."""
 RETRY_SECONDS = 2.0
 """Seconds between two attempts to reach the broker."""
-LOG_EVERY = 60.0
-"""Seconds between two log lines about the same outage."""
 
-# What may be unavailable
-BROKER = "the broker"
+# What may be unavailable, beside the broker
 STATE = "Redis or the database"
 NEWER_WORKER = "a newer worker"
-_BEAT_ERROR = "Message Error: %s\n%s"
 OUTAGES = {
     CONNECTION_ERROR: BROKER,
     "%s (%r)": BROKER,  # from Celery's consumer, with its text CONNECTION_RETRY
-    _BEAT_ERROR: BROKER,
-    "beat: Connection error: %s. Trying again in %s seconds...": BROKER,
     broadcast.DRAIN_NOT_REQUESTED: BROKER,
     broadcast.NEEDS_NEWER_WORKER: NEWER_WORKER,
     broadcast.NOT_BROADCAST: STATE,
@@ -136,44 +144,6 @@ def _wait() -> None:
         time.sleep(RETRY_SECONDS / 20)
 
 
-class OutageFilter(logging.Filter):
-    """Lets a log line about an outage pass once a minute, without its traceback. All
-    other lines pass unchanged. `messages` has the form of OUTAGES.
-
-    A worker makes the filter before it forks its processes. So all of them share the
-    time of the last line.
-    """
-
-    def __init__(self, messages: Mapping[str, str]) -> None:
-        super().__init__()
-        logged_at = {what: RawValue(ctypes.c_double) for what in messages.values()}
-        self._logged_at = {
-            message: logged_at[what] for message, what in messages.items()
-        }
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Whether to write `record`."""
-        logged_at = self._logged_at.get(str(record.msg))
-        if logged_at is None:
-            return True
-        now = time.monotonic()
-        if logged_at.value and now - logged_at.value < LOG_EVERY:
-            return False
-        logged_at.value = now
-        record.exc_info = None
-        if record.msg == _BEAT_ERROR and isinstance(record.args, tuple):
-            record.msg, record.args = "%s", record.args[:1]  # without the traceback
-        return True
-
-
-@celeryd_init.connect
-def _log_early(**_: object) -> None:
-    """Warnings come before Celery sets up its log. Sentry must be there before the
-    fork: it changes how Celery calls tasks."""
-    logs.configure(current_settings())
-    error_reports.start(current_settings())
-
-
 def _write(message: str, *_: object) -> None:
     """Like Celery's `safe_say`, but in the form of the log. A signal handler calls it,
     so it uses no lock and no buffer."""
@@ -185,26 +155,6 @@ def _write(message: str, *_: object) -> None:
 worker.safe_say = _write
 
 
-@setup_logging.connect
-def _set_up_logging(loglevel: int, logfile: str | None, **_: object) -> None:
-    """Replaces Celery's own log. `loglevel`, for Celery's own lines, and `logfile` are
-    options of its command."""
-    handlers = [WatchedFileHandler(logfile)] if logfile else []
-    logs.configure(current_settings(), handlers)
-    logging.getLogger("celery").setLevel(loglevel)
-    outages = OutageFilter(OUTAGES)
-    for ours in (announcements, broadcast, expiry, history, samples, webhooks):
-        ours.log.addFilter(outages)
-    for logger in (log, beat.logger):
-        logger.addFilter(outages)
-    # Celery writes two lines about each task, and one about each expired task. Tasks
-    # come every few seconds, so these lines say nothing. Failures and our own lines are
-    # still logged.
-    for name in ("strategy", "request"):
-        logging.getLogger(f"celery.worker.{name}").setLevel(logging.WARNING)
-    logging.getLogger("celery.app.trace").setLevel(logging.WARNING)
-
-
 @task_prerun.connect
 def _begin_task(task_id: str, task: Any, **_: object) -> None:  # noqa: ANN401
     causes.begin_request(task.request.get("request_id") or task_id)
@@ -213,11 +163,6 @@ def _begin_task(task_id: str, task: Any, **_: object) -> None:  # noqa: ANN401
 @task_postrun.connect
 def _end_task(**_: object) -> None:
     causes.end_request()
-
-
-@beat_init.connect
-def _say_that_beat_is_up(**_: object) -> None:
-    own_log.info("beat is up, sweeps run every %g s", current_settings().sweep_interval)
 
 
 @worker_process_init.connect
@@ -233,8 +178,14 @@ def _end_process(**_: object) -> None:
 
 
 @worker_init.connect
-def _count_processes(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
-    # This runs before the fork, so all processes get the number.
+def _prepare_worker(sender: Any, **_: object) -> None:  # noqa: ANN401 - no types
+    # This runs before the fork, so all processes get the number and the filter.
+    outages = OutageFilter(OUTAGES)
+    for logger in (log, *(module.log for module in TASKS)):
+        logger.addFilter(outages)
+    # A collection writes to all objects that it visits, and so copies the memory that
+    # the processes share with this one.
+    collect_less()
     concurrency = sender.concurrency
     worker_state.count(
         concurrency if isinstance(concurrency, int) else 1,

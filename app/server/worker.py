@@ -27,6 +27,7 @@ from gunicorn.workers.ggevent import GeventWorker
 
 from app.server.answer_socket import AnswerSocket, TakenSocket, detached
 from app.server.capacity import Capacity
+from app.server.unreadable import JsonErrorSocket
 from config import settings_or_exit
 
 _settings = settings_or_exit()
@@ -200,6 +201,17 @@ class Worker(GeventWorker):  # type: ignore[misc]
             super().handle(listener, client, addr)
         finally:
             self._connections.closed(client)
+
+    def handle_error(
+        self,
+        req: Any,  # noqa: ANN401 - gunicorn has no types
+        client: socket.socket,
+        addr: object,
+        exc: BaseException,
+    ) -> None:
+        """Answer a request that gunicorn cannot read, or whose serving failed outside
+        of Flask."""
+        super().handle_error(req, JsonErrorSocket(client, exc), addr, exc)
 
     def _web_socket_closed(self) -> None:
         self._connections.web_socket_closed()

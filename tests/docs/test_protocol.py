@@ -213,6 +213,8 @@ def test_rest_refuses_with_the_status_and_code_of_the_table(system: System):
         system.request("PUT", nobody, {"status": "accepted"}, token=service),
         system.request("PUT", path, {"display_name": "x" * 300_000}, token=service),
         system.request("GET", f"{path}/sessions", token=service),
+        system.request("GET", f"{path}?{5000 * 'x'}", token=service),
+        system.request("GET", path, token=service, headers={"X-Long": 9000 * "x"}),
     ]
     got = {(status, answer["error"]["code"]) for status, answer in calls}
     said = {

@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import itertools
+import json
 import time
 
 import pytest
@@ -205,3 +206,31 @@ def test_who_reads_a_byte_a_second_is_closed_and_his_queue_is_bounded(own_system
         wait_until(lambda: scrape(system)["greendot_queued_bytes"] == 0)
         quick.send("heartbeat")
         quick.expect("heartbeat_ack")
+
+
+@pytest.mark.parametrize(
+    ("request_head", "status", "code"),
+    [
+        ("GET /healthz?" + 5000 * "a" + " HTTP/1.1", 414, "request_uri_too_long"),
+        (
+            "GET /healthz HTTP/1.1\r\nX-Long: " + 9000 * "a",
+            431,
+            "request_header_fields_too_large",
+        ),
+        ("GET /healthz HTTP/9.9", 400, "bad_request"),
+        ("GET  HTTP/1.1", 400, "bad_request"),
+        ("GET /healthz HTTP/1.1\r\nBad Name: x", 400, "bad_request"),
+        ("GET /healthz HTTP/1.1\r\nTransfer-Encoding: zip", 501, "not_implemented"),
+    ],
+    ids=["line", "header", "version", "no path", "name", "coding"],
+)
+def test_a_request_that_cannot_be_read_gets_json(system, request_head, status, code):
+    with tcp_socket(system) as sock:
+        sock.sendall(f"{request_head}\r\nHost: localhost\r\n\r\n".encode())
+        answer = http.client.HTTPResponse(sock)
+        answer.begin()
+        assert answer.status == status
+        assert answer.headers["Content-Type"] == "application/json"
+        error = json.loads(answer.read())["error"]
+        assert error["code"] == code
+        assert error["message"]

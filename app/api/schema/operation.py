@@ -34,6 +34,8 @@ NOT_ALLOWED = "not_allowed"
 BAD_REQUEST = "bad_request"
 INVALID_ID = "invalid_id"
 TOO_LARGE = "request_entity_too_large"
+URI_TOO_LONG = "request_uri_too_long"
+HEADERS_TOO_LARGE = "request_header_fields_too_large"
 OLDER_VERSION = "older_version_running"
 PRESENCE = "presence_unavailable"
 DATABASE = "database_unavailable"
@@ -110,6 +112,11 @@ CODES = {
         "The body is larger than the limit.",
         "The data value transmitted exceeds the capacity limit.",
     ),
+    URI_TOO_LONG: Code(
+        414,
+        "The first line of the request is longer than 4,094 bytes.",
+        "Request Line is too large (5000 > 4094)",
+    ),
     UPGRADE_REQUIRED: Code(
         426,
         "`Sec-WebSocket-Version` is not 13.",
@@ -120,6 +127,11 @@ CODES = {
         "The caller is over a limit. `Retry-After` says in how many seconds to try"
         " again.",
         "too many calls; try again in 7 s",
+    ),
+    HEADERS_TOO_LARGE: Code(
+        431,
+        "The request has more than 100 headers, or one of more than 8,190 bytes.",
+        "limit request headers fields size",
     ),
     GATEWAY_FULL: Code(
         503,
@@ -219,8 +231,9 @@ class Operation:
     @property
     def all_codes(self) -> set[str]:
         """Codes of all errors, also of those before the route begins."""
+        of_head = (URI_TOO_LONG, HEADERS_TOO_LARGE)
         of_body = (BAD_REQUEST, TOO_LARGE) if self.takes else ()
-        return {*OF_CALLER[self.caller], *of_body, *self.codes}
+        return {*of_head, *OF_CALLER[self.caller], *of_body, *self.codes}
 
 
 for_host = partial(Operation, "host")
