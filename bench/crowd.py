@@ -25,7 +25,7 @@ from bench.toggling import toggle
 NEAR = 20
 """Friends of the user who is timed."""
 WATCHED = 1_000
-"""Users of the large audience whom the timing generator holds."""
+"""Users of the large audience that the timing generator connects."""
 EVERY = 1.0
 """Seconds between two changes that the crowd hears of."""
 
