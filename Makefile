@@ -91,7 +91,7 @@ autobahn: $(DEV) ## Run Autobahn's WebSocket test suite (it needs a Python 2.7)
 bench: $(BENCH) ## Measure it beside its peers, all scenarios: more than half an hour
 	$(PY) -m bench all $(ARGS)
 
-bench-%: $(BENCH) ## One of idle latency throughput loaded storm hydrate hostile store scaling sync many peer-... (bench/)
+bench-%: $(BENCH) ## One of idle latency throughput loaded storm hydrate hostile store scaling sync many crowd peer-... (bench/)
 	$(PY) -m bench $* $(ARGS)
 
 requirements: $(DEV) ## Compile requirements*.in to pins (ARGS=--upgrade for newer ones)

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Container, Sequence
 from dataclasses import replace
 
+from bench.crowd import CROWD, run_crowd
 from bench.generator import GeneratorFailed
 from bench.greendot import Greendot, GreendotWebhooks
 from bench.machine import cores_for_generator, describe, pinned, raise_file_limit
@@ -35,6 +36,7 @@ ALONE = {
     "scaling": (scaling, SCALING),
     "sync": (sync, SYNC),
     "many": (many, MANY),
+    "crowd": (run_crowd, CROWD),
 }
 """Scenarios of our own parts, which no peer has."""
 PEER = "peer-"
@@ -61,7 +63,8 @@ def main() -> None:
         )
     scale = replace(scale, goodbye=arguments.goodbye)
     if arguments.connections:
-        scale = replace(scale, many=arguments.connections)
+        count = arguments.connections
+        scale = replace(scale, many=count, crowd=count)
     if arguments.profile:
         Target.profile_seconds = arguments.profile
         scale = replace(scale, windows=scale.windows[-1:])
@@ -108,7 +111,7 @@ def _parse() -> argparse.Namespace:
         "--connections",
         type=_whole_number,
         metavar="N",
-        help="how many connections `many` opens (default: 100,000)",
+        help="how many connections `many` and `crowd` open (default: 100,000)",
     )
     parser.add_argument(
         "--rounds",

@@ -25,6 +25,9 @@ from bench.profiles import Profile
 from bench.servers import SECRET, Target
 from config import PROJECT_ROOT
 
+ADDRESSES = 8
+"""From how many addresses the clients of a generator connect, where there are several
+generators."""
 TICK = 0.25
 """Seconds between two samples of memory, where a scenario wants its peak."""
 PROFILED = ("start", "before", "empty")
@@ -89,7 +92,7 @@ class Others:
 @contextmanager
 def held(target: Target, parts: Sequence[range]) -> Iterator[Others]:
     """Inside, the users with the numbers in `parts` are connected and send heartbeats.
-    Each part has a generator and an address of its own.
+    Each part has a generator and addresses of its own.
 
     Raises:
         GeneratorFailed: one of the generators failed.
@@ -99,8 +102,9 @@ def held(target: Target, parts: Sequence[range]) -> Iterator[Others]:
     try:
         for number, part in enumerate(parts):
             processes.append(process := _start())
-            source = f"127.0.0.{number + 2}"
-            plan = _plan(target, "hold", part, {}, [source])
+            # A closed connection keeps its port for a minute, so one is not enough.
+            sources = [f"127.0.{number + 1}.{last}" for last in range(1, ADDRESSES + 1)]
+            plan = _plan(target, "hold", part, {}, sources)
             _tell(process, json.dumps(plan))
             _hear(process, target)
         yield others

@@ -45,9 +45,11 @@ class Graph:
             return [0] if user else list(range(1, self.users))
         if self.kind == "two stars":
             centre = self.friends + 1
-            near, far = range(1, centre), range(centre + 1, self.users)
-            of_centres = {0: list(near), centre: list(far)}
-            return of_centres.get(user, [0 if user < centre else centre])
+            if user == 0:
+                return list(range(1, centre))
+            if user == centre:
+                return list(range(centre + 1, self.users))
+            return [0 if user < centre else centre]
         steps = range(1, self.friends // 2 + 1)
         return [(user + sign * step) % self.users for step in steps for sign in (1, -1)]
 

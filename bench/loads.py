@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.beats import beats
 from bench.churn import churn
+from bench.crowd import crowd
 from bench.hostile import hostile
 from bench.hydration import hydrate
 from bench.marks import Marks
@@ -66,5 +67,6 @@ LOADS: dict[str, Load] = {
     "storm": storm,
     "hydrate": hydrate,
     "hostile": hostile,
+    "crowd": crowd,
     "beats": beats,
 }

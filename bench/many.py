@@ -43,8 +43,8 @@ MANY = (
 class ManyGateways(Greendot):
     """Greendot with as many gateways as the connections need."""
 
-    def __init__(self, connections: int) -> None:
-        super().__init__(Graph.ring(connections, FRIENDS))
+    def __init__(self, connections: int, graph: Graph) -> None:
+        super().__init__(graph)
         self.gateways = math.ceil(connections / PER_GATEWAY)
         self.more_environ = {"WEB_CONCURRENCY": str(self.gateways)}
 
@@ -52,7 +52,7 @@ class ManyGateways(Greendot):
 def many(scale: Scale) -> Iterator[Row]:
     """Connect all, then measure while a few of them come and go."""
     size = scale.many
-    with ManyGateways(size) as target:
+    with ManyGateways(size, Graph.ring(size, FRIENDS)) as target:
         empty = target.sample()
         toggling = range(min(TOGGLING, size))
         parts = [

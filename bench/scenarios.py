@@ -47,6 +47,8 @@ class Scale:
     synced_users: int = 20_000
     many: int = 100_000
     many_seconds: float = 60.0
+    crowd: int = 100_000
+    crowd_seconds: float = 30.0
     goodbye: Literal["leave", "close"] = "leave"
     closing_windows: tuple[int, ...] = (128, 512)
     loaded_users: int = 2_000
@@ -71,6 +73,8 @@ QUICK = Scale(
     synced_users=500,
     many=600,
     many_seconds=5.0,
+    crowd=1_500,
+    crowd_seconds=4.0,
     closing_windows=(16,),
     loaded_users=200,
     loaded=(1_000,),

@@ -7,6 +7,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 
 from app.gateway.client_connection import ClientConnection
+from app.gateway.large_deliveries import LargeDeliveries
 from app.gateway.metrics import Counts
 from app.gateway.redis_clock import RedisClock
 from app.gateway.snapshot_filter import StatusEvent, oldest
@@ -30,6 +31,7 @@ class Hub:
     def __init__(self, counts: Counts, clock_of: Callable[[str], RedisClock]) -> None:
         self.counts = counts
         self._clock_of = clock_of
+        self.large = LargeDeliveries(self._connected_here, self._deliver_piece)
         # Tuples: a list stores its items in a second place in memory, which each
         # delivery would have to read too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
@@ -105,25 +107,58 @@ class Hub:
     def _deliver(self, addressed: Iterable[tuple[StatusEvent, str]]) -> None:
         """Write each event to every connection of its recipients.
 
-        An event is encoded once. A recipient gets all its events in one send.
+        An event is encoded once. A recipient gets all its events in one send. Events
+        for very many recipients are left to `large`.
         """
+        takes = self.large.takes
         # The ids become keys of a dict, because an id may be in the text twice.
-        named = [(event, dict.fromkeys(ids_in(ids))) for event, ids in addressed]
-        since = oldest(event for event, _ in named)
+        named = [
+            (event, dict.fromkeys(ids_in(ids)))
+            for event, ids in addressed
+            if not takes(event, ids)
+        ]
+        if named:
+            since = oldest(event for event, _ in named)
+            if self._write(named, since):
+                self._note_delay(named[0][0].user_id, since)
+
+    def _deliver_piece(
+        self,
+        event: StatusEvent,
+        recipients: list[str],
+        is_last: bool,  # noqa: FBT001
+    ) -> None:
+        """Write `event` to `recipients`, the next of its many recipients."""
+        since = oldest([event])
+        self._write([(event, dict.fromkeys(recipients))], since)
+        if is_last:
+            self._note_delay(event.user_id, since)
+
+    def _connected_here(self, ids: str) -> list[str]:
+        by_user = self._by_user
+        return [user_id for user_id in dict.fromkeys(ids_in(ids)) if user_id in by_user]
+
+    def _write(
+        self, named: list[tuple[StatusEvent, dict[str, None]]], since: float
+    ) -> int:
+        """Write the events, whose `oldest` timestamp is `since`. Returns how many
+        notifications that were."""
         notifications = 0
         for connections, status_events, frames in self._by_recipient(named):
             # Sending may close a connection. That does not change this tuple.
             for connection in connections:
                 connection.deliver(status_events, frames, since)
                 notifications += len(status_events)
-        self.counts.notifications += notifications
-        if notifications and since < math.inf:
-            # All changes of one message come from the outbox of one shard.
-            now = self._clock_of(named[0][0].user_id).now()
-            if now is not None:
-                self.counts.delivery_ms.append(now - since)
         if log.isEnabledFor(logging.DEBUG):
             self._log_deliveries(named)
+        self.counts.notifications += notifications
+        return notifications
+
+    def _note_delay(self, user_id: str, since: float) -> None:
+        """Note how long the events of a message took to here. All of them come from the
+        outbox of one shard, that of `user_id`."""
+        if since < math.inf and (now := self._clock_of(user_id).now()) is not None:
+            self.counts.delivery_ms.append(now - since)
 
     def _log_deliveries(self, named: list[tuple[StatusEvent, dict[str, None]]]) -> None:
         """One line for each event and connection."""

@@ -37,6 +37,8 @@ class Report:
     unexpected: list[str] = field(default_factory=list)
     calm_delays: list[float] = field(default_factory=list)
     """From a transition to a client, while no fault was at work."""
+    host_seconds: float = 0.0
+    """How long the host's map took in the end, after all else was right."""
     worst_lag: float = 0.0
     logs: str = ""
 
@@ -70,6 +72,7 @@ class Report:
             f"worst {max(self.convergence, default=0):.2f} s",
             "delivery": f"median {self._delay(0.5):.0f} ms, "
             f"p99 {self._delay(0.99):.0f} ms, while no fault was at work",
+            "webhooks": f"the host knew after {self.host_seconds:.2f} s more",
             "own lag": f"{self.worst_lag:.2f} s at worst",
         }
         size = f"{self.users} users, {self.devices} devices"

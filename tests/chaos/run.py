@@ -31,6 +31,9 @@ CALM_SECONDS = 12.0
 BOUND = TTL + GRACE + SWEEP + HOLD + MAX_BACKOFF
 """Within that many seconds after the last fault all must be right: what the server
 promises, and what a client may wait before it comes back."""
+HOST_BOUND = 90.0
+"""The same for the host, in seconds. A sender of webhooks that was killed keeps its
+lease for 20 s, and the next attempts after failures are up to half a minute apart."""
 LOOK_EVERY = 0.25
 STAYS_RIGHT = 0.75
 """What has become right must still be so that much later."""
@@ -56,6 +59,7 @@ class Run:
             await self.calm(CALM_SECONDS)
             for number, faults in enumerate(rounds, 1):
                 await self.round(f"round {number}", faults)
+            await self.ask_host()
         return self.report
 
     @asynccontextmanager
@@ -111,6 +115,18 @@ class Run:
         self.report.convergence.append(took)
         missed = truth.missed(self.swarm.devices, self._relevant, self.witness)
         self.report.missed += [f"{name}: {line}" for line in missed]
+
+    async def ask_host(self) -> None:
+        """Wait until the webhooks have told the host the truth about all users."""
+        began = time.monotonic()
+        while problems := truth.check_host(
+            self.swarm.devices, self._stage.receiver.statuses()
+        ):
+            if time.monotonic() > began + HOST_BOUND:
+                self.report.wrong["the host"] = problems
+                return
+            await asyncio.sleep(LOOK_EVERY)
+        self.report.host_seconds = time.monotonic() - began
 
     async def problems(self) -> list[str]:
         """What is wrong now, in the clients and in Redis."""

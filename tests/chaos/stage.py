@@ -19,6 +19,7 @@ from tests.chaos.proxy import Proxy
 from tests.databases import empty_postgresql
 from tests.servers import RedisServer, any_server_command
 from tests.system import Process, System
+from tests.webhooks.receiver import SECRETS, Receiver
 
 SWEEPS = Keys().sweeps
 TTL = 6.0
@@ -132,7 +133,8 @@ class Valkey(RedisServer):
 
 
 class Stage(System):
-    """A Greendot of two gateways, two workers and beat, on PostgreSQL.
+    """A Greendot of two gateways, two workers and beat, on PostgreSQL, with webhooks to
+    `receiver`.
 
     `lines` are the proxies: `clients of web0`, `redis of web0`, `redis of workers`,
     `database`, and so on. Use it as an async context manager.
@@ -145,6 +147,7 @@ class Stage(System):
         self._store = self.server = Valkey(any_server_command())
         self.lines: dict[str, Proxy] = {}
         self._stack = ExitStack()
+        self.receiver = Receiver()
 
     async def __aenter__(self) -> Self:
         try:
@@ -161,6 +164,12 @@ class Stage(System):
         await asyncio.to_thread(self._stack.close)
 
     async def _start(self) -> None:
+        self._stack.enter_context(self.receiver)
+        self.environ |= {
+            "PRESENCE_WEBHOOK_URLS": self.receiver.url,
+            "PRESENCE_WEBHOOK_SECRETS": ",".join(SECRETS),
+            "PRESENCE_WEBHOOK_ALLOW_PRIVATE": "1",
+        }
         self._database = url = make_url(
             await asyncio.to_thread(self._stack.enter_context, empty_postgresql())
         )

@@ -43,6 +43,7 @@ async def hurt_and_look():
         async with run.running():
             await run.calm(6)
             await run.round("round", [fault(*row) for row in ROUND])
+            await run.ask_host()
             seen = await plant_what_is_wrong(stage, run)
         assert not report.failures(), report.text()
         assert len(report.convergence) == 2
@@ -53,6 +54,7 @@ async def hurt_and_look():
     assert "says offline" in seen
     assert "has ['a:b:ghost'] too many" in seen
     assert "sees" in seen
+    assert "the host believes that nobody is online" in seen
 
 
 async def plant_what_is_wrong(stage: Stage, run: Run) -> str:
@@ -69,4 +71,6 @@ async def plant_what_is_wrong(stage: Stage, run: Run) -> str:
         client.sadd("online_users", "ghost")
         client.hset(f"user:{online[1]}:status", "status", "offline")
         client.zadd(f"user:{online[2]}:connections", {"a:b:ghost": 9e15})
-    return "\n".join(await run.problems())
+    believed = stage.receiver.statuses() | {"nobody": "online"}
+    wrong = truth.check_host(run.swarm.devices, believed)
+    return "\n".join(await run.problems() + wrong)

@@ -101,6 +101,17 @@ class Expected:
         return found
 
 
+def check_host(devices: Iterable[Device], believed: Mapping[str, str]) -> list[str]:
+    """What is wrong in the map of a host that hears webhooks, a line each. It need not
+    know a user who was never online."""
+    online = online_users(devices)
+    return [
+        f"the host believes that {user_id} is {believed.get(user_id, 'offline')}"
+        for user_id in sorted(online | believed.keys())
+        if (believed.get(user_id) == "online") != (user_id in online)
+    ]
+
+
 def check_redis(state: State, expected: Expected) -> list[str]:
     """What Redis holds and should not, or the other way round, a line each."""
     connected, held = expected.connected, expected.held

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable
 from typing import Any
 
@@ -55,6 +56,12 @@ class Client:
     def leave(self) -> None:
         """Close the client's end."""
         self._socket.close()
+
+    def has_unread(self) -> bool:
+        """Whether something has come since the last time."""
+        with gevent.Timeout(0, exception=False):  # type: ignore[arg-type]
+            return bool(self._socket.recv(1, socket.MSG_PEEK))
+        return False
 
     def messages(self) -> list[tuple[str, dict[str, Any]]]:
         """What has come since the last time: the events' names and data."""

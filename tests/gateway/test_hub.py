@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import closing
 
+import gevent
 import pytest
 
+from app.gateway.large_deliveries import LARGE
 from models.events import Delivery, Detail, Transition
 from tests.gateway.client import BEFORE, Client, open_them
 
@@ -86,3 +89,90 @@ def test_news_is_news_though_the_clock_of_redis_stepped_back(gateway, ann):
     gateway.hub.reset_after_loss(500)
     tell(gateway, Transition(BEFORE, "offline", 500))
     assert heard(ann) == [("offline", 500)]
+
+
+@pytest.fixture
+def crowd(gateway):
+    """The clients of 450 users, who know nobody yet, and their ids in one text."""
+    clients = {f"c{number}": Client(gateway, f"c{number}") for number in range(450)}
+    for client in clients.values():
+        gateway.sessions[0].connect(client.connection)
+    waiting = list(clients.values())
+    while waiting:
+        for step in (gateway.connects[0].step, gateway.snapshots.step):
+            gevent.with_timeout(1, step, timeout_value=None)
+        waiting = [
+            client
+            for client in waiting
+            if not client.has_unread()
+            or "presence_snapshot" not in dict(client.messages())
+        ]
+    elsewhere = [f"elsewhere{number}" for number in range(LARGE)]
+    return clients, ",".join([*clients, *elsewhere, "c7"])
+
+
+def heard_by(clients):
+    """What the clients have heard, and how many of them each."""
+    return Counter(
+        tuple(heard(client)) for client in clients.values() if client.has_unread()
+    )
+
+
+def test_a_crowd_is_told_in_pieces_and_once(gateway, crowd):
+    clients, ids = crowd
+    gateway.hub.deliver_transitions([Delivery(ONLINE, ids), Delivery(CID, "c449")])
+    # An ordinary event does not wait for the crowd.
+    assert heard_by(clients) == {(("online", 7),): 1}
+    said = []
+    for _ in range(3):
+        gateway.hub.large.step()
+        said.append(heard_by(clients))
+    assert said == [{(("online", 1000),): count} for count in (200, 200, 50)]
+    assert gateway.counts.notifications == 451
+
+
+def test_later_events_of_the_same_user_wait_behind_a_crowd(gateway, crowd):
+    clients, ids = crowd
+    hub = gateway.hub
+    hub.deliver_transitions([Delivery(ONLINE, ids)])
+    hub.large.step()
+    hub.deliver_transitions([Delivery(ONLINE, ids)])  # a repeat
+    hub.deliver_transitions([Delivery(Transition(BEFORE, "offline", 1001), "c1,c449")])
+    hub.introduce([Delivery(Transition(BEFORE, "offline", 1001), "c2")])
+    assert heard_by(clients) == {(("online", 1000),): 200}
+    for _ in range(4):
+        hub.large.step()
+    assert heard_by(clients) == {
+        (("online", 1000),): 249,
+        (("online", 1000), ("offline", 1001)): 1,
+        (("offline", 1001),): 2,
+    }
+
+
+def test_a_client_that_comes_meanwhile_is_not_told_what_its_snapshot_has(
+    gateway, presence
+):
+    """A friend comes online, and ann's friend and many others must hear it."""
+    elsewhere = ",".join(f"elsewhere{number}" for number in range(LARGE))
+    friend = Client(gateway, BEFORE)
+    open_them(gateway, friend.connection)
+    (status,) = presence.statuses([BEFORE])
+    online = status.as_transition()
+    gateway.hub.deliver_transitions([Delivery(online, f"{elsewhere},ann")])
+    ann = Client(gateway, "ann")
+    open_them(gateway, ann.connection)
+    gateway.hub.large.step()
+    events = [event for event, _ in ann.messages()]
+    assert events == ["welcome", "presence_snapshot"]
+    assert not ann.has_unread()
+
+
+def test_too_many_who_wait_are_told_at_once(gateway, crowd, monkeypatch):
+    monkeypatch.setattr("app.gateway.large_deliveries.MAX_WAITING", 2 * LARGE)
+    clients, ids = crowd
+    gateway.hub.deliver_transitions([Delivery(CID, ids)])
+    gateway.hub.deliver_transitions([Delivery(ONLINE, ids)])
+    assert heard_by(clients) == {(("online", 1000),): 450}
+    for _ in range(3):
+        gateway.hub.large.step()
+    assert heard_by(clients) == {(("online", 7),): 450}

@@ -1,0 +1,91 @@
+"""Tells large audiences in small pieces, so that everything else gets its turn.
+
+Telling one friend takes about 15 us. A user whom 100,000 others may see would stop the
+process for more than a second: no heartbeat, no handshake, and no other notification.
+So an event for many recipients waits here. A loop tells a piece of them, and then lets
+the process do other work for as long as the piece took.
+
+All events about one user keep their order: while one of them waits here, later ones
+wait behind it.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+import gevent
+from gevent.event import Event
+
+from app.gateway.snapshot_filter import StatusEvent
+from models.batches import batches
+from models.identifiers import count_ids
+
+LARGE = 1_000
+"""An event with more recipients waits here."""
+PIECE = 200
+"""Recipients who are told in one step: about 3 ms."""
+MAX_WAITING = 1_000_000
+"""Recipients of all events that wait here. Later events are told at once: the memory of
+the process is not endless."""
+
+
+class _Waiting(NamedTuple):
+    event: StatusEvent
+    size: int
+    pieces: Iterator[list[str]]
+
+
+class LargeDeliveries:
+    """The events that wait. `recipients_here` gives those of the joined ids who are
+    connected to this process; it is called when the first piece is due. `tell` tells
+    one event to some recipients; its last argument says whether they are the last."""
+
+    def __init__(
+        self,
+        recipients_here: Callable[[str], list[str]],
+        tell: Callable[[StatusEvent, list[str], bool], None],
+    ) -> None:
+        self._recipients_here = recipients_here
+        self._tell = tell
+        self._waiting: deque[_Waiting] = deque()
+        self._waiting_about: Counter[str] = Counter()
+        self._size = 0
+        self._has_work = Event()
+
+    def takes(self, event: StatusEvent, recipients: str) -> bool:
+        """Whether `event` is told later to `recipients`, which have the form of
+        `joined_ids`. If not, tell it now."""
+        size = count_ids(recipients)
+        if event.user_id not in self._waiting_about and (
+            size <= LARGE or self._size + size > MAX_WAITING
+        ):
+            return False
+        self._waiting.append(_Waiting(event, size, self._pieces(recipients)))
+        self._waiting_about[event.user_id] += 1
+        self._size += size
+        self._has_work.set()
+        return True
+
+    def step(self) -> None:
+        """Wait for work, and tell one piece."""
+        self._has_work.wait()
+        started = time.monotonic()
+        event, size, pieces = self._waiting[0]
+        piece = next(pieces, [])
+        is_last = len(piece) < PIECE
+        if is_last:
+            self._waiting.popleft()
+            self._size -= size
+            self._waiting_about[event.user_id] -= 1
+            if not self._waiting_about[event.user_id]:
+                del self._waiting_about[event.user_id]
+            if not self._waiting:
+                self._has_work.clear()
+        self._tell(event, piece, is_last)
+        gevent.sleep(time.monotonic() - started)
+
+    def _pieces(self, recipients: str) -> Iterator[list[str]]:
+        yield from batches(self._recipients_here(recipients), PIECE)

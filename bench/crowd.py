@@ -1,0 +1,124 @@
+"""The scenario `crowd`: an ordinary change, beside changes that very many hear of.
+
+A user with a large audience comes and goes once a second. Beside that, a user with few
+friends does, and only those notifications are timed. All users of the large audience
+are connected, to several gateways and from several generators, as in `many`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from bench.generator import held, run_load
+from bench.graph import Graph
+from bench.many import PER_GENERATOR, ManyGateways
+from bench.marks import Marks
+from bench.report import Column, Row
+from bench.scenarios import Scale
+from bench.swarm import Swarm
+from bench.toggling import toggle
+
+NEAR = 20
+"""Friends of the user who is timed."""
+WATCHED = 1_000
+"""Users of the large audience that the timing generator connects."""
+EVERY = 1.0
+"""Seconds between two changes that the crowd hears of."""
+
+CROWD = (
+    Column("case", "audience beside it"),
+    Column("gateways", "gateways"),
+    Column("p50_ms", "p50 ms", "less"),
+    Column("p99_ms", "p99 ms", "less"),
+    Column("max_ms", "max ms"),
+    Column("missing", "missing"),
+    Column("crowd_ms", "the whole crowd knows after ms, p50", digits=0),
+    Column("crowd_missing", "of it missing"),
+    Column("dropped", "dropped"),
+)
+
+
+async def crowd(
+    swarm: Swarm, mark: Marks, *, seconds: float, rate: float, everybody: bool
+) -> dict[str, Any]:
+    """User 0 connects and leaves in turn, and is timed. If `everybody`, the user whom
+    the crowd knows does the same once a second."""
+    hub, *others = swarm.users
+    friends, star = others[:NEAR], others[NEAR]
+    watched = others[NEAR + 1 :]
+    await swarm.connect_all([*friends, *watched])
+    told: list[float] = []
+    missing = 0
+    awaited: set[int] = set()
+    begun_at = time.perf_counter()
+
+    async def come_and_go() -> None:
+        nonlocal awaited, begun_at, missing
+        while True:
+            begun_at = time.perf_counter()
+            awaited = {user.number for user in watched}
+            if star.ready:
+                swarm.leave(star)
+            else:
+                await swarm.connect(star)
+            await asyncio.sleep(max(0, begun_at + EVERY - time.perf_counter()))
+            missing += len(awaited)
+
+    measure = toggle(swarm, mark, hub, friends, seconds=seconds, rate=rate)
+    if not everybody:
+        return {**await measure, "crowd_ms": math.nan, "crowd_missing": 0}
+    timing = asyncio.create_task(measure)
+    await asyncio.sleep(0)
+    timed = swarm.on_change
+
+    def on_change(by: int, subject: int, status: str, timestamp: int) -> None:
+        if subject != star.number:
+            assert timed is not None  # noqa: S101 - `toggle` has set it
+            timed(by, subject, status, timestamp)
+        elif by in awaited:
+            awaited.remove(by)
+            if not awaited:
+                told.append(time.perf_counter() - begun_at)
+
+    swarm.on_change = on_change
+    going = asyncio.create_task(come_and_go())
+    result = await timing
+    going.cancel()
+    told.sort()
+    return {
+        **result,
+        "crowd_ms": told[len(told) // 2] * 1000 if told else math.nan,
+        "crowd_missing": missing,
+    }
+
+
+def run_crowd(scale: Scale) -> Iterator[Row]:
+    """The same system, first without the large changes."""
+    size = scale.crowd
+    first = NEAR + 2 + min(WATCHED, size)
+    for everybody in (False, True):
+        target = ManyGateways(size, Graph.two_stars(NEAR, size))
+        parts = [
+            range(start, min(start + PER_GENERATOR, target.graph.users))
+            for start in range(first, target.graph.users, PER_GENERATOR)
+        ]
+        with target, held(target, parts) as others:
+            run = run_load(
+                target,
+                "crowd",
+                part=range(first),
+                seconds=scale.crowd_seconds,
+                rate=5,
+                everybody=everybody,
+            )
+        yield {
+            **run.result,
+            "case": f"{size:,}" if everybody else "nobody",
+            "gateways": target.gateways,
+            "cpu_by_part": run.cpu_by_part("start", "end"),
+            "dropped": run.result["dropped"] + others.dropped,
+        }
