@@ -51,12 +51,12 @@ def fan_out(
     presence: Presence,
     reader: Reader,
     changes: Iterable[EntryContent],
-    note_sizes: Callable[[Collection[int]], None] | None = None,
+    note_sizes: Callable[[Mapping[Transition, int]], None] | None = None,
 ) -> dict[int, PresenceUnavailable]:
     """Send each transition and each change of detail to the users of its audience who
     may see it, and each change of visibility to its viewers. Only the newest transition
     of each user is sent. `note_sizes` is called with the number of users for each
-    change that anyone may see.
+    change that anyone may see. A change of detail counts as a transition there.
 
     Returns the shards that did not answer, and why. The users of these shards missed
     the transitions. So did the gateways whose streams are in these shards.
@@ -69,7 +69,7 @@ def fan_out(
     for delivery in deliveries:
         sizes[delivery.transition] += count_ids(delivery.recipients)
     if note_sizes is not None:
-        note_sizes(sizes.values())
+        note_sizes(sizes)
     if presence.gateway_streams.is_cheaper_to_all(sizes.total()):
         return presence.gateway_streams.publish_to_all(deliveries)
     addressed = [(one, set(ids_in(one.recipients))) for one in deliveries]

@@ -12,23 +12,18 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import replace
 from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
 
 from models import fanout
-from models.events import NewerVersion, Transition, UnreadableMessage
+from models.events import NewerVersion, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import EntryContent, Outbox, OutboxEntry
+from models.presence.outbox import Outbox, OutboxEntry
 from models.sql.db import PersistentReader
-from models.telemetry import traces
-from models.telemetry.changes import log_change
-from models.worker_metrics import AUDIENCE, FANOUT, TRANSITIONS
-from tasks import resources
+from tasks import crowds, resources, telling
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
 from tasks.metrics import worker_metrics
@@ -128,7 +123,8 @@ def _publish(
     entries: list[OutboxEntry],
 ) -> bool:
     """Publish `entries` to all gateways that can be reached. If another shard does not
-    answer, record this in the outbox, and do not wait for it.
+    answer, record this in the outbox, and do not wait for it. Changes for very large
+    audiences are left to `tasks.crowds`.
 
     Returns False if an entry could not be read and was skipped. This is recorded too.
 
@@ -137,54 +133,17 @@ def _publish(
     """
     changes = []
     unreadable = []
-    for entry in entries:
+    for entry in crowds.leave_to_task(presence, shard, entries):
         if isinstance(entry.content, UnreadableMessage):
             unreadable.append(entry)
         else:
             changes.append(entry.content)
-    traced = [(change.cause, change.id) for change in changes]
-    with traces.spans("broadcast", traced) as changed:
-        if changed:
-            changes = [
-                replace(change, cause=cause)
-                for change, cause in zip(changes, changed, strict=True)
-            ]
-        sizes: list[int] = []
-        started = time.monotonic()
-        failed_shards = database.read(
-            lambda reader: fanout.fan_out(presence, reader, changes, sizes.extend)
-        )
-        seconds = time.monotonic() - started
-    _count(shard, changes, sizes, seconds)
-    if log.isEnabledFor(logging.DEBUG):
-        for change in changes:
-            log_change(log, "a change was broadcast", change.id, change.cause)
-    if shard in failed_shards:
-        raise failed_shards[shard]
-    outbox = presence.shards[shard].outbox
-    if failed_shards:
-        outbox.record_missed(failed_shards)
+    telling.tell(presence, shard, database, changes)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
-        outbox.record_missed([shard])
+        presence.shards[shard].outbox.record_missed([shard])
     return not unreadable
-
-
-def _count(
-    shard: int,
-    changes: Collection[EntryContent],
-    sizes: Collection[int],
-    seconds: float,
-) -> None:
-    """Count a fan-out for /metrics, and note it for the operators' page."""
-    counts = Counter(dict(FANOUT.counted(seconds)))
-    for size in sizes:
-        counts.update(dict(AUDIENCE.counted(size)))
-    transitions = [one for one in changes if isinstance(one, Transition)]
-    counts.update(TRANSITIONS.field(one.status) for one in transitions)
-    worker_metrics.add(shard, counts.items())
-    worker_metrics.note(shard, transitions)
 
 
 def _can_handle(entry: OutboxEntry) -> bool:

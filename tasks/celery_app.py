@@ -141,6 +141,7 @@ def _celery_settings(settings: Settings) -> dict[str, Any]:
             for task in (
                 "tasks.expiry.expire_due",
                 "tasks.broadcast.drain_transitions",
+                "tasks.crowds.tell_crowds",
                 "tasks.history.store_transitions",
             )
             for shard in range(settings.shards)

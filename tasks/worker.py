@@ -38,6 +38,7 @@ from models.telemetry import causes, logs, traces
 from tasks import (
     announcements,
     broadcast,
+    crowds,
     doctor,
     expiry,
     history,
@@ -53,6 +54,7 @@ from tasks.outage_log import BROKER, OutageFilter
 TASKS = (
     announcements,
     broadcast,
+    crowds,
     doctor,
     expiry,
     history,
@@ -75,6 +77,8 @@ OUTAGES = {
     broadcast.NEEDS_NEWER_WORKER: NEWER_WORKER,
     broadcast.NOT_BROADCAST: STATE,
     broadcast.LEASE_NOT_GIVEN_UP: STATE,
+    crowds.NOT_REQUESTED: BROKER,
+    crowds.NOT_TOLD: STATE,
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,
     history.NOT_STORED: STATE,

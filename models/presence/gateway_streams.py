@@ -43,8 +43,9 @@ STREAM_TTL_MS = 300_000
 FEW_GATEWAYS = 4
 """With so few gateways, every gateway gets each change with its whole audience. That
 saves the round trip that asks which gateways hold the audience."""
-MAX_IDS_TO_ALL = 20_000
-"""User ids in one message to all gateways: about 300 KB."""
+MAX_IDS_TO_ALL = 100_000
+"""User ids in one message to all gateways: 0.7 MB if an id has six characters, 4 MB if
+all are UUIDs."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,10 @@ class Keys:
         self.missed = f"{prefix}presence:missed"
         """Set: numbers of shards whose users and gateways missed transitions of this
         shard. The shard's own number means that all users missed some."""
+        self.crowds = f"{prefix}presence:crowds"
+        """Stream: changes of users with very large audiences, taken from the outbox."""
+        self.crowds_lease = f"{prefix}presence:crowds:lease"
+        """String: the token of the task that tells these changes."""
         self.unstored = f"{prefix}presence:unstored"
         """Stream: transitions that were broadcast, but are not stored in SQL yet."""
         self.unstored_state = f"{prefix}presence:unstored:state"

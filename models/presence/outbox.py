@@ -48,6 +48,8 @@ class OutboxEntry:
 
     entry_id: str
     content: EntryContent | UnreadableMessage
+    fields: Sequence[bytes] = ()
+    """What Redis holds: names and values in turn."""
     last_seen: int | None = None
     """When the user was last seen at a transition (ms). None if a process of an older
     version has written the entry."""
@@ -96,7 +98,7 @@ class Outbox:
         if replies[0] == _ANOTHER:
             return None
         found = stream_entries(replies[1]) if wait_ms else entries_with_ids(replies[0])
-        return [_entry(entry_id, fields) for entry_id, fields in found]
+        return [entry_of(entry_id, fields) for entry_id, fields in found]
 
     def leave(
         self,
@@ -166,10 +168,11 @@ class Outbox:
         return int(length)
 
 
-def _entry(entry_id: str, fields: Sequence[bytes]) -> OutboxEntry:
+def entry_of(entry_id: str, fields: Sequence[bytes]) -> OutboxEntry:
+    """The entry with these `fields`: names and values in turn."""
     data = dict(zip(fields[::2], fields[1::2], strict=True))
     seen = time_of(data.get(b"last_seen", b"").decode("ascii", "replace"))
-    return OutboxEntry(entry_id, _content(data), seen)
+    return OutboxEntry(entry_id, _content(data), fields, seen)
 
 
 def _content(data: Mapping[bytes, bytes]) -> EntryContent | UnreadableMessage:

@@ -18,6 +18,7 @@ from config import Settings
 from models.events import UserStatus
 from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
+from models.presence.crowds import Crowds
 from models.presence.errors import PresenceUnavailable
 from models.presence.gateway_streams import GatewayStreams
 from models.presence.gateways import GatewayStore
@@ -58,6 +59,7 @@ class Shard:
     number: int
     store: PresenceStore
     outbox: Outbox
+    crowds: Crowds
     gateways: GatewayStore
     unstored: UnstoredTransitions
 
@@ -76,6 +78,7 @@ class Shard:
             outbox=Outbox(
                 backend, keys, [receiver_id(url) for url in settings.webhook_urls]
             ),
+            crowds=Crowds(backend, keys),
             gateways=GatewayStore(
                 backend,
                 keys,
@@ -480,7 +483,7 @@ class Presence:
         commands: dict[int, list[Command]] = {}
         for keys in self._keys:
             names = [keys.online_users, keys.gateways, keys.transitions, keys.sweeps]
-            names += [keys.epoch, keys.unstored]
+            names += [keys.epoch, keys.unstored, keys.crowds]
             commands[keys.shard] = [run_script("overview", names)]
         answers = self._backend.gather(commands)
         rows = [list(map(int, reply)) for (reply,) in answers.some().values()]

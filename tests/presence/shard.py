@@ -135,7 +135,7 @@ class Shard:
         ]
         entries = self.outbox_after("-", most)
         return [
-            OutboxEntry(*entry, last_seen)
+            OutboxEntry(*entry, last_seen=last_seen)
             for entry, last_seen in zip(entries, seen, strict=True)
         ]
 
