@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+import subprocess
+
+import pytest
 
 from config import PROJECT_ROOT
 from tests.docs.pages import Page, code
+from tests.docs.test_readme import node
 
 PAGE = Page("docs/CLIENT.md")
+README = Page("app/static/greendot/README.md")
 CLIENT = PROJECT_ROOT / "app" / "static" / "greendot" / "client.js"
 
 
@@ -28,3 +34,31 @@ def test_the_methods_are_those_of_the_client():
         r"The function returns an object with (.*?)\.\s", PAGE.text, re.DOTALL
     )
     assert re.findall(r"`(\w+)", sentence) == methods
+
+
+TRY = """
+const answers = [[200, "a token"], [401, "no"], [500, "bad"]];
+globalThis.fetch = async () => {
+  const [status, token] = answers.shift();
+  const body = JSON_BODY ? JSON.stringify({ token }) : token;
+  return new Response(body, { status });
+};
+const seen = [];
+while (answers.length > 0) seen.push(await token().catch(() => "rejected"));
+console.log(JSON.stringify(seen));
+"""
+
+
+@pytest.mark.parametrize("page", [PAGE, README], ids=["CLIENT", "README"])
+def test_the_token_function_tells_signed_out_from_a_failure(page):
+    shown = page.block("token").text
+    found = re.search(r"^async function token\(.*?^}$", shown, re.DOTALL | re.MULTILINE)
+    assert found is not None
+    script = found[0] + TRY.replace("JSON_BODY", str(page is PAGE).lower())
+    done = subprocess.run(
+        [*node(), "--input-type=module", "-e", script],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert json.loads(done.stdout) == ["a token", None, "rejected"]

@@ -2,8 +2,13 @@
 import { GreendotProvider, usePresence } from "greendot-client/react";
 import { useEffect, useState } from "react";
 
-const presence = async () => (await fetch("/presence", { method: "POST" })).json();
-const token = async () => (await presence()).token;
+const presence = async () => {
+  const answer = await fetch("/presence", { method: "POST" });
+  if (answer.status === 401) return null; // nobody is signed in
+  if (!answer.ok) throw new Error(`/presence answered ${answer.status}`);
+  return answer.json();
+};
+const token = async () => (await presence())?.token ?? null;
 
 function Friend({ id }) {
   return <li>{`${usePresence(id).online ? "🟢" : "⚪"} ${id}`}</li>;
