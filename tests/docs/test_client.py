@@ -27,6 +27,15 @@ def test_the_options_are_those_of_the_client():
     assert len(named) == len(set(named))
 
 
+def test_a_page_without_a_bundler_loads_the_client_as_shown():
+    """Browser tests open this page at each of the servers in examples/hosts."""
+    (shown,) = re.findall(r"^ *(import .*)$", PAGE.block("script").text, re.MULTILINE)
+    assert shown in (PROJECT_ROOT / "examples/hosts/page.html").read_text()
+    for other in (Page("README.md"), Page("docs/INTEGRATE.md")):
+        assert "`/greendot`" in other.text
+    assert re.findall(r'"(.*)"', shown)[0] in Page("README.md").text
+
+
 def test_the_methods_are_those_of_the_client():
     typedef = CLIENT.read_text().split("object} PresenceClient\n")[1].split("*/")[0]
     methods = re.findall(r"@property \{.*\} (\w+)", typedef)
