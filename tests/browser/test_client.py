@@ -258,19 +258,11 @@ def test_an_expiring_token_costs_no_reconnect(site, page, names):
 
 
 def test_one_token_is_enough_for_a_start(site, page, names):
-    """For the id of the user, the statuses, the settings and the ticket."""
-    page.evaluate(
-        """(token) => {
-            window.fetched = 0;
-            window.fetchToken = async () => { fetched += 1; return token; };
-        }""",
-        site.token(names[0]),
-    )
-    both = f"async (given) => {{ await ({CONNECT})(given); client.loadMyPresence(); }}"
-    page.evaluate(both, {"url": site.url(), "token": None, "chance": None})
-    page.wait_for_function("store.getState().myPresence !== null")
+    """For the id of the user, the statuses and the ticket."""
+    fetched = connect_anew(page, site, iter([site.token(names[0])]))
     live(page)
-    assert page.evaluate("fetched") == 1
+    page.wait_for_timeout(500)
+    assert len(fetched) == 1
 
 
 def test_a_refresh_without_a_token_means_signed_out(site, page, names):
