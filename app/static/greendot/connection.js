@@ -3,7 +3,11 @@
  * it does not hear the server, it marks the store as stale.
  */
 
-import { minDelayAfterRejections, retryDelay } from "./backoff.js";
+import {
+  minDelayAfterRejections,
+  minDelayAfterSecretFailures,
+  retryDelay,
+} from "./backoff.js";
 import {
   PresenceHttpError,
   PresenceNetworkError,
@@ -362,10 +366,10 @@ export function createConnection(base, options, token, store, hooks) {
     }
     reset()?.close(CLOSE.NORMAL);
     outageStartedAt ||= now;
-    const failures = Math.max(rejections, secretFailures);
     const minDelay = Math.max(
       minRetryDelay(code),
-      failures > 0 ? minDelayAfterRejections(failures) : 0,
+      rejections > 0 ? minDelayAfterRejections(rejections) : 0,
+      minDelayAfterSecretFailures(secretFailures),
     );
     let delay = retryDelay(now - outageStartedAt, minDelay, random);
     if (plannedAt !== null) delay = Math.max(0, plannedAt - now);

@@ -56,6 +56,9 @@ TRY_AGAIN_LATER = 1013
 MIN_RETRY_DELAYS = dict.fromkeys((4429, TRY_AGAIN_LATER, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
+MAX_TOKEN_DELAY = 4.0
+"""The longest minimum wait while the token function fails. Perhaps only the network is
+down, and then the client must be back soon after it."""
 IDLE_INTERVAL = 60.0
 """Seconds between two reports of one connection that the person is idle."""
 MAX_REFRESH_LENGTH = 4000
@@ -659,11 +662,11 @@ def retry_delay(
 ) -> float:
     """Seconds to wait before the next attempt: the minimum for the close code, plus
     full jitter. The jitter's bound is a tenth of the outage, from 1 s to 30 s. While
-    the token function fails, the minimum doubles from 1 s to 30 s."""
+    the token function fails, the minimum doubles from 1 s to 4 s."""
     min_delay = MIN_RETRY_DELAYS.get(code, 0.0)
     if token_failures > 0:
         doubled = 2.0 ** min(token_failures - 1, 10)
-        min_delay = max(min_delay, min(MAX_BOUND, doubled))
+        min_delay = max(min_delay, min(MAX_TOKEN_DELAY, doubled))
     bound = min(MAX_BOUND, max(MIN_BOUND, min_delay, outage * OUTAGE_FRACTION))
     return min_delay + rand() * bound
 

@@ -1,5 +1,6 @@
 "use client";
 import { GreendotProvider, usePresence } from "greendot-client/react";
+import { useRouter } from "next/navigation";
 import { useEffect, useState } from "react";
 
 const presence = async () => {
@@ -16,10 +17,12 @@ function Friend({ id }) {
 
 export function Friends() {
   const [known, setKnown] = useState(null);
+  const { refresh } = useRouter();
   useEffect(() => void presence().then(setKnown), []);
   return (
     known && (
-      <GreendotProvider url={known.url} token={token}>
+      // When nobody is signed in any more, the server renders the page without friends.
+      <GreendotProvider url={known.url} token={token} onDenied={() => refresh()}>
         <ul id="friends">{known.friends.map((id) => <Friend key={id} id={id} />)}</ul>
       </GreendotProvider>
     )
