@@ -52,7 +52,8 @@ def test_if_there_is_a_site_it_is_shown(
         ("quick-start/", "quick-start/index.html"),
         ("style.css", "style.css"),
     ):
-        assert client.get(f"/docs/{path}").text == shown
+        with client.get(f"/docs/{path}") as answer:
+            assert answer.text == shown
 
 
 @pytest.mark.usefixtures("no_site")

@@ -284,7 +284,7 @@ def test_nobody_is_offline_before_the_countdown_has_ended(side_by_side):
         }).observe(dot, { attributes: true });
     }""")
     press(page, "ada", "Cut the cable")
-    page.wait_for_function("left.length > 0", timeout=20_000)
+    page.wait_for_function("() => left.length > 0", timeout=20_000)
     # The text may be a quarter of a second old.
     assert re.match("in 1 s|now|✓|!", page.evaluate("left[0]"))
     press(page, "ada", "Plug it in again")
@@ -299,7 +299,7 @@ def test_a_user_with_another_tab_stays_online_and_the_countdown_says_so(
     page = side_by_side.page
     with Client(site, "ada").opened():
         press(page, "ada", "Close the tab")
-        expect(facts(page, "ada")).to_have_text(STILL_ONLINE)
+        expect(facts(page, "ada")).to_have_text(STILL_ONLINE, timeout=15_000)
         expect(seen_by(page, "grace", "ada")).to_have_text("Online")
 
 
@@ -464,7 +464,7 @@ def test_the_code_in_the_browser_does_what_it_says(site, open_tab):
     )
     page.wait_for_function("() => dot.hidden === false")  # Grace has a card
     expect(seen_by(page, "grace", "ada")).to_have_text("Online")
-    page.evaluate("() => { const banner = window.banner = {};" + code["cut"] + "}")
+    page.evaluate("() => { const banner = window.banner = {};" + code["cut"] + "\n}")
     page.evaluate("() => presence.store.setState({ stale: true })")
     assert page.evaluate("banner.hidden") is False
     page.evaluate("() => presence.store.setState({ stale: false })")
@@ -478,7 +478,7 @@ def test_the_code_in_the_browser_does_what_it_says(site, open_tab):
         ("close", None),
         ("leave", None),
     ):
-        page.evaluate("async () => {" + code[action] + "}")
+        page.evaluate("async () => {" + code[action] + "\n}")
         if look:
             expect(row).to_have_attribute("data-look", look)
     status, answer = site.request("GET", "/api/me/presence", token=site.token("ada"))
@@ -512,7 +512,7 @@ def test_the_code_for_a_client_of_ones_own_keeps_it_online(site, open_tab):
         [site.url().replace("http", "ws"), site.token("margaret")],
     )
     page.wait_for_function("() => window.welcome !== undefined")
-    page.evaluate("() => {" + snippets_of(site, open_tab)["freeze"] + "}")
+    page.evaluate("() => {" + snippets_of(site, open_tab)["freeze"] + "\n}")
     page.wait_for_function("() => events.includes('heartbeat_ack')")
     page.close()
     is_offline(site, "margaret")

@@ -189,8 +189,9 @@ export function createPanel(user, context) {
       isCut = !isCut;
       root.toggleAttribute("data-cut", isCut);
       if (isCut) {
-        showCountdown(network.isHeld() ? factsOfCut() : []);
+        if (network.isHeld()) showCountdown(factsOfCut());
         network.disconnect();
+        announce(`The cable of ${user.display_name} is cut`);
       } else {
         showCountdown([]);
         network.reconnect();
