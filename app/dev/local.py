@@ -65,9 +65,9 @@ _WELCOME = """
 
 Greendot is ready: {url}"""
 _WITH_DEMO = """\
-  Open the URL below in two windows, one of them private, and sign in as two friends,
-  for example ada and grace. Each sees the other's green dot. Close one window, and the
-  dot disappears in the other. Or see several users at once: {url}/side-by-side"""
+  Open the URL below: it shows two people, and each sees the other's green dot. Cut the
+  cable of one, and see what happens to the dot. {url}/one is the page of
+  one user: for two users, open it in two windows, one of them private."""
 _WITHOUT_DEMO = """\
   There are no demo users and no sign-in page. PRESENCE_DEMO=1 adds both, and writes the
   users into your database. README.md says how to load your own graph."""
