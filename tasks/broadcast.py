@@ -40,14 +40,16 @@ SHUTDOWN_CHECK_MS = 200
 whether its worker is shutting down."""
 CHECK_EVERY = 5.0
 """Seconds between two checks whether users missed transitions."""
-NEEDS_NEWER_WORKER = "changes are not broadcast: the outbox needs a newer worker: %s"
+NEEDS_NEWER_WORKER = (
+    "changes wait in the outbox until a newer worker runs: update this worker (%s)"
+)
 UNREADABLE = (
     "%d entries of the outbox cannot be read, so all users get a fresh snapshot; "
     "the first is %s: %s"
 )
-DRAIN_NOT_REQUESTED = "the broker is down, beat will request the drain later: %s"
-LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease, which will expire: %s"
-NOT_BROADCAST = "changes could not be broadcast, the next drain will do it: %s"
+DRAIN_NOT_REQUESTED = "the broker is down. Beat will request the drain later: %s"
+LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease. It will expire: %s"
+NOT_BROADCAST = "changes could not be broadcast. The next drain retries: %s"
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
