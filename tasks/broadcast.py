@@ -12,18 +12,23 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import closing
+from dataclasses import replace
 from itertools import takewhile
 
 from kombu.exceptions import OperationalError as BrokerError
 
 from models import fanout
-from models.events import NewerVersion, UnreadableMessage
+from models.events import DetailChange, NewerVersion, Transition, UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import Outbox, OutboxEntry
+from models.presence.outbox import EntryContent, Outbox, OutboxEntry
 from models.sql.db import PersistentReader
-from tasks import crowds, resources, telling
+from models.telemetry import traces
+from models.telemetry.changes import log_change
+from models.worker_metrics import AUDIENCE, FANOUT, TRANSITIONS
+from tasks import resources
 from tasks.celery_app import TASK_EXPIRES, celery
 from tasks.drainer_policy import worker_state
 from tasks.metrics import worker_metrics
@@ -38,6 +43,12 @@ this time."""
 SHUTDOWN_CHECK_MS = 200
 """If a drainer stays, it waits this many milliseconds for an entry, and then checks
 whether its worker is shutting down."""
+LARGE = 5_000
+"""Users in a large audience. The task for large audiences (`tasks.crowds`) would take
+longer to start than it takes to tell a smaller one."""
+MAX_KNOWN = 10_000
+"""Users whom a process knows as those with large audiences."""
+CROWDS = "tasks.crowds.tell_crowds"
 CHECK_EVERY = 5.0
 """Seconds between two checks whether users missed transitions."""
 NEEDS_NEWER_WORKER = (
@@ -48,8 +59,34 @@ UNREADABLE = (
     "the first is %s: %s"
 )
 DRAIN_NOT_REQUESTED = "the broker is down. Beat will request the drain later: %s"
+CROWDS_NOT_REQUESTED = (
+    "the broker is down. Beat will have large audiences told later: %s"
+)
 LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease. It will expire: %s"
 NOT_BROADCAST = "changes could not be broadcast. The next drain retries: %s"
+
+
+class LargeAudiences:
+    """The users whose audience was large at their last change in this process."""
+
+    def __init__(self) -> None:
+        self._users: set[str] = set()
+
+    def __contains__(self, user_id: str) -> bool:
+        return user_id in self._users
+
+    def note(self, sizes: Mapping[Transition, int]) -> None:
+        """Note how many users heard of each change."""
+        for transition, size in sizes.items():
+            if size > LARGE:
+                if len(self._users) >= MAX_KNOWN:
+                    self._users.clear()
+                self._users.add(transition.user_id)
+            else:
+                self._users.discard(transition.user_id)
+
+
+large_audiences = LargeAudiences()
 
 
 @celery.task(name="tasks.broadcast.drain_transitions")
@@ -135,17 +172,94 @@ def _publish(
     """
     changes = []
     unreadable = []
-    for entry in crowds.leave_to_task(presence, shard, entries):
+    for entry in _leave_large(presence, shard, entries):
         if isinstance(entry.content, UnreadableMessage):
             unreadable.append(entry)
         else:
             changes.append(entry.content)
-    telling.tell(presence, shard, database, changes)
+    tell(presence, shard, database, changes)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
         presence.shards[shard].outbox.record_missed([shard])
     return not unreadable
+
+
+def tell(
+    presence: Presence,
+    shard: int,
+    database: PersistentReader,
+    changes: list[EntryContent],
+) -> None:
+    """Send `changes` of the users of `shard` to all gateways that can be reached. If
+    another shard does not answer, record this in the outbox, and do not wait for it.
+
+    Raises:
+        PresenceUnavailable: `shard` itself did not answer.
+        sqlalchemy.exc.SQLAlchemyError: the database is down.
+    """
+    traced = [(change.cause, change.id) for change in changes]
+    with traces.spans("broadcast", traced) as changed:
+        if changed:
+            changes = [
+                replace(change, cause=cause)
+                for change, cause in zip(changes, changed, strict=True)
+            ]
+        sizes: dict[Transition, int] = {}
+        started = time.monotonic()
+        failed_shards = database.read(
+            lambda reader: fanout.fan_out(presence, reader, changes, sizes.update)
+        )
+        seconds = time.monotonic() - started
+    large_audiences.note(sizes)
+    _count(shard, changes, sizes, seconds)
+    if log.isEnabledFor(logging.DEBUG):
+        for change in changes:
+            log_change(log, "a change was broadcast", change.id, change.cause)
+    if shard in failed_shards:
+        raise failed_shards[shard]
+    if failed_shards:
+        presence.shards[shard].outbox.record_missed(failed_shards)
+
+
+def _count(
+    shard: int,
+    changes: Collection[EntryContent],
+    sizes: Mapping[Transition, int],
+    seconds: float,
+) -> None:
+    """Count a fan-out for /metrics, and note it for the operators' page."""
+    counts = Counter(dict(FANOUT.counted(seconds)))
+    for size in sizes.values():
+        counts.update(dict(AUDIENCE.counted(size)))
+    transitions = [one for one in changes if isinstance(one, Transition)]
+    counts.update(TRANSITIONS.field(one.status) for one in transitions)
+    worker_metrics.add(shard, counts.items())
+    worker_metrics.note(shard, transitions)
+
+
+def _leave_large(
+    presence: Presence, shard: int, entries: Sequence[OutboxEntry]
+) -> list[OutboxEntry]:
+    """Leave those of `entries` to `tasks.crowds` whose users have large audiences.
+    Returns the others, which the caller tells. If Redis takes no more data, these are
+    all."""
+    large = [
+        entry
+        for entry in entries
+        # The viewers of a change of visibility are in the entry.
+        if isinstance(entry.content, Transition | DetailChange)
+        and entry.content.user_id in large_audiences
+    ]
+    if not large:
+        return list(entries)
+    try:
+        presence.shards[shard].crowds.add(large)
+    except PresenceUnavailable as error:
+        log.warning("large audiences are told beside the others: %s", error)
+        return list(entries)
+    request_crowds(shard)
+    return [entry for entry in entries if entry not in large]
 
 
 def _can_handle(entry: OutboxEntry) -> bool:
@@ -185,3 +299,12 @@ def request_drain(shard: int = 0) -> bool:
         log.warning(DRAIN_NOT_REQUESTED, error)
         return False
     return True
+
+
+def request_crowds(shard: int) -> None:
+    """Send a task that tells the large audiences of `shard`. If the broker is down, the
+    next task of beat tells them."""
+    try:
+        celery.send_task(CROWDS, (shard,), retry=False, expires=TASK_EXPIRES)
+    except BrokerError as error:
+        log.warning(CROWDS_NOT_REQUESTED, error)

@@ -11,52 +11,23 @@ from __future__ import annotations
 
 import logging
 import secrets
-from collections.abc import Sequence
 from contextlib import closing, suppress
 
-from kombu.exceptions import OperationalError as BrokerError
-
-from models.events import DetailChange, Transition, UnreadableMessage
+from models.events import UnreadableMessage
 from models.presence import Presence, PresenceUnavailable
-from models.presence.outbox import OutboxEntry
 from models.sql.db import PersistentReader
-from tasks import resources, telling
-from tasks.celery_app import TASK_EXPIRES, celery
+from tasks import broadcast, resources
+from tasks.celery_app import celery
 from tasks.metrics import worker_metrics
-from tasks.telling import large_audiences
 
 log = logging.getLogger(__name__)
 
 BATCH = 20
 """The most changes in one fan-out to large audiences."""
 NOT_TOLD = "large audiences could not be told, the next task will do it: %s"
-NOT_REQUESTED = "the broker is down, beat will have large audiences told later: %s"
 
 
-def leave_to_task(
-    presence: Presence, shard: int, entries: Sequence[OutboxEntry]
-) -> list[OutboxEntry]:
-    """Leave those of `entries` to the task whose users have large audiences. Returns
-    the others, which the caller tells. If Redis takes no more data, these are all."""
-    large = [
-        entry
-        for entry in entries
-        # The viewers of a change of visibility are in the entry.
-        if isinstance(entry.content, Transition | DetailChange)
-        and entry.content.user_id in large_audiences
-    ]
-    if not large:
-        return list(entries)
-    try:
-        presence.shards[shard].crowds.add(large)
-    except PresenceUnavailable as error:
-        log.warning("large audiences are told beside the others: %s", error)
-        return list(entries)
-    request_task(shard)
-    return [entry for entry in entries if entry not in large]
-
-
-@celery.task(name="tasks.crowds.tell_crowds")
+@celery.task(name=broadcast.CROWDS)
 def tell_crowds(shard: int = 0) -> None:
     """Tell all large audiences of `shard` what was left to this task."""
     with resources.outages_logged(log, NOT_TOLD):
@@ -85,19 +56,10 @@ def tell_waiting(presence: Presence, shard: int = 0) -> None:
                 if not isinstance(entry.content, UnreadableMessage)
             ]
             try:
-                telling.tell(presence, shard, database, changes)
+                broadcast.tell(presence, shard, database, changes)
             except BaseException:
                 with suppress(PresenceUnavailable):
                     crowds.leave()
                 raise
             worker_metrics.write(presence, shard)
             crowds.forget(entries)
-
-
-def request_task(shard: int) -> None:
-    """Send a task that tells the large audiences of `shard`. If the broker is down, the
-    next task of beat tells them."""
-    try:
-        tell_crowds.apply_async((shard,), retry=False, expires=TASK_EXPIRES)
-    except BrokerError as error:
-        log.warning(NOT_REQUESTED, error)

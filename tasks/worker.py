@@ -77,7 +77,7 @@ OUTAGES = {
     broadcast.NEEDS_NEWER_WORKER: NEWER_WORKER,
     broadcast.NOT_BROADCAST: STATE,
     broadcast.LEASE_NOT_GIVEN_UP: STATE,
-    crowds.NOT_REQUESTED: BROKER,
+    broadcast.CROWDS_NOT_REQUESTED: BROKER,
     crowds.NOT_TOLD: STATE,
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,

@@ -13,7 +13,7 @@ from sqlalchemy.exc import OperationalError
 from models.identifiers import ids_in
 from models.presence import Presence
 from models.sql.db import make_engine
-from tasks import broadcast, crowds, resources, telling
+from tasks import broadcast, crowds, resources
 from tests.databases import friends_in
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
@@ -42,7 +42,7 @@ def shard(valkey_url: str) -> Shard:
 def requested(monkeypatch) -> list[int]:
     """The shards for which the task was requested."""
     found: list[int] = []
-    monkeypatch.setattr(crowds, "request_task", found.append)
+    monkeypatch.setattr(broadcast, "request_crowds", found.append)
     return found
 
 
@@ -52,7 +52,7 @@ def presence(shard: Shard, engine, requested, monkeypatch) -> Presence:  # noqa:
     that ann and cid have large audiences."""
     monkeypatch.setattr(resources, "database", lambda: engine)
     monkeypatch.setattr(resources, "presence", lambda: shard.presence)
-    monkeypatch.setattr(telling.large_audiences, "_users", {"ann", "cid"})
+    monkeypatch.setattr(broadcast.large_audiences, "_users", {"ann", "cid"})
     return shard.presence
 
 
@@ -102,7 +102,7 @@ def test_what_could_not_be_told_stays_and_the_next_task_need_not_wait(
 def test_a_task_that_dies_is_followed_by_another(presence, monkeypatch):
     broadcast.drain(presence)
     with monkeypatch.context() as patch:
-        patch.setattr(crowds.telling, "tell", end)
+        patch.setattr(broadcast, "tell", end)
         with pytest.raises(KeyboardInterrupt):
             crowds.tell_waiting(presence)
     crowds.tell_waiting(presence)
@@ -126,20 +126,20 @@ def test_one_task_at_a_time(presence):
 
 
 def test_a_worker_learns_which_audiences_are_large(presence, shard, monkeypatch):
-    monkeypatch.setattr(telling.large_audiences, "_users", set())
-    monkeypatch.setattr(telling, "LARGE", 0)
+    monkeypatch.setattr(broadcast.large_audiences, "_users", set())
+    monkeypatch.setattr(broadcast, "LARGE", 0)
     broadcast.drain(presence)
     assert waiting(presence) == 0, "the first change is told by the drainer"
-    assert all(user in telling.large_audiences for user in ("ann", "bob", "cid"))
-    monkeypatch.setattr(telling, "LARGE", 1)
+    assert all(user in broadcast.large_audiences for user in ("ann", "bob", "cid"))
+    monkeypatch.setattr(broadcast, "LARGE", 1)
     for user in ("ann", "bob"):
         shard.release(user)
     assert len(shard.expire("ann", "bob")) == 2
     broadcast.drain(presence)
     assert waiting(presence) == 2
     crowds.tell_waiting(presence)
-    assert "ann" not in telling.large_audiences
-    assert "cid" in telling.large_audiences
+    assert "ann" not in broadcast.large_audiences
+    assert "cid" in broadcast.large_audiences
 
 
 def test_a_redis_that_is_full_does_not_stop_the_others(presence, requested, shard):
