@@ -41,24 +41,24 @@ def test_a_time_in_words():
             NOW - 120_000,
             NOW - 5000,
             (
-                "A connection to gateway g:1 was opened 2 min ago. Its last heartbeat came "
-                "5.0 s ago. Without a new heartbeat it ends in 55 s."
+                "A connection to gateway g:1 was opened 2 min ago. Its last heartbeat "
+                "came 5.0 s ago. Without a new heartbeat it ends in 55 s."
             ),
         ),
         (
             None,
             NOW - 5000,
             (
-                "A connection to gateway g:1 is open. Its last heartbeat came 5.0 s ago. "
-                "Without a new heartbeat it ends in 55 s."
+                "A connection to gateway g:1 is open. Its last heartbeat came 5.0 s "
+                "ago. Without a new heartbeat it ends in 55 s."
             ),
         ),
         (
             None,
             None,
             (
-                "A connection to gateway g:1 is open. Without a new heartbeat it ends in "
-                "55 s."
+                "A connection to gateway g:1 is open. Without a new heartbeat it ends "
+                "in 55 s."
             ),
         ),
     ],
