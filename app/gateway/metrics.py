@@ -74,8 +74,9 @@ class Counts(SocketCounts):
     delivery_ms: deque[float] = field(
         default_factory=lambda: deque(maxlen=MAX_DELIVERIES)
     )
-    """For each message since the last write: how old its oldest change was when all its
-    frames had been written (ms)."""
+    """One value for each message since the last write: how old its oldest change was
+    when its frames had been written (ms). An event with over 1,000 recipients has a
+    value of its own."""
 
 
 class GatewayMetrics:

@@ -100,7 +100,7 @@ class Outbox:
         found = stream_entries(replies[1]) if wait_ms else entries_with_ids(replies[0])
         return [entry_of(entry_id, fields) for entry_id, fields in found]
 
-    def leave(
+    def release_lease(
         self,
         token: str,
         published: Sequence[OutboxEntry] = (),

@@ -141,7 +141,7 @@ def test_a_drainer_that_acknowledges_twice(world):
     world.offline("ann")
     world.drain()
     world.write()
-    world.shard.outbox.leave("slow", entries)  # after the newer one
+    world.shard.outbox.release_lease("slow", entries)  # after the newer one
     assert world.waiting() == 1
     world.write()
     assert world.sessions("ann") == [UserSession(start, world.last_seen("ann"))]

@@ -45,7 +45,7 @@ class World:
     def drain(self) -> None:
         """As a drainer that has published all."""
         outbox = self.shard.outbox
-        while not outbox.leave("a drainer", outbox.take("a drainer") or []):
+        while not outbox.release_lease("a drainer", outbox.take("a drainer") or []):
             pass
 
     def writer(self) -> HistoryWriter:
