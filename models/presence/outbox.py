@@ -9,7 +9,7 @@ is at least once and in order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.events import (
     MAX_TIMESTAMP,
@@ -48,7 +48,7 @@ class OutboxEntry:
 
     entry_id: str
     content: EntryContent | UnreadableMessage
-    fields: Sequence[bytes] = ()
+    fields: Sequence[bytes] = field(default=(), compare=False)
     """What Redis holds: names and values in turn."""
     last_seen: int | None = None
     """When the user was last seen at a transition (ms). None if a process of an older
