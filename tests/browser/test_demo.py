@@ -422,7 +422,9 @@ def test_the_code_of_an_action_is_opened_and_copied(side_by_side):
     assert copied == opened.locator("code").text_content()
     assert 'visibility: "nobody"' in copied
     expect(button).to_have_text("Copy")
-    press(page, "ada", "Be visible")
+    press(page, "ada", "Be visible")  # the next tests have the same ada
+    row = panel(page, "grace").locator("[data-user=ada]")
+    expect(row).to_have_attribute("data-look", "online")
 
 
 def test_without_a_clipboard_the_code_is_selected(site, open_tab):
