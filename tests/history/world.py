@@ -63,9 +63,9 @@ class World:
     def settle(self) -> None:
         """Sweeps have run for a minute, so all gateways have registered. However slow
         the test is, the last sweep is new. Only a loss of state takes time."""
-        now = self.shard.now()
-        times = {"no_gap_since": now - 60_000, "last": now + 60_000}
-        self.shard.client.hset(self.shard.keys.sweeps, mapping=times)
+        now, sweeps = self.shard.now(), self.shard.keys.sweeps
+        self.shard.client.hset(sweeps, "no_gap_since", str(now - 60_000))
+        self.shard.client.hset(sweeps, "last", str(now + 60_000))
         wait_until(self.shard.presence.is_settled)
 
     def lose(self) -> None:
