@@ -586,19 +586,22 @@ def test_the_keyboard_is_enough(site, open_tab):
     is_offline(site, "ada")
 
 
-def test_without_the_demo_the_page_is_plain(system, open_tab):
-    for method, path in (
-        ("POST", "/demo/sign-in"),
-        ("POST", "/demo/token"),
-        ("GET", "/demo/people"),
-        ("GET", "/one"),
-        ("GET", "/side-by-side"),
-        ("GET", "/docs/"),
-        ("PUT", "/demo/friendships/ada/grace"),
-    ):
-        status, _ = system.request(method, path, {} if method != "GET" else None)
-        assert status == 404, path
-    page = open_tab().page
-    page.goto(system.url() + "/")
-    expect(page.get_by_role("heading", name="Greendot is running")).to_be_visible()
-    assert page.get_by_role("button").count() == 0
+def test_without_the_demo_the_page_is_plain(site, open_tab):
+    with site.another_web(PRESENCE_DEMO="0") as web:
+        for method, path in (
+            ("POST", "/demo/sign-in"),
+            ("POST", "/demo/token"),
+            ("GET", "/demo/people"),
+            ("GET", "/one"),
+            ("GET", "/side-by-side"),
+            ("GET", "/docs/"),
+            ("PUT", "/demo/friendships/ada/grace"),
+        ):
+            body = {} if method != "GET" else None
+            status, _ = site.request(method, path, body, web=web)
+            assert status == 404, path
+        page = open_tab().page
+        page.goto(site.url(web) + "/")
+        heading = page.get_by_role("heading", name="Greendot is running")
+        expect(heading).to_be_visible()
+        assert page.get_by_role("button").count() == 0
