@@ -22,7 +22,7 @@ NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
 PYTHON ?= $(shell for python in python3 python3.14 python3.13 python3.12 python3.11; do \
 	if $$python -c '$(NEW_ENOUGH)' >/dev/null 2>&1; then echo $$python; break; fi; done)
 
-.PHONY: help setup run token test test-all chaos schemathesis check lint prose types imports \
+.PHONY: help setup run token doctor test test-all chaos schemathesis check lint prose types imports \
 	migrations docs docs-serve coverage autobahn bench requirements release clean
 .DEFAULT_GOAL := help
 
@@ -36,7 +36,11 @@ run: $(LOCAL) ## Start everything with demo users on http://localhost:8000 (PORT
 	@$(PY) -m app.dev
 
 token: $(LOCAL) ## Print a token of a user: make -s token NAME=ada
+	@test -n "$(NAME)" || { echo "Name a user: make -s token NAME=ada" >&2; exit 2; }
 	@$(PY) -m app.dev flask token "$(NAME)"
+
+doctor: $(LOCAL) ## Look for mistakes in what `make run` has started
+	@$(PY) -m app.dev doctor $(ARGS)
 
 test: $(DEV) ## Run the fast tests, some minutes (ARGS="-k name" goes to pytest)
 	$(PY) -m pytest $(SIDE_BY_SIDE) -m "not slow" $(ARGS)

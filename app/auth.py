@@ -84,7 +84,9 @@ def require_token() -> str:
     """
     token = _bearer() or request.cookies.get(COOKIE)
     if not token:
-        message = f"send a token as Authorization: Bearer or in the cookie {COOKIE}"
+        # The log hides the word after "Bearer ", so no word follows it here.
+        where = f"the header Authorization (Bearer) or the cookie {COOKIE}"
+        message = f"send a token in {where}"
         raise Unauthenticated(message)
     return token
 

@@ -1,9 +1,9 @@
 """The load of `throughput`: real connects and disconnects, as many as the server holds.
 
-A closed loop: `window` users are changing at any time. One leaves; when every friend
-who is connected has heard of it, he connects again; when all have heard of that, it is
-the next one's turn. So the server sets the pace, and a notification that never comes
-is seen.
+A closed loop: `window` users are changing at any time. One leaves. When every connected
+friend has heard of it, the user connects again. When all have heard of that, it is the
+next user's turn. So the server sets the pace, and a notification that never comes is
+seen.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
-"""The scenario `crowd`: an ordinary change, beside changes that very many hear of.
+"""The scenario `crowd`: how changes with a very large audience delay others.
 
-A user with a large audience comes and goes once a second. Beside that, a user with few
-friends does, and only those notifications are timed. All users of the large audience
-are connected, to several gateways and from several generators, as in `many`.
+A user with a large audience connects or leaves, one change per second. Beside that, a
+user with few friends is timed as in `latency`. For the large changes, `crowd_ms` is the
+time until all of the observed users of the audience know. All users of the large
+audience are connected, to several gateways and from several generators, as in `many`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ from bench.toggling import toggle
 NEAR = 20
 """Friends of the user who is timed."""
 WATCHED = 1_000
-"""Users of the large audience that the timing generator connects."""
+"""Users of the large audience that the timing generator connects. Only these are
+observed."""
 EVERY = 1.0
 """Seconds between two changes that the crowd hears of."""
 
@@ -36,20 +38,20 @@ CROWD = (
     Column("p99_ms", "p99 ms", "less"),
     Column("max_ms", "max ms"),
     Column("missing", "missing"),
-    Column("crowd_ms", "the whole crowd knows after ms, p50", digits=0),
+    Column("crowd_ms", f"{WATCHED:,} of the crowd know after ms, p50", digits=0),
     Column("crowd_missing", "of it missing"),
     Column("dropped", "dropped"),
 )
 
 
 async def crowd(
-    swarm: Swarm, mark: Marks, *, seconds: float, rate: float, everybody: bool
+    swarm: Swarm, mark: Marks, *, seconds: float, rate: float, with_crowd: bool
 ) -> dict[str, Any]:
-    """User 0 connects and leaves in turn, and is timed. If `everybody`, the user whom
+    """User 0 connects and leaves in turn, and is timed. If `with_crowd`, the user whom
     the crowd knows does the same once a second."""
-    hub, *others = swarm.users
-    friends, star = others[:NEAR], others[NEAR]
-    watched = others[NEAR + 1 :]
+    timed_user, *held_users = swarm.users
+    friends, crowd_user = held_users[:NEAR], held_users[NEAR]
+    watched = held_users[NEAR + 1 :]
     await swarm.connect_all([*friends, *watched])
     told: list[float] = []
     missing = 0
@@ -61,22 +63,22 @@ async def crowd(
         while True:
             begun_at = time.perf_counter()
             awaited = {user.number for user in watched}
-            if star.ready:
-                swarm.leave(star)
+            if crowd_user.ready:
+                swarm.leave(crowd_user)
             else:
-                await swarm.connect(star)
+                await swarm.connect(crowd_user)
             await asyncio.sleep(max(0, begun_at + EVERY - time.perf_counter()))
             missing += len(awaited)
 
-    measure = toggle(swarm, mark, hub, friends, seconds=seconds, rate=rate)
-    if not everybody:
+    measure = toggle(swarm, mark, timed_user, friends, seconds=seconds, rate=rate)
+    if not with_crowd:
         return {**await measure, "crowd_ms": math.nan, "crowd_missing": 0}
     timing = asyncio.create_task(measure)
     await asyncio.sleep(0)
     timed = swarm.on_change
 
     def on_change(by: int, subject: int, status: str, timestamp: int) -> None:
-        if subject != star.number:
+        if subject != crowd_user.number:
             assert timed is not None  # noqa: S101 - `toggle` has set it
             timed(by, subject, status, timestamp)
         elif by in awaited:
@@ -100,7 +102,7 @@ def run_crowd(scale: Scale) -> Iterator[Row]:
     """The same system, first without the large changes."""
     size = scale.crowd
     first = NEAR + 2 + min(WATCHED, size)
-    for everybody in (False, True):
+    for with_crowd in (False, True):
         target = ManyGateways(size, Graph.two_stars(NEAR, size))
         parts = [
             range(start, min(start + PER_GENERATOR, target.graph.users))
@@ -113,11 +115,11 @@ def run_crowd(scale: Scale) -> Iterator[Row]:
                 part=range(first),
                 seconds=scale.crowd_seconds,
                 rate=5,
-                everybody=everybody,
+                with_crowd=with_crowd,
             )
         yield {
             **run.result,
-            "case": f"{size:,}" if everybody else "nobody",
+            "case": f"{size:,}" if with_crowd else "nobody",
             "gateways": target.gateways,
             "cpu_by_part": run.cpu_by_part("start", "end"),
             "dropped": run.result["dropped"] + others.dropped,

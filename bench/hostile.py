@@ -1,4 +1,4 @@
-"""The load of `hostile`: the latency of a normal user and his friends, while somebody
+"""The load of `hostile`: the latency of a normal user and their friends, while somebody
 else behaves badly."""
 
 from __future__ import annotations

@@ -52,7 +52,7 @@ async def latency(
     swarm: Swarm, mark: Marks, *, seconds: float, rate: float
 ) -> dict[str, Any]:
     """User 0 connects and leaves in turn, at most `rate` times a second, and all others
-    are his friends."""
+    are friends of that user."""
     hub, *friends = swarm.users
     await swarm.connect_all(friends)
     return await toggle(swarm, mark, hub, friends, seconds=seconds, rate=rate)

@@ -17,7 +17,8 @@ from bench.report import Column, Row
 from bench.scenarios import KB, MB, Scale
 
 PER_GATEWAY = 12_000
-"""The gateways do not get equal shares: whichever is idle takes the next client."""
+"""Connections planned per gateway. It is below the limit, because the idle gateway
+takes the next client and shares are unequal."""
 PER_GENERATOR = 15_000
 TOGGLING = 2_000
 """Users of the generator that makes the changes."""
@@ -28,13 +29,14 @@ MANY = (
     Column("case", "case"),
     Column("gateways", "gateways"),
     Column("kb", "KB per connection, without Valkey", "less"),
-    Column("valkey_kb", "KB of Valkey", "less", 2),
+    Column("valkey_kb", "Valkey KB per connection", "less", 2),
     Column("web_cpu", "gateways, % of a core", digits=0),
-    Column("worker_cpu", "worker, beat %"),
-    Column("valkey_cpu", "Valkey %"),
+    Column("worker_cpu", "worker and beat, % of a core"),
+    Column("valkey_cpu", "Valkey, % of a core"),
     Column("p50_ms", "p50 ms", "less"),
     Column("p99_ms", "p99 ms", "less"),
     Column("max_ms", "max ms"),
+    Column("skipped", "skipped"),
     Column("lost", "lost"),
     Column("dropped", "dropped"),
 )

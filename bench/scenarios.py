@@ -205,6 +205,7 @@ LOADED = (
     Column("p99_ms", "p99 ms", "less"),
     Column("max_ms", "max ms"),
     Column("cpu_share", "server CPU", digits=2),
+    Column("skipped", "skipped"),
     Column("lost", "lost"),
     DROPPED,
     GENERATOR,

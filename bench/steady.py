@@ -1,9 +1,11 @@
 """The loads of `loaded` and `many`: changes at a fixed rate, whether or not the server
 keeps up.
 
-A change counts from the moment at which it was due, not from that at which the
-generator came to it. So a server that falls behind cannot hide it by slowing the load
-down ("coordinated omission": Gil Tene, "How NOT to Measure Latency", 2013).
+Latency starts when a change is due, even if the generator starts the change late. So a
+server that falls behind cannot hide it by slowing the load down ("coordinated
+omission": Gil Tene, "How NOT to Measure Latency", 2013).
+
+If a user is not connected when it should leave, this change is skipped and counted.
 """
 
 from __future__ import annotations
@@ -21,18 +23,19 @@ from bench.measure import percentiles_ms
 from bench.swarm import Failed, Swarm, User
 
 AWAY_SECONDS = 0.4
-"""How long a user is away, about. Half of the changes are goodbyes, so this decides how
-many users are away at a time."""
+"""Target time that a user stays away. Half of the changes are goodbyes, so this decides
+how many users are away at a time."""
 
 
 class Steady(Churn):
-    """Users who leave and come back, `changes_per_s` of both together."""
+    """Users leave and come back. `changes_per_s` counts both."""
 
     def __init__(self, swarm: Swarm, changes_per_s: float) -> None:
         super().__init__(swarm)
         self._changes_per_s = changes_per_s
+        self.skipped = 0
         self._at_least_away = math.ceil(AWAY_SECONDS * changes_per_s / 2)
-        # A user at the edge of a part has friends whom another process connects.
+        # Leave out users whose friends are connected by another generator.
         known = {user.number for user in swarm.users}
         self._queue = deque(
             number
@@ -42,13 +45,18 @@ class Steady(Churn):
         self._away: deque[tuple[User, asyncio.Task[None]]] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
 
+    def reset(self) -> None:
+        """Count from now on."""
+        super().reset()
+        self.skipped = 0
+
     async def run(self) -> None:
         """Begin each change when it is due, until cancelled."""
         begun_at = time.perf_counter()
         number = 0
         while True:
             due = begun_at + number / self._changes_per_s
-            # uvloop's timers are exact to 1 ms. This is in the times of all servers.
+            # uvloop's timers are exact to 1 ms. All measured times include this error.
             await asyncio.sleep(max(0.0, due - time.perf_counter()))
             number += 1
             if len(self._away) < self._at_least_away or number % 2:
@@ -63,6 +71,7 @@ class Steady(Churn):
     def _leave(self, due: float) -> None:
         user = self.swarm.users[self._queue.popleft()]
         if not user.ready:
+            self.skipped += 1
             self._queue.append(user.number)
             return
         change = self._begin(user, "offline", due)
@@ -107,7 +116,7 @@ async def steady(
     await mark("start")
     load.reset()
     await asyncio.sleep(seconds)
-    delivered, latencies = load.delivered, load.latencies
+    delivered, latencies, skipped = load.delivered, load.latencies, load.skipped
     await mark("end")
     running.cancel()
     await load.finish()
@@ -115,6 +124,7 @@ async def steady(
         "connections": sum(user.ready for user in swarm.users),
         "delivered_per_s": delivered / seconds,
         **percentiles_ms(latencies),
+        "skipped": skipped,
         "lost": load.lost,
         "failed": load.failed,
         "dropped": swarm.dropped,

@@ -149,7 +149,7 @@ def store(scale: Scale) -> Iterator[Row]:
         }
         yield bench.phase("heartbeats", len(many), lambda: _heartbeats(bench, many))
         yield bench.phase(
-            "lookups: which gateway holds him",
+            "lookups: which gateway has the user",
             len(many),
             lambda: _look_up(bench, many),
         )

@@ -1,4 +1,4 @@
-"""One user who comes and goes, and how long it takes until his friends know."""
+"""One user who comes and goes, and how long it takes until friends of the user know."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ async def toggle(
     seconds: float,
     rate: float,
 ) -> dict[str, Any]:
-    """`hub` connects and leaves in turn, at most `rate` times a second; from the moment
-    of his action to the frame of each of `friends`, who are connected."""
+    """`hub` connects and leaves in turn, at most `rate` times a second. Times run from
+    the action to the frame of each of `friends`, who are connected."""
     taken: dict[str, list[float]] = {"online": [], "offline": []}
     action = _Action("", ())
 

@@ -1,9 +1,9 @@
 """Makes a release: `make release VERSION=x.y.z`, which runs all checks first.
 
 It sets the version everywhere, gives the section of the changelog its date, and builds
-the packages into dist/. Then it commits and tags. A commit cannot contain its own name,
-so a second commit writes the name of the first one into the changelog. From there
-`tests/chaos/test_upgrade.py` takes the release that the next one is compared with.
+the packages into dist/. Then it commits and tags. A commit cannot contain its own hash,
+so a second commit writes it into the changelog. The upgrade test
+(`tests/chaos/test_upgrade.py`) reads it there to find the previous release.
 
 Nothing is published. The last lines say what to do for that.
 """
@@ -30,7 +30,8 @@ VERSIONS = {
     "examples/react/package-lock.json": rf'client": {{\s+"version": "({NUMBER})"',
     "examples/hosts/package-lock.json": rf'client": {{\s+"version": "({NUMBER})"',
 }
-"""Where the version stands: a file, and an expression that matches once in it."""
+"""Files that contain the version, each with an expression that matches once in it."""
+UV = Path(sys.executable).parent / "uv"
 
 
 class NoRelease(Exception):
@@ -42,9 +43,7 @@ def main() -> None:
     try:
         version = _new_version(sys.argv[1:])
         _check_state(version)
-        _set_versions(version)
-        heading = _date_the_changelog(version)
-        _build(version)
+        heading = _prepare(version)
         commit = _commit(version, heading)
     except NoRelease as error:
         sys.exit(f"No release: {error}")
@@ -65,16 +64,19 @@ def _new_version(arguments: list[str]) -> str:
 
 
 def _check_state(version: str) -> None:
-    """Whatever would stop the release later stops it now, before a file is changed."""
+    """Check what can be checked before any file is changed."""
     for program in ("git", "npm"):
         if shutil.which(program) is None:
-            message = f"{program} is missing"
+            message = f"{program} is missing: install it"
             raise NoRelease(message)
+    if shutil.which(UV) is None:
+        message = f"{UV} is missing: install requirements-dev.txt"
+        raise NoRelease(message)
     if changes := _run("git", "status", "--porcelain"):
-        message = f"these changes are not committed:\n{changes}"
+        message = f"these changes are not committed, commit or stash them:\n{changes}"
         raise NoRelease(message)
     if _run("git", "tag", "--list", f"v{version}"):
-        message = f"the tag v{version} exists already"
+        message = f"the tag v{version} exists already: choose another version"
         raise NoRelease(message)
     text = CHANGELOG.read_text(encoding="utf-8")
     newest = re.search(r"^## .*\n([\s\S]*?)(?=^## |\Z)", text, re.MULTILINE)
@@ -82,13 +84,28 @@ def _check_state(version: str) -> None:
         message = f"the first section of CHANGELOG.md must be [{version}] - unreleased"
         raise NoRelease(message)
     if not newest[1].strip():
-        message = f"the section [{version}] of CHANGELOG.md is empty"
+        message = f"the section [{version}] of CHANGELOG.md is empty: list the changes"
         raise NoRelease(message)
     for name, expression in VERSIONS.items():
         found = re.findall(expression, (ROOT / name).read_text(), re.MULTILINE)
         if len(found) != 1:
-            message = f"{name} has {len(found)} versions where one is expected"
+            message = (
+                f"{name} has {len(found)} versions where one is expected: correct "
+                "VERSIONS in deploy/release.py"
+            )
             raise NoRelease(message)
+
+
+def _prepare(version: str) -> str:
+    """Set the version, date the changelog and build. Returns the new heading."""
+    try:
+        _set_versions(version)
+        heading = _date_the_changelog(version)
+        _build(version)
+    except NoRelease as error:
+        message = f"{error}\nUndo the changes of the files with: git checkout ."
+        raise NoRelease(message) from error
+    return heading
 
 
 def _set_versions(version: str) -> None:
@@ -122,9 +139,8 @@ def _build(version: str) -> None:
     """Wheel, sdist and npm tarball, into an empty dist/."""
     shutil.rmtree(DIST, ignore_errors=True)
     DIST.mkdir()
-    uv = str(Path(sys.executable).parent / "uv")
     # uv brings the build backend along: nothing is downloaded.
-    _run(uv, "build", "--offline", "--out-dir", str(DIST), "clients/python")
+    _run(str(UV), "build", "--offline", "--out-dir", str(DIST), "clients/python")
     (DIST / ".gitignore").unlink(missing_ok=True)
     _run("npm", "pack", "--pack-destination", str(DIST), "./app/static/greendot")
     built = sorted(file.name for file in DIST.iterdir())
@@ -139,7 +155,7 @@ def _build(version: str) -> None:
 
 
 def _commit(version: str, heading: str) -> str:
-    """Commit and tag the release. Returns the short name of its commit."""
+    """Commit and tag the release. Returns the short hash of its commit."""
     _run("git", "commit", "--all", "--message", f"Release {version}")
     commit = _run("git", "rev-parse", "--short=7", "HEAD")
     message = f"Greendot {version}"

@@ -62,4 +62,4 @@ def _time(ms: int) -> str:
         moment = datetime.fromtimestamp(ms / 1000, UTC)
     except (OverflowError, ValueError):  # another program has written the time
         return f"{ms} ms"
-    return f"{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d}"
+    return f"{moment:%Y-%m-%d %H:%M:%S}.{ms % 1000:03d} UTC"

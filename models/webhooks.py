@@ -14,6 +14,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, Self
+from urllib.parse import urlsplit
 
 import orjson
 
@@ -31,6 +32,13 @@ LONGEST_RETRY = 600.0
 GIVE_UP_HURRYING = 3 * 86_400.0
 """Seconds of failures after which there is only one attempt an hour."""
 SLOW_RETRY = 3600.0
+
+
+def receiver_name(url: str) -> str:
+    """A receiver for log lines: its URL without what may be a secret, such as its
+    path."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}"
 
 
 class Sent(NamedTuple):

@@ -78,7 +78,7 @@ TRANSITIONS = WorkerCounter(
     "transitions", "Transitions that were broadcast, to whatever audience", "status"
 )
 STATUSES = ("online", "offline")
-TASK_FAILURES = WorkerCounter("task_failures", "Tasks that ended by an error", "task")
+TASK_FAILURES = WorkerCounter("task_failures", "Tasks that failed", "task")
 FANOUT = WorkerHistogram("fanout_seconds", "Time of a fan-out batch", SECONDS)
 AUDIENCE = WorkerHistogram(
     "audience_size",

@@ -51,17 +51,19 @@ MAX_KNOWN = 10_000
 CROWDS = "tasks.crowds.tell_crowds"
 CHECK_EVERY = 5.0
 """Seconds between two checks whether users missed transitions."""
-NEEDS_NEWER_WORKER = "changes are not broadcast: the outbox needs a newer worker: %s"
+NEEDS_NEWER_WORKER = (
+    "changes wait in the outbox until a newer worker runs: update this worker (%s)"
+)
 UNREADABLE = (
     "%d entries of the outbox cannot be read, so all users get a fresh snapshot; "
     "the first is %s: %s"
 )
-DRAIN_NOT_REQUESTED = "the broker is down, beat will request the drain later: %s"
+DRAIN_NOT_REQUESTED = "the broker is down. Beat will request the drain later: %s"
 CROWDS_NOT_REQUESTED = (
-    "the broker is down, beat will have large audiences told later: %s"
+    "the broker is down. Beat will have large audiences told later: %s"
 )
-LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease, which will expire: %s"
-NOT_BROADCAST = "changes could not be broadcast, the next drain will do it: %s"
+LEASE_NOT_GIVEN_UP = "the drainer could not give up its lease. It will expire: %s"
+NOT_BROADCAST = "changes could not be broadcast. The next drain retries: %s"
 
 
 class LargeAudiences:
@@ -135,20 +137,20 @@ def _publish_batches(
                 handled = list(takewhile(_can_handle, entries))
                 if not handled:
                     log.warning(NEEDS_NEWER_WORKER, entries[0].content)
-                    _leave(outbox, token, published)
+                    _release_lease(outbox, token, published)
                     return False
                 if not _publish(presence, shard, database, handled):
                     check_at = now
                 published = handled
-            elif not stays and outbox.leave(token):
+            elif not stays and outbox.release_lease(token):
                 return False
             worker_metrics.write(presence, shard)
         except BaseException:
-            _leave(outbox, token, published)
+            _release_lease(outbox, token, published)
             raise
         now = time.monotonic()
         if now >= ends_at or worker_state.is_stopping:
-            _leave(outbox, token, published)
+            _release_lease(outbox, token, published)
             return True
     return False
 
@@ -197,11 +199,11 @@ def tell(
         sqlalchemy.exc.SQLAlchemyError: the database is down.
     """
     traced = [(change.cause, change.id) for change in changes]
-    with traces.spans("broadcast", traced) as changed:
-        if changed:
+    with traces.spans("broadcast", traced) as causes_with_spans:
+        if causes_with_spans:
             changes = [
                 replace(change, cause=cause)
-                for change, cause in zip(changes, changed, strict=True)
+                for change, cause in zip(changes, causes_with_spans, strict=True)
             ]
         sizes: dict[Transition, int] = {}
         started = time.monotonic()
@@ -281,9 +283,11 @@ def _refresh_after_miss(presence: Presence, outbox: Outbox) -> None:
         log.warning("transitions were lost or missed: all users get fresh snapshots")
 
 
-def _leave(outbox: Outbox, token: str, published: Sequence[OutboxEntry]) -> None:
+def _release_lease(
+    outbox: Outbox, token: str, published: Sequence[OutboxEntry]
+) -> None:
     try:
-        outbox.leave(token, published, unfinished=True)
+        outbox.release_lease(token, published, unfinished=True)
     except PresenceUnavailable as error:
         log.warning(LEASE_NOT_GIVEN_UP, error)
 

@@ -1,4 +1,4 @@
-"""The first that Celery imports in a worker and in beat: their log, and how beat stops.
+"""Celery imports this module first, in a worker and in beat. It sets up their log.
 
 Beat only sends the names of tasks, so it does not import the tasks. This saves 40 MB.
 A worker gets them with `tasks.worker`.
@@ -24,8 +24,8 @@ log = logging.getLogger(__name__)
 
 @celeryd_init.connect
 def _begin_worker(**_: object) -> None:
-    """Warnings come before Celery sets up its log. Sentry must be there before the
-    fork: it changes how Celery calls tasks."""
+    """Configure the log here, because warnings may be logged before Celery sets up its
+    own. Sentry must be there before the fork: it changes how Celery calls tasks."""
     logs.configure(current_settings())
     error_reports.start(current_settings())
     importlib.import_module("tasks.worker")
@@ -59,4 +59,6 @@ def _begin_beat(sender: beat.Service, **_: object) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, stop)
     beat.logger.addFilter(OutageFilter(OF_BEAT))
-    log.info("beat is up, sweeps run every %g s", current_settings().sweep_interval)
+    log.info(
+        "beat has started. Sweeps run every %g s", current_settings().sweep_interval
+    )

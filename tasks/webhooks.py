@@ -16,7 +16,6 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from urllib.parse import urlsplit
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -28,7 +27,7 @@ from models.presence.webhooks import Taken
 from models.sql.db import error_text, is_unavailable
 from models.sql.pages import users_page
 from models.sql.presence_settings import layers_of
-from models.webhooks import MAX_EVENTS, Batch, headers, retry_delay
+from models.webhooks import MAX_EVENTS, Batch, headers, receiver_name, retry_delay
 from models.worker_metrics import WEBHOOKS
 from tasks import resources
 from tasks.celery_app import celery, current_settings, send_again
@@ -78,9 +77,7 @@ class Sender:
         self._database = database
         self._settings = settings
         self._url = url
-        # The path of a URL may be a secret, so the log has only the rest.
-        parts = urlsplit(url)
-        self._name = f"{parts.scheme}://{parts.hostname}"
+        self._name = receiver_name(url)
         self._token = secrets.token_hex(8)
         self._turn = -1
         self.has_lease = False

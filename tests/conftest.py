@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadFileScheduling
 
 from tests.needs import summary
 from tests.servers import RedisServer, any_server_command, running_server
@@ -27,22 +29,56 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(line, yellow=True)
 
 
-LONG_FILES = ("test_local.py", "browser", "e2e", "examples", "sql/test_plans.py")
-"""Files and folders under tests/ that take long."""
+SHARING = {
+    "browser/": "site",
+    "e2e/": "system",
+    "docs/": "system",
+    "python_client/": "system",
+    "server_client/": "system",
+    "api/test_explain.py": "system",
+    "api/test_metrics.py": "system",
+    "privacy/": "steady",
+}
+"""Files and folders under tests/ that share a running Greendot, and its fixture. One
+process of pytest-xdist runs all of them. Another one would start its own Greendot for
+a few tests, and would have it run until the end."""
+LONG_FILES = (*SHARING, "history/", "test_local.py", "sql/test_plans.py")
+"""Files and folders under tests/ that take long, the longest first."""
+HERE = Path(__file__).parent
+
+
+class SharingScheduling(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """As `--dist loadfile`, but files that share a Greendot stay together too."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file: str = super()._split_scope(nodeid)
+        path = file.removeprefix("tests/")
+        found = (name for start, name in SHARING.items() if path.startswith(start))
+        return next(found, file)
+
+
+def pytest_xdist_make_scheduler(
+    config: pytest.Config, log: Producer
+) -> LoadFileScheduling | None:
+    """Change only `--dist loadfile`, which `make test` uses."""
+    if config.getoption("dist") == "loadfile":
+        return SharingScheduling(config, log)
+    return None
 
 
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores, and at most four: the tests wait a lot."""
-    return min(4, (os.cpu_count() or 1) + 1)
+    """Two more than there are cores, and at most four: the tests wait half their time,
+    for clocks and for processes that start."""
+    return min(4, (os.cpu_count() or 1) + 2)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the long files first. At the end a single one would run alone."""
-    here = Path(__file__).parent
 
     def rank(item: pytest.Item) -> int:
-        path = item.path.relative_to(here).as_posix()
-        return 0 if path.startswith(LONG_FILES) else 1
+        path = item.path.relative_to(HERE).as_posix()
+        found = (n for n, name in enumerate(LONG_FILES) if path.startswith(name))
+        return next(found, len(LONG_FILES))
 
     items.sort(key=rank)
 

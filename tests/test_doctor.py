@@ -16,6 +16,7 @@ from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tests.docs.pages import Page
 from tests.system import System
+from tests.webhooks.receiver import SECRETS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
 
@@ -65,6 +66,8 @@ def problem(system: System, subject: str, *arguments: str, **environ) -> str:
 def test_a_deployment_that_is_right(deployed):
     found = doctor(deployed, "--url", deployed.url())
     assert found["problem"] == []
+    (url,) = (text for text in found["ok"] if text.startswith("url: "))
+    assert url.endswith("come through; allowed origins checked: 1")
     subjects = {text.split(":")[0] for text in found["ok"]}
     assert subjects == {
         *("secrets", "heartbeat", "files", "database", "redis"),
@@ -127,6 +130,33 @@ def test_a_redis_that_is_away(deployed):
     found = doctor(deployed, REDIS_URL="redis://127.0.0.1:9/0")["problem"]
     assert found[0].startswith("redis: Redis is not available")
     assert "REDIS_URL" in found[0]
+    assert ".." not in found[0].replace("...", "")
+
+
+def test_each_webhook_receiver(deployed):
+    urls = [f"http://localhost:{port}/secret-path" for port in (1, 2, 3)]
+    environ = {
+        "PRESENCE_WEBHOOK_URLS": ",".join(urls),
+        "PRESENCE_WEBHOOK_SECRETS": SECRETS[0],
+    }
+    settings = Settings.from_env({**deployed.environ, **environ})
+    webhooks = Presence.open(settings).webhooks
+    failure = {"failures": 1, "last_error": "answered 503."}
+    webhooks.failed(urls[1], 0, failure)
+    webhooks.failed(urls[2], 0, {**failure, "disabled": 1})
+    try:
+        found = doctor(deployed, **environ)
+    finally:
+        deployed.redis.delete(*deployed.redis.keys("presence:webhook:*"))
+    problems = [text for text in found["problem"] if text.startswith("webhooks: ")]
+    assert len(problems) == 2
+    assert "http://localhost:2 does not accept them: answered 503.;" in problems[0]
+    assert "Repair the receiver" in problems[0]
+    assert "http://localhost:3 has answered 410" in problems[1]
+    assert "POST /api/admin/webhooks/enable" in problems[1]
+    active = "webhooks: http://localhost:1 is active; "
+    assert [text for text in found["ok"] if text.startswith(active)]
+    assert "secret-path" not in str(found)
 
 
 def test_a_permission_that_is_missing(deployed):
@@ -216,6 +246,7 @@ def test_a_proxy_that_passes_no_websocket(deployed):
 def test_a_url_where_nothing_or_something_else_answers(deployed):
     nothing = problem(deployed, "url", "--url", "http://127.0.0.1:9")
     assert nothing.startswith("http://127.0.0.1:9 does not answer")
+    assert "Check whether the web processes run" in nothing
     other = problem(deployed, "url", "--url", f"{deployed.url()}/static")
     assert other.startswith(f"{deployed.url()}/static/healthz answers 404")
 

@@ -133,6 +133,18 @@ def friends_of_ada(url: str, var: Path) -> bytes:
         return answer.read().replace(b" ", b"")
 
 
+def command(var: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """`python -m app.dev` with arguments, which ends by itself."""
+    return subprocess.run(
+        [sys.executable, "-m", "app.dev", *arguments],
+        cwd=PROJECT_ROOT,
+        env={**os.environ, "GREENDOT_VAR": str(var)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
 def names_of(family: Iterable[psutil.Process]) -> str:
     return " ".join(" ".join(process.cmdline()) for process in family)
 
@@ -180,6 +192,41 @@ def test_it_serves_until_a_signal_leaves_no_process_and_works_again(local, tmp_p
         assert "Traceback" not in written
     assert len(kept) == 1
     assert secrets.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.slow
+def test_doctor_knows_the_settings_and_the_url(local, tmp_path):
+    run = local(PORT=str(free_port()))
+    run.url()
+    done = command(tmp_path / "var", "doctor")
+    assert done.returncode == 1
+    lines = done.stdout.splitlines()
+    problems = [line for line in lines if line.startswith("problem ")]
+    assert len(problems) == 1, done.stdout
+    assert "PRESENCE_DEMO is set" in problems[0]
+    warnings = "\n".join(line for line in lines if line.startswith("warning "))
+    # A busy machine may add one about the latency.
+    for expected in ("SQLite", "nothing to a disk", "/metrics is open"):
+        assert expected in warnings
+    assert any("WebSockets and REST come through" in line for line in lines)
+
+
+def test_doctor_says_where_nothing_runs(tmp_path):
+    done = command(tmp_path / "var", "doctor")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("greendot: nothing runs here")
+    assert "make run" in done.stderr
+
+
+def test_help_starts_nothing(tmp_path):
+    for option in ("--help", "-h"):
+        done = command(tmp_path / "var", option)
+        assert done.returncode == 0
+        assert done.stdout.startswith("usage: python -m app.dev ")
+    done = command(tmp_path / "var", "rnu")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("greendot: no such command: rnu\nusage: ")
+    assert not (tmp_path / "var").exists()
 
 
 @pytest.mark.slow

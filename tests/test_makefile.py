@@ -26,8 +26,12 @@ def setup(venv: Path, *, failing: str) -> subprocess.CompletedProcess[str]:
     python = venv / "bin" / "python"
     python.write_text(PIP.format(failing=failing), encoding="utf-8")
     python.chmod(0o755)
+    return make(venv, "setup")
+
+
+def make(venv: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        ["make", "setup", f"VENV={venv}"],
+        ["make", *arguments, f"VENV={venv}"],
         cwd=PROJECT_ROOT,
         # Not what a make above us, which may run these tests, has left there.
         env={"PATH": os.environ["PATH"]},
@@ -58,3 +62,22 @@ def test_without_what_greendot_itself_needs_there_is_no_set_up(venv):
     assert done.returncode != 0
     assert "in the words of pip" in done.stderr
     assert not (venv / ".installed-local").exists()
+
+
+def test_a_token_needs_the_name_of_a_user(venv):
+    assert setup(venv, failing="nothing").returncode == 0
+    done = make(venv, "-s", "token")
+    assert done.returncode != 0
+    assert "NAME=" in done.stderr.splitlines()[0]
+    asked = venv / "bin" / "python.asked"
+    asked.unlink()
+    assert make(venv, "-s", "token", "NAME=ada").returncode == 0
+    assert asked.read_text() == "-m app.dev flask token ada\n"
+
+
+def test_doctor_is_that_of_the_local_run(venv):
+    assert setup(venv, failing="nothing").returncode == 0
+    asked = venv / "bin" / "python.asked"
+    asked.unlink()
+    assert make(venv, "-s", "doctor").returncode == 0
+    assert asked.read_text().strip() == "-m app.dev doctor"

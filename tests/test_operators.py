@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from app.operators.charts import HEIGHT, WIDTH, charts
-from app.operators.words import clock, span
+from app.operators.words import connection_text, duration_text, utc_text
+from models.presence.inspection import HeldConnection
 from models.presence.samples import Sample
 
 MINUTE = 60_000
@@ -25,12 +26,53 @@ NOW = 1_800_000_000_000
     ],
 )
 def test_a_span_in_words(ms, words):
-    assert span(ms) == words
+    assert duration_text(ms) == words
 
 
 def test_a_time_in_words():
-    assert clock(NOW) == "2027-01-15 08:00:00 UTC"
-    assert clock(10**18) == f"{10**18} ms"
+    assert utc_text(NOW) == "2027-01-15 08:00:00 UTC"
+    assert utc_text(10**18) == f"{10**18} ms"
+
+
+@pytest.mark.parametrize(
+    ("opened_at", "last_heartbeat", "sentence"),
+    [
+        (
+            NOW - 120_000,
+            NOW - 5000,
+            (
+                "A connection to gateway g:1 was opened 2 min ago. Its last heartbeat "
+                "came 5.0 s ago. Without a new heartbeat it ends in 55 s."
+            ),
+        ),
+        (
+            None,
+            NOW - 5000,
+            (
+                "A connection to gateway g:1 is open. Its last heartbeat came 5.0 s "
+                "ago. Without a new heartbeat it ends in 55 s."
+            ),
+        ),
+        (
+            None,
+            None,
+            (
+                "A connection to gateway g:1 is open. Without a new heartbeat it ends "
+                "in 55 s."
+            ),
+        ),
+    ],
+)
+def test_a_connection_in_words(opened_at, last_heartbeat, sentence):
+    connection = HeldConnection(
+        "g:1",
+        opened_at,
+        last_heartbeat,
+        deadline=NOW + 55_000,
+        in_grace=False,
+        idle=False,
+    )
+    assert connection_text(connection, NOW) == sentence
 
 
 def samples(*transitions: int) -> list[tuple[int, Sample]]:

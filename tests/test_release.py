@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -114,6 +115,28 @@ def test_a_release_that_cannot_be_made_changes_nothing(project, version, reason)
     done = release(project, version)
     assert done.returncode == 1
     assert reason in done.stderr
+    assert not git(project, "status", "--porcelain")
+
+
+def test_a_tag_that_exists_needs_another_version(project):
+    git(project, "tag", f"v{VERSION}")
+    done = release(project, VERSION)
+    assert done.returncode == 1
+    assert f"the tag v{VERSION} exists already: choose another version" in done.stderr
+    assert not git(project, "status", "--porcelain")
+
+
+def test_a_failed_build_says_how_to_undo_the_changes(project, tmp_path, monkeypatch):
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    npm.write_text("#!/bin/sh\necho no space left >&2\nexit 1\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:{os.environ['PATH']}")
+    done = release(project, VERSION)
+    assert done.returncode == 1
+    assert "no space left" in done.stderr
+    assert done.stderr.endswith("Undo the changes of the files with: git checkout .\n")
+    git(project, "checkout", ".")
     assert not git(project, "status", "--porcelain")
 
 

@@ -1,4 +1,4 @@
-"""The demo page: choose a user, sign in with one click, see who is online.
+"""The demo: two users side by side, each with a socket, and the page of one user.
 
 The demo lets anybody sign in as anybody. So it exists only if `PRESENCE_DEMO` is on.
 Otherwise `/` is a plain page that says what runs here.
@@ -19,6 +19,7 @@ from werkzeug import Response as AnyResponse
 
 from app.announce import commit_and_announce
 from app.auth import COOKIE, require_user
+from app.demo.docs import document
 from app.demo.people import everybody, name_of, people_of
 from app.errors import ApiError
 from app.security_headers import page
@@ -54,6 +55,35 @@ def plain() -> Response:
 
 @demo.get("/")
 def front() -> Response:
+    """Several users in one window, each with its own socket."""
+    with services().sessions() as session:
+        users = everybody(session)
+    settings = services().settings
+    return page(
+        "demo/side_by_side.html",
+        users=users,
+        settings=settings,
+        seconds=_seconds,
+        has_operators=settings.service_key is not None,
+    )
+
+
+@demo.get("/side-by-side")
+def side_by_side() -> AnyResponse:
+    """The front page had this address before."""
+    users = request.args.getlist("user")
+    return redirect(url_for("demo.front", user=users), code=301)
+
+
+@demo.get("/docs/")
+@demo.get("/docs/<path:name>")
+def docs(name: str = "") -> Response:
+    """A page of the documentation."""
+    return document(name)
+
+
+@demo.get("/one")
+def one() -> Response:
     """The friends page of the signed-in user, or the choice of a user."""
     with services().sessions() as session:
         user_id = _signed_in()
@@ -63,28 +93,13 @@ def front() -> Response:
     return page("demo/friends.html", user_id=user_id, name=name)
 
 
-@demo.get("/side-by-side")
-def side_by_side() -> Response:
-    """Several users in one window, each with its own socket."""
-    with services().sessions() as session:
-        users = everybody(session)
-    settings = services().settings
-    return page(
-        "demo/side_by_side.html",
-        users=users,
-        heartbeat=_seconds(settings.heartbeat_interval),
-        ttl=_seconds(settings.online_ttl),
-        grace=_seconds(settings.disconnect_grace),
-    )
-
-
 @demo.post("/demo/sign-in")
 def sign_in() -> AnyResponse:
     """Sign in as the form's `user_id`: set the cookie that REST and /ws take."""
     # If a form is not URL-encoded, the `+` in an id arrives as a space.
     user_id = _known_user(request.form.get("user_id", "").replace(" ", "+"))
     token = issue_token(services().settings, user_id, SIGNED_IN_SECONDS)
-    response = redirect(url_for("demo.front"), code=303)
+    response = redirect(url_for("demo.one"), code=303)
     response.set_cookie(
         COOKIE,
         token,
@@ -99,7 +114,7 @@ def sign_in() -> AnyResponse:
 @demo.post("/demo/sign-out")
 def sign_out() -> AnyResponse:
     """Delete the cookie. The page's script has already sent `leave`."""
-    response = redirect(url_for("demo.front"), code=303)
+    response = redirect(url_for("demo.one"), code=303)
     response.delete_cookie(
         COOKIE, httponly=True, samesite="Lax", secure=request.is_secure
     )

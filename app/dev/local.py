@@ -4,7 +4,7 @@ If the environment lacks a setting, it gets a value here: secrets, a database fi
 Valkey in var/, a free port. Then the lines of the Procfile are run, as in a deployment.
 Only the address differs: Greendot can be reached from this computer only.
 `python -m app.dev flask ...` runs one of the commands in app/cli.py with the same
-settings.
+settings. `python -m app.dev doctor` is `flask doctor` with the URL of the running one.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ from config import PROJECT_ROOT, PUBLIC_KEYS, Settings, SettingsError
 _SECRETS = ("SECRET_KEY", "PRESENCE_JWT_SECRET", "PRESENCE_SERVICE_KEY")
 _FLASK = f"{shlex.quote(sys.executable)} -m flask --app wsgi"
 _VALKEY_URL = "valkey.url"  # a file that exists while our own Valkey runs
+_OWN_URL = "greendot.url"  # a file that exists while Greendot runs
 _LOG = "greendot.log"
 _LOCK = "run.lock"  # locked while a `make run` uses this folder; contains its URL
 _READY_SECONDS = 20.0
@@ -45,6 +46,15 @@ _POLL_SECONDS = 0.1
 _STOP_SECONDS = 10.0  # after the drain window
 _FREE_PORTS = 100
 
+_HELP = """\
+usage: python -m app.dev [doctor | flask COMMAND]
+
+  (nothing)      start Greendot on this computer, as `make run` does. PORT=9000
+                 chooses the port, V=1 shows the log here, and GREENDOT_VAR=FOLDER
+                 has the data
+  doctor         look for mistakes in the Greendot that runs, as `make doctor` does
+  flask COMMAND  run a command with the settings of `make run`: explain, import-csv,
+                 revoke, sync or token. `flask --help` lists all of them"""
 _WELCOME = """
 {first}
 
@@ -55,9 +65,9 @@ _WELCOME = """
 
 Greendot is ready: {url}"""
 _WITH_DEMO = """\
-  Open the URL below in two windows, one of them private, and sign in as two friends,
-  for example ada and grace. Each sees the other's green dot. Close one window, and the
-  dot disappears in the other. Or see several users at once: {url}/side-by-side"""
+  Open the URL below: it shows two people, and each sees the other's green dot. Cut the
+  cable of one, and see what happens to the dot. {url}/one is the page of
+  one user: for two users, open it in two windows, one of them private."""
 _WITHOUT_DEMO = """\
   There are no demo users and no sign-in page. PRESENCE_DEMO=1 adds both, and writes the
   users into your database. README.md says how to load your own graph."""
@@ -66,13 +76,22 @@ _NOBODY = "<user id>"
 
 
 def main(arguments: list[str]) -> int:
-    """Run Greendot until it is stopped, or one flask command. Returns the exit code."""
+    """Run Greendot until it is stopped, or one command. Returns the exit code."""
+    if arguments[:1] in (["-h"], ["--help"]):
+        print(_HELP)
+        return 0
+    if arguments and arguments[0] not in {"flask", "doctor"}:
+        print(f"greendot: no such command: {arguments[0]}\n{_HELP}", file=sys.stderr)
+        return 2
     try:
         var = Path(os.environ.get("GREENDOT_VAR") or PROJECT_ROOT / "var").resolve()
         environ = environment(var)
         os.chdir(PROJECT_ROOT)
-        if arguments[:1] == ["flask"]:
-            return _flask(environ, arguments[1:], var)
+        if arguments:
+            command, *options = arguments
+            if command == "doctor":
+                options = ["doctor", "--url", _running(var), *options]
+            return _flask(environ, options, var)
         settings = Settings.from_env(environ)
         check_database(settings.database_url)
         if "REDIS_URL" in environ:
@@ -151,6 +170,19 @@ def environment(var: Path) -> dict[str, str]:
     return environ
 
 
+def _running(var: Path) -> str:
+    """The URL of the Greendot that runs with the data in `var`.
+
+    Raises:
+        LocalError: there is none.
+    """
+    try:
+        return (var / _OWN_URL).read_text(encoding="utf-8")
+    except FileNotFoundError:
+        message = f"nothing runs here with the data in {var}: start it by `make run`"
+        raise LocalError(message) from None
+
+
 def _flask(environ: dict[str, str], arguments: list[str], var: Path) -> int:
     url = var / _VALKEY_URL
     if url.exists():
@@ -175,6 +207,7 @@ def _run(
                     processes.start("valkey", valkey, own_log)
                 wait_for_redis(environ["REDIS_URL"], var / "valkey.log")
                 url.write_text(environ["REDIS_URL"], encoding="utf-8")
+            (var / _OWN_URL).write_text(_url(environ["PORT"]), encoding="utf-8")
             _serve(processes, settings, int(environ["PORT"]))
         except Stopped:
             processes.say("Stopping everything")
@@ -188,6 +221,7 @@ def _run(
             return ended.code or 1
         finally:
             url.unlink(missing_ok=True)
+            (var / _OWN_URL).unlink(missing_ok=True)
 
 
 @contextmanager

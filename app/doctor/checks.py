@@ -9,6 +9,7 @@ from app.doctor.processes import check_processes
 from app.doctor.public import check_public_url
 from app.doctor.settings import check_files, check_secrets, check_timings
 from app.doctor.stores import check_database, check_redis
+from app.doctor.webhooks import check_webhooks
 from app.services import Services
 
 
@@ -21,5 +22,6 @@ def findings(services: Services, url: str | None) -> Iterator[Finding]:
     yield from check_database(settings, services.database, services.sessions)
     yield from check_redis(settings, presence)
     yield from check_processes(settings, presence)
+    yield from check_webhooks(presence)
     if url is not None:
         yield from check_public_url(settings, url)

@@ -27,7 +27,9 @@ class Finding:
     def line(self) -> str:
         """The finding as `flask doctor` prints it."""
         advice = f". {self.advice}" if self.advice else ""
-        return f"{self.level:<8} {self.subject}: {self.text}{advice}"
+        # An error of a library may end with a full stop.
+        text = self.text.rstrip(".")
+        return f"{self.level:<8} {self.subject}: {text}{advice}"
 
 
 def ok(subject: str, text: str) -> Finding:

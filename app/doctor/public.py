@@ -30,16 +30,21 @@ def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
     try:
         status, _, body = _ask("GET", f"{base}/healthz")
     except urllib3.exceptions.HTTPError as error:
-        yield problem(SUBJECT, f"{base} does not answer: {error}", "Check the proxy")
+        yield problem(
+            SUBJECT,
+            f"{base} does not answer: {error}",
+            "Check whether the web processes run, and the proxy, if one is in front",
+        )
         return
     if status != HTTPStatus.OK or not _is_healthy(body):
         yield problem(
             SUBJECT,
             f"{base}/healthz answers {status}, and not as Greendot does",
-            "Let the proxy pass all paths to the web processes",
+            "Check the URL. If a proxy is in front, let it pass all paths to the web "
+            "processes",
         )
         return
-    yield _socket(base)
+    yield _socket(base, len(settings.allowed_origins))
     yield from _origins(settings, base)
     if _ask("GET", f"{base}/metrics")[0] == HTTPStatus.OK:
         yield warning(
@@ -62,19 +67,21 @@ def _is_healthy(body: bytes) -> bool:
         return False
 
 
-def _socket(base: str) -> Finding:
+def _socket(base: str, origins: int) -> Finding:
     """Open a WebSocket without a token: Greendot accepts it, and closes it by 4401."""
     try:
         answer = _answer_to_handshake(base)
     except (OSError, RemoteProtocolError) as error:
         answer = str(error)
     if answer == CloseCode.NOT_AUTHENTICATED:
-        return ok(SUBJECT, "WebSockets and REST come through")
+        why = "" if origins else ", because PRESENCE_ALLOWED_ORIGINS has none"
+        checked = f"allowed origins checked: {origins}{why}"
+        return ok(SUBJECT, f"WebSockets and REST come through; {checked}")
     return problem(
         SUBJECT,
         f"no WebSocket comes through: {answer}",
-        "Let the proxy pass the headers Upgrade and Connection of /ws, see "
-        "docs/INSTALL.md",
+        "If a proxy is in front, let it pass the headers Upgrade and Connection of "
+        "/ws, see docs/INSTALL.md",
     )
 
 
@@ -113,8 +120,8 @@ def _origins(settings: Settings, base: str) -> Iterator[Finding]:
             yield problem(
                 SUBJECT,
                 f"a page of {origin} may not call it",
-                "The web processes have another PRESENCE_ALLOWED_ORIGINS, or a proxy "
-                "answers OPTIONS itself",
+                "Give the web processes the same PRESENCE_ALLOWED_ORIGINS, and let no "
+                "proxy answer OPTIONS itself",
             )
 
 

@@ -155,7 +155,7 @@ class ClientConnection(Connection):
         elif event is ClientEvent.LEAVE:
             self._leave()
         elif event is ClientEvent.REFRESH:
-            self._wait_for(partial(self._refresh, token))
+            self._handle_in_greenlet(partial(self._refresh, token))
         elif is_idle != self.is_idle:
             self.is_idle = is_idle
             self._owner.activity(self)

@@ -138,7 +138,7 @@ class Gateway:
         """What each loop does, by the loop's name."""
         steps: dict[str, Step] = {
             "event reader": self.event_reader.step,
-            "large deliveries": self.hub.large.step,
+            "large deliveries": self.hub.large_deliveries.step,
             "snapshots": self.snapshots.step,
             "metrics": self.metrics.step,
             "revocations": self._read_revocations,

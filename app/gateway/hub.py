@@ -31,7 +31,11 @@ class Hub:
     def __init__(self, counts: Counts, clock_of: Callable[[str], RedisClock]) -> None:
         self.counts = counts
         self._clock_of = clock_of
-        self.large = LargeDeliveries(self._connected_here, self._deliver_piece)
+        self.large_deliveries = LargeDeliveries(
+            self._connected_here, self._deliver_piece
+        )
+        # Notifications of the large event whose pieces are being delivered.
+        self._piece_notifications = 0
         # Tuples: a list stores its items in a second place in memory, which each
         # delivery would have to read too.
         self._by_user: dict[str, tuple[ClientConnection, ...]] = {}
@@ -41,8 +45,8 @@ class Hub:
         # User -> viewer -> timestamp of the last change of visibility that this viewer
         # got. An older transition of the user may arrive after it, and must not reach
         # this viewer.
-        self._delivered: dict[str, dict[str, int]] = {}
-        self._delivered_size = 0
+        self._visibility_delivered: dict[str, dict[str, int]] = {}
+        self._visibility_size = 0
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -108,14 +112,14 @@ class Hub:
         """Write each event to every connection of its recipients.
 
         An event is encoded once. A recipient gets all its events in one send. Events
-        for very many recipients are left to `large`.
+        for very many recipients are left to `large_deliveries`.
         """
-        takes = self.large.takes
+        queue_if_large = self.large_deliveries.queue_if_large
         # The ids become keys of a dict, because an id may be in the text twice.
         named = [
             (event, dict.fromkeys(ids_in(ids)))
             for event, ids in addressed
-            if not takes(event, ids)
+            if not queue_if_large(event, ids)
         ]
         if named:
             since = oldest(event for event, _ in named)
@@ -130,9 +134,13 @@ class Hub:
     ) -> None:
         """Write `event` to `recipients`, the next of its many recipients."""
         since = oldest([event])
-        self._write([(event, dict.fromkeys(recipients))], since)
+        self._piece_notifications += self._write(
+            [(event, dict.fromkeys(recipients))], since
+        )
         if is_last:
-            self._note_delay(event.user_id, since)
+            if self._piece_notifications:
+                self._note_delay(event.user_id, since)
+            self._piece_notifications = 0
 
     def _connected_here(self, ids: str) -> list[str]:
         by_user = self._by_user
@@ -141,8 +149,8 @@ class Hub:
     def _write(
         self, named: list[tuple[StatusEvent, dict[str, None]]], since: float
     ) -> int:
-        """Write the events, whose `oldest` timestamp is `since`. Returns how many
-        notifications that were."""
+        """Write the events. `since` is their oldest timestamp. Returns the number of
+        notifications."""
         notifications = 0
         for connections, status_events, frames in self._by_recipient(named):
             # Sending may close a connection. That does not change this tuple.
@@ -155,7 +163,7 @@ class Hub:
         return notifications
 
     def _note_delay(self, user_id: str, since: float) -> None:
-        """Note how long the events of a message took to here. All of them come from the
+        """Record the delay from the oldest event to now. All events come from the
         outbox of one shard, that of `user_id`."""
         if since < math.inf and (now := self._clock_of(user_id).now()) is not None:
             self.counts.delivery_ms.append(now - since)
@@ -210,13 +218,13 @@ class Hub:
         """Redis has lost its state, and its time is `now` (ms).
 
         All new timestamps are at least `now`. If the clock stepped back, they may be
-        older than delivered ones, but they must not be dropped. Repeats of what was
-        delivered before are still dropped.
+        older than delivered ones, but they must not be dropped. Repeats older than
+        `now` are still dropped. A repeat with a later timestamp may be delivered twice.
         """
         for newest in (self._newest, self._newest_before):
             for user_id, timestamp in newest.items():
                 newest[user_id] = min(timestamp, now - 1)
-        self._delivered, self._delivered_size = {}, 0
+        self._visibility_delivered, self._visibility_size = {}, 0
         self.clock_set_back(now)
 
     def clock_set_back(self, now: int) -> None:
@@ -230,13 +238,13 @@ class Hub:
         a newer change of visibility. Records what is delivered."""
         transition, recipients = delivery.transition, delivery.recipients
         if delivery.for_viewers:
-            self._note_delivered(delivery)
+            self._note_visibility(delivery)
             return recipients
         if transition not in accepted:
             if not self._is_newest(transition):
                 return ""
             accepted.add(transition)
-        delivered = self._delivered.get(transition.user_id)
+        delivered = self._visibility_delivered.get(transition.user_id)
         if delivered is None:
             return recipients
         return joined_ids(
@@ -245,16 +253,16 @@ class Hub:
             if delivered.get(viewer, 0) < transition.timestamp
         )
 
-    def _note_delivered(self, delivery: Delivery) -> None:
-        if self._delivered_size > REMEMBERED:
-            self._delivered, self._delivered_size = {}, 0
+    def _note_visibility(self, delivery: Delivery) -> None:
+        if self._visibility_size > REMEMBERED:
+            self._visibility_delivered, self._visibility_size = {}, 0
         transition = delivery.transition
-        viewers = self._delivered.setdefault(transition.user_id, {})
+        viewers = self._visibility_delivered.setdefault(transition.user_id, {})
         before = len(viewers)
         for viewer in ids_in(delivery.recipients):
             if viewer in self._by_user:
                 viewers[viewer] = max(transition.timestamp, viewers.get(viewer, 0))
-        self._delivered_size += len(viewers) - before
+        self._visibility_size += len(viewers) - before
 
     def _is_newest(self, transition: Transition) -> bool:
         user_id = transition.user_id
@@ -264,7 +272,7 @@ class Hub:
         self._newest[user_id] = transition.timestamp
         if len(self._newest) > REMEMBERED:
             self._newest, self._newest_before = {}, self._newest
-            self._delivered, self._delivered_size = {}, 0
+            self._visibility_delivered, self._visibility_size = {}, 0
         return True
 
 

@@ -1,9 +1,9 @@
-"""Tells large audiences in small pieces, so that everything else gets its turn.
+"""Delivers events to large audiences in small pieces, so that other work goes on.
 
-Telling one friend takes about 15 us. A user whom 100,000 others may see would stop the
-process for more than a second: no heartbeat, no handshake, and no other notification.
-So an event for many recipients waits here. A loop tells a piece of them, and then lets
-the process do other work for as long as the piece took.
+Telling one friend takes about 15 us. A user whom 100,000 others may see would block the
+process for more than a second. Heartbeats and handshakes would wait. So an event for
+many recipients waits here. A loop writes to 200 recipients, then sleeps for as long as
+that took.
 
 All events about one user keep their order: while one of them waits here, later ones
 wait behind it.
@@ -28,8 +28,9 @@ LARGE = 1_000
 PIECE = 200
 """Recipients who are told in one step: about 3 ms."""
 MAX_WAITING = 1_000_000
-"""Recipients of all events that wait here. Later events are told at once: the memory of
-the process is not endless."""
+"""The most recipients of all events that wait here. Beyond this limit, an event is
+delivered immediately, unless an earlier event of the same user waits. This limits
+memory."""
 
 
 class _Waiting(NamedTuple):
@@ -55,9 +56,9 @@ class LargeDeliveries:
         self._size = 0
         self._has_work = Event()
 
-    def takes(self, event: StatusEvent, recipients: str) -> bool:
-        """Whether `event` is told later to `recipients`, which have the form of
-        `joined_ids`. If not, tell it now."""
+    def queue_if_large(self, event: StatusEvent, recipients: str) -> bool:
+        """Queue `event` for `recipients`, which have the form of `joined_ids`. Returns
+        False if it was not queued. Then the caller delivers it now."""
         size = count_ids(recipients)
         if event.user_id not in self._waiting_about and (
             size <= LARGE or self._size + size > MAX_WAITING
@@ -70,7 +71,7 @@ class LargeDeliveries:
         return True
 
     def step(self) -> None:
-        """Wait for work, and tell one piece."""
+        """Wait for work, and tell one piece. Then sleep for as long as that took."""
         self._has_work.wait()
         started = time.monotonic()
         event, size, pieces = self._waiting[0]

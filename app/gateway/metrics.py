@@ -47,7 +47,7 @@ COUNTERS = {
     "snapshots": "Snapshots sent",
     "lapses": "Times that Redis had lost a gateway that had connections",
     "over_limit": "Calls and handshakes refused because of a PRESENCE_LIMIT_ setting",
-    "limits_skipped": "Calls and handshakes not counted, because Redis was away",
+    "limits_skipped": "Calls and handshakes not counted, because Redis was down",
     "registered_anew": "Connections registered again, because Redis had lost them",
 }
 """Fields of `Counts` that only grow, with their descriptions."""
@@ -66,7 +66,7 @@ class Counts(SocketCounts):
     over_limit: int = 0
     """Calls and handshakes refused because of a limit."""
     limits_skipped: int = 0
-    """Calls and handshakes that were not counted, because Redis was away."""
+    """Calls and handshakes that were not counted, because Redis was down."""
     registered_anew: int = 0
     """Connections that Redis had lost and that were registered again."""
     limit_calls: Tally[tuple[str, str]] = field(default_factory=Tally)
@@ -74,8 +74,9 @@ class Counts(SocketCounts):
     delivery_ms: deque[float] = field(
         default_factory=lambda: deque(maxlen=MAX_DELIVERIES)
     )
-    """For each message since the last write: how old its oldest change was when all its
-    frames had been written (ms)."""
+    """One value for each message since the last write: how old its oldest change was
+    when its frames had been written (ms). An event with over 1,000 recipients has a
+    value of its own."""
 
 
 class GatewayMetrics:

@@ -241,8 +241,8 @@ def _page(template: str, **values: object) -> Response:
         template,
         operator=who,
         token=access.form_token(who),
-        span=words.span,
-        clock=words.clock,
+        duration_text=words.duration_text,
+        utc_text=words.utc_text,
         **values,
     )
 

@@ -17,7 +17,7 @@ _LAYERS = {
 }
 
 
-def span(ms: float) -> str:
+def duration_text(ms: float) -> str:
     """A length of time: `12 s`, `3 min`, `2 h`."""
     seconds = max(0.0, ms / 1000)
     for size, unit in _UNITS:
@@ -26,7 +26,7 @@ def span(ms: float) -> str:
     return f"{seconds:.1f} s" if 0 < seconds < 10 else f"{seconds:.0f} s"  # noqa: PLR2004
 
 
-def clock(ms: int) -> str:
+def utc_text(ms: int) -> str:
     """A moment in UTC."""
     try:
         return f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M:%S} UTC"
@@ -52,9 +52,9 @@ def reasons(found: Explanation) -> Iterator[str]:
     else:
         yield f"{user_id} is offline, because no connection is open or in its grace."
     for one in live:
-        yield _connection(one, now)
+        yield connection_text(one, now)
     for transition in inspection.transitions:
-        ago = span(now - transition.timestamp)
+        ago = duration_text(now - transition.timestamp)
         if transition.waiting:
             yield (
                 f"The change to {transition.status} {ago} ago waits in the outbox. "
@@ -66,22 +66,25 @@ def reasons(found: Explanation) -> Iterator[str]:
         yield from _detail(found)
 
 
-def _connection(one: HeldConnection, now: int) -> str:
-    left = span(one.deadline - now)
+def connection_text(one: HeldConnection, now: int) -> str:
+    """Sentences about a connection. Times that are not known are left out."""
+    left = duration_text(one.deadline - now)
     if one.in_grace:
         return (
             f"A connection to gateway {one.gateway} is closed. Its grace lasts for "
             f"another {left}, because its client may come back."
         )
-    opened = (
-        "" if one.opened_at is None else f", opened {span(now - one.opened_at)} ago"
-    )
-    beat = "" if one.last_heartbeat is None else span(now - one.last_heartbeat)
-    idle = " Its client says that nobody is there." if one.idle else ""
-    return (
-        f"A connection to gateway {one.gateway}{opened}, sent its last heartbeat "
-        f"{beat} ago. Without another heartbeat it ends in {left}.{idle}"
-    )
+    parts = [f"A connection to gateway {one.gateway} is open."]
+    if one.opened_at is not None:
+        opened = duration_text(now - one.opened_at)
+        parts = [f"A connection to gateway {one.gateway} was opened {opened} ago."]
+    if one.last_heartbeat is not None:
+        beat = duration_text(now - one.last_heartbeat)
+        parts.append(f"Its last heartbeat came {beat} ago.")
+    parts.append(f"Without a new heartbeat it ends in {left}.")
+    if one.idle:
+        parts.append("Its client says that nobody is there.")
+    return " ".join(parts)
 
 
 def _detail(found: Explanation) -> Iterator[str]:
@@ -97,5 +100,5 @@ def _detail(found: Explanation) -> Iterator[str]:
 def _layer(layer: Layer, now: int) -> str:
     parts = [text for text in (layer.availability, layer.text, layer.emoji) if text]
     if layer.expires_at is not None:
-        parts.append(f"for another {span(layer.expires_at - now)}")
+        parts.append(f"for another {duration_text(layer.expires_at - now)}")
     return ", ".join(parts)

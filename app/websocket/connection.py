@@ -1,13 +1,13 @@
 """One WebSocket after its handshake: reading, writing, limits and closing.
 
 All writes go through the connection's `Writer`, so a socket has one writer. If a client
-does not read, its queue fills up and its connection is closed. It delays no other
-client.
+does not read, its queue fills up and its connection is closed. A slow client never
+delays another client.
 
 No greenlet and no thread waits for a socket. The event loop calls `_readable` when
 bytes have arrived. One call reads the socket once, so a client that floods its socket
-gives way to the others after each read. In the call nothing may wait; a message whose
-handling has to wait is handled in a greenlet, by `_wait_for`.
+gives way to the others after each read. `_readable` must never block. If handling a
+message may block, `_handle_in_greenlet` runs it in a greenlet.
 
 The words here: a client sends *messages*. A message has one or more *frames*. A frame
 may arrive in several *pieces*. wsproto gives an event for each piece.
@@ -61,7 +61,7 @@ class Connection:
         "_allowance",
         "_before_open",
         "_began_at",
-        "_closing",
+        "_close_code",
         "_counted_at",
         "_counts",
         "_end",
@@ -104,13 +104,13 @@ class Connection:
         self._writer = Writer(taken.sock, settings.max_queued_bytes, counts)
         self._watcher: Any = None
         self._unread: Iterator[Event] | None = None
-        self._closing: CloseCode | None = None
+        self._close_code: CloseCode | None = None
         self._left_to_skip = MAX_BYTES_WHILE_CLOSING
 
     @property
     def is_closing(self) -> bool:
-        """Whether a close frame was sent. Nothing is sent after it."""
-        return self._closing is not None
+        """Whether the connection is closing or closed. `send` then drops its frames."""
+        return self._close_code is not None
 
     def on_message(self, message: str | bytes | bytearray) -> None:
         """A complete message arrived: text, or bytes if it was binary."""
@@ -130,7 +130,7 @@ class Connection:
     def send(self, frames: bytes) -> None:
         """Write complete frames without waiting. What the socket does not take is
         queued. If the queue is full, close the connection."""
-        if self._closing is not None:
+        if self._close_code is not None:
             return
         if self._before_open is not None:
             self._before_open.append(frames)
@@ -140,13 +140,13 @@ class Connection:
     def close(self, code: CloseCode, reason: str = "") -> None:
         """Send a close frame, and count the connection as ended. The client has
         CLOSE_WAIT seconds to end the socket."""
-        if self._closing is not None:
+        if self._close_code is not None:
             return
         self._begin_close(code, reason)
         self._send_close(code, reason)
 
     def _begin_close(self, code: CloseCode, reason: str) -> None:
-        self._closing = code
+        self._close_code = code
         self._end = int(code), reason
         self._counts.closes[str(int(code))] += 1
         self.on_end()
@@ -166,9 +166,9 @@ class Connection:
         self._watcher = None
         self._unread = None
         self._writer.close()
-        if self._closing is None:
+        if self._close_code is None:
             self._counts.closes[LOST] += 1
-            self._closing = CloseCode.NORMAL  # nothing more is sent
+            self._close_code = CloseCode.NORMAL  # nothing more is sent
         self._counts.sockets -= 1
         self.on_end()
         self._on_closed()
@@ -190,19 +190,20 @@ class Connection:
         """Begin to serve the client, until its socket ends. Returns at once."""
         self._watcher = watcher(self._socket, READABLE)
         received, self._received = self._received, b""
-        if received and self._closing is None:
+        if received and self._close_code is None:
             self._read(self._reader.events(received))
         self._listen()
 
     def _listen(self) -> None:
-        """Have `_readable` called when bytes arrive. Not while a message is waiting."""
+        """Have `_readable` called when bytes arrive. Do nothing while a message is
+        being handled in a greenlet."""
         if self._watcher is not None and self._unread is None:
             self._watcher.start(self._readable)
 
     def _readable(self) -> None:
         """Bytes have arrived, or the client has ended the socket. Called by the event
         loop."""
-        closing = self._closing is not None
+        closing = self._close_code is not None
         try:
             data = self._socket.recv(
                 READ_BYTES_WHILE_CLOSING if closing else READ_BYTES
@@ -229,13 +230,13 @@ class Connection:
                 if self._unread is not None:
                     self._unread = events
                     return
-                if self._closing is not None:
+                if self._close_code is not None:
                     return
         except Exception:
             log.exception("%s failed", self)
             self.close(CloseCode.INTERNAL_ERROR, "internal error")
 
-    def _wait_for(self, handle: Callable[[], None]) -> None:
+    def _handle_in_greenlet(self, handle: Callable[[], None]) -> None:
         """Call `handle`, which may wait, in a greenlet. The client's next messages are
         handled after it."""
         self._unread = iter(())
@@ -249,7 +250,7 @@ class Connection:
                 log.exception("%s failed", self)
                 self.close(CloseCode.INTERNAL_ERROR, "internal error")
             unread, self._unread = self._unread, None
-            if unread is not None and self._closing is None:
+            if unread is not None and self._close_code is None:
                 self._read(unread)
             self._listen()
 
@@ -271,7 +272,7 @@ class Connection:
     def _answer_close(self, event: CloseConnection) -> None:
         """Send the client's own close code back, as RFC 6455 requires, and end the
         socket."""
-        self._closing = CloseCode.NORMAL
+        self._close_code = CloseCode.NORMAL
         self._end = event.code, BY_CLIENT
         self._counts.closes[BY_CLIENT] += 1
         self.on_end()
@@ -304,7 +305,7 @@ class Connection:
         piece = event.data
         self._message_bytes += len(piece.encode() if isinstance(piece, str) else piece)
         if self._message_bytes > (most := self._settings.max_frame_bytes):
-            self.close(CloseCode.TOO_BIG, f"a message has at most {most} bytes")
+            self.close(CloseCode.TOO_BIG, f"message too large: {most} bytes at most")
             return
         pieces = self._pieces = self._pieces or []
         pieces.append(piece)

@@ -39,7 +39,7 @@ class SocketCounts:
 
 
 class Writer:
-    """Writes whole frames to one socket, in order. The socket never waits."""
+    """Writes whole frames to one socket, in order. No call blocks."""
 
     __slots__ = (
         "_counts",

@@ -1,10 +1,12 @@
 """Makes the site of `make docs` from the same Markdown that GitHub shows.
 
-Three things differ between the two, and this file is the only place that knows them:
+Four things differ between the two, and this file is the only place that knows them:
 
 - **Links.** On GitHub a page may link to any file of the repository. A page of the site
   may link only to the site. So each file and folder outside docs/ that a page links to
   becomes a page, too. `PAGES` gives a place in the site to those that are documents.
+- **Examples.** Below a paragraph that is only a link to a file of examples/hosts, the
+  site shows the file.
 - **Fences.** Our blocks of code have a second word for the tests, which Python-Markdown
   does not know.
 - **REST.** The page REST shows the OpenAPI document of the application.
@@ -41,6 +43,7 @@ PAGES = {
 ICON = "app/static/demo/icon.svg"
 
 LINK = re.compile(r"(?<=\]\()([^)\s#:]+)(?=(?:#[^)\s]*)?\))")
+EXAMPLE = re.compile(r"^\[(examples/hosts/\S+)\]\(\S+\)$", re.MULTILINE)
 MARKED_FENCE = re.compile(r"^( *```\w+) .+$", re.MULTILINE)
 SERVERS = re.compile(r"^## Servers$.*?(?=^## )", re.MULTILINE | re.DOTALL)
 CODE_IN_CELL = re.compile(r"`([^`\n]+)`(?=.*</td>)")
@@ -94,7 +97,7 @@ def on_page_markdown(markdown: str, page: Page, **_given: object) -> str:
             return link[0]
         return posixpath.relpath(_uri(target), posixpath.dirname(uri) or ".")
 
-    return LINK.sub(in_site, MARKED_FENCE.sub(r"\1", markdown))
+    return LINK.sub(in_site, MARKED_FENCE.sub(r"\1", EXAMPLE.sub(_example, markdown)))
 
 
 def _path(file: File) -> str:
@@ -130,6 +133,11 @@ def _linked(markdown: str, path: str) -> Iterator[str]:
             yield target
 
 
+def _example(link: re.Match[str]) -> str:
+    """The link to an example, and its code."""
+    return f"{link[0]}\n\n{_fenced(link[1])}"
+
+
 def _shown(path: str) -> str:
     """A page that shows a file, or lists what Git knows in a folder."""
     if (ROOT / path).is_dir():
@@ -146,7 +154,12 @@ def _shown(path: str) -> str:
         # MkDocs takes no page whose name begins with a dot.
         shown = [f"- [{name}]({name})\n" for name in names if name[0] != "."]
         return f"# {path}\n\n" + "".join(shown)
+    return f"# {path}\n\n{_fenced(path)}"
+
+
+def _fenced(path: str) -> str:
+    """The text of a file as a block of code."""
     suffix = posixpath.splitext(path)[1]
     language = LANGUAGES.get(suffix, suffix[1:]) or "text"
     text = (ROOT / path).read_text(encoding="utf-8")
-    return f"# {path}\n\n`````{language}\n{text}\n`````\n"
+    return f"`````{language}\n{text}\n`````\n"

@@ -9,7 +9,7 @@ is at least once and in order.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from models.events import (
     MAX_TIMESTAMP,
@@ -48,7 +48,7 @@ class OutboxEntry:
 
     entry_id: str
     content: EntryContent | UnreadableMessage
-    fields: Sequence[bytes] = ()
+    fields: Sequence[bytes] = field(default=(), compare=False)
     """What Redis holds: names and values in turn."""
     last_seen: int | None = None
     """When the user was last seen at a transition (ms). None if a process of an older
@@ -100,7 +100,7 @@ class Outbox:
         found = stream_entries(replies[1]) if wait_ms else entries_with_ids(replies[0])
         return [entry_of(entry_id, fields) for entry_id, fields in found]
 
-    def leave(
+    def release_lease(
         self,
         token: str,
         published: Sequence[OutboxEntry] = (),

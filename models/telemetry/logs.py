@@ -56,18 +56,19 @@ def make_formatter(settings: Settings) -> logging.Formatter:
     redact = redactor(secrets_of(settings))
     as_line = _json if settings.log_format == "json" else _text
 
-    def last(_logger: WrappedLogger, _name: str, found: EventDict) -> str:
-        return redact(as_line(found))
+    def render(_logger: WrappedLogger, _name: str, event_dict: EventDict) -> str:
+        return redact(as_line(event_dict))
 
     return ProcessorFormatter(
         foreign_pre_chain=[ExtraAdder(allow=FIELDS), merge_contextvars],
-        processors=[format_exc_info, last],
+        processors=[format_exc_info, render],
     )
 
 
 def configure(settings: Settings, handlers: Sequence[logging.Handler] = ()) -> None:
-    """Log everything in the form and from the level that `settings` names, to
-    `handlers` or else to stderr. Other libraries log warnings and errors only."""
+    """Use the format of `settings` for all lines. Our loggers use its level, other
+    libraries log from WARNING. Lines go to `handlers`, or to stderr if there are
+    none."""
     root = logging.getLogger()
     root.handlers = list(handlers) or [logging.StreamHandler()]
     formatter = make_formatter(settings)
@@ -79,18 +80,18 @@ def configure(settings: Settings, handlers: Sequence[logging.Handler] = ()) -> N
         logging.getLogger(name).setLevel(settings.log_level)
 
 
-def _text(found: EventDict) -> str:
+def _text(event_dict: EventDict) -> str:
     """`[TIME] [PROCESS] [LEVEL] event name=value ...`, and then the traceback."""
-    record: logging.LogRecord = found.pop("_record")
-    del found["_from_structlog"]
-    event, traceback = found.pop("event"), found.pop("exception", None)
+    record: logging.LogRecord = event_dict.pop("_record")
+    del event_dict["_from_structlog"]
+    event, traceback = event_dict.pop("event"), event_dict.pop("exception", None)
     if "\n" in event:  # a line stays one line
         event = " ".join(event.split())
     now = datetime.fromtimestamp(record.created, UTC)
     line = f"[{now:%Y-%m-%d %H:%M:%S} +0000] [{record.process}] [{record.levelname}]"
     line = f"{line} {event}"
-    if found:
-        pairs = [f"{name}={_value(value)}" for name, value in found.items()]
+    if event_dict:
+        pairs = [f"{name}={_value(value)}" for name, value in event_dict.items()]
         line = f"{line} {' '.join(pairs)}"
     return line if traceback is None else f"{line}\n{traceback}"
 
@@ -101,18 +102,19 @@ def _value(value: object) -> str:
     return text if _WORD.fullmatch(text) else json.dumps(text)
 
 
-def _json(found: EventDict) -> str:
-    record: logging.LogRecord = found.pop("_record")
-    del found["_from_structlog"]
+def _json(event_dict: EventDict) -> str:
+    record: logging.LogRecord = event_dict.pop("_record")
+    del event_dict["_from_structlog"]
     now = datetime.fromtimestamp(record.created, UTC)
     line = {
         "timestamp": now.isoformat(timespec="milliseconds"),
         "level": record.levelname.lower(),
-        "event": found.pop("event"),
+        "event": event_dict.pop("event"),
         "logger": record.name,
         "process": record.process,
-        **found,
+        **event_dict,
     }
     text = orjson.dumps(line, default=str).decode()
-    # Some programs take characters beyond ASCII for the end of a line.
+    # Some programs treat U+0085, U+2028 and U+2029 as line ends. So escape everything
+    # beyond ASCII.
     return text if text.isascii() else json.dumps(line, default=str)

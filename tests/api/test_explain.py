@@ -280,12 +280,12 @@ def test_the_command_says_the_same(client, people):  # noqa: F811
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     assert lines[0].startswith(f"{ann} is online (")
-    assert f"{people.gateway}, active, opened 2026-01-01 00:00:00.000, " in done.output
+    opened = f"{people.gateway}, active, opened 2026-01-01 00:00:00.000 UTC, "
+    assert opened in done.output
     assert "online, waits in the outbox" in done.output
     assert "  manual: nothing" in lines
-    host_line = (
-        "  host: dnd, since 2026-01-01 00:00:00.000, until 2100-01-01 00:00:00.005"
-    )
+    since, until = "2026-01-01 00:00:00.000 UTC", "2100-01-01 00:00:00.005 UTC"
+    host_line = f"  host: dnd, since {since}, until {until}"
     assert host_line in lines
     rule = f"{ann} and {bob} are friends, and {ann}'s visibility is everyone"
     assert f"{bob} sees: online, because {rule}" in lines

@@ -196,7 +196,7 @@ def test_replaced_friends_keep_to_the_privacy_settings(call, services):
     assert watched.told() == []
     outbox = services.presence.shards[0].outbox
     contents = [entry.content for entry in outbox.take("t", [], 100_000, 0) or ()]
-    outbox.leave("t", unfinished=True)
+    outbox.release_lease("t", unfinished=True)
     (change,) = [
         one
         for one in contents

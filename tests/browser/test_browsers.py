@@ -362,7 +362,7 @@ def test_the_demo_works(site, context, picture):
         [{"name": "presence_token", "value": site.token("ada"), "url": site.url()}]
     )
     with Client(site, "grace").opened():
-        tab.goto(site.url() + "/")
+        tab.goto(site.url() + "/one")
         online = "() => document.querySelector('#friends [data-user=grace]')"
         tab.wait_for_function(online + "?.dataset.presence === 'online'")
         picture(tab, f"demo-{type(tab).__name__}")

@@ -241,7 +241,7 @@ WELCOMES = "frames.filter(({ event }) => event === 'welcome').length"
 
 
 def test_an_expiring_token_costs_no_reconnect(site, page, names):
-    lifetimes = iter([3600, 5, 3600])  # the first one tells tabs whose they are
+    lifetimes = iter([5, 3600])
     fetched = connect_anew(page, site, (site.token(names[0], of) for of in lifetimes))
     live(page)
     page.wait_for_function("frames.some(({ event }) => event === 'token_refreshed')")
@@ -254,13 +254,30 @@ def test_an_expiring_token_costs_no_reconnect(site, page, names):
     page.wait_for_timeout(6_500)
     live(page)
     assert page.evaluate(f"[denied, closes, {WELCOMES}]") == [[], [], 1]
-    assert len(fetched) == 3
+    assert len(fetched) == 2
+
+
+def test_one_token_is_enough_for_a_start(site, page, names):
+    """For the id of the user, the statuses and the ticket."""
+    fetched = connect_anew(page, site, iter([site.token(names[0])]))
+    live(page)
+    page.wait_for_timeout(500)
+    assert len(fetched) == 1
+
+
+def test_a_refresh_without_a_token_means_signed_out(site, page, names):
+    fetched = connect_anew(page, site, iter([site.token(names[0], 30), None]))
+    page.wait_for_function("denied.length === 1")
+    assert page.evaluate(f"[denied, closes, {WELCOMES}]") == [[4401], [[4401, None]], 1]
+    assert page.evaluate("store.getState().connection") == "offline"
+    assert len(fetched) == 2
+    wait_until(lambda: not site.is_online(names[0]))
 
 
 def test_where_the_refresh_fails_the_token_is_fetched_anew_afterwards(
     site, page, names
 ):
-    tokens = iter([3600, 3, None, 3600])
+    tokens = iter([3, None, 3600])
 
     def fetch():
         lifetime = next(tokens)
@@ -297,8 +314,8 @@ def test_a_source_that_gives_no_better_token_is_denied(site, page, names):
     codes = page.evaluate("closes.map(([code, retryIn]) => [code, retryIn === null])")
     assert codes == [[4401, False], [4401, True]]
     assert page.evaluate("[denied, store.getState().connection]") == [[4401], "offline"]
-    # For the tabs, to connect, to refresh at least once, and after the close.
-    assert 4 <= len(fetched) <= 8
+    # To connect, to refresh at least once, and after the close.
+    assert 3 <= len(fetched) <= 7
 
 
 def test_a_revoked_user_is_denied_where_there_is_no_newer_token(site, page, names):

@@ -31,7 +31,7 @@ ENDS_SOON = """(early) => {
 def open_cards(site, tab: Tab, *users: str) -> Page:
     page = tab.page
     page.set_default_timeout(10_000)
-    page.goto(site.url() + "/side-by-side?" + "&".join(f"user={one}" for one in users))
+    page.goto(site.url() + "/?" + "&".join(f"user={one}" for one in users))
     for user in users:
         expect(panel(page, user).locator(".connection")).to_have_text("Live")
         expect(own_button(page, user)).to_be_enabled()
@@ -142,10 +142,10 @@ def test_each_item_looks_different_to_the_others(page):
 
 
 def test_invisible_looks_like_offline_and_the_own_card_says_so(page):
-    press(page, "ada", "Leave")
+    press(page, "ada", "Sign out")
     expect(row(page, "grace", "ada")).to_have_attribute("data-look", "offline")
     offline = row(page, "grace", "ada").inner_html()
-    press(page, "ada", "Connect")
+    press(page, "ada", "Open the tab")
     expect(row(page, "grace", "ada")).to_have_attribute("data-look", "online")
 
     choose(page, "ada", "Invisible")
@@ -340,12 +340,12 @@ def test_last_seen(page):
     fields.get_by_label("Who sees my last seen").select_option("Friends")
     save(page, "ada")
     expect(own(page, "ada", ".own-privacy")).to_have_text("Last seen: friends.")
-    press(page, "ada", "Leave")
+    press(page, "ada", "Sign out")
     for viewer, shown in (("grace", "Last seen just now"), ("radia", "Offline")):
-        press(page, viewer, "Leave")
-        press(page, viewer, "Connect")
+        press(page, viewer, "Sign out")
+        press(page, viewer, "Open the tab")
         expect(seen_by(page, viewer, "ada")).to_have_text(shown)
-    press(page, "ada", "Connect")
+    press(page, "ada", "Open the tab")
 
 
 # --- Keyboard and screen reader
@@ -416,7 +416,7 @@ def test_a_click_elsewhere_closes_the_menu(page):
     own_button(page, "ada").click()
     menu = panel(page, "ada").get_by_role("menu")
     expect(menu).to_be_visible()
-    page.get_by_role("heading", name="Side by side").click()
+    page.get_by_role("heading", name="Show who is online").click()
     expect(menu).to_be_hidden()
 
 
@@ -456,7 +456,7 @@ def test_without_a_connection_nothing_is_lost(site, page):
         "The server does not answer. Your change may not be saved."
     )
     expect(fields.get_by_label("Text")).to_have_value("Still here")
-    press(page, "ada", "Cut the cable")
+    press(page, "ada", "Plug it in again")
     save(page, "ada")
     expect(problem(page, "ada")).to_be_empty()
     expect(note(page, "grace", "ada")).to_have_text("Still here ")
@@ -496,7 +496,7 @@ def test_settings_that_could_not_be_read_are_read_again(page):
     press(page, "alan", "Try again")
     expect(own_button(page, "alan")).to_have_text("Active")
     expect(problem(page, "alan")).to_be_empty()
-    press(page, "alan", "Remove")
+    press(page, "alan", "Remove this card")
 
 
 REFUSAL = "Not saved: users of this server may not hide from others."

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from tests.browser.conftest import second_origin, start_demo
+from tests.browser.conftest import second_origin
 from tests.browser.test_client import RECORD, live, sees, wait_for
 from tests.browser.test_tabs import leaders
 from tests.clients import Client
@@ -36,21 +36,11 @@ numbers = itertools.count()
 
 
 @pytest.fixture(scope="module")
-def site(chromium):
-    """A server that counts a person as idle after a second."""
-    assert chromium.is_connected()
-    running = start_demo(PRESENCE_IDLE_AFTER="1")
-    yield running
-    running.close()
-
-
-@pytest.fixture(scope="module")
-def patient(chromium):
-    """The usual server, on which nobody becomes idle during a test."""
-    assert chromium.is_connected()
-    running = start_demo()
-    yield running
-    running.close()
+def hasty(site):
+    """The number of a gateway that counts a person as idle after a second. At the other
+    ones nobody becomes idle during a test."""
+    with site.another_web(PRESENCE_IDLE_AFTER="1") as web:
+        yield web
 
 
 @pytest.fixture
@@ -70,12 +60,14 @@ def context(open_tab):
     return open_tab().context
 
 
-def new_tab(context, site, user: str, *, url: str | None = None, **options: object):
+def new_tab(
+    context, site, user: str, *, web: int = 0, url: str | None = None, **options: object
+):
     tab = context.new_page()
     tab.set_default_timeout(10_000)
-    tab.goto(site.url() + "/healthz")
+    tab.goto(site.url(web) + "/healthz")
     arguments = {
-        "url": url or site.url(),
+        "url": url or site.url(web),
         "token": site.token(user),
         "options": options,
     }
@@ -89,14 +81,14 @@ A_MINUTE_AND_MORE = 90_000
 """Milliseconds. If a tab opens too late, the next report comes a minute later."""
 
 
-def two_tabs(context, site, user: str):
+def two_tabs(context, site, user: str, web: int):
     """Two tabs of an idle user: the leader and the follower. A new tab means that the
     person is there, so both connect at about the same time."""
     tabs = [context.new_page() for _ in range(2)]
     for tab in tabs:
-        tab.goto(site.url() + "/healthz")
+        tab.goto(site.url(web) + "/healthz")
     for tab in tabs:
-        arguments = {"url": site.url(), "token": site.token(user), "options": {}}
+        arguments = {"url": site.url(web), "token": site.token(user), "options": {}}
         tab.evaluate(CONNECT, arguments)
     for tab in tabs:
         live(tab)
@@ -140,10 +132,10 @@ def shows(tab, user: str, availability: str | None) -> None:
 # --- Idle
 
 
-def test_friends_see_that_somebody_has_left_the_desk(site, context, names):
+def test_friends_see_that_somebody_has_left_the_desk(site, hasty, context, names):
     me, friend = names
     with watch(site, friend) as watcher:
-        tab = new_tab(context, site, me)
+        tab = new_tab(context, site, me, web=hasty)
         watcher.expect_change(me, "online")
         expect_availability(watcher, me, "away")
         tab.mouse.move(20, 30)
@@ -151,10 +143,10 @@ def test_friends_see_that_somebody_has_left_the_desk(site, context, names):
         assert tab.evaluate("reports()") == [True, False]
 
 
-def test_input_in_any_tab_ends_idleness(site, context, names):
+def test_input_in_any_tab_ends_idleness(site, hasty, context, names):
     me, friend = names
     with watch(site, friend) as watcher:
-        leader, follower = two_tabs(context, site, me)
+        leader, follower = two_tabs(context, site, me, hasty)
         expect_availability_at_last(watcher, me, "away")
         follower.keyboard.press("a")
         expect_availability_at_last(watcher, me, "active")
@@ -170,21 +162,23 @@ def expect_availability_at_last(watcher: Client, user: str, availability: str) -
             return
 
 
-def test_the_tab_that_takes_over_says_that_the_user_is_idle(site, context, names):
+def test_the_tab_that_takes_over_says_that_the_user_is_idle(
+    site, hasty, context, names
+):
     me, _ = names
-    leader, follower = two_tabs(context, site, me)
+    leader, follower = two_tabs(context, site, me, hasty)
     leader.close()
     follower.wait_for_function("reports()[0] === true")
 
 
-def test_what_the_application_says_counts_in_the_next_leader_too(patient, context):
-    me, _ = names_on(patient)
-    tabs = [new_tab(context, patient, me) for _ in range(2)]
+def test_what_the_application_says_counts_in_the_next_leader_too(site, context):
+    me, _ = names_on(site)
+    tabs = [new_tab(context, site, me) for _ in range(2)]
     (leader,) = leaders(tabs)
     (follower,) = (tab for tab in tabs if tab != leader)
     follower.evaluate("client.setIdle(true)")
     leader.wait_for_function(IDLE)
-    late = new_tab(context, patient, me)
+    late = new_tab(context, site, me)
     rest = [follower, late]
     leader.close()
     wait_for(late, lambda: len(leaders(rest)) == 1)
@@ -195,12 +189,12 @@ def test_what_the_application_says_counts_in_the_next_leader_too(patient, contex
     last.wait_for_function(IDLE)
 
 
-def test_a_new_connection_of_an_idle_user_is_idle(site, context, names):
+def test_a_new_connection_of_an_idle_user_is_idle(site, hasty, context, names):
     me, friend = names
     tab = context.new_page()
-    tab.goto(site.url() + "/healthz")
+    tab.goto(site.url(hasty) + "/healthz")
     tab.evaluate(RECORD)
-    arguments = {"url": site.url(), "token": site.token(me), "options": {}}
+    arguments = {"url": site.url(hasty), "token": site.token(me), "options": {}}
     tab.evaluate(CONNECT, arguments)
     tab.wait_for_function("reports().length === 1")
     tab.evaluate("opened[0].close(4000)")
@@ -214,9 +208,11 @@ def test_a_new_connection_of_an_idle_user_is_idle(site, context, names):
             expect_availability(watcher, me, "away")
 
 
-def test_idleness_is_said_once_a_minute_and_a_return_at_once(site, context, names):
+def test_idleness_is_said_once_a_minute_and_a_return_at_once(
+    site, hasty, context, names
+):
     """The page's clock is moved, and that of the server stays."""
-    tab = new_tab(context, site, names[0], share=False)
+    tab = new_tab(context, site, names[0], web=hasty, share=False)
     tab.wait_for_function("reports().length === 1")
     tab.keyboard.press("a")
     tab.wait_for_function("reports().length === 2")
@@ -237,12 +233,12 @@ def test_idleness_is_said_once_a_minute_and_a_return_at_once(site, context, name
     assert tab.evaluate("reports()") == [True, False, True, False]
 
 
-def test_detection_can_be_turned_off(site, context, names):
+def test_detection_can_be_turned_off(site, hasty, context, names):
     me, friend = names
     with watch(site, friend) as watcher:
-        detecting = new_tab(context, site, me, share=False)
+        detecting = new_tab(context, site, me, web=hasty, share=False)
         watcher.expect_change(me, "online")
-        tab = new_tab(context, site, me, share=False, idle=False)
+        tab = new_tab(context, site, me, web=hasty, share=False, idle=False)
         detecting.wait_for_function("reports().length === 1")
         # The second tab has no input either, but is not idle: the user is not away.
         tab.evaluate("client.setIdle(true)")
@@ -252,11 +248,11 @@ def test_detection_can_be_turned_off(site, context, names):
         expect_availability(watcher, me, "active")
 
 
-def test_a_client_without_details_gets_the_plain_frames(site, context, names):
+def test_a_client_without_details_gets_the_plain_frames(site, hasty, context, names):
     me, friend = names
     requests = []
     context.on("request", lambda request: requests.append(request.url))
-    tab = new_tab(context, site, me, detail=False)
+    tab = new_tab(context, site, me, web=hasty, detail=False)
     with watch(site, friend):
         sees(tab, friend, online=True)
         tab.evaluate("client.setIdle(true)")
@@ -279,11 +275,11 @@ def test_a_client_without_details_gets_the_plain_frames(site, context, names):
 # --- Details of friends
 
 
-def test_a_friend_changes_without_leaving(patient, context):
-    me, friend = names_on(patient)
-    tab = new_tab(context, patient, me)
+def test_a_friend_changes_without_leaving(site, context):
+    me, friend = names_on(site)
+    tab = new_tab(context, site, me)
     shows(tab, friend, None)
-    with watch(patient, friend):
+    with watch(site, friend):
         shows(tab, friend, "active")
         tab.evaluate(
             """(id) => {
@@ -293,11 +289,11 @@ def test_a_friend_changes_without_leaving(patient, context):
             friend,
         )
         changes = {"availability": "dnd", "text": "Compiling", "emoji": "🧮"}
-        settings(patient, friend, changes)
+        settings(site, friend, changes)
         shows(tab, friend, "dnd")
         detail = tab.evaluate("detailOf", friend)
         assert {name: detail[name] for name in changes} == changes
-        settings(patient, friend, {"availability": None})
+        settings(site, friend, {"availability": None})
         shows(tab, friend, "active")
         assert tab.evaluate("detailOf", friend)["text"] == "Compiling"
         assert tab.evaluate("offline") == 0
@@ -305,40 +301,40 @@ def test_a_friend_changes_without_leaving(patient, context):
     assert tab.evaluate("(id) => store.getState().details[id]", friend) is None
 
 
-def test_a_detail_ends_by_itself(patient, context):
-    me, friend = names_on(patient)
-    tab = new_tab(context, patient, me)
-    with watch(patient, friend):
+def test_a_detail_ends_by_itself(site, context):
+    me, friend = names_on(site)
+    tab = new_tab(context, site, me)
+    with watch(site, friend):
         ends = int(time.time() * 1000) + 3_000
-        settings(patient, friend, {"availability": "away", "expires_at": ends})
+        settings(site, friend, {"availability": "away", "expires_at": ends})
         shows(tab, friend, "away")
         assert tab.evaluate("detailOf", friend)["expires_at"] == ends
         shows(tab, friend, "active")
 
 
-def test_rest_shows_details_before_the_socket_is_there(patient, open_tab):
-    me, friend = names_on(patient)
-    settings(patient, friend, {"availability": "dnd"})
+def test_rest_shows_details_before_the_socket_is_there(site, open_tab):
+    me, friend = names_on(site)
+    settings(site, friend, {"availability": "dnd"})
     page = open_tab(outage=True).page
-    page.goto(patient.url() + "/healthz")
+    page.goto(site.url() + "/healthz")
     page.route_web_socket("**/ws*", lambda _socket: None)  # it never answers
-    with watch(patient, friend):
-        arguments = {"url": patient.url(), "token": patient.token(me), "options": {}}
+    with watch(site, friend):
+        arguments = {"url": site.url(), "token": site.token(me), "options": {}}
         page.evaluate(CONNECT, arguments)
         shows(page, friend, "dnd")
         assert page.evaluate("store.getState().connection") == "reconnecting"
 
 
-def test_all_tabs_see_the_details(patient, context):
-    me, friend = names_on(patient)
-    tabs = [new_tab(context, patient, me) for _ in range(2)]
-    with watch(patient, friend):
-        settings(patient, friend, {"availability": "dnd"})
-        late = new_tab(context, patient, me)
+def test_all_tabs_see_the_details(site, context):
+    me, friend = names_on(site)
+    tabs = [new_tab(context, site, me) for _ in range(2)]
+    with watch(site, friend):
+        settings(site, friend, {"availability": "dnd"})
+        late = new_tab(context, site, me)
         for tab in [*tabs, late]:
             shows(tab, friend, "dnd")
         assert len(leaders([*tabs, late])) == 1
-        settings(patient, friend, {"availability": "away"})
+        settings(site, friend, {"availability": "away"})
         for tab in [*tabs, late]:
             shows(tab, friend, "away")
 
@@ -356,24 +352,24 @@ def mine_is(tab, name: str, value: object) -> None:
     )
 
 
-def test_settings_are_read_and_written(patient, context):
-    me, friend = names_on(patient)
-    tab = new_tab(context, patient, me)
+def test_settings_are_read_and_written(site, context):
+    me, friend = names_on(site)
+    tab = new_tab(context, site, me)
     assert tab.evaluate(MINE) is None
     assert tab.evaluate("client.loadMyPresence()") == tab.evaluate(MINE)
     assert tab.evaluate(MINE)["visibility"] == "everyone"
-    with watch(patient, friend) as watcher:
+    with watch(site, friend) as watcher:
         changed = tab.evaluate("client.changeMyPresence({ availability: 'dnd' })")
         assert changed["availability"] == "dnd"
         expect_availability(watcher, me, "dnd")
         mine_is(tab, "availability", "dnd")
 
 
-def test_all_devices_and_tabs_follow_a_change(patient, open_tab):
-    me, _ = names_on(patient)
+def test_all_devices_and_tabs_follow_a_change(site, open_tab):
+    me, _ = names_on(site)
     laptop, phone = open_tab().context, open_tab().context
-    tabs = [new_tab(laptop, patient, me) for _ in range(2)]
-    other = new_tab(phone, patient, me)
+    tabs = [new_tab(laptop, site, me) for _ in range(2)]
+    other = new_tab(phone, site, me)
     (leader,) = leaders(tabs)
     (follower,) = (tab for tab in tabs if tab != leader)
     follower.evaluate("client.loadMyPresence()")
@@ -384,38 +380,38 @@ def test_all_devices_and_tabs_follow_a_change(patient, open_tab):
     follower.evaluate("client.changeMyPresence({ text: 'tea' })")
     for tab in (leader, follower, other):
         mine_is(tab, "text", "tea")
-    late = new_tab(laptop, patient, me)
+    late = new_tab(laptop, site, me)
     mine_is(late, "text", "tea")
 
 
-def test_a_change_that_was_missed_is_read_after_the_outage(patient, open_tab):
-    me, _ = names_on(patient)
+def test_a_change_that_was_missed_is_read_after_the_outage(site, open_tab):
+    me, _ = names_on(site)
     tab = open_tab(outage=True)
     page = tab.page
-    page.goto(patient.url() + "/healthz")
+    page.goto(site.url() + "/healthz")
     page.evaluate(RECORD)
-    arguments = {"url": patient.url(), "token": patient.token(me), "options": {}}
+    arguments = {"url": site.url(), "token": site.token(me), "options": {}}
     page.evaluate(CONNECT, arguments)
     live(page)
     page.evaluate("client.loadMyPresence()")
     page.route("**/ws-ticket", lambda route: route.abort())
     page.evaluate("opened[0].close(4000)")
     page.wait_for_function("store.getState().connection === 'reconnecting'")
-    settings(patient, me, {"text": "lunch"})
+    settings(site, me, {"text": "lunch"})
     assert page.evaluate(MINE)["text"] is None
     page.unroute("**/ws-ticket")
     mine_is(page, "text", "lunch")
 
 
-def test_a_late_answer_does_not_undo_a_newer_event(patient, context):
-    me, _ = names_on(patient)
-    tab = new_tab(context, patient, me)
+def test_a_late_answer_does_not_undo_a_newer_event(site, context):
+    me, _ = names_on(site)
+    tab = new_tab(context, site, me)
     tab.evaluate("client.loadMyPresence()")
     held = []
     tab.route("**/api/me/presence", lambda route: held.append((route, route.fetch())))
     tab.evaluate("void client.changeMyPresence({ text: 'old' })")
     wait_for(tab, lambda: held)
-    settings(patient, me, {"text": "new"})
+    settings(site, me, {"text": "new"})
     mine_is(tab, "text", "new")
     route, response = held[0]
     with tab.expect_response("**/api/me/presence"):
@@ -429,9 +425,9 @@ REFUSED = """(changes) => client.changeMyPresence(changes).then(() => null,
     ({ name, status, code, message }) => ({ name, status, code, message }))"""
 
 
-def test_a_refusal_comes_back_to_the_caller(patient, context):
-    me, _ = names_on(patient)
-    tab = new_tab(context, patient, me)
+def test_a_refusal_comes_back_to_the_caller(site, context):
+    me, _ = names_on(site)
+    tab = new_tab(context, site, me)
     tab.evaluate("client.loadMyPresence()")
     before = tab.evaluate(MINE)
     console = []
@@ -446,18 +442,18 @@ def test_a_refusal_comes_back_to_the_caller(patient, context):
     assert console == []
 
 
-def test_a_server_of_another_origin_takes_changes_too(patient, open_tab):
-    me, _ = names_on(patient)
-    assert second_origin(patient)
+def test_a_server_of_another_origin_takes_changes_too(site, open_tab):
+    me, _ = names_on(site)
+    assert second_origin(site)
     context = open_tab().context
-    tab = new_tab(context, patient, me, url=patient.url(1))
+    tab = new_tab(context, site, me, url=site.url(1))
     tab.evaluate("client.changeMyPresence({ text: 'from afar' })")
     mine_is(tab, "text", "from afar")
 
 
-def test_the_settings_of_a_user_who_left_are_forgotten(patient, context):
-    me, _ = names_on(patient)
-    tabs = [new_tab(context, patient, me) for _ in range(2)]
+def test_the_settings_of_a_user_who_left_are_forgotten(site, context):
+    me, _ = names_on(site)
+    tabs = [new_tab(context, site, me) for _ in range(2)]
     tabs[0].evaluate("client.loadMyPresence()")
     for tab in tabs:
         mine_is(tab, "visibility", "everyone")

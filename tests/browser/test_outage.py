@@ -55,7 +55,7 @@ def ada(fragile: System, open_tab):
     page = tab.page
     page.add_init_script(f"({WATCH})()")
     with Client(fragile, "grace", web=1).opened():
-        page.goto(fragile.url() + "/")
+        page.goto(fragile.url() + "/one")
         page.get_by_role("button", name="Ada Lovelace").click()
         expect(grace_on(page)).to_have_attribute("data-presence", "online")
         yield page

@@ -25,8 +25,10 @@ const errors = [];
 const closes = [];
 const onError = ({ message }) => errors.push(message);
 const onClose = (code, retryIn) => closes.push(retryIn);
+const denied = [];
+const onDenied = (code) => denied.push(code);
 const random = () => 0;
-const options = { url: 'https://presence.invalid', random, onClose, %s };
+const options = { url: 'https://presence.invalid', random, onClose, onDenied, %s };
 const client = createPresenceClient(options);
 let thrown = null;
 try {
@@ -34,10 +36,13 @@ try {
 } catch (error) {
     thrown = error.message;
 }
-await new Promise((resolve) => setTimeout(resolve, 100));
+do {
+    await new Promise((resolve) => setTimeout(resolve, 100));
+} while (options.isDone?.() === false);
 const { connection, stale } = client.store.getState();
 client.close();
-console.log(JSON.stringify({ connection, stale, thrown, errors, closes, said, asked }));
+const seen = { connection, stale, thrown, errors, closes, denied, said, asked };
+console.log(JSON.stringify(seen));
 process.exit();
 """
 
@@ -96,7 +101,7 @@ def test_a_whole_url_needs_no_page():
     ("options", "words"),
     [
         ("token: () => { throw new Error('no session') }", "no session"),
-        ("token: () => undefined", "string"),
+        ("token: () => 7", "string"),
         ("token: async () => ({})", "string"),
         ("token: async () => nowhere", "nowhere"),
         ("ticket: () => nowhere, hydrate: false", "nowhere"),
@@ -121,7 +126,46 @@ def test_a_failing_source_of_tokens_is_told_once_and_tried_again():
     (error,) = seen["errors"]
     assert "fetch failed" in error
     assert seen["connection"] == "reconnecting"
-    assert seen["closes"] != [None]
+    assert seen["closes"] == [1_000]
+
+
+def test_the_waits_double_while_the_source_of_tokens_fails():
+    """The random part comes on top. A token ends the row."""
+    fails = "Promise.reject(new Error('500'))"
+    retry = "closes.push(retryIn); setTimeout(() => client.retryNow())"
+    seen = run(
+        f"token: () => closes.length < 7 ? {fails} : 'secret', onError, hydrate: false,"
+        f"onClose: (code, retryIn) => {{ {retry} }}, isDone: () => closes.length > 8"
+    )
+    assert seen["closes"][:7] == [1_000, 2_000, 4_000, 4_000, 4_000, 4_000, 4_000]
+    assert set(seen["closes"][7:]) == {0}
+    assert len(seen["errors"]) == 1
+
+
+@pytest.mark.parametrize("nothing", ["null", "undefined", "''"])
+@pytest.mark.parametrize(
+    "source", ["token: async () =>", "token: () =>", "ticket: () =>"]
+)
+def test_a_source_that_gives_no_token_means_signed_out(source, nothing):
+    seen = run(f"{source} {nothing}, onError")
+    assert (seen["denied"], seen["closes"]) == ([4401], [None])
+    assert (seen["connection"], seen["stale"]) == ("offline", True)
+    assert (seen["errors"], seen["said"], seen["asked"]) == ([], [], 0)
+
+
+@pytest.mark.parametrize(
+    ("options", "asked"),
+    [
+        ("ticket: 'x'", 0),
+        ("ticket: 'x', hydrate: true", 2),
+        ("ticket: 'x', token: 'y'", 2),
+        ("ticket: 'x', token: 'y', hydrate: false", 0),
+        ("hydrate: false", 0),
+        ("", 2),  # perhaps there is a cookie
+    ],
+)
+def test_rest_is_asked_only_where_it_may_answer(options, asked):
+    assert run(options)["asked"] == asked
 
 
 def test_a_lost_network_is_no_error():

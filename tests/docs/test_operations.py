@@ -78,6 +78,38 @@ def test_what_the_alerts_and_the_dashboard_ask_for_is_served(system):
     assert len(found) > 20
 
 
+_ABOVE = re.compile(r"^it is above ([\d,]+) for (\d+) (s|min)\b")
+
+
+def test_the_tables_have_the_values_of_the_alert_rules():
+    """Each cell that has a number and a time has those of a rule on its metric."""
+    rules = alerts()
+    used = set()
+    cells = {
+        code(row[0]): row[2] for row in PAGE.tables("metric", "meaning", "alert when")
+    }
+    for metric, cell in cells.items():
+        if (found := _ABOVE.search(cell)) is None:
+            continue
+        above, time, unit = found.groups()
+        rule = next(
+            name
+            for name, rule in rules.items()
+            if f"{metric}) > {above.replace(',', '')}" in rule["expr"]
+        )
+        assert rules[rule]["for"] == f"{time}{unit[0]}", metric
+        used.add(rule)
+    assert used == {
+        "GreendotOutboxGrows",
+        "GreendotUnstoredGrows",
+        "GreendotSweepLate",
+    }
+    fall = cells["greendot_online_users"]
+    assert fall == "it falls by half within 2 min, from more than 50 users"
+    assert "< 0.5 * (" in rules["GreendotOnlineUsersFall"]["expr"]
+    assert "offset 2m) > 50)" in rules["GreendotOnlineUsersFall"]["expr"]
+
+
 @pytest.mark.parametrize(
     ("kind", "together", "shards"),
     [

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from config import PROJECT_ROOT
+from config import PROJECT_ROOT, Settings
 from models.events import UserStatus
 from models.webhooks import Batch, Truth, headers
 from tasks.webhook_request import DeliveryFailed, post
@@ -42,6 +42,19 @@ def shape(value: object) -> object:
     if isinstance(value, list):
         return [shape(each) for each in value]
     return type(value)
+
+
+def test_the_trial_allows_a_receiver_on_this_computer():
+    shown = PAGE.block("trial").text
+    script = shown.replace("make run", "env -0")
+    said = subprocess.run(
+        ["bash", "-euc", script], capture_output=True, check=True, text=True
+    ).stdout
+    given = dict(line.split("=", 1) for line in said.split("\0") if line)
+    settings = Settings.from_env({**given, "SECRET_KEY": "s" * 32})
+    assert settings.webhook_urls == ("http://localhost:9000/",)
+    assert settings.webhook_secrets == (given["WEBHOOK_SECRET"],)
+    assert settings.webhook_allow_private
 
 
 def test_the_body_is_as_shown():

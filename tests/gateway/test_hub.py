@@ -125,23 +125,39 @@ def test_a_crowd_is_told_in_pieces_and_once(gateway, crowd):
     assert heard_by(clients) == {(("online", 7),): 1}
     said = []
     for _ in range(3):
-        gateway.hub.large.step()
+        gateway.hub.large_deliveries.step()
         said.append(heard_by(clients))
     assert said == [{(("online", 1000),): count} for count in (200, 200, 50)]
     assert gateway.counts.notifications == 451
+
+
+def test_a_large_event_has_one_delay_if_it_reaches_anybody(gateway, crowd):
+    _, ids = crowd
+    delays = gateway.counts.delivery_ms
+    delays.clear()
+    elsewhere = ",".join(f"elsewhere{number}" for number in range(LARGE + 1))
+    gateway.hub.deliver_transitions([Delivery(CID, elsewhere)])
+    gateway.hub.large_deliveries.step()
+    assert not delays
+    gateway.hub.deliver_transitions([Delivery(ONLINE, ids)])
+    noted = []
+    for _ in range(3):
+        gateway.hub.large_deliveries.step()
+        noted.append(len(delays))
+    assert noted == [0, 0, 1]
 
 
 def test_later_events_of_the_same_user_wait_behind_a_crowd(gateway, crowd):
     clients, ids = crowd
     hub = gateway.hub
     hub.deliver_transitions([Delivery(ONLINE, ids)])
-    hub.large.step()
+    hub.large_deliveries.step()
     hub.deliver_transitions([Delivery(ONLINE, ids)])  # a repeat
     hub.deliver_transitions([Delivery(Transition(BEFORE, "offline", 1001), "c1,c449")])
     hub.introduce([Delivery(Transition(BEFORE, "offline", 1001), "c2")])
     assert heard_by(clients) == {(("online", 1000),): 200}
     for _ in range(4):
-        hub.large.step()
+        hub.large_deliveries.step()
     assert heard_by(clients) == {
         (("online", 1000),): 249,
         (("online", 1000), ("offline", 1001)): 1,
@@ -161,7 +177,7 @@ def test_a_client_that_comes_meanwhile_is_not_told_what_its_snapshot_has(
     gateway.hub.deliver_transitions([Delivery(online, f"{elsewhere},ann")])
     ann = Client(gateway, "ann")
     open_them(gateway, ann.connection)
-    gateway.hub.large.step()
+    gateway.hub.large_deliveries.step()
     events = [event for event, _ in ann.messages()]
     assert events == ["welcome", "presence_snapshot"]
     assert not ann.has_unread()
@@ -174,5 +190,5 @@ def test_too_many_who_wait_are_told_at_once(gateway, crowd, monkeypatch):
     gateway.hub.deliver_transitions([Delivery(ONLINE, ids)])
     assert heard_by(clients) == {(("online", 1000),): 450}
     for _ in range(3):
-        gateway.hub.large.step()
+        gateway.hub.large_deliveries.step()
     assert heard_by(clients) == {(("online", 7),): 450}

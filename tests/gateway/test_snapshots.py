@@ -265,7 +265,7 @@ def broadcast(presence, engine):
     entries = outbox.take("token") or []
     with engine.connect() as reader:
         fan_out(presence, reader, [entry.content for entry in entries])
-    outbox.leave("token", entries)
+    outbox.release_lease("token", entries)
 
 
 @pytest.mark.parametrize("is_amid_the_read", [False, True])

@@ -446,7 +446,7 @@ def test_a_full_redis_still_passes_on_what_frees_its_memory(client):
             GATEWAY, "0-0", 10
         ).messages
         assert shard.presence.gateway_streams.read(GATEWAY, entry_id, 1).gone == 1
-        assert shard.outbox.leave("me", [entry])
+        assert shard.outbox.release_lease("me", [entry])
     finally:
         client.config_set("maxmemory", 0)
     assert shard.outbox.length() == 0

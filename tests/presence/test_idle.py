@@ -20,7 +20,7 @@ def changes(shard):
     """What the outbox has, oldest first; it is empty afterwards."""
     entries = shard.outbox.take("test") or []
     shard.outbox.take("test", entries)
-    shard.outbox.leave("test")
+    shard.outbox.release_lease("test")
     return [entry.content for entry in entries]
 
 

@@ -173,7 +173,7 @@ class PresenceMachine(SideBySide):
     def a_drainer_leaves(self, token, unfinished):
         is_empty = unfinished or self.outbox.length() == 0
         expected = self.model.leave(token, is_empty=is_empty)
-        assert self.outbox.leave(token, unfinished=unfinished) == expected
+        assert self.outbox.release_lease(token, unfinished=unfinished) == expected
 
     @rule(token=tokens)
     def the_outbox_is_drained(self, token):

@@ -72,7 +72,7 @@ def test_one_drainer_at_a_time(shard):
     assert LEASE_MS - 1000 < shard.client.pttl(shard.keys.drainer) <= LEASE_MS
     assert outbox.take("you") is None
     assert outbox.take("me") is not None
-    assert outbox.leave("me")
+    assert outbox.release_lease("me")
     assert outbox.take("you") is not None
 
 
@@ -102,9 +102,9 @@ def test_leaving_what_is_not_empty(shard):
     outbox = shard.outbox
     outbox.take("me")
     shard.connect("ann")
-    assert not outbox.leave("me")
+    assert not outbox.release_lease("me")
     assert outbox.take("you") is None
-    assert outbox.leave("me", unfinished=True)
+    assert outbox.release_lease("me", unfinished=True)
     assert outbox.take("you") is not None
 
 
@@ -113,8 +113,8 @@ def test_who_lost_the_lease_takes_it_from_nobody(shard):
     outbox.take("late")
     shard.client.delete(shard.keys.drainer)
     outbox.take("next")
-    assert outbox.leave("late")
-    assert outbox.leave("late", unfinished=True)
+    assert outbox.release_lease("late")
+    assert outbox.release_lease("late", unfinished=True)
     assert outbox.take("late") is None
     assert outbox.take("next") is not None
 
@@ -133,8 +133,8 @@ def test_entries_stay_until_they_are_acknowledged(shard):
     assert outbox.take("me") == first
     assert outbox.take("me", limit=1) == first[:1]
     assert outbox.take("me", first[:1]) == first[1:]
-    assert not outbox.leave("me")
-    assert outbox.leave("me", first)
+    assert not outbox.release_lease("me")
+    assert outbox.release_lease("me", first)
     assert outbox.length() == 0
     assert outbox.take("me", first) == []
     assert outbox.take("me", first, wait_ms=1) == []
@@ -213,7 +213,7 @@ class Drainers:
         entries: list[OutboxEntry] | None = []
         while (entries := outbox.take(token, entries, 7)) is not None:
             self.drained += [entry.content for entry in entries]
-            if not entries and outbox.leave(token):
+            if not entries and outbox.release_lease(token):
                 break
 
 
@@ -282,7 +282,7 @@ def test_an_entry_that_cannot_be_read_is_one_of_many(shard, fields, wait_ms):
     assert [first.content.user_id, last.content.user_id] == ["ann", "bob"]
     assert isinstance(bad.content, UnreadableMessage)
     assert not isinstance(bad.content, NewerVersion)
-    assert shard.outbox.leave("me", [first, bad, last])
+    assert shard.outbox.release_lease("me", [first, bad, last])
 
 
 def test_an_entry_without_a_version_is_of_the_time_before(shard):
@@ -306,7 +306,7 @@ def test_an_entry_of_a_newer_version_is_known_as_such(shard):
 
 def drain_all(shard: Shard) -> None:
     entries = shard.outbox.take("me")
-    assert shard.outbox.leave("me", entries)
+    assert shard.outbox.release_lease("me", entries)
 
 
 def test_nothing_is_owed_while_drainers_take_what_is_there(shard):

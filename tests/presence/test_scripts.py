@@ -78,9 +78,9 @@ def whole_life(shard: Shard) -> None:
     streams.read(OTHER, "0-0", 1)
     outbox = shard.outbox
     outbox.take("token")
-    outbox.leave("token", outbox.take("token", limit=1))
+    outbox.release_lease("token", outbox.take("token", limit=1))
     outbox.take("token", outbox.take("token", wait_ms=1))
-    outbox.leave("token")
+    outbox.release_lease("token")
     webhooks_of(shard)
     shard.presence.tickets.take(shard.presence.tickets.issue(Ticket("ann", 1, None)))
     presence.limits.count("rest", "ann", 1, 1000)
@@ -249,7 +249,7 @@ def operations(shard: Shard) -> dict[str, object]:
         "reap": lambda: gateways.reap(GATEWAY),
         "forget": lambda: gateways.forget(GATEWAY),
         "drain": lambda: outbox.take("t", [entry]),
-        "leave": lambda: outbox.leave("t"),
+        "release_lease": lambda: outbox.release_lease("t"),
         "wait": lambda: outbox.take("t", wait_ms=1),
         "length": outbox.length,
         "issue": lambda: tickets.issue(Ticket("ann", 1, None)),

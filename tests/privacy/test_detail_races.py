@@ -70,7 +70,7 @@ class Scene:
         entries = outbox.take("token", [], 100, 0) or []
         with self.engine.connect() as reader:
             fan_out(self.shard.presence, reader, [one.content for one in entries])
-        outbox.leave("token", entries if acknowledges else [], unfinished=True)
+        outbox.release_lease("token", entries if acknowledges else [], unfinished=True)
         found = []
         streams = self.shard.presence.gateway_streams
         for entry_id, message in streams.read(GATEWAY, self.read, 1).messages:
@@ -94,7 +94,7 @@ class Scene:
     def timestamps(self):
         """The numbers of what waits in the outbox."""
         entries = self.shard.outbox.take("token", [], 100, 0) or []
-        self.shard.outbox.leave("token", [], unfinished=True)
+        self.shard.outbox.release_lease("token", [], unfinished=True)
         return [entry.content.timestamp for entry in entries]
 
 
@@ -189,7 +189,7 @@ def test_a_damaged_time_of_activity_stops_nobody(scene, name, value):
         },
     )
     (entry,) = scene.shard.outbox.take("token", [], 100, 0)
-    scene.shard.outbox.leave("token", [entry], unfinished=True)
+    scene.shard.outbox.release_lease("token", [entry], unfinished=True)
     assert not isinstance(entry.content, DetailChange)
 
 

@@ -62,7 +62,7 @@ class Scene:
         changes = [entry.content for entry in entries]
         with self.engine.connect() as reader:
             fan_out(self.shard.presence, reader, changes)
-        self.shard.outbox.leave("token", entries)
+        self.shard.outbox.release_lease("token", entries)
         streams = self.shard.presence.gateway_streams
         for entry_id, message in streams.read(GATEWAY, self.read, 1).messages:
             self.read = entry_id

@@ -571,6 +571,30 @@ def test_a_source_that_gives_no_better_token_is_denied(system, greendot, names):
         list(presence.changes(timeout=15))
 
 
+@pytest.mark.parametrize("nothing", [None, "", "\n"])
+def test_a_function_that_gives_no_token_means_signed_out(greendot, nothing):
+    with (
+        pytest.raises(greendot.Denied, match="nobody is signed in") as denied,
+        greendot.Presence("http://nowhere.invalid", lambda: nothing),
+    ):
+        pass
+    assert denied.value.code == 4401
+
+
+def test_a_refresh_without_a_token_means_signed_out(system, greendot, names):
+    tokens = iter([system.token(names[0], 30), None])
+
+    async def fresh_token():
+        return next(tokens)
+
+    with (  # the server wants a new token at once, perhaps before the snapshot
+        pytest.raises(greendot.Denied, match="nobody is signed in"),
+        greendot.Presence(system.url(), fresh_token) as presence,
+    ):
+        list(presence.changes(timeout=15))
+    wait_until(lambda: not system.is_online(names[0]))
+
+
 def test_a_token_that_does_not_come_is_asked_for_again(
     system, greendot, names, monkeypatch
 ):
@@ -664,6 +688,8 @@ def test_the_wait_is_the_browsers(greendot):
     assert waits(4429) == waits(1013) == waits(1011) == [2.5, 5]
     for code in (4400, 1009, 1007, 1002):
         assert waits(code) == [30, 60]
+    failing = [greendot.retry_delay(0, 1006, lambda: 0, n) for n in (1, 2, 3, 4, 10**6)]
+    assert failing == [1, 2, 4, 4, 4]
 
 
 def test_it_waits_as_the_close_code_asks_even_after_going_away(
@@ -671,7 +697,7 @@ def test_it_waits_as_the_close_code_asks_even_after_going_away(
 ):
     codes = []
 
-    def note(_outage, code, _rand):
+    def note(_outage, code, _rand, _token_failures):
         codes.append(code)
         return 0.0
 

@@ -34,7 +34,7 @@ def test_a_signal_is_not_lost_where_nothing_can_be_raised():
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert "beat is up" in done.stderr
+    assert "beat has started" in done.stderr
 
 
 def test_it_imports_no_task():

@@ -159,7 +159,7 @@ def test_no_process_writes_a_secret_as_json(open_system):
     system.close()
     lines = lines_of(system)  # all of them are JSON
     events = {one["event"] for one in lines}
-    assert {"beat is up, sweeps run every 1 s", "Shutting down: Master"} <= events
+    assert {"beat has started. Sweeps run every 1 s", "Shutting down: Master"} <= events
     assert "worker: Warm shutdown (MainProcess)" in events
     assert all({"timestamp", "level", "event", "logger"} <= one.keys() for one in lines)
     (failed,) = [one for one in lines if "Exception on" in one["event"]]

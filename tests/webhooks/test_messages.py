@@ -12,7 +12,7 @@ from standardwebhooks import Webhook
 
 from config import PROJECT_ROOT
 from models.events import UserStatus
-from models.webhooks import Batch, Truth, headers, retry_delay
+from models.webhooks import Batch, Truth, headers, receiver_name, retry_delay
 from tests.browser.needed import node_modules
 from tests.webhooks.receiver import SECRETS, verified
 
@@ -93,3 +93,13 @@ def test_backoff_doubles_for_three_days_and_never_ends():
     assert 3 * 86_400 <= sum(in_three_days) < 3 * 86_400 + 600
     assert waits[-1] == 3600
     assert retry_delay(10**6, 10**9) == 3600
+
+
+def test_the_name_of_a_receiver_has_the_port_and_no_secret():
+    names = {
+        "http://localhost:9000/a/secret?key=b": "http://localhost:9000",
+        "http://user:password@localhost:9001/": "http://localhost:9001",
+        "https://example.com/hook": "https://example.com",
+        "https://[::1]:8443/hook": "https://[::1]:8443",
+    }
+    assert {url: receiver_name(url) for url in names} == names

@@ -376,7 +376,7 @@ def test_changes_that_another_worker_took_are_not_lost(world, receiver):
     """It had other settings: the URL was not in them."""
     world.online("ann")
     another = Shard.open(world.shard.client, world.shard.keys.prefix)
-    another.outbox.leave("another", another.outbox.take("another"))
+    another.outbox.release_lease("another", another.outbox.take("another"))
     assert world.pending() == set()
     world.drain()
     assert world.state("walk") is None
@@ -396,7 +396,7 @@ def test_a_repeated_acknowledgement_is_harmless(world, receiver):
     entries = world.shard.outbox.take("a drainer")
     world.shard.outbox.take("a drainer", entries)
     world.send()
-    world.shard.outbox.leave("a drainer", entries)
+    world.shard.outbox.release_lease("a drainer", entries)
     assert world.state("walk") == "0"
     world.send()
     assert receiver.statuses() == {"ann": "online"}

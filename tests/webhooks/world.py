@@ -56,7 +56,7 @@ class World:
         """As a drainer that has published all."""
         outbox = self.shard.outbox
         entries = outbox.take("a drainer") or []
-        assert outbox.leave("a drainer", entries)
+        assert outbox.release_lease("a drainer", entries)
 
     def send(self) -> None:
         """Send what may be sent now."""
@@ -86,7 +86,7 @@ class World:
 
     def finish_walk(self) -> None:
         """The receiver has heard of all users before the test began."""
-        self.shard.outbox.leave("a drainer", [])
+        self.shard.outbox.release_lease("a drainer", [])
         self.set_state(walk="0")
 
     def settle(self) -> None:

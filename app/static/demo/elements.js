@@ -10,6 +10,7 @@ const MINUTE = 60_000;
 const HOUR = 60 * MINUTE;
 const DAY = 24 * HOUR;
 const COLOURS = 8;
+const SHAPES = 3;
 const REFRESH = 15_000;
 
 const CONNECTION_TEXTS = {
@@ -57,12 +58,13 @@ export function initials(name) {
 
 /**
  * @param {string} name
- * @returns {string} one of eight colour classes, always the same for the same name
+ * @returns {string} the classes of a colour and a shape, always the same for the same name. With
+ *   these two numbers each of the eight demo users has another colour
  */
 export function hue(name) {
   let sum = 0;
-  for (const letter of name) sum = (sum * 191 + (letter.codePointAt(0) ?? 0)) % 9973;
-  return `hue-${sum % COLOURS}`;
+  for (const letter of name) sum = (sum * 313 + (letter.codePointAt(0) ?? 0)) % 9973;
+  return `hue-${sum % COLOURS} shape-${Math.floor(sum / COLOURS) % SHAPES}`;
 }
 
 /**
@@ -74,7 +76,7 @@ export function fillAvatars(root = document) {
   for (const avatar of root.querySelectorAll("[data-initials-of]")) {
     const name = avatar.getAttribute("data-initials-of") ?? "";
     avatar.textContent = initials(name);
-    avatar.classList.add(hue(name));
+    avatar.classList.add(...hue(name).split(" "));
   }
 }
 

@@ -35,8 +35,10 @@ const FORMS = { status: createStatusForm, privacy: createPrivacyForm };
  * @returns {{
  *   root: HTMLElement,
  *   stop: () => void,
+ *   choose: (choice: Choice) => void,
  *   showIdle: (idle: boolean, isReported: boolean) => void,
- * }} `showIdle`: say that the user has stepped away, and whether the server knows it
+ * }} `choose`: as an item of the menu does. `showIdle`: say that the user has stepped away, and
+ *   whether the server knows it
  */
 export function createOwnPresence(client, name, { people, nameOf }) {
   const { store } = client;
@@ -160,19 +162,22 @@ export function createOwnPresence(client, name, { people, nameOf }) {
     /** @type {HTMLElement | null} */ (form.querySelector("input, select"))?.focus();
   }
 
+  /** @param {Choice} choice */
+  function choose(choice) {
+    const isHidden = store.getState().myPresence?.visibility === "nobody";
+    if (choice === "invisible") void change({ visibility: "nobody" });
+    else void change({ availability: choice, ...(isHidden ? { visibility: visibleTo } : {}) });
+  }
+
   createMenuButton(button, menu, ({ dataset }) => {
     const choice = /** @type {Choice | undefined} */ (dataset["choice"]);
     const settings = store.getState().myPresence;
     if (settings === null) return;
-    if (dataset["do"] === "clear") {
+    if (choice !== undefined) choose(choice);
+    else if (dataset["do"] === "clear") {
       const end = settings.availability === null ? { expires_at: null } : {};
       void change({ text: null, emoji: null, ...end });
-    } else if (choice === undefined) openForm(dataset["do"] ?? "");
-    else if (choice === "invisible") void change({ visibility: "nobody" });
-    else {
-      const isHidden = settings.visibility === "nobody";
-      void change({ availability: choice, ...(isHidden ? { visibility: visibleTo } : {}) });
-    }
+    } else openForm(dataset["do"] ?? "");
   });
   find(".retry").addEventListener("click", () => {
     button.focus(); // the button that has the focus now is about to vanish
@@ -189,6 +194,7 @@ export function createOwnPresence(client, name, { people, nameOf }) {
 
   return {
     root,
+    choose,
     showIdle(isIdle, isReported) {
       idle = { idle: isIdle, isReported };
       show();
@@ -224,7 +230,7 @@ function setText(line, text) {
  * @param {MyPresence} settings
  * @returns {Choice}
  */
-const choiceOf = ({ visibility, availability }) =>
+export const choiceOf = ({ visibility, availability }) =>
   visibility === "nobody" ? "invisible" : (availability ?? "active");
 
 /** @param {{idle: boolean, isReported: boolean}} state */

@@ -1,30 +1,37 @@
-/** One user of the side-by-side page: its own client, its list and its buttons. */
+/** One user of the front page: its own client, its list and its buttons. */
 
 import { createPresenceClient } from "../greendot/index.js";
 import { FROM_SERVER, TO_SERVER } from "../greendot/protocol.js";
+import { createCountdown } from "./countdown.js";
 import { element, fillAvatars, personRow, showConnection } from "./elements.js";
-import { createOwnPresence } from "./own-presence.js";
+import { choiceOf, createOwnPresence } from "./own-presence.js";
 import { followPeople } from "./people.js";
 import { createSimulatedNetwork } from "./simulated-network.js";
 
 /** @typedef {import("./people.js").People} People */
 /** @typedef {import("./elements.js").Person} Person */
 /** @typedef {{id: string, display_name: string}} User */
+/** @typedef {{heartbeat: number, ttl: number, grace: number}} Times settings, in seconds */
 
 /**
  * @typedef {object} PageContext
  * @property {HTMLTemplateElement} template
  * @property {User[]} users all demo users
+ * @property {Times} times
  * @property {(name: string, direction: "in" | "out" | "end", what: string, data: unknown) => void} log
  * @property {() => void} onGraphChanged
+ * @property {(action: string) => void} onAction
  * @property {(text: string) => void} announce
+ * @property {(id: string) => boolean} hasPanel
+ * @property {(id: string) => boolean} isSeen whether another panel sees this user online
  */
 
 /**
  * @param {User} user
  * @param {PageContext} context
  */
-export function createPanel(user, { template, users, log, onGraphChanged, announce }) {
+export function createPanel(user, context) {
+  const { template, users, times, log, onGraphChanged, announce } = context;
   const copy = /** @type {DocumentFragment} */ (template.content.cloneNode(true));
   const root = /** @type {HTMLElement} */ (copy.firstElementChild);
   /** @param {string} selector */
@@ -33,6 +40,8 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   root.setAttribute("aria-label", user.display_name);
   find(".avatar").dataset["initialsOf"] = user.display_name;
   find(".name").textContent = user.display_name;
+  const [firstName] = user.display_name.split(" ");
+  find(".sees").textContent = `${firstName} sees`;
 
   const network = createSimulatedNetwork();
   const client = createPresenceClient({
@@ -94,7 +103,10 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     known = people;
     for (const stop of stops) stop();
     stops = [];
-    find(".people").replaceChildren(...people.map(row));
+    const near = people.filter(({ id }) => context.hasPanel(id));
+    const others = people.filter(({ id }) => !context.hasPanel(id));
+    find(".near").replaceChildren(...near.map(row));
+    find(".others").replaceChildren(...others.map(row));
     find(".empty").hidden = people.length > 0;
     const taken = new Set([user.id, ...people.filter((p) => p.friend).map((p) => p.id)]);
     const free = users.filter(({ id }) => !taken.has(id));
@@ -133,35 +145,89 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
 
   const people = followPeople(store, { load, draw });
 
-  const cutButton = find("[data-action=cut]");
+  const showCountdown = createCountdown(find(".countdown"));
+  const offline = `${firstName} is offline`;
+  const other = `${firstName} is still shown online. Is another tab or device connected?`;
   let isCut = false;
   /** @type {Record<string, () => void>} */
   const actions = {
-    connect: client.connect,
-    leave: () => void client.leave(),
-    close: client.close,
+    leave() {
+      void client.leave();
+      if (!isCut) showCountdown([]);
+    },
+    close() {
+      if (store.getState().connection === "offline") {
+        showCountdown([]);
+        client.connect();
+        return;
+      }
+      const isHeld = network.isHeld();
+      client.close();
+      if (isCut || !isHeld) return; // the server does not hear of it
+      const at = Date.now() + times.grace * 1000;
+      const text = `${offline}: no reload within ${times.grace}\u00a0s`;
+      const hasHappened = () => !context.isSeen(user.id);
+      showCountdown([{ at, text, hasHappened, otherwise: other }]);
+    },
     freeze() {
       network.freeze();
+      const at = network.heartbeatAt() + times.ttl * 1000;
+      const text = `The server closes the socket (4408): no heartbeat for ${times.ttl}\u00a0s`;
+      const before = network.heartbeatAt();
+      showCountdown([{ at, text, hasHappened: () => network.heartbeatAt() > before }]);
       announce(`The page of ${user.display_name} has stopped its heartbeats`);
     },
-    away() {
+    idle() {
       isAway = !isAway;
       client.setIdle(isAway);
-      find("[data-action=away]").setAttribute("aria-pressed", String(isAway));
+      find("[data-action=idle]").setAttribute("aria-pressed", String(isAway));
       own.showIdle(isAway, isReported);
     },
+    away: () => own.choose(choice() === "away" ? "active" : "away"),
+    invisible: () => own.choose(choice() === "invisible" ? "active" : "invisible"),
     cut() {
       isCut = !isCut;
-      if (isCut) network.disconnect();
-      else network.reconnect();
-      cutButton.setAttribute("aria-pressed", String(isCut));
       root.toggleAttribute("data-cut", isCut);
-      if (!isCut) client.retryNow();
+      if (isCut) {
+        if (network.isHeld()) showCountdown(factsOfCut());
+        network.disconnect();
+        announce(`The cable of ${user.display_name} is cut`);
+      } else {
+        showCountdown([]);
+        network.reconnect();
+        client.retryNow();
+      }
+      update();
     },
   };
+
+  function factsOfCut() {
+    return [
+      {
+        at: network.heardAt() + times.heartbeat * 1000,
+        text: `${firstName} sees no dots: no answer for ${times.heartbeat}\u00a0s`,
+        hasHappened: () => store.getState().stale,
+      },
+      {
+        at: network.heartbeatAt() + times.ttl * 1000,
+        text: `${offline}: no heartbeat for ${times.ttl}\u00a0s`,
+        hasHappened: () => !network.isHeld() && !context.isSeen(user.id),
+        otherwise: other,
+      },
+    ];
+  }
+
+  function choice() {
+    const { myPresence } = store.getState();
+    return myPresence === null ? null : choiceOf(myPresence);
+  }
+
   root.addEventListener("click", ({ target }) => {
     const button = target instanceof Element ? target.closest("[data-action]") : null;
-    if (button instanceof HTMLElement) actions[button.dataset["action"] ?? ""]?.();
+    if (!(button instanceof HTMLElement)) return;
+    const action = button.dataset["action"] ?? "";
+    actions[action]?.();
+    context.onAction(action);
   });
   find(".befriend").addEventListener("submit", (event) => {
     event.preventDefault();
@@ -169,17 +235,28 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
     void changeFriendship("PUT", choice.value);
   });
 
-  // Disable the buttons that do nothing in the current state.
-  const updateButtons = () => {
+  /** Each button says what it does now, and is disabled if it does nothing. */
+  function update() {
     const isOffline = store.getState().connection === "offline";
-    for (const button of root.querySelectorAll("[data-action]")) {
-      const action = button.getAttribute("data-action");
-      const isUseless = action === "connect" ? !isOffline : action !== "cut" && isOffline;
+    const now = choice();
+    /** @type {Record<string, [label: string, isUseless: boolean]>} */
+    const buttons = {
+      cut: [isCut ? "Plug it in again" : "Cut the cable", false],
+      close: [isOffline ? "Open the tab" : "Close the tab", isOffline && isCut],
+      away: [now === "away" ? "Come back" : "Go away", now === null],
+      invisible: [now === "invisible" ? "Be visible" : "Go invisible", now === null],
+      leave: ["Sign out", isOffline],
+      freeze: ["Stop heartbeats", isOffline || isCut],
+      idle: ["Step away", isOffline],
+    };
+    for (const [action, [label, isUseless]] of Object.entries(buttons)) {
+      const button = find(`[data-action=${action}]`);
+      if (button.textContent !== label) button.textContent = label;
       button.toggleAttribute("disabled", isUseless);
     }
-  };
-  updateButtons();
-  store.subscribe(updateButtons);
+  }
+  update();
+  store.subscribe(update);
   showConnection(store, find(".connection"));
   fillAvatars(root);
   void people.reload();
@@ -187,8 +264,10 @@ export function createPanel(user, { template, users, log, onGraphChanged, announ
   return {
     root,
     reload: people.reload,
+    sees: (/** @type {string} */ id) => store.getState().isOnline(id),
     remove() {
       own.stop();
+      showCountdown([]);
       client.close();
       root.remove();
     },

@@ -1,17 +1,21 @@
-/** The side-by-side page: several users in one window, and the log of all their frames. */
+/** The front page: several users in one window, and the log of all their frames. */
 
+import { createCodeList } from "./code-list.js";
 import { createFrameLog } from "./frame-log.js";
 import { createPanel } from "./panel.js";
 
 /** @typedef {import("./panel.js").User} User */
 
-const FIRST_PANELS = 3;
+/** Two friends among the demo users. Another database may have neither. */
+const FIRST = ["ada", "grace"];
 
 /** @param {string} id */
 const byId = (id) => /** @type {HTMLElement} */ (document.getElementById(id));
 
 /** @type {User[]} */
 const users = JSON.parse(byId("panels").dataset["users"] ?? "[]");
+/** @type {import("./panel.js").Times} */
+const times = JSON.parse(byId("panels").dataset["times"] ?? "{}");
 const template = /** @type {HTMLTemplateElement} */ (byId("panel"));
 const choice = /** @type {HTMLSelectElement} */ (byId("more-user"));
 const frames = byId("frames");
@@ -19,16 +23,23 @@ const frames = byId("frames");
 /** @type {Map<string, ReturnType<typeof createPanel>>} */
 const panels = new Map();
 
+const announce = (/** @type {string} */ text) => {
+  byId("news").textContent = text;
+};
+const reloadAll = () => panels.forEach(({ reload }) => void reload());
+
 const context = {
   template,
   users,
+  times,
   log: createFrameLog(frames),
   // A panel loads its list when users appear in its store or vanish from it. If a conversation
   // partner becomes a friend, the store does not change. So all panels load their lists.
-  onGraphChanged: () => panels.forEach(({ reload }) => void reload()),
-  announce: (/** @type {string} */ text) => {
-    byId("news").textContent = text;
-  },
+  onGraphChanged: reloadAll,
+  onAction: createCodeList(byId("code"), announce),
+  announce,
+  hasPanel: (/** @type {string} */ id) => panels.has(id),
+  isSeen: (/** @type {string} */ id) => [...panels.values()].some(({ sees }) => sees(id)),
 };
 
 /** @param {string} id */
@@ -41,12 +52,13 @@ function add(id) {
   panel.root.querySelector(".remove")?.addEventListener("click", () => {
     panel.remove();
     panels.delete(id);
-    updateChoice();
+    onPanelsChanged();
   });
-  updateChoice();
+  onPanelsChanged();
 }
 
-function updateChoice() {
+function onPanelsChanged() {
+  reloadAll(); // a list begins with the users who have a panel
   const free = users.filter(({ id }) => !panels.has(id));
   choice.replaceChildren(
     ...free.map(({ id, display_name }) => new Option(display_name, id)),
@@ -65,5 +77,6 @@ byId("heartbeats").addEventListener("change", ({ target }) => {
 byId("clear").addEventListener("click", () => frames.replaceChildren());
 
 const requested = new URLSearchParams(location.search).getAll("user");
-const first = requested.length > 0 ? requested : users.slice(0, FIRST_PANELS).map(({ id }) => id);
-first.forEach(add);
+const known = FIRST.filter((id) => users.some((user) => user.id === id));
+const two = known.length === 2 ? known : users.slice(0, 2).map(({ id }) => id);
+(requested.length > 0 ? requested : two).forEach(add);

@@ -13,6 +13,9 @@ import { FROM_SERVER, TO_SERVER, decode, encode } from "../greendot/protocol.js"
  * @property {() => void} disconnect drop everything, in both directions
  * @property {() => void} reconnect let everything pass again. Sockets that were closed meanwhile
  *   stay closed
+ * @property {() => boolean} isHeld whether the server still holds a socket open
+ * @property {() => number} heardAt when something last arrived here (ms since the epoch)
+ * @property {() => number} heartbeatAt when a heartbeat last left, or a socket was opened
  * @property {() => void} freeze stop the heartbeats of the open sockets. The page is answered as
  *   if they had been sent
  */
@@ -20,6 +23,8 @@ import { FROM_SERVER, TO_SERVER, decode, encode } from "../greendot/protocol.js"
 /** @returns {SimulatedNetwork} */
 export function createSimulatedNetwork() {
   let isDisconnected = false;
+  let heardAt = 0;
+  let heartbeatAt = 0;
   /** @type {Set<SimulatedSocket>} */
   const sockets = new Set();
 
@@ -36,6 +41,8 @@ export function createSimulatedNetwork() {
       const dropEvent = (event) => {
         if (event.type === "close") sockets.delete(this);
         if (isDisconnected || this.dead) event.stopImmediatePropagation();
+        else heardAt = Date.now();
+        if (event.type === "open") heartbeatAt = Date.now();
       };
       for (const type of ["open", "message", "error", "close"]) {
         this.addEventListener(type, dropEvent);
@@ -45,11 +52,13 @@ export function createSimulatedNetwork() {
     /** @param {string} data */
     send(data) {
       if (isDisconnected || this.dead) return;
-      if (this.frozen && decode(data)?.event === TO_SERVER.HEARTBEAT) {
+      const isHeartbeat = decode(data)?.event === TO_SERVER.HEARTBEAT;
+      if (this.frozen && isHeartbeat) {
         const answer = encode(FROM_SERVER.HEARTBEAT_ACK, { timestamp: Date.now() });
         this.dispatchEvent(new MessageEvent("message", { data: answer }));
         return;
       }
+      if (isHeartbeat) heartbeatAt = Date.now();
       super.send(data);
     }
 
@@ -81,6 +90,9 @@ export function createSimulatedNetwork() {
       isDisconnected = false;
       for (const socket of [...sockets]) socket.closeIfDead();
     },
+    isHeld: () => sockets.size > 0,
+    heardAt: () => heardAt,
+    heartbeatAt: () => heartbeatAt,
     freeze() {
       for (const socket of sockets) socket.frozen = true;
     },

@@ -6,6 +6,7 @@
 const OUTAGE_FRACTION = 0.1;
 const MIN_BOUND = 1_000;
 const MAX_BOUND = 30_000;
+const MAX_SECRET_DELAY = 4_000;
 
 /**
  * Full jitter below a bound. The bound is a tenth of the outage so far, at least one second
@@ -30,3 +31,14 @@ export function retryDelay(outage, minDelay, random) {
  */
 export const minDelayAfterRejections = (rejections) =>
   Math.min(MAX_BOUND, 500 * 2 ** rejections);
+
+/**
+ * The minimum wait while the application's token function fails. It doubles, too, so that the
+ * application's server is not asked all the time. But it stays short: perhaps only the network is
+ * down, and then the client shall be back soon after it.
+ *
+ * @param {number} failures in a row, 0 for none
+ * @returns {number} milliseconds
+ */
+export const minDelayAfterSecretFailures = (failures) =>
+  failures > 0 ? Math.min(MAX_SECRET_DELAY, 500 * 2 ** failures) : 0;

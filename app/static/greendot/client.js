@@ -5,9 +5,10 @@ import { catchErrors, createReport } from "./errors.js";
 import { createIdle } from "./idle.js";
 import { createMyPresence } from "./my-presence.js";
 import { watchBackForwardCache } from "./page.js";
-import { createRest, resolveSecret } from "./rest.js";
+import { createRest } from "./rest.js";
 import { createPresenceStore } from "./store.js";
 import { canShareSocket, shareAmongTabs } from "./tabs.js";
+import { createTokenSource } from "./token.js";
 
 /** @typedef {import("./connection.js").Connection} Connection */
 /** @typedef {import("./my-presence.js").MyPresence} MyPresence */
@@ -15,13 +16,14 @@ import { canShareSocket, shareAmongTabs } from "./tabs.js";
 /** @typedef {import("./protocol.js").Frame} Frame */
 /** @typedef {import("./rest.js").Secret} Secret */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
+/** @typedef {import("./token.js").TokenSource} TokenSource */
 
 /**
  * @typedef {object} PresenceClientOptions
  * @property {string} [url] where Greendot runs (http, https, ws or wss); default: the
  *   page's own origin
- * @property {Secret} [token] the user's JWT, or a function that gives a fresh one;
- *   default: the cookie `presence_token`
+ * @property {Secret} [token] the user's JWT, or a function that gives a fresh one, or null if
+ *   nobody is signed in; default: the cookie `presence_token`
  * @property {Secret} [ticket] a ticket for the socket instead of a token, for pages whose own
  *   server fetches tickets. A function gives a new one each time: a ticket works once
  * @property {boolean} [share] true (default): one socket for all tabs of this browser; false:
@@ -32,7 +34,8 @@ import { canShareSocket, shareAmongTabs } from "./tabs.js";
  * @property {PresenceStore} [store] default: a new one
  * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
  *   `connect()`
- * @property {boolean} [hydrate] get the first statuses by REST (default: true)
+ * @property {boolean} [hydrate] get the first statuses by REST. Default: true, but false with
+ *   `ticket` and without `token`, because REST takes no tickets
  * @property {boolean} [detail] true (default): get availability, text and emoji of the friends,
  *   and report when this user is idle; false: only online and offline, and no report
  * @property {boolean} [idle] true (default): find out by itself whether the user is idle; false:
@@ -41,8 +44,9 @@ import { canShareSocket, shareAmongTabs } from "./tabs.js";
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
  * @property {(code: number, reason: string) => void} [onDenied] the server has denied access:
- *   4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
- *   token does not count if the client can get a fresh one, from a function or as the cookie
+ *   4401 (sign in again) or 4403, with its reason. Or the token function gave no token (4401).
+ *   The client stops until `connect()`. An expired token does not count if the client can get a
+ *   fresh one, from a function or as the cookie
  * @property {(error: Error) => void} [onError] called with every error that is no ordinary
  *   outage. A missing feature, a bad URL or a bug in the token function stops the client until
  *   `connect()`. After a bug in an `on...` callback, a refused origin or a failed token request
@@ -81,6 +85,9 @@ export function createPresenceClient(options = {}) {
   const onFrame = catchErrors(options.onFrame, report);
   const onClose = catchErrors(options.onClose, report);
   const onDenied = catchErrors(options.onDenied ?? warnDenied, report);
+  const createToken = () =>
+    options.token === undefined ? undefined : createTokenSource(options.token);
+  let token = createToken();
   /** @type {Promise<Connection> | null} */
   let connectionPromise = null;
   /** @type {Connection | null} */
@@ -100,9 +107,9 @@ export function createPresenceClient(options = {}) {
   });
   const mine = createMyPresence(store, {
     createCalls() {
-      const { token, fetch = globalThis.fetch.bind(globalThis) } = options;
+      const { fetch = globalThis.fetch.bind(globalThis) } = options;
       const base = httpBase(options.url);
-      return createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
+      return createRest({ base, fetch, ...(token && { getToken: token.get }) });
     },
     onLoaded: (settings) => sharing?.postMyPresence(settings),
   });
@@ -112,11 +119,11 @@ export function createPresenceClient(options = {}) {
   /** @param {string} base */
   async function makeConnection(base) {
     const isShared = options.share !== false && (await canShareSocket());
-    const user = isShared ? await userIdOf(options) : null;
+    const user = isShared ? await userIdOf(options, token) : null;
     const guarded = { ...options, onFrame, onClose, onDenied };
     if (user === null) {
       const hooks = { report, onFatal: report, onWelcome, onSnapshot };
-      return createConnection(base, guarded, store, hooks);
+      return createConnection(base, guarded, token, store, hooks);
     }
     /** @type {ReturnType<typeof shareAmongTabs>} */
     let tabs;
@@ -129,7 +136,7 @@ export function createPresenceClient(options = {}) {
       report(error);
     };
     const onStopping = () => tabs.stopBroadcast();
-    const own = createConnection(base, guarded, store, {
+    const own = createConnection(base, guarded, token, store, {
       report,
       onFatal,
       onStopping,
@@ -172,6 +179,7 @@ export function createPresenceClient(options = {}) {
     // A connection that has ended may have been another user's: look at the token again.
     if (connection?.isActive() === false) {
       connectionPromise = connection = sharing = null;
+      token = createToken();
       store.setState({ myPresence: null });
     }
     const mine = (connectionPromise ??= makeConnection(base));
@@ -224,6 +232,7 @@ export function createPresenceClient(options = {}) {
       const old = connection;
       shouldConnect = false;
       connectionPromise = connection = sharing = null;
+      token = createToken();
       await (leaving = old?.leave());
       store.setState({ myPresence: null });
       if (!shouldConnect) markStopped();
@@ -260,14 +269,15 @@ function checkFeatures(options) {
  * The id of the user, for sharing among tabs.
  *
  * @param {PresenceClientOptions} options
+ * @param {TokenSource | undefined} token that of `options`
  * @returns {Promise<string | null>} null: not known, so the tabs do not share
  */
-async function userIdOf({ user, token, ticket }) {
+async function userIdOf({ user, ticket }, token) {
   if (user !== undefined) return user;
   if (ticket !== undefined) return null;
   if (token === undefined) return "cookie";
   try {
-    const [, payload = ""] = (await resolveSecret(token)).split(".");
+    const [, payload = ""] = (await token.getEarly()).split(".");
     const claims = JSON.parse(atob(payload.replace(/-/g, "+").replace(/_/g, "/")));
     return ["string", "number"].includes(typeof claims.sub) ? String(claims.sub) : null;
   } catch {

@@ -3,16 +3,21 @@
  * it does not hear the server, it marks the store as stale.
  */
 
-import { minDelayAfterRejections, retryDelay } from "./backoff.js";
+import {
+  minDelayAfterRejections,
+  minDelayAfterSecretFailures,
+  retryDelay,
+} from "./backoff.js";
 import {
   PresenceHttpError,
   PresenceNetworkError,
   PresenceSecretError,
+  PresenceSignedOut,
   isRetryable,
 } from "./errors.js";
 import { isCrossOrigin, isMixedContent, isNetworkDown, watchPage } from "./page.js";
 import { CLOSE, FROM_SERVER, ONLINE, TO_SERVER, mayRetry, minRetryDelay } from "./protocol.js";
-import { closeCodeOf, createRest, resolveSecret } from "./rest.js";
+import { closeCodeOf, createRest } from "./rest.js";
 import { openSocket } from "./socket.js";
 import { after } from "./timers.js";
 
@@ -23,6 +28,7 @@ import { after } from "./timers.js";
 /** @typedef {import("./protocol.js").WireStatus} WireStatus */
 /** @typedef {import("./socket.js").PresenceSocket} PresenceSocket */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
+/** @typedef {import("./token.js").TokenSource} TokenSource */
 
 /** @typedef {ReturnType<typeof createRest>} Rest */
 
@@ -67,11 +73,12 @@ const MAX_REFRESH_LENGTH = 4_000;
 /**
  * @param {string} base the server's http(s) URL, without a slash at its end
  * @param {PresenceClientOptions} options
+ * @param {TokenSource | undefined} token that of `options`
  * @param {PresenceStore} store
  * @param {Hooks} hooks
  * @returns {Connection}
  */
-export function createConnection(base, options, store, hooks) {
+export function createConnection(base, options, token, store, hooks) {
   const random = options.random ?? Math.random;
   const fetch = options.fetch ?? globalThis.fetch.bind(globalThis);
   const wantsDetail = options.detail !== false;
@@ -97,6 +104,7 @@ export function createConnection(base, options, store, hooks) {
   let hasSnapshot = false;
   let everConnected = false;
   let rejections = 0; // attempts in a row that failed as with a refused origin or a wrong URL
+  let secretFailures = 0; // attempts in a row that got no token because its function failed
   let rejectionReported = false;
   let navigationCloseAt = 0;
   let navigationGraceUntil = 0;
@@ -134,12 +142,12 @@ export function createConnection(base, options, store, hooks) {
     startStaleTimer();
     store.setState({ connection: disconnectedState() });
     if (attempt !== currentAttempt) return; // a listener of the store has closed the client
-    const { token } = options;
-    const rest = createRest({ base, fetch, ...(token === undefined ? {} : { token }) });
+    const rest = createRest({ base, fetch, ...(token && { getToken: token.take }) });
     if (shouldHydrate()) void hydrate(rest, attempt);
     try {
       const url = await rest.socketUrl(options.ticket, wantsDetail);
       if (attempt !== currentAttempt) return;
+      secretFailures = 0;
       socket = openSocket(url, options.WebSocket ?? WebSocket, {
         onFrame: (frame) => attempt === currentAttempt && handleFrame(frame),
         onSilence: (silent) => attempt === currentAttempt && handleSilence(silent),
@@ -153,6 +161,10 @@ export function createConnection(base, options, store, hooks) {
 
   /** @param {unknown} error why this attempt opened no socket */
   function handleFailure(error) {
+    if (error instanceof PresenceSignedOut) {
+      deny(CLOSE.NOT_AUTHENTICATED, error.message);
+      return;
+    }
     const isMixed = error instanceof PresenceNetworkError && isMixedContent(base);
     if (!isRetryable(error) || isMixed) {
       hooks.onStopping?.();
@@ -167,6 +179,7 @@ export function createConnection(base, options, store, hooks) {
     }
     const isSecret = error instanceof PresenceSecretError;
     const toReport = isSecret ? error : misconfiguration(error);
+    secretFailures = isSecret ? secretFailures + 1 : 0;
     if (toReport !== null && !isSecret) rejections += 1;
     handleClose(closeCodeOf(error));
     if (toReport === null || rejectionReported) return;
@@ -212,7 +225,8 @@ export function createConnection(base, options, store, hooks) {
   /** REST is for the first start only: its answers never replace what a socket said. */
   function shouldHydrate() {
     const hasTimestamps = Object.keys(store.getState().timestamps).length > 0;
-    return options.hydrate !== false && !hydrated && !hasTimestamps && rejections === 0;
+    const { ticket, hydrate = ticket === undefined || token !== undefined } = options;
+    return hydrate && !hydrated && !hasTimestamps && rejections === 0;
   }
 
   /**
@@ -283,20 +297,20 @@ export function createConnection(base, options, store, hooks) {
   }
 
   /**
-   * Send a new token, so that the socket outlives the old one. If there is none, the server
+   * Send a new token, so that the socket outlives the old one. If the function fails, the server
    * closes the socket when the old one ends, and the client reconnects.
    *
    * @param {number} attempt
    */
   async function refreshToken(attempt) {
-    const { token } = options;
-    if (typeof token !== "function") return; // a string is the same again
+    if (token === undefined || typeof options.token === "string") return; // it is the same again
     try {
-      const fresh = await resolveSecret(token);
+      const fresh = await token.get();
       if (attempt !== currentAttempt || fresh.length > MAX_REFRESH_LENGTH) return;
       socket?.send(TO_SERVER.REFRESH, { token: fresh });
-    } catch {
-      // The attempt after the close asks again, and reports what is wrong.
+    } catch (error) {
+      // After another error, the attempt after the close asks again, and reports what is wrong.
+      if (attempt === currentAttempt && error instanceof PresenceSignedOut) handleFailure(error);
     }
   }
 
@@ -332,8 +346,7 @@ export function createConnection(base, options, store, hooks) {
    * @param {number} code
    */
   function hasExpired(code) {
-    const { ticket, token } = options;
-    const isRenewable = typeof (ticket ?? token) !== "string"; // a function, or the cookie
+    const isRenewable = typeof (options.ticket ?? options.token) !== "string"; // function or cookie
     return code === CLOSE.NOT_AUTHENTICATED && hasWelcome && isRenewable;
   }
 
@@ -344,22 +357,19 @@ export function createConnection(base, options, store, hooks) {
   function handleClose(code, reason = "") {
     const plannedAt = plannedReconnectAt;
     const expired = hasExpired(code);
-    const isFinal = !mayRetry(code) && !expired;
     const now = Date.now();
     const isNavigation =
       code === CLOSE.GOING_AWAY && (hasSnapshot || now < navigationGraceUntil);
-    reset()?.close(CLOSE.NORMAL);
-    if (isFinal) {
-      hooks.onStopping?.();
-      stop();
-      options.onClose?.(code, null);
-      options.onDenied?.(code, reason);
+    if (!mayRetry(code) && !expired) {
+      deny(code, reason);
       return;
     }
+    reset()?.close(CLOSE.NORMAL);
     outageStartedAt ||= now;
     const minDelay = Math.max(
       minRetryDelay(code),
       rejections > 0 ? minDelayAfterRejections(rejections) : 0,
+      minDelayAfterSecretFailures(secretFailures),
     );
     let delay = retryDelay(now - outageStartedAt, minDelay, random);
     if (plannedAt !== null) delay = Math.max(0, plannedAt - now);
@@ -377,6 +387,20 @@ export function createConnection(base, options, store, hooks) {
       store.setState({ connection: disconnectedState() });
     } else store.setState({ connection: disconnectedState(), stale: true });
     options.onClose?.(code, delay);
+  }
+
+  /**
+   * Stop, because the user has no access.
+   *
+   * @param {number} code
+   * @param {string} reason
+   */
+  function deny(code, reason) {
+    reset()?.close(CLOSE.NORMAL);
+    hooks.onStopping?.();
+    stop();
+    options.onClose?.(code, null);
+    options.onDenied?.(code, reason);
   }
 
   /** @param {number} slept */

@@ -1,7 +1,7 @@
 /**
- * The errors of the client. The three classes here may be temporary: the client tries again
- * after them. Every other error is permanent: a missing feature, a bad URL, a bug in a
- * callback.
+ * The errors of the client. Three of the classes here may be temporary: the client tries again
+ * after them. Every other error is permanent: a user who is signed out, a missing feature, a bad
+ * URL, a bug in a callback.
  */
 
 /** The server answered a request with an error, or not in Greendot's format. */
@@ -40,6 +40,14 @@ export class PresenceSecretError extends Error {
   constructor(cause) {
     super(`the token (or ticket) function failed: ${String(cause)}`);
     this.name = "PresenceSecretError";
+  }
+}
+
+/** The application's token (or ticket) function gave none, because nobody is signed in. */
+export class PresenceSignedOut extends Error {
+  constructor() {
+    super("the token (or ticket) function gave none, so the user is signed out");
+    this.name = "PresenceSignedOut";
   }
 }
 

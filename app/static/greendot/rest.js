@@ -4,7 +4,12 @@
  * the token.
  */
 
-import { PresenceHttpError, PresenceNetworkError, PresenceSecretError } from "./errors.js";
+import {
+  PresenceHttpError,
+  PresenceNetworkError,
+  PresenceSecretError,
+  PresenceSignedOut,
+} from "./errors.js";
 import { CLOSE, PATHS, WITH_DETAIL } from "./protocol.js";
 import { withTimeout } from "./timers.js";
 
@@ -14,8 +19,9 @@ const TIMEOUT = 10_000;
 /** @typedef {import("./my-presence.js").MyPresence} MyPresence */
 /** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
 
-/** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function
- * that gives one */
+/** @typedef {string | null | undefined} MaybeSecret */
+/** @typedef {string | (() => MaybeSecret | Promise<MaybeSecret>)} Secret a token or ticket, or a
+ * function that gives one. It gives null, undefined or "" if the user is signed out */
 
 /**
  * @param {unknown} error
@@ -31,9 +37,9 @@ export function closeCodeOf(error) {
 
 /**
  * @param {Secret} secret
- * @returns {Promise<string>} rejected with `PresenceSecretError` if the function's promise is
- *   rejected or takes too long. What the function itself throws is a bug in it, and is passed
- *   on unchanged
+ * @returns {Promise<string>} rejected with `PresenceSignedOut` if there is none, and with
+ *   `PresenceSecretError` if the function's promise is rejected or takes too long. What the
+ *   function itself throws is a bug in it, and is passed on unchanged
  */
 export async function resolveSecret(secret) {
   let value = typeof secret === "function" ? secret() : secret;
@@ -44,6 +50,7 @@ export async function resolveSecret(secret) {
       throw isBug(error) ? error : new PresenceSecretError(error);
     }
   }
+  if (value === null || value === undefined || value === "") throw new PresenceSignedOut();
   if (typeof value === "string") return value;
   throw new TypeError(`the token (or ticket) must be a string, but it is: ${typeof value}`);
 }
@@ -57,11 +64,11 @@ const isBug = (error) => error instanceof ReferenceError || error instanceof Ran
 /**
  * @param {object} options
  * @param {string} options.base the server's http(s) URL, without a slash at its end
- * @param {Secret} [options.token] default: the browser sends the cookie
+ * @param {() => Promise<string>} [options.getToken] default: the browser sends the cookie
  * @param {typeof globalThis.fetch} options.fetch
  * @returns the calls of one attempt to connect
  */
-export function createRest({ base, token, fetch }) {
+export function createRest({ base, getToken, fetch }) {
   /** @type {Promise<string> | null} asked for once, however many calls need it */
   let resolved = null;
 
@@ -74,10 +81,10 @@ export function createRest({ base, token, fetch }) {
   async function call(method, path, body) {
     /** @type {Record<string, string>} */
     const headers = { Accept: "application/json" };
-    if (token !== undefined) {
-      headers["Authorization"] = `Bearer ${await (resolved ??= resolveSecret(token))}`;
+    if (getToken !== undefined) {
+      headers["Authorization"] = `Bearer ${await (resolved ??= getToken())}`;
     }
-    const credentials = token === undefined ? "include" : "omit";
+    const credentials = getToken === undefined ? "include" : "omit";
     const url = base + path;
     const controller = typeof AbortController === "undefined" ? null : new AbortController();
     /** @type {RequestInit} */
@@ -121,7 +128,7 @@ export function createRest({ base, token, fetch }) {
      */
     async socketUrl(ticket, withDetail) {
       const parts = withDetail ? [WITH_DETAIL] : [];
-      if (ticket !== undefined || token !== undefined) {
+      if (ticket !== undefined || getToken !== undefined) {
         const value = await (ticket === undefined
           ? call("POST", PATHS.TICKET).then((data) => data.ticket)
           : resolveSecret(ticket));

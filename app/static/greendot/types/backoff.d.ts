@@ -20,3 +20,12 @@ export declare function retryDelay(outage: number, minDelay: number, random: () 
  * @returns {number} milliseconds
  */
 export declare const minDelayAfterRejections: (rejections: number) => number;
+/**
+ * The minimum wait while the application's token function fails. It doubles, too, so that the
+ * application's server is not asked all the time. But it stays short: perhaps only the network is
+ * down, and then the client shall be back soon after it.
+ *
+ * @param {number} failures in a row, 0 for none
+ * @returns {number} milliseconds
+ */
+export declare const minDelayAfterSecretFailures: (failures: number) => number;

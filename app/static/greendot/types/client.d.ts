@@ -5,6 +5,7 @@ export type MyPresenceChanges = import("./my-presence.js").MyPresenceChanges;
 export type Frame = import("./protocol.js").Frame;
 export type Secret = import("./rest.js").Secret;
 export type PresenceStore = import("./store.js").PresenceStore;
+export type TokenSource = import("./token.js").TokenSource;
 export type PresenceClientOptions = {
     /**
      * where Greendot runs (http, https, ws or wss); default: the
@@ -12,8 +13,8 @@ export type PresenceClientOptions = {
      */
     url?: string;
     /**
-     * the user's JWT, or a function that gives a fresh one;
-     * default: the cookie `presence_token`
+     * the user's JWT, or a function that gives a fresh one, or null if
+     * nobody is signed in; default: the cookie `presence_token`
      */
     token?: Secret;
     /**
@@ -42,7 +43,8 @@ export type PresenceClientOptions = {
      */
     autoConnect?: boolean;
     /**
-     * get the first statuses by REST (default: true)
+     * get the first statuses by REST. Default: true, but false with
+     * `ticket` and without `token`, because REST takes no tickets
      */
     hydrate?: boolean;
     /**
@@ -63,8 +65,9 @@ export type PresenceClientOptions = {
     random?: () => number;
     /**
      * the server has denied access:
-     * 4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
-     * token does not count if the client can get a fresh one, from a function or as the cookie
+     * 4401 (sign in again) or 4403, with its reason. Or the token function gave no token (4401).
+     * The client stops until `connect()`. An expired token does not count if the client can get a
+     * fresh one, from a function or as the cookie
      */
     onDenied?: (code: number, reason: string) => void;
     /**
@@ -128,12 +131,13 @@ export type PresenceClient = {
 /** @typedef {import("./protocol.js").Frame} Frame */
 /** @typedef {import("./rest.js").Secret} Secret */
 /** @typedef {import("./store.js").PresenceStore} PresenceStore */
+/** @typedef {import("./token.js").TokenSource} TokenSource */
 /**
  * @typedef {object} PresenceClientOptions
  * @property {string} [url] where Greendot runs (http, https, ws or wss); default: the
  *   page's own origin
- * @property {Secret} [token] the user's JWT, or a function that gives a fresh one;
- *   default: the cookie `presence_token`
+ * @property {Secret} [token] the user's JWT, or a function that gives a fresh one, or null if
+ *   nobody is signed in; default: the cookie `presence_token`
  * @property {Secret} [ticket] a ticket for the socket instead of a token, for pages whose own
  *   server fetches tickets. A function gives a new one each time: a ticket works once
  * @property {boolean} [share] true (default): one socket for all tabs of this browser; false:
@@ -144,7 +148,8 @@ export type PresenceClient = {
  * @property {PresenceStore} [store] default: a new one
  * @property {boolean} [autoConnect] true (default): connect immediately; false: wait for
  *   `connect()`
- * @property {boolean} [hydrate] get the first statuses by REST (default: true)
+ * @property {boolean} [hydrate] get the first statuses by REST. Default: true, but false with
+ *   `ticket` and without `token`, because REST takes no tickets
  * @property {boolean} [detail] true (default): get availability, text and emoji of the friends,
  *   and report when this user is idle; false: only online and offline, and no report
  * @property {boolean} [idle] true (default): find out by itself whether the user is idle; false:
@@ -153,8 +158,9 @@ export type PresenceClient = {
  * @property {typeof globalThis.WebSocket} [WebSocket]
  * @property {() => number} [random] uniform in [0, 1)
  * @property {(code: number, reason: string) => void} [onDenied] the server has denied access:
- *   4401 (sign in again) or 4403, with its reason. The client stops until `connect()`. An expired
- *   token does not count if the client can get a fresh one, from a function or as the cookie
+ *   4401 (sign in again) or 4403, with its reason. Or the token function gave no token (4401).
+ *   The client stops until `connect()`. An expired token does not count if the client can get a
+ *   fresh one, from a function or as the cookie
  * @property {(error: Error) => void} [onError] called with every error that is no ordinary
  *   outage. A missing feature, a bad URL or a bug in the token function stops the client until
  *   `connect()`. After a bug in an `on...` callback, a refused origin or a failed token request

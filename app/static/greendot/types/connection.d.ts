@@ -10,6 +10,7 @@ export type Frame = import("./protocol.js").Frame;
 export type WireStatus = import("./protocol.js").WireStatus;
 export type PresenceSocket = import("./socket.js").PresenceSocket;
 export type PresenceStore = import("./store.js").PresenceStore;
+export type TokenSource = import("./token.js").TokenSource;
 export type Rest = ReturnType<typeof createRest>;
 export type Hooks = {
     /**
@@ -99,8 +100,9 @@ export type Connection = {
 /**
  * @param {string} base the server's http(s) URL, without a slash at its end
  * @param {PresenceClientOptions} options
+ * @param {TokenSource | undefined} token that of `options`
  * @param {PresenceStore} store
  * @param {Hooks} hooks
  * @returns {Connection}
  */
-export declare function createConnection(base: string, options: PresenceClientOptions, store: PresenceStore, hooks: Hooks): Connection;
+export declare function createConnection(base: string, options: PresenceClientOptions, token: TokenSource | undefined, store: PresenceStore, hooks: Hooks): Connection;

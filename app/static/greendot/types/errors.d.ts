@@ -1,7 +1,7 @@
 /**
- * The errors of the client. The three classes here may be temporary: the client tries again
- * after them. Every other error is permanent: a missing feature, a bad URL, a bug in a
- * callback.
+ * The errors of the client. Three of the classes here may be temporary: the client tries again
+ * after them. Every other error is permanent: a user who is signed out, a missing feature, a bad
+ * URL, a bug in a callback.
  */
 /** The server answered a request with an error, or not in Greendot's format. */
 export declare class PresenceHttpError extends Error {
@@ -30,6 +30,10 @@ export declare class PresenceNetworkError extends Error {
 export declare class PresenceSecretError extends Error {
     /** @param {unknown} cause */
     constructor(cause: unknown);
+}
+/** The application's token (or ticket) function gave none, because nobody is signed in. */
+export declare class PresenceSignedOut extends Error {
+    constructor();
 }
 /**
  * @param {unknown} error

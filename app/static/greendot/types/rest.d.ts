@@ -6,12 +6,14 @@
 export type Detail = import("./detail.js").Detail;
 export type MyPresence = import("./my-presence.js").MyPresence;
 export type MyPresenceChanges = import("./my-presence.js").MyPresenceChanges;
-export type Secret = string | (() => string | Promise<string>);
+export type MaybeSecret = string | null | undefined;
+export type Secret = string | (() => MaybeSecret | Promise<MaybeSecret>);
 /** @typedef {import("./detail.js").Detail} Detail */
 /** @typedef {import("./my-presence.js").MyPresence} MyPresence */
 /** @typedef {import("./my-presence.js").MyPresenceChanges} MyPresenceChanges */
-/** @typedef {string | (() => string | Promise<string>)} Secret a token or ticket, or a function
- * that gives one */
+/** @typedef {string | null | undefined} MaybeSecret */
+/** @typedef {string | (() => MaybeSecret | Promise<MaybeSecret>)} Secret a token or ticket, or a
+ * function that gives one. It gives null, undefined or "" if the user is signed out */
 /**
  * @param {unknown} error
  * @returns {number} the close code with the same meaning as this failed request
@@ -19,21 +21,21 @@ export type Secret = string | (() => string | Promise<string>);
 export declare function closeCodeOf(error: unknown): number;
 /**
  * @param {Secret} secret
- * @returns {Promise<string>} rejected with `PresenceSecretError` if the function's promise is
- *   rejected or takes too long. What the function itself throws is a bug in it, and is passed
- *   on unchanged
+ * @returns {Promise<string>} rejected with `PresenceSignedOut` if there is none, and with
+ *   `PresenceSecretError` if the function's promise is rejected or takes too long. What the
+ *   function itself throws is a bug in it, and is passed on unchanged
  */
 export declare function resolveSecret(secret: Secret): Promise<string>;
 /**
  * @param {object} options
  * @param {string} options.base the server's http(s) URL, without a slash at its end
- * @param {Secret} [options.token] default: the browser sends the cookie
+ * @param {() => Promise<string>} [options.getToken] default: the browser sends the cookie
  * @param {typeof globalThis.fetch} options.fetch
  * @returns the calls of one attempt to connect
  */
-export declare function createRest({ base, token, fetch }: {
+export declare function createRest({ base, getToken, fetch }: {
     base: string;
-    token?: Secret;
+    getToken?: () => Promise<string>;
     fetch: typeof globalThis.fetch;
 }): {
     /**

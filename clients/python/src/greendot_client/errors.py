@@ -4,10 +4,11 @@ from __future__ import annotations
 
 
 class Denied(Exception):
-    """The server has denied access: 4401 means sign in again, 4403 is final."""
+    """The user has no access: 4401 means sign in again, 4403 is final. The server has
+    said so, or (4401) the token function gave no token."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"the server denied access with close code {code}")
+    def __init__(self, code: int, message: str = "") -> None:
+        super().__init__(message or f"the server denied access with close code {code}")
         self.code = code
 
 

@@ -56,6 +56,9 @@ TRY_AGAIN_LATER = 1013
 MIN_RETRY_DELAYS = dict.fromkeys((4429, TRY_AGAIN_LATER, 1011), 2.5)
 MIN_RETRY_DELAYS |= dict.fromkeys((4400, 1009, 1007, 1002), 30.0)
 """Minimum wait in seconds, by close code. After a restart no minimum is needed."""
+MAX_TOKEN_DELAY = 4.0
+"""The longest minimum wait while the token function fails. Perhaps only the network is
+down, and then the client must be back soon after it."""
 IDLE_INTERVAL = 60.0
 """Seconds between two reports of one connection that the person is idle."""
 MAX_REFRESH_LENGTH = 4000
@@ -66,7 +69,7 @@ TIMEOUT = 10.0
 log = logging.getLogger("greendot_client")
 
 Result = TypeVar("Result")
-Token = str | Callable[[], str | Awaitable[str]]
+Token = str | Callable[[], str | Awaitable[str | None] | None]
 
 
 class AsyncPresence:
@@ -74,8 +77,10 @@ class AsyncPresence:
 
     `token` is the user's JWT, or a function (async or not) that gives a fresh one. The
     function is called before each attempt to connect, and a minute before the token
-    expires: with a new token the connection goes on. With `detail` the client also
-    learns how the users are online, and reports changes of that.
+    expires: with a new token the connection goes on. If it returns None or "", nobody
+    is signed in: the client stops with `Denied`. If it raises an error, the client
+    tries again. With `detail` the client also learns how the users are online, and
+    reports changes of that.
 
     Raises:
         ValueError: `url` is not an http, https, ws or wss URL.
@@ -109,6 +114,10 @@ class AsyncPresence:
         self.stale = True
         """The client does not hear the server, so its statuses may be out of date."""
         self.denied: Denied | None = None
+        self._signed_out: Denied | None = None
+        """The token function has said that nobody is signed in."""
+        self._token_failures = 0
+        """How often in a row the token function failed before a connection."""
         self._socket: ClientConnection | None = None
         self._task: asyncio.Task[None] | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -164,6 +173,7 @@ class AsyncPresence:
 
         Raises:
             ApiError: the server refused the call.
+            Denied: the token function gave no token.
             OSError: the server did not answer.
         """
         return await self._call_settings("GET")
@@ -174,6 +184,7 @@ class AsyncPresence:
         Raises:
             ApiError: the server refused the change: 400 for a wrong value, 403 if users
                 of this server may not hide, and 503 if it cannot store it now.
+            Denied: the token function gave no token.
             OSError: the server did not answer.
         """
         return await self._call_settings("PATCH", changes)
@@ -268,8 +279,8 @@ class AsyncPresence:
                 and connection.welcomed
                 and callable(self._token)
             )
-            if code in FINAL_CODES and not expired:
-                self.denied = Denied(code)
+            if self._signed_out or (code in FINAL_CODES and not expired):
+                self.denied = self._signed_out or Denied(code)
                 self._settled.set()
                 self._notify(None)
                 return
@@ -282,15 +293,21 @@ class AsyncPresence:
             if self._reconnect_at is not None and code not in MIN_RETRY_DELAYS:
                 await asyncio.sleep(max(0.0, self._reconnect_at - now))
             else:
-                await asyncio.sleep(retry_delay(outage, code, random.random))
+                delay = retry_delay(outage, code, random.random, self._token_failures)
+                await asyncio.sleep(delay)
 
     async def _connect(self) -> tuple[int, _Connection | None]:
         """Run one connection. Returns its close code, and the connection or None."""
         try:
             headers = {"Authorization": f"Bearer {await self._current_token()}"}
+        except Denied as denied:
+            self._signed_out = denied
+            return denied.code, None
         except Exception:  # the token function may raise anything
             log.warning("the token function failed, trying again", exc_info=True)
+            self._token_failures += 1
             return ABNORMAL, None
+        self._token_failures = 0
         try:
             socket = await connect(
                 self._url,
@@ -331,6 +348,8 @@ class AsyncPresence:
         while True:
             try:
                 await self.read_settings()
+            except Denied:
+                return  # this connection stays until its token ends
             except Exception:  # the token function may raise anything
                 log.warning("cannot read the settings, trying again", exc_info=True)
             else:
@@ -355,14 +374,18 @@ class AsyncPresence:
                         await self._idle_changed.wait()
 
     async def _refresh_token(self) -> None:
-        """Send a new token, so that the socket outlives the old one. If there is none,
-        the server closes the socket at the end of the old one, and the client
+        """Send a new token, so that the socket outlives the old one. If the function
+        fails, the server closes the socket at the end of the old one, and the client
         reconnects."""
         socket = self._socket
         if socket is None or not callable(self._token):
             return
         try:
             token = await self._current_token()
+        except Denied as denied:
+            self._signed_out = denied
+            await socket.close()
+            return
         except Exception:  # the token function may raise anything
             log.warning("the token function failed", exc_info=True)
             return
@@ -375,7 +398,10 @@ class AsyncPresence:
         if inspect.isawaitable(token):
             async with asyncio.timeout(TIMEOUT):
                 token = await token
-        return token.strip()  # a token from a file ends with a newline
+        token = (token or "").strip()  # a token from a file ends with a newline
+        if not token:
+            raise Denied(NOT_AUTHENTICATED, "there is no token: nobody is signed in")
+        return token
 
     def _mark_stale(self) -> None:
         self.stale = True
@@ -573,6 +599,7 @@ class Presence:
 
         Raises:
             ApiError: the server refused the call.
+            Denied: the token function gave no token.
             OSError: the server did not answer.
         """
         return self._call(self._presence.read_settings())
@@ -583,6 +610,7 @@ class Presence:
         Raises:
             ApiError: the server refused the change, see
                 `AsyncPresence.change_settings`.
+            Denied: the token function gave no token.
             OSError: the server did not answer.
         """
         return self._call(self._presence.change_settings(**changes))
@@ -629,10 +657,16 @@ class Presence:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
 
 
-def retry_delay(outage: float, code: int, rand: Callable[[], float]) -> float:
+def retry_delay(
+    outage: float, code: int, rand: Callable[[], float], token_failures: int = 0
+) -> float:
     """Seconds to wait before the next attempt: the minimum for the close code, plus
-    full jitter. The jitter's bound is a tenth of the outage, from 1 s to 30 s."""
+    full jitter. The jitter's bound is a tenth of the outage, from 1 s to 30 s. While
+    the token function fails, the minimum doubles from 1 s to 4 s."""
     min_delay = MIN_RETRY_DELAYS.get(code, 0.0)
+    if token_failures > 0:
+        doubled = 2.0 ** min(token_failures - 1, 10)
+        min_delay = max(min_delay, min(MAX_TOKEN_DELAY, doubled))
     bound = min(MAX_BOUND, max(MIN_BOUND, min_delay, outage * OUTAGE_FRACTION))
     return min_delay + rand() * bound
 
