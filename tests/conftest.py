@@ -42,7 +42,16 @@ SHARING = {
 """Files and folders under tests/ that share a running Greendot, and its fixture. One
 process of pytest-xdist runs all of them. Another one would start its own Greendot for
 a few tests, and would have it run until the end."""
-LONG_FILES = (*SHARING, "history/", "test_local.py", "sql/test_plans.py")
+LONG_FILES = (
+    *SHARING,
+    "telemetry/test_logs.py",
+    "webhooks/test_whole.py",
+    "history/test_whole.py",
+    "test_local.py",
+    "fuzz/",
+    "test_doctor.py",
+    "sql/",
+)
 """Files and folders under tests/ that take long, the longest first."""
 HERE = Path(__file__).parent
 

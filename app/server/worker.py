@@ -155,6 +155,12 @@ class Places(Pool):
         """Free a place that was kept."""
         self._semaphore.release()  # type: ignore[attr-defined]
 
+    def free_count(self) -> int:
+        """How many places are free. At the end of a worker, gunicorn waits until all
+        are. gevent's pool would count its greenlets only, so the worker would exit with
+        WebSockets that are still to be closed."""
+        return int(self._semaphore.counter)  # type: ignore[attr-defined]
+
     def _discard(self, greenlet: object) -> None:
         """Called at the end of each greenlet. Gevent frees its place here."""
         super()._discard(greenlet)  # type: ignore[misc]

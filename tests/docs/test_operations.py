@@ -10,7 +10,7 @@ import sys
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from config import Settings
+from config import PROJECT_ROOT, Settings
 from models.events import Transition
 from models.presence import Presence
 from models.presence.store import LiveConnection
@@ -140,6 +140,18 @@ def test_the_rights_are_enough_for_all_that_it_does(kind, together, shards):
     assert "NOPERM" not in system.logs()
 
 
+def test_the_rights_name_each_command_of_the_scripts():
+    scripts = (PROJECT_ROOT / "models" / "presence" / "lua").glob("*.lua")
+    used = {
+        command.lower()
+        for script in scripts
+        for command in re.findall(r"\bp?call\(\s*'([A-Z]+)'", script.read_text())
+    }
+    allowed = re.findall(r"\+(\w+)", PAGE.block("acl-state").text)
+    assert used >= {"hsetnx", "sadd", "xinfo"}
+    assert used <= set(allowed)
+
+
 @pytest.mark.slow
 def test_the_rights_are_enough_on_a_cluster():
     (more,) = re.findall(r"On a cluster the first user also needs `(.*)`", PAGE.text)
@@ -183,6 +195,11 @@ def comes_and_goes(system: System) -> None:
             ann.expect_change("cid", "online")
             cid.send("leave")
             ann.expect_change("cid", "offline")
+        for _ in range(2):  # the second time within the grace
+            with Client(system, "cid").opened():
+                pass
+        ann.expect_change("cid", "online")
+        ann.expect_change("cid", "offline")
         asked = system.request(
             "GET", "/api/friends/online-status", token=system.token("ann")
         )

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 from websockets.exceptions import ConnectionClosed
 
+from models.events import CloseCode
 from tests.clients import Client
 from tests.figures import scrape
 from tests.raw import close_code, raw_socket, read_to_end, tcp_socket
@@ -119,3 +120,13 @@ def test_with_few_files_it_takes_fewer_sockets_and_stays_healthy(
         assert scrape(system)["greendot_connections"] == most
     assert "Too many open files" not in system.logs()
     assert "Traceback" not in system.logs()
+
+
+def test_a_planned_stop_says_so_to_every_client(own_system_of):
+    """gunicorn waits for the sockets, though nothing of its own serves them."""
+    system = own_system_of(PRESENCE_DRAIN_WINDOW="5")
+    clients = [Client(system, f"user{number}").opened() for number in range(20)]
+    system.processes["web0"].ask_to_stop()
+    assert {client.expect_close(20) for client in clients} == {CloseCode.RESTART}
+    system.processes["web0"].stop()
+    assert system.logs().count(" code=1012 ") == len(clients)
