@@ -266,6 +266,7 @@ def test_a_url_with_a_self_signed_certificate(deployed, tmp_path: Path):
     assert later.startswith("no WebSocket comes through")
 
 
+@pytest.mark.slow
 def test_a_url_where_nothing_or_something_else_answers(deployed):
     nothing = problem(deployed, "url", "--url", "http://127.0.0.1:9")
     assert nothing.startswith("http://127.0.0.1:9 does not answer")
