@@ -83,6 +83,7 @@ OUTAGES = {
     announcements.NOT_ANNOUNCED: STATE,
     history.NOT_STORED: STATE,
     history.NOT_DELETED: STATE,
+    layers.NOT_ENDED: STATE,
     samples.NOT_SAMPLED: STATE,
     webhooks.NOT_SENT: STATE,
 }

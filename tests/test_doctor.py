@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 import resource
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 
 import pytest
 
 from config import PROJECT_ROOT, Settings
 from models.presence import Presence
+from tests.deploy.proxies import certificate
 from tests.docs.pages import Page
 from tests.system import System
 from tests.webhooks.receiver import SECRETS
@@ -240,6 +243,27 @@ def test_a_proxy_that_passes_no_websocket(deployed):
             server.shutdown()
             thread.join()
     assert text.startswith("no WebSocket comes through: ")
+
+
+@pytest.mark.slow
+def test_a_url_with_a_self_signed_certificate(deployed, tmp_path: Path):
+    chain, key = certificate(tmp_path)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            url = f"https://localhost:{server.server_port}"
+            text = problem(deployed, "url", "--url", url)
+            trusted = {"SSL_CERT_FILE": str(chain)}
+            later = problem(deployed, "url", "--url", url, **trusted)
+        finally:
+            server.shutdown()
+            thread.join()
+    assert "run this with SSL_CERT_FILE=fullchain.pem" in text
+    assert later.startswith("no WebSocket comes through")
 
 
 @pytest.mark.slow

@@ -7,8 +7,11 @@ import time
 
 import pytest
 
+from app.api import metrics
 from app.outages import Outage
-from models.presence import PresenceUnavailable
+from config import Settings
+from models.presence import Presence, PresenceUnavailable
+from tests.servers import free_port
 
 
 @pytest.fixture
@@ -49,3 +52,18 @@ def test_two_things_that_are_away_are_two_outages(clock, caplog):
         "snapshots: works again after 5.0 s",
     ]
     redis.succeeded()
+
+
+def test_a_scrape_without_redis_is_said_once_a_minute(clock, caplog, monkeypatch):
+    outage = Outage("/metrics has no state", alone=True)
+    monkeypatch.setattr(metrics, "_no_state", outage)
+    environ = {
+        "REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "PRESENCE_JWT_SECRET": 32 * "x",
+    }
+    presence = Presence.open(Settings.from_env(environ))
+    for _ in range(7):
+        clock["now"] += 15
+        assert metrics._read(presence) == metrics.Found()
+    said = [text for text in caplog.messages if text.startswith("/metrics has no ")]
+    assert len(said) == 2, caplog.messages

@@ -7,7 +7,6 @@ no Redis.
 
 from __future__ import annotations
 
-import logging
 import math
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,6 +25,7 @@ from prometheus_client.registry import Collector
 
 from app.api.schema.operation import Response as Described
 from app.api.schema.operation import for_anyone
+from app.outages import Outage
 from app.services import services
 from models.presence import Overview, Presence, PresenceError, PresenceUnavailable
 from models.presence.webhooks import ReceiverState
@@ -42,8 +42,6 @@ from models.worker_metrics import (
 )
 from tasks.celery_app import scheduled_tasks, short_name
 
-log = logging.getLogger(__name__)
-
 blueprint = Blueprint("metrics", __name__)
 
 REDIS_SECONDS = 2.0
@@ -51,6 +49,11 @@ REDIS_SECONDS = 2.0
 COUNTERS = (TRANSITIONS, TASK_FAILURES)
 HISTOGRAMS = (FANOUT, AUDIENCE, WEBHOOKS, TASKS)
 """What workers count."""
+
+# `alone`: if nobody calls the route after an outage, the loops of the gateway still log
+# that Redis works again.
+_no_state = Outage("/metrics has no state", alone=True)
+_no_numbers = Outage("/metrics has no numbers of the workers", alone=True)
 
 
 @blueprint.get("/metrics")
@@ -88,7 +91,7 @@ def _read(presence: Presence) -> Found:
     """The state. If Redis does not answer in time, a greenlet continues to wait until
     the Redis client's own time-out."""
 
-    def read() -> Found:
+    def read() -> Found | PresenceUnavailable:
         try:
             return Found(
                 presence.overview(),
@@ -96,16 +99,17 @@ def _read(presence: Presence) -> Found:
                 _work(presence),
             )
         except PresenceUnavailable as error:
-            log.warning("/metrics has no state, Redis is down: %s", error)
-            return Found()
+            return error
 
+    found: Found | PresenceUnavailable
     try:
-        found: Found = gevent.spawn(read).get(timeout=REDIS_SECONDS)
+        found = gevent.spawn(read).get(timeout=REDIS_SECONDS)
     except gevent.Timeout:
-        log.warning(
-            "/metrics has no state, Redis did not answer in %.1f s", REDIS_SECONDS
-        )
+        found = PresenceUnavailable(f"Redis did not answer in {REDIS_SECONDS:g} s")
+    if isinstance(found, PresenceUnavailable):
+        _no_state.failed(found)
         return Found()
+    _no_state.succeeded()
     return found
 
 
@@ -113,10 +117,12 @@ def _work(presence: Presence) -> Mapping[str, int] | None:
     fields = [field for one in HISTOGRAMS for field in _fields(one)]
     fields += [one.field(value) for one in COUNTERS for value in _values(one.label)]
     try:
-        return presence.worker_counts.read(fields)
+        numbers = presence.worker_counts.read(fields)
     except PresenceError as error:
-        log.warning("/metrics has no numbers of the workers: %s", error)
+        _no_numbers.failed(error)
         return None
+    _no_numbers.succeeded()
+    return numbers
 
 
 class State(Collector):

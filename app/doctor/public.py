@@ -22,6 +22,12 @@ SUBJECT = "url"
 SECONDS = 10.0
 READ_BYTES = 65536
 STATUS_PATH = "/api/friends/online-status"
+NO_ANSWER = "Check whether the web processes run, and the proxy, if one is in front"
+UNTRUSTED = (
+    "If the certificate is self-signed, run this with SSL_CERT_FILE=fullchain.pem, the "
+    "file of the certificate. Otherwise check the certificate in the proxy: its names, "
+    "its end, and the whole chain"
+)
 
 
 def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
@@ -33,7 +39,7 @@ def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
         yield problem(
             SUBJECT,
             f"{base} does not answer: {error}",
-            "Check whether the web processes run, and the proxy, if one is in front",
+            UNTRUSTED if _is_untrusted(error) else NO_ANSWER,
         )
         return
     if status != HTTPStatus.OK or not _is_healthy(body):
@@ -58,6 +64,11 @@ def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
             "it has no https, so others on the network can read tokens",
             "Put TLS in front",
         )
+
+
+def _is_untrusted(error: Exception) -> bool:
+    """Whether TLS failed because of the server's certificate."""
+    return "CERTIFICATE_VERIFY_FAILED" in str(error)
 
 
 def _is_healthy(body: bytes) -> bool:
