@@ -16,7 +16,7 @@ from typing import Any
 
 from bench.generator import held, run_load
 from bench.graph import Graph
-from bench.many import PER_GENERATOR, ManyGateways
+from bench.many import ManyGateways
 from bench.marks import Marks
 from bench.report import Column, Row
 from bench.scenarios import Scale
@@ -104,11 +104,7 @@ def run_crowd(scale: Scale) -> Iterator[Row]:
     first = NEAR + 2 + min(WATCHED, size)
     for with_crowd in (False, True):
         target = ManyGateways(size, Graph.two_stars(NEAR, size))
-        parts = [
-            range(start, min(start + PER_GENERATOR, target.graph.users))
-            for start in range(first, target.graph.users, PER_GENERATOR)
-        ]
-        with target, held(target, parts) as others:
+        with target, held(target, range(first, target.graph.users)) as others:
             run = run_load(
                 target,
                 "crowd",

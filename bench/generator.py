@@ -25,6 +25,8 @@ from bench.profiles import Profile
 from bench.servers import SECRET, Target
 from config import PROJECT_ROOT
 
+PER_GENERATOR = 15_000
+"""Users of one generator: a process may have 20,000 open files."""
 ADDRESSES = 8
 """From how many addresses the clients of a generator connect, where there are several
 generators."""
@@ -90,9 +92,9 @@ class Others:
 
 
 @contextmanager
-def held(target: Target, parts: Sequence[range]) -> Iterator[Others]:
-    """Inside, the users with the numbers in `parts` are connected and send heartbeats.
-    Each part has a generator and addresses of its own.
+def held(target: Target, users: range) -> Iterator[Others]:
+    """Inside, the users with these numbers are connected and send heartbeats. Each
+    PER_GENERATOR of them have a generator and addresses of their own.
 
     Raises:
         GeneratorFailed: one of the generators failed.
@@ -100,7 +102,8 @@ def held(target: Target, parts: Sequence[range]) -> Iterator[Others]:
     others = Others()
     processes = []
     try:
-        for number, part in enumerate(parts):
+        for number, first in enumerate(users[::PER_GENERATOR]):
+            part = range(first, min(first + PER_GENERATOR, users.stop))
             processes.append(process := _start())
             # A closed connection keeps its port for a minute, so one is not enough.
             sources = [f"127.0.{number + 1}.{last}" for last in range(1, ADDRESSES + 1)]

@@ -19,7 +19,6 @@ from bench.scenarios import KB, MB, Scale
 PER_GATEWAY = 12_000
 """Connections planned per gateway. It is below the limit, because the idle gateway
 takes the next client and shares are unequal."""
-PER_GENERATOR = 15_000
 TOGGLING = 2_000
 """Users of the generator that makes the changes."""
 CHANGES_PER_S = 20
@@ -57,11 +56,7 @@ def many(scale: Scale) -> Iterator[Row]:
     with ManyGateways(size, Graph.ring(size, FRIENDS)) as target:
         empty = target.sample()
         toggling = range(min(TOGGLING, size))
-        parts = [
-            range(first, min(first + PER_GENERATOR, size))
-            for first in range(len(toggling), size, PER_GENERATOR)
-        ]
-        with held(target, parts) as others:
+        with held(target, range(toggling.stop, size)) as others:
             run = run_load(
                 target,
                 "steady",

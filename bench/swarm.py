@@ -24,7 +24,8 @@ HEARTBEAT_INTERVAL = 20.0
 HEARTBEAT_SLOTS = 200
 """Heartbeats are spread over that many ticks of an interval."""
 READ_BUFFER = 2048
-GOING_AWAY = 1001
+NORMAL, GOING_AWAY = 1000, 1001
+"""Close codes."""
 
 
 class Failed(Exception):
@@ -81,6 +82,12 @@ class ClientSocket(WSListener):  # type: ignore[misc]
         """Send a text frame."""
         if self.transport is not None:
             self.transport.send(WSMsgType.TEXT, payload)
+
+    def close(self, code: int) -> None:
+        """Send a close frame, and end the socket."""
+        if self.transport is not None:
+            self.transport.send_close(code)
+            self.transport.disconnect()
 
     def on_snapshot(self, statuses: dict[str, dict[str, Any]]) -> None:
         """The status map came: the client is ready."""
@@ -185,15 +192,13 @@ class Swarm:
             return
         client.send(self.wire.leave)
         if not self.wire.server_closes:
-            client.transport.send_close(1000)
-            client.transport.disconnect()
+            client.close(NORMAL)
 
     def close_tab(self, user: User) -> None:
         """Close the socket as a browser does whose tab is closed."""
         client = self._detach(user)
-        if client is not None and client.transport is not None:
-            client.transport.send_close(GOING_AWAY)
-            client.transport.disconnect()
+        if client is not None:
+            client.close(GOING_AWAY)
 
     def cut(self, user: User) -> None:
         """End the socket without a word."""

@@ -22,8 +22,7 @@ OF_BEAT = {
 
 class OutageFilter(logging.Filter):
     """Lets a log line about an outage pass once a minute, without its traceback. All
-    other lines pass unchanged. `messages`
-    has the form of OF_BEAT.
+    other lines pass unchanged. `messages` has the form of OF_BEAT.
 
     A worker makes the filter before it forks its processes. So all of them share the
     time of the last line.

@@ -1,6 +1,6 @@
 """Celery imports this module first, in a worker and in beat. It sets up their log.
 
-Beat only sends the names of tasks, so it does not import the tasks. This saves 40 MB.
+Beat only sends the names of tasks, so it does not import the tasks. This saves memory.
 A worker gets them with `tasks.worker`.
 """
 

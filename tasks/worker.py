@@ -90,7 +90,6 @@ OUTAGES = {
 """Log message -> what is unavailable when it is logged."""
 
 log = logging.getLogger(consumer.consumer.__name__)
-own_log = logging.getLogger(__name__)
 _TRY_AGAIN = f"Trying again in {RETRY_SECONDS} s"
 
 

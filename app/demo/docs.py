@@ -26,10 +26,11 @@ def document(name: str) -> Response:
     if (SITE / "index.html").exists():
         is_page = name == "" or name.endswith("/")
         return send_from_directory(SITE, f"{name}index.html" if is_page else name)
-    source = sources().get(name.strip("/") or "index")
+    pages = sources()
+    source = pages.get(name.strip("/") or "index")
     if source is None:
         raise NotFound
-    text = _linked(source.read_text(encoding="utf-8"), source)
+    text = _linked(source.read_text(encoding="utf-8"), source, pages)
     return page("demo/document.html", text=text, name=source.name)
 
 
@@ -42,9 +43,9 @@ def sources() -> dict[str, Path]:
     return found | {"quick-start": PROJECT_ROOT / "README.md"}
 
 
-def _linked(text: str, source: Path) -> Markup:
+def _linked(text: str, source: Path, pages: dict[str, Path]) -> Markup:
     """The text as HTML. Links to other pages of the documentation are links."""
-    names = {path.resolve(): name for name, path in sources().items()}
+    names = {path.resolve(): name for name, path in pages.items()}
 
     def link(found: re.Match[str]) -> str:
         name = names.get((source.parent / f"{found[1]}.md").resolve())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 
 from app.gateway.client_connection import ClientConnection
 from app.gateway.large_deliveries import LargeDeliveries
@@ -19,6 +19,8 @@ from models.telemetry.changes import log_change
 
 log = logging.getLogger(__name__)
 
+Addressed = tuple[StatusEvent, Collection[str]]
+"""An event, and the ids of its recipients, each once."""
 REMEMBERED = 50_000
 """The hub remembers the newest timestamp of at least this many users, and of at most
 twice as many. Repeats come within seconds, so older timestamps may be forgotten."""
@@ -116,7 +118,7 @@ class Hub:
         """
         queue_if_large = self.large_deliveries.queue_if_large
         # The ids become keys of a dict, because an id may be in the text twice.
-        named = [
+        named: list[Addressed] = [
             (event, dict.fromkeys(ids_in(ids)))
             for event, ids in addressed
             if not queue_if_large(event, ids)
@@ -134,9 +136,7 @@ class Hub:
     ) -> None:
         """Write `event` to `recipients`, the next of its many recipients."""
         since = oldest([event])
-        self._piece_notifications += self._write(
-            [(event, dict.fromkeys(recipients))], since
-        )
+        self._piece_notifications += self._write([(event, recipients)], since)
         if is_last:
             if self._piece_notifications:
                 self._note_delay(event.user_id, since)
@@ -146,9 +146,7 @@ class Hub:
         by_user = self._by_user
         return [user_id for user_id in dict.fromkeys(ids_in(ids)) if user_id in by_user]
 
-    def _write(
-        self, named: list[tuple[StatusEvent, dict[str, None]]], since: float
-    ) -> int:
+    def _write(self, named: list[Addressed], since: float) -> int:
         """Write the events. `since` is their oldest timestamp. Returns the number of
         notifications."""
         notifications = 0
@@ -168,7 +166,7 @@ class Hub:
         if since < math.inf and (now := self._clock_of(user_id).now()) is not None:
             self.counts.delivery_ms.append(now - since)
 
-    def _log_deliveries(self, named: list[tuple[StatusEvent, dict[str, None]]]) -> None:
+    def _log_deliveries(self, named: list[Addressed]) -> None:
         """One line for each event and connection."""
         for event, recipients in named:
             delivery = event.delivery
@@ -188,7 +186,7 @@ class Hub:
                     )
 
     def _by_recipient(
-        self, named: list[tuple[StatusEvent, dict[str, None]]]
+        self, named: list[Addressed]
     ) -> Iterator[tuple[tuple[ClientConnection, ...], list[StatusEvent], bytes]]:
         """For each recipient with connections in this process: the connections, the
         events, and all frames in one piece.

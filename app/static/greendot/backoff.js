@@ -26,11 +26,10 @@ export function retryDelay(outage, minDelay, random) {
 /**
  * The minimum wait if the next attempt will probably be rejected too. It doubles each time.
  *
- * @param {number} rejections rejected attempts in a row, from 1 on
+ * @param {number} rejections rejected attempts in a row, 0 for none
  * @returns {number} milliseconds
  */
-export const minDelayAfterRejections = (rejections) =>
-  Math.min(MAX_BOUND, 500 * 2 ** rejections);
+export const minDelayAfterRejections = (rejections) => doubled(rejections, MAX_BOUND);
 
 /**
  * The minimum wait while the application's token function fails. It doubles, too, so that the
@@ -40,5 +39,11 @@ export const minDelayAfterRejections = (rejections) =>
  * @param {number} failures in a row, 0 for none
  * @returns {number} milliseconds
  */
-export const minDelayAfterSecretFailures = (failures) =>
-  failures > 0 ? Math.min(MAX_SECRET_DELAY, 500 * 2 ** failures) : 0;
+export const minDelayAfterSecretFailures = (failures) => doubled(failures, MAX_SECRET_DELAY);
+
+/**
+ * @param {number} failures
+ * @param {number} longest milliseconds
+ */
+const doubled = (failures, longest) =>
+  failures > 0 ? Math.min(longest, 500 * 2 ** failures) : 0;

@@ -368,7 +368,7 @@ export function createConnection(base, options, token, store, hooks) {
     outageStartedAt ||= now;
     const minDelay = Math.max(
       minRetryDelay(code),
-      rejections > 0 ? minDelayAfterRejections(rejections) : 0,
+      minDelayAfterRejections(rejections),
       minDelayAfterSecretFailures(secretFailures),
     );
     let delay = retryDelay(now - outageStartedAt, minDelay, random);

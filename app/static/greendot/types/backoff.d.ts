@@ -16,7 +16,7 @@ export declare function retryDelay(outage: number, minDelay: number, random: () 
 /**
  * The minimum wait if the next attempt will probably be rejected too. It doubles each time.
  *
- * @param {number} rejections rejected attempts in a row, from 1 on
+ * @param {number} rejections rejected attempts in a row, 0 for none
  * @returns {number} milliseconds
  */
 export declare const minDelayAfterRejections: (rejections: number) => number;
