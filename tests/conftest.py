@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
@@ -90,6 +92,20 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return next(found, len(LONG_FILES))
 
     items.sort(key=rank)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _temporary_folder(request: pytest.FixtureRequest) -> Iterator[None]:
+    """All temporary files of this run, those of killed processes too, are in one
+    folder. It is removed in the end. If a test has failed, it stays, for the logs. It
+    has a short path, because the path of a Unix socket has a limit."""
+    folder = tempfile.mkdtemp(prefix="greendot-tests-")
+    with pytest.MonkeyPatch.context() as changed:
+        changed.setenv("TMPDIR", folder)
+        changed.setattr(tempfile, "tempdir", folder)
+        yield
+    if not request.session.testsfailed:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="session", params=["valkey", "redis"])

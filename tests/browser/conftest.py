@@ -28,9 +28,10 @@ from tests.servers import free_port
 from tests.system import System
 
 ARTIFACTS = PROJECT_ROOT / "test-artifacts"
-CHROMIUMS = ("chromium-headless-shell", "chromium", "google-chrome")
+WHOLE_CHROMIUMS = ("chromium", "google-chrome")
+CHROMIUMS = ("chromium-headless-shell", *WHOLE_CHROMIUMS)
 """The first that is there is used. The first one has no windows at all: it opens a page
-with a third of the processor time."""
+with a third of the processor time. It has no back/forward cache."""
 CHROMIUM_FLAGS = [
     "--no-sandbox",
     "--disable-gpu",
@@ -59,8 +60,10 @@ def playwright() -> Iterator[Playwright]:
         yield running
 
 
-def launch(playwright: Playwright, **options: Any) -> Browser:
-    found = filter(None, map(shutil.which, CHROMIUMS))
+def launch(
+    playwright: Playwright, names: tuple[str, ...] = CHROMIUMS, **options: Any
+) -> Browser:
+    found = filter(None, map(shutil.which, names))
     binary = next(found, None)
     if binary is None:
         missing("chromium", "BROWSER")

@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from tests.browser.conftest import launch
+from tests.browser.conftest import WHOLE_CHROMIUMS, launch
 from tests.browser.firefox import Firefox, FirefoxPage
 from tests.browser.test_client import live, sees, wait_for
 from tests.browser.test_tabs import leaders, new_tab, sockets_of
@@ -37,7 +37,7 @@ def browser(request):
         playwright = request.getfixturevalue("playwright")
         # Playwright turns the back/forward cache off.
         on = ["--disable-back-forward-cache"]
-        running = launch(playwright, ignore_default_args=on)
+        running = launch(playwright, WHOLE_CHROMIUMS, ignore_default_args=on)
     yield running
     running.close()
 
