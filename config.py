@@ -23,7 +23,6 @@ from typing import NamedTuple, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import database_url
-import public_keys
 import redis_url
 import url_options
 
@@ -484,6 +483,9 @@ class _Reader:
             return None
         # Some platforms cannot store line ends, so people write \\n instead.
         pem = value.replace("\\n", "\n")
+        # Imported here: each process reads the settings, and cryptography takes 7 MB.
+        import public_keys  # noqa: PLC0415
+
         try:
             public_keys.public_key(pem)
         except ValueError as error:
