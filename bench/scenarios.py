@@ -48,7 +48,7 @@ class Scale:
     many: int = 100_000
     many_seconds: float = 60.0
     crowd: int = 100_000
-    crowd_seconds: float = 30.0
+    crowd_seconds: float = 60.0
     goodbye: Literal["leave", "close"] = "leave"
     closing_windows: tuple[int, ...] = (128, 512)
     loaded_users: int = 2_000
@@ -74,7 +74,7 @@ QUICK = Scale(
     many=600,
     many_seconds=5.0,
     crowd=1_500,
-    crowd_seconds=4.0,
+    crowd_seconds=8.0,
     closing_windows=(16,),
     loaded_users=200,
     loaded=(1_000,),

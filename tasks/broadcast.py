@@ -13,7 +13,7 @@ import logging
 import secrets
 import time
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Container, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from itertools import takewhile
@@ -72,7 +72,7 @@ class LargeAudiences:
     def __init__(self) -> None:
         self._users: set[str] = set()
 
-    def __contains__(self, user_id: str) -> bool:
+    def __contains__(self, user_id: object) -> bool:
         return user_id in self._users
 
     def note(self, sizes: Mapping[Transition, int]) -> None:
@@ -170,14 +170,21 @@ def _publish(
     Raises:
         PresenceUnavailable: `shard` itself did not answer.
     """
+    is_left = _leave_large(presence, shard, entries, large_audiences)
+    left = large_audiences if is_left else ()
     changes = []
     unreadable = []
-    for entry in _leave_large(presence, shard, entries):
+    for entry in entries:
         if isinstance(entry.content, UnreadableMessage):
             unreadable.append(entry)
-        else:
+        elif not _is_left(entry.content, left):
             changes.append(entry.content)
-    tell(presence, shard, database, changes)
+
+    def leave(sizes: Mapping[Transition, int]) -> Collection[str]:
+        found = {one.user_id for one, size in sizes.items() if size > LARGE}
+        return found if _leave_large(presence, shard, entries, found) else ()
+
+    tell(presence, shard, database, changes, leave)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
@@ -190,9 +197,11 @@ def tell(
     shard: int,
     database: PersistentReader,
     changes: list[EntryContent],
+    leave: Callable[[Mapping[Transition, int]], Collection[str]] | None = None,
 ) -> None:
     """Send `changes` of the users of `shard` to all gateways that can be reached. If
     another shard does not answer, record this in the outbox, and do not wait for it.
+    `leave` is as for `fanout.fan_out`.
 
     Raises:
         PresenceUnavailable: `shard` itself did not answer.
@@ -206,12 +215,23 @@ def tell(
                 for change, cause in zip(changes, causes_with_spans, strict=True)
             ]
         sizes: dict[Transition, int] = {}
+        left: Collection[str] = ()
+
+        def note(found: Mapping[Transition, int]) -> Collection[str]:
+            nonlocal left
+            sizes.update(found)
+            large_audiences.note(found)
+            left = leave(found) if leave is not None else ()
+            return left
+
         started = time.monotonic()
         failed_shards = database.read(
-            lambda reader: fanout.fan_out(presence, reader, changes, sizes.update)
+            lambda reader: fanout.fan_out(presence, reader, changes, note)
         )
         seconds = time.monotonic() - started
-    large_audiences.note(sizes)
+    if left:
+        changes = [one for one in changes if not _is_left(one, left)]
+        sizes = {one: size for one, size in sizes.items() if one.user_id not in left}
     _count(shard, changes, sizes, seconds)
     if log.isEnabledFor(logging.DEBUG):
         for change in changes:
@@ -239,27 +259,35 @@ def _count(
 
 
 def _leave_large(
-    presence: Presence, shard: int, entries: Sequence[OutboxEntry]
-) -> list[OutboxEntry]:
-    """Leave those of `entries` to `tasks.crowds` whose users have large audiences.
-    Returns the others, which the caller tells. If Redis takes no more data, these are
-    all."""
-    large = [
-        entry
-        for entry in entries
-        # The viewers of a change of visibility are in the entry.
-        if isinstance(entry.content, Transition | DetailChange)
-        and entry.content.user_id in large_audiences
-    ]
+    presence: Presence,
+    shard: int,
+    entries: Sequence[OutboxEntry],
+    user_ids: Container[str],
+) -> bool:
+    """Leave those of `entries` to `tasks.crowds` that are changes of `user_ids`, who
+    have large audiences. Returns False if none was left: there is none, or Redis takes
+    no more data. Then the caller tells all audiences itself."""
+    large = [entry for entry in entries if _is_left(entry.content, user_ids)]
     if not large:
-        return list(entries)
+        return False
     try:
         presence.shards[shard].crowds.add(large)
     except PresenceUnavailable as error:
         log.warning("large audiences are told beside the others: %s", error)
-        return list(entries)
+        return False
     request_crowds(shard)
-    return [entry for entry in entries if entry not in large]
+    return True
+
+
+def _is_left(
+    content: EntryContent | UnreadableMessage, user_ids: Container[str]
+) -> bool:
+    """Whether `content` is a change that the audience of one of `user_ids` hears of.
+    The viewers of a change of visibility are in the change itself, so it is told with
+    the others."""
+    return (
+        isinstance(content, Transition | DetailChange) and content.user_id in user_ids
+    )
 
 
 def _can_handle(entry: OutboxEntry) -> bool:

@@ -3,8 +3,8 @@
 The drainer of a shard tells one batch after the other. To read an audience of 100,000,
 to find its gateways and to send it takes a second, and every other change of the shard
 would wait. So the drainer leaves changes of such users to the task `tell_crowds`. It
-knows the users from their last change in the same process. So each process tells a
-large audience once by itself.
+knows the users from their last change in the same process. At a user's first change,
+the drainer reads the audience, and then leaves the change to the task.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Telling one friend takes about 15 us. A user whom 100,000 others may see would block the
 process for more than a second. Heartbeats and handshakes would wait. So an event for
-many recipients waits here. A loop writes to 200 recipients, then sleeps for as long as
+many recipients waits here. A loop writes to 50 recipients, then sleeps for as long as
 that took.
 
 All events about one user keep their order: while one of them waits here, later ones
@@ -25,8 +25,8 @@ from models.identifiers import count_ids
 
 LARGE = 1_000
 """An event with more recipients waits here."""
-PIECE = 200
-"""Recipients who are told in one step: about 3 ms."""
+PIECE = 50
+"""Recipients who are told in one step: less than 1 ms."""
 MAX_WAITING = 1_000_000
 """The most recipients of all events that wait here. Beyond this limit, an event is
 delivered immediately, unless an earlier event of the same user waits. This limits

@@ -125,12 +125,19 @@ def test_one_task_at_a_time(presence):
     assert waiting(presence) == 0
 
 
-def test_a_worker_learns_which_audiences_are_large(presence, shard, monkeypatch):
+def test_a_worker_learns_which_audiences_are_large(
+    presence, requested, shard, monkeypatch
+):
     monkeypatch.setattr(broadcast.large_audiences, "_users", set())
     monkeypatch.setattr(broadcast, "LARGE", 0)
     broadcast.drain(presence)
-    assert waiting(presence) == 0, "the first change is told by the drainer"
+    assert waiting(presence) == 4
+    assert told(presence) == [], "the first change too is left to the task"
+    assert requested == [0]
     assert all(user in broadcast.large_audiences for user in ("ann", "bob", "cid"))
+    crowds.tell_waiting(presence)
+    assert len(told(presence)) == 4
+    assert waiting(presence) == 0
     monkeypatch.setattr(broadcast, "LARGE", 1)
     for user in ("ann", "bob"):
         shard.release(user)
