@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from models.detail import found_out
 from models.events import Activity, DetailChange, Transition
 from models.presence.store import LiveConnection
 from tests.presence.shard import GATEWAY, GRACE_MS, OTHER
@@ -178,6 +179,24 @@ def test_a_detail_that_was_set_is_told_of_users_who_are_online(shard):
     shard.release("ann")
     (offline,) = shard.expire("ann")
     assert offline.timestamp > change.timestamp
+
+
+def test_after_a_loss_all_say_the_same_of_who_was_registered_before_it_was_noticed(
+    shard,
+):
+    shard.connect("ann")
+    (online,) = changes(shard)
+    epoch = online.timestamp + 1
+    shard.client.set(shard.keys.epoch, epoch)
+    shard.store.record_detail_change("ann")
+    (change,) = changes(shard)
+    (status,) = shard.presence.statuses(["ann"])
+    assert status.updated_at == epoch
+    assert status.activity == change.activity == Activity(active_since=online.timestamp)
+    assert found_out(status).since == online.timestamp
+    say(shard, idle=True)
+    (idle,) = changes(shard)
+    assert activity(shard) == idle.activity._replace(active_since=None)
 
 
 def test_a_damaged_status_harms_no_other_user(shard):
