@@ -1,10 +1,11 @@
-"""One whole Greendot for all tests of this folder."""
+"""A whole Greendot for the tests of this folder, and another one for those that hurt
+it: after a loss of Redis, nobody is a user of whom nothing is known."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 
 import pytest
 
@@ -15,6 +16,19 @@ from tests.system import System
 def steady() -> Iterator[System]:
     """A running Greendot, two gateways. A connection lives ten minutes without
     a heartbeat, so `last_seen` moves only when a test wants it."""
+    with _running() as system:
+        yield system
+
+
+@pytest.fixture(scope="module")
+def hurt() -> Iterator[System]:
+    """As `steady`, but tests may stop its processes and empty its Redis."""
+    with _running() as system:
+        yield system
+
+
+@contextmanager
+def _running() -> Iterator[System]:
     system = System(
         PRESENCE_ONLINE_TTL="600",
         PRESENCE_HEARTBEAT_INTERVAL="200",

@@ -35,5 +35,5 @@ def test_long_histories(steady, seed):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(120, 124))
-def test_histories_with_faults(steady, seed):
-    run(steady, seed, steps=25, users=4, hurts=HURTS)
+def test_histories_with_faults(hurt, seed):
+    run(hurt, seed, steps=25, users=4, hurts=HURTS)

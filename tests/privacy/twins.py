@@ -36,6 +36,7 @@ class Side:
         self._times: dict[tuple[str, int], str] = {}
         self._times_with_detail: dict[tuple[str, int], str] = {}
         self._letter = letter
+        self.sentinel = f"{name}-z"
         self._recorded = 0
         self._recorded_with_detail = 0
         for user in (self.viewer, self.subject):
@@ -213,8 +214,13 @@ class Side:
                 self.told_at.append(frame.data["timestamp"])
             if frame.event in {"welcome", "going_away"}:  # names the process
                 record.append(f"{frame.event} {list(frame.data)}")
-            elif frame.event != "heartbeat_ack":
-                record.append(f"{self._plain(frame.raw, known)} of {len(frame.raw)}")
+            elif frame.event == "heartbeat_ack" or (
+                frame.data.get("user_id") == self.sentinel
+            ):
+                continue
+            else:
+                raw = self._without_sentinel(frame.raw)
+                record.append(f"{self._plain(raw, known)} of {len(raw)}")
         assert not watcher.went_back, watcher.went_back
 
     def _record_answer(self, answer: Answer) -> None:
@@ -232,6 +238,12 @@ class Side:
             body = f"{json.dumps(data)} of {len(body)}"
         body = self._plain(body, self._times)
         self.record.append(f"{answer.status} {headers} {body}")
+
+    def _without_sentinel(self, raw: str) -> str:
+        """`raw` without the status of the sentinel. A snapshot may be read before the
+        sentinel passes by, or after it."""
+        status = r"\{(?:[^{}]|\{[^{}]*\})*\}"
+        return re.sub(f'("{self.sentinel}":){status}', r"\1{}", raw)
 
     def _plain(self, text: str, known: dict[tuple[str, int], str]) -> str:
         """`text` without the ids and the times of this world. Equal times have equal
@@ -256,8 +268,8 @@ class Twins:
         self.real = Side(system, name, "a", hides=False)
         self.hidden = Side(system, name, "b", hides=True)
         self.sides = (self.real, self.hidden)
-        self.sentinel = Sentinel(system, f"{name}-z")
-        system.befriend(f"{name}-z", *(side.viewer for side in self.sides))
+        self.sentinel = Sentinel(system, self.real.sentinel)
+        system.befriend(self.real.sentinel, *(side.viewer for side in self.sides))
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
