@@ -199,8 +199,7 @@ class ClientConnection(Connection):
         """The client has logged out. Notify its friends first, then close."""
         self.has_left = True
         self._begin_close(CloseCode.NORMAL, GOODBYE)
-        say_goodbye = partial(self._send_close, CloseCode.NORMAL, GOODBYE)
-        call_later(GOODBYE_AFTER, say_goodbye)
+        call_later(GOODBYE_AFTER, self._send_close)
 
     def _reject(self, code: str, message: str) -> None:
         self._bad_frames += 1

@@ -43,7 +43,8 @@ _LOST: tuple[int | None, str] = (None, LOST)
 READ_BYTES = 4096
 READ_BYTES_WHILE_CLOSING = 65536
 CLOSE_WAIT = 3.0
-"""Seconds that a client has to answer a close frame. After that, its socket is cut."""
+"""Seconds that a client has to read the last bytes and to answer a close frame. After
+that, its socket is cut."""
 MAX_BYTES_WHILE_CLOSING = 4 * 1024 * 1024
 BURST_SECONDS = 3.0
 """A client may send as many frames at once as are allowed in this many seconds."""
@@ -66,6 +67,7 @@ class Connection:
         "_counts",
         "_end",
         "_frame_count",
+        "_is_close_sent",
         "_left_to_skip",
         "_message_bytes",
         "_on_closed",
@@ -105,6 +107,7 @@ class Connection:
         self._watcher: Any = None
         self._unread: Iterator[Event] | None = None
         self._close_code: CloseCode | None = None
+        self._is_close_sent = False
         self._left_to_skip = MAX_BYTES_WHILE_CLOSING
 
     @property
@@ -143,7 +146,7 @@ class Connection:
         if self._close_code is not None:
             return
         self._begin_close(code, reason)
-        self._send_close(code, reason)
+        self._send_close()
 
     def _begin_close(self, code: CloseCode, reason: str) -> None:
         self._close_code = code
@@ -151,10 +154,16 @@ class Connection:
         self._counts.closes[str(int(code))] += 1
         self.on_end()
 
-    def _send_close(self, code: CloseCode, reason: str) -> None:
-        """The client answers with its own close frame and ends the socket. Until then
+    def _send_close(self) -> None:
+        """Send our close frame, if none was sent or answered.
+
+        The client answers with its own close frame and ends the socket. Until then
         we read: if bytes stayed unread, the socket would end with a reset, and the
         client might not see our close frame."""
+        code, reason = self._end
+        if self._is_close_sent or code is None:
+            return
+        self._is_close_sent = True
         self._writer.end(close_frame(code, reason), self._writer.shut_down)
         call_later(CLOSE_WAIT, self._writer.cut)
 
@@ -166,13 +175,17 @@ class Connection:
         self._watcher = None
         self._unread = None
         self._writer.close()
-        if self._close_code is None:
-            self._counts.closes[LOST] += 1
-            self._close_code = CloseCode.NORMAL  # nothing more is sent
+        self._note_loss()
         self._counts.sockets -= 1
         self.on_end()
         self._on_closed()
         log.info("a connection has ended", extra=self.life())
+
+    def _note_loss(self) -> None:
+        """If no close frame was sent or received, count the connection as lost."""
+        if self._close_code is None:
+            self._counts.closes[LOST] += 1
+            self._close_code = CloseCode.NORMAL  # nothing more is sent
 
     def life(self) -> dict[str, object]:
         """What the log says about the connection at its end."""
@@ -210,16 +223,32 @@ class Connection:
             )
         except BlockingIOError:
             return
-        except OSError:
-            data = b""
-        if not data:
+        except OSError:  # a reset, so nothing more reaches the client
             self._close_socket()
+            return
+        if not data:
+            self._close_after_queue()
         elif closing:
-            self._left_to_skip -= len(data)
-            if self._left_to_skip <= 0:
-                self._close_socket()
+            self._skip(data)
         else:
             self._read(self._reader.events(data))
+
+    def _skip(self, data: bytes) -> None:
+        """Ignore `data`, which came after the close frame of one side."""
+        self._left_to_skip -= len(data)
+        if self._left_to_skip <= 0:
+            self._close_socket()
+
+    def _close_after_queue(self) -> None:
+        """The client sends nothing more. It may still read, if it has shut down only
+        its half of the socket. So write what is queued, and then close the socket."""
+        self._send_close()
+        self._writer.finish(self._close_socket)
+        if self._watcher is not None:  # the kernel does not take all of it yet
+            self._watcher.stop()
+            self._note_loss()
+            self.on_end()
+            call_later(CLOSE_WAIT, self._close_socket)
 
     def _read(self, events: Iterator[Event]) -> None:
         """Handle `events`, until one of them has to wait or the connection is being
@@ -276,9 +305,24 @@ class Connection:
         self._end = event.code, BY_CLIENT
         self._counts.closes[BY_CLIENT] += 1
         self.on_end()
-        self._writer.end(self._reader.answer(event), self._close_socket)
-        if self._watcher is not None:  # the kernel does not take the answer yet
+        self._is_close_sent = True
+        self._writer.end(self._reader.answer(event), self._close_if_read)
+        if self._watcher is not None:  # something is still to be written or read
             call_later(CLOSE_WAIT, self._close_socket)
+
+    def _close_if_read(self) -> None:
+        """Close the socket after the answer to a close frame. If the client has sent
+        more after its close frame, read that first. Unread bytes would make the socket
+        end with a reset, and the client might not see our answer."""
+        try:
+            unread = self._socket.recv(READ_BYTES_WHILE_CLOSING)
+        except OSError:
+            unread = b""
+        if unread:
+            self._writer.shut_down()
+            self._skip(unread)
+        else:
+            self._close_socket()
 
     def _is_within_rate(self) -> bool:
         """Count a frame. If it is one too many, close the connection and return False.

@@ -89,8 +89,7 @@ class Writer:
         return self._queued - len(queue[0]) - len(data) <= self._max_bytes
 
     def end(self, data: bytes, on_end: Callable[[], None]) -> None:
-        """Write `data` as the last bytes, and call `on_end` when the kernel has taken
-        them.
+        """Write `data` as the last bytes, and call `on_end` like `finish`.
 
         Queued frames are dropped, except the first, which may be half written.
         """
@@ -100,6 +99,12 @@ class Writer:
             self._queue.append(first)
             self._add(len(first) - self._queued)
         self.write(data)
+        self.finish(on_end)
+
+    def finish(self, on_end: Callable[[], None]) -> None:
+        """Call `on_end` when the kernel has taken all bytes, or will take none because
+        the client has gone. This replaces an earlier `on_end`. Nothing may be written
+        after this call."""
         if self._queue is None:
             on_end()
         else:
@@ -160,9 +165,7 @@ class Writer:
         except BlockingIOError:
             return
         except OSError:
-            self._end_queue()
-            self.cut()
-            return
+            self.cut()  # the reader sees the end
         self._end_queue()
         if self._on_end is not None:
             self._on_end()

@@ -220,6 +220,13 @@ def test_a_client_that_closes_gets_its_code_back(system):
         assert end.endswith(bytes([0x88, len(payload)]) + payload)
 
 
+def test_a_client_that_leaves_and_shuts_down_its_half_gets_1000(system):
+    with raw_socket(system, "q-half") as sock:
+        sock.sendall(masked(0x81, b'{"event":"leave"}'))
+        sock.shutdown(socket.SHUT_WR)
+        assert close_code(read_to_end(sock)) == 1000
+
+
 @pytest.mark.usefixtures("bystander")
 def test_a_flood_ends_the_socket(system):
     with Client(system, "q-flood", beats=None).opened() as ada:

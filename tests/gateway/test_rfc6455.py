@@ -1,8 +1,13 @@
 """RFC 6455, over real sockets against our connection: a short form of what Autobahn's
-suite (`make autobahn`) asks in its sections 1 to 7 and 10."""
+suite (`make autobahn`) asks in its sections 1 to 7, 9 and 10.
+
+It also has what that suite lacks: half-closed sockets, and clients that read or write
+slowly.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections.abc import Iterator
 
@@ -52,33 +57,58 @@ def close(code: int | None = None, reason: bytes = b"") -> bytes:
 
 def fragments(opcode: int, *parts: bytes, between: bytes = b"") -> bytes:
     """A message in `parts`, with `between` behind each but the last."""
-    frames = b""
+    last = len(parts) - 1
+    frames = []
     for number, part in enumerate(parts):
-        first = 0 if number else opcode
-        if number == len(parts) - 1:
-            return frames + masked(FINAL | first, part)
-        frames += masked(first, part) + between
-    return frames
+        first = (0 if number else opcode) | (FINAL if number == last else 0)
+        frames.append(masked(first, part))
+    return between.join(frames)
 
 
 # Sockets
 
 
-def opened(port: int, behind: bytes = b"") -> socket.socket:
-    """A socket after the handshake; `behind` went out in one piece with it."""
-    sock = socket.create_connection(("127.0.0.1", port), timeout=20)
+def opened(
+    port: int,
+    behind: bytes = b"",
+    *,
+    step: int | None = None,
+    receive_buffer: int | None = None,
+) -> socket.socket:
+    """A socket after the handshake; `behind` went out in one piece with it, or both in
+    pieces of `step` bytes. `receive_buffer`: the bytes that the kernel takes for a
+    client that does not read, doubled by Linux."""
+    sock = socket.socket()
+    if receive_buffer is not None:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+    sock.settimeout(20)
+    sock.connect(("127.0.0.1", port))
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     head = (
         f"GET {PATH} HTTP/1.1\r\nHost: localhost\r\nUpgrade: websocket\r\n"
         f"Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
         f"Sec-WebSocket-Key: {KEY}\r\n\r\n"
     )
-    sock.sendall(head.encode() + behind)
+    send_in_steps(sock, head.encode() + behind, step)
     answer = b""
     while b"\r\n\r\n" not in answer:
         answer += sock.recv(1)
     assert answer.startswith(b"HTTP/1.1 101 ")
     return sock
+
+
+def send_in_steps(sock: socket.socket, data: bytes, step: int | None) -> None:
+    """Send `data`, `step` bytes at a time."""
+    for start in range(0, len(data), step or len(data)):
+        sock.sendall(data[start : start + (step or len(data))])
+
+
+def read_to_end(sock: socket.socket) -> bytes:
+    """All that comes until the server ends the socket. A reset is an error."""
+    received = bytearray()
+    while piece := sock.recv(65536):
+        received += piece
+    return bytes(received)
 
 
 def frames_in(data: bytes) -> list[Frame]:
@@ -101,15 +131,10 @@ def frames_in(data: bytes) -> list[Frame]:
 def answers(port: int, data: bytes, *, step: int | None = None) -> list[Frame]:
     """All that the server says to `data`, sent `step` bytes at a time, to the end."""
     with opened(port) as sock:
-        for start in range(0, len(data), step or len(data)):
-            try:
-                sock.sendall(data[start : start + (step or len(data))])
-            except (BrokenPipeError, ConnectionResetError):
-                break  # it has ended: what it said before can still be read
-        received = b""
-        while piece := sock.recv(65536):
-            received += piece
-    return frames_in(received)
+        # If it has ended, what it said before can still be read.
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            send_in_steps(sock, data, step)
+        return frames_in(read_to_end(sock))
 
 
 def code_of(frames: list[Frame]) -> int:
@@ -293,9 +318,7 @@ def test_text_that_ends_within_a_character(port):
 def test_what_cannot_become_utf_8_is_not_waited_for(port, begun):
     with opened(port) as sock:
         sock.sendall(begun)
-        received = b""
-        while piece := sock.recv(65536):  # nothing more is sent, and it ends
-            received += piece
+        received = read_to_end(sock)  # nothing more is sent, and it ends
     assert code_of(frames_in(received)) == 1007
 
 
@@ -349,6 +372,42 @@ def test_nothing_is_answered_after_a_close(port, behind):
     assert answers(port, close(1000) + behind) == [GOODBYE]
 
 
+@pytest.mark.parametrize("size", [5000, 200_000])
+def test_bytes_after_the_end_do_not_reset_the_socket(port, size):
+    assert answers(port, close(1000) + bytes(size)) == [GOODBYE]
+    assert code_of(answers(port, masked(FINAL | 3) + bytes(size))) == 1002
+
+
+# 9. Large messages and many messages
+
+LARGE = b"*" * 4 * 1024 * 1024
+
+
+@pytest.mark.parametrize("opcode", [TEXT, BINARY])
+@pytest.mark.parametrize("size", [512, 65536, len(LARGE)])
+def test_a_large_message_in_fragments_of_any_size(port, opcode, size):
+    parts = [LARGE[at : at + size] for at in range(0, len(LARGE), size)]
+    data = fragments(opcode, *parts) + close(1000)
+    assert answers(port, data) == [(opcode, LARGE), GOODBYE]
+
+
+def test_a_large_message_in_small_pieces(port):
+    data = masked(FINAL | BINARY, LARGE) + close(1000)
+    assert answers(port, data, step=512) == [(BINARY, LARGE), GOODBYE]
+
+
+@pytest.mark.parametrize("size", [0, 16, 1024])
+def test_a_thousand_messages_one_after_another(port, size):
+    message = "*" * size
+    with opened(port) as sock:
+        for _ in range(1000):
+            sock.sendall(text(message))
+            assert sock.recv(1) == b"\x81"
+            left = size + (1 if size <= 125 else 3)
+            while left:
+                left -= len(sock.recv(left))
+
+
 # 10. Many fragments, and what is not in the suite
 
 
@@ -362,12 +421,59 @@ def test_what_comes_right_behind_the_handshake_is_not_lost(port):
     for behind in (text("early") + close(1000), text("early") + close(1000)[:3]):
         with opened(port, behind) as sock:
             sock.sendall((text("early") + close(1000))[len(behind) :])
-            received = b""
-            while piece := sock.recv(65536):
-                received += piece
-        assert frames_in(received) == [(TEXT, b"early"), GOODBYE]
+            assert frames_in(read_to_end(sock)) == [(TEXT, b"early"), GOODBYE]
 
 
 def test_what_fails_after_the_handshake_writes_no_http(port):
     found = answers(port, text("before") + text("fail"))
     assert found == [(TEXT, b"before"), (CLOSE, b"\x03\xf3internal error")]
+
+
+def test_a_handshake_that_comes_byte_by_byte(port):
+    data = text("early") + close(1000)
+    with opened(port, data, step=1) as sock:
+        assert frames_in(read_to_end(sock)) == [(TEXT, b"early"), GOODBYE]
+
+
+# Half-closed sockets and slow readers
+
+BACKLOG = b"*" * 8_000_000
+"""An answer that the kernel does not take at once for a client that does not read."""
+WRONG_OPCODE = masked(FINAL | 3)
+
+
+@pytest.mark.parametrize(
+    ("last", "code"),
+    [(b"", None), (close(1000), 1000), (WRONG_OPCODE, 1002)],
+    ids=["no close", "close", "error"],
+)
+@pytest.mark.parametrize("message", [b"", b"a", BACKLOG], ids=["no", "short", "long"])
+def test_a_client_that_has_shut_down_its_half_gets_all_answers(
+    port, message, last, code
+):
+    with opened(port, receive_buffer=4096) as sock:
+        sock.sendall((masked(FINAL | BINARY, message) if message else b"") + last)
+        sock.shutdown(socket.SHUT_WR)
+        frames = frames_in(read_to_end(sock))
+    if code is not None:
+        assert code_of(frames) == code
+        frames.pop()
+    assert frames == ([(BINARY, message)] if message else [])
+
+
+def test_a_handshake_and_the_end_in_one_segment(port):
+    with opened(port, text("early")) as sock:
+        sock.shutdown(socket.SHUT_WR)
+        assert frames_in(read_to_end(sock)) == [(TEXT, b"early")]
+
+
+def test_a_client_that_reads_byte_by_byte_gets_everything_and_delays_nobody(port):
+    with opened(port, receive_buffer=4096) as slow, opened(port) as quick:
+        slow.sendall(masked(FINAL | BINARY, BACKLOG))
+        received = b""
+        for _ in range(100):
+            received += slow.recv(1)
+            quick.sendall(text("?"))
+            assert quick.recv(3, socket.MSG_WAITALL) == b"\x81\x01?"
+        slow.sendall(close(1000))
+        assert frames_in(received + read_to_end(slow)) == [(BINARY, BACKLOG), GOODBYE]

@@ -6,6 +6,7 @@ from contextlib import ExitStack
 
 import gevent.socket
 import pytest
+from gevent.event import Event
 
 from app.server.answer_socket import detached
 from app.websocket.writer import SocketCounts, Writer
@@ -60,3 +61,23 @@ def test_who_does_not_read_reaches_the_bound(pair):
         taken += len(EVENT)
         assert taken <= MAX_QUEUED + len(EVENT)
     assert taken == MAX_QUEUED + len(EVENT)
+
+
+def test_the_end_is_told_when_all_bytes_are_written(pair):
+    outbound, theirs = pair
+    ended = Event()
+    outbound.write(SNAPSHOT)
+    outbound.write(EVENT)
+    outbound.finish(ended.set)
+    assert not ended.is_set()
+    read(theirs, len(SNAPSHOT) + len(EVENT))
+    assert ended.wait(5)
+
+
+def test_the_end_is_told_when_the_client_has_gone(pair):
+    outbound, theirs = pair
+    ended = Event()
+    outbound.write(SNAPSHOT)
+    outbound.finish(ended.set)
+    theirs.close()
+    assert ended.wait(5)
