@@ -124,7 +124,7 @@ def create_app(settings: Settings) -> Flask:
     errors.register(app)
     security_headers.register(app)
     health.register(app)
-    app.register_blueprint(metrics.blueprint)
+    metrics.register(app)
     presence.register(app)
     app.register_blueprint(presence_settings.blueprint)
     app.register_blueprint(admin.blueprint)

@@ -79,6 +79,9 @@ TRANSITIONS = WorkerCounter(
 )
 STATUSES = ("online", "offline")
 TASK_FAILURES = WorkerCounter("task_failures", "Tasks that failed", "task")
+DATABASE_OUTAGES = WorkerCounter(
+    "database_outages", "Tasks that could not use the database", "task"
+)
 FANOUT = WorkerHistogram("fanout_seconds", "Time of a fan-out batch", SECONDS)
 AUDIENCE = WorkerHistogram(
     "audience_size",

@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 
 from sqlalchemy import Engine
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 
 from models import fanout
 from models.events import EVERYBODY
@@ -36,10 +36,11 @@ def announce_pending() -> None:
     """Announce all changes that are due."""
     try:
         announce(resources.presence(), resources.database())
-    except DBAPIError as error:
-        log.warning(NOT_ANNOUNCED, error_text(error))
-    except (PresenceUnavailable, SQLAlchemyError) as error:
+    except PresenceUnavailable as error:
         log.warning(NOT_ANNOUNCED, error)
+    except SQLAlchemyError as error:
+        resources.note_without_database()
+        log.warning(NOT_ANNOUNCED, error_text(error))
 
 
 def announce(

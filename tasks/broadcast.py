@@ -134,7 +134,7 @@ def _publish_batches(
                 check_at = now + CHECK_EVERY
                 _refresh_after_miss(presence, outbox)
             if entries:
-                handled = list(takewhile(_can_handle, entries))
+                handled = list(takewhile(can_handle, entries))
                 if not handled:
                     log.warning(NEEDS_NEWER_WORKER, entries[0].content)
                     _release_lease(outbox, token, published)
@@ -290,7 +290,7 @@ def _is_left(
     )
 
 
-def _can_handle(entry: OutboxEntry) -> bool:
+def can_handle(entry: OutboxEntry) -> bool:
     """Whether this version can handle `entry`: broadcast it, or skip it because no
     version can read it. Only a newer worker can handle an entry of a newer version."""
     return not isinstance(entry.content, NewerVersion)

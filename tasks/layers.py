@@ -27,6 +27,7 @@ def end_due() -> None:
     except PresenceUnavailable as error:
         log.warning(NOT_ENDED, error)
     except DBAPIError as error:
+        resources.note_without_database()
         log.warning(NOT_ENDED, error_text(error))
     else:
         if ended:

@@ -20,7 +20,7 @@ from celery.signals import task_postrun, task_prerun
 from models.events import Transition
 from models.presence import Presence, PresenceError
 from models.presence.samples import KEPT_TRANSITIONS
-from models.worker_metrics import TASK_FAILURES, TASKS
+from models.worker_metrics import DATABASE_OUTAGES, TASK_FAILURES, TASKS
 from tasks import resources
 from tasks.celery_app import scheduled_tasks, short_name
 from tasks.drainer_policy import worker_state
@@ -100,8 +100,10 @@ def _end(
     state: str | None = None,
     **_: object,
 ) -> None:
-    """Note how long a task took, if beat sends such tasks."""
+    """Note how long a task took, and how it ended, if beat sends such tasks."""
     started = _started.pop(task_id, None)
+    had_outage = task_id in resources.without_database
+    resources.without_database.discard(task_id)
     if started is None or task.name not in scheduled_tasks():
         return
     name = short_name(task.name)
@@ -109,4 +111,6 @@ def _end(
     worker_metrics.add(shard, TASKS.counted(time.monotonic() - started, name))
     if state == states.FAILURE:
         worker_metrics.add(shard, [(TASK_FAILURES.field(name), 1)])
+    if had_outage:
+        worker_metrics.add(shard, [(DATABASE_OUTAGES.field(name), 1)])
     worker_metrics.write(resources.presence(), shard)

@@ -1,4 +1,5 @@
-"""The presence state and the database of a worker process, for its whole life.
+"""The presence state and the database of a worker process, for its whole life, and what
+a task does if one of them is down.
 
 They are made on first use, after the fork, because processes must not share
 connections.
@@ -11,12 +12,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
 
+from celery import current_task
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from models.presence import Presence, PresenceUnavailable
 from models.sql.db import error_text, is_unavailable, make_engine
 from tasks.celery_app import current_settings
+
+without_database: set[str] = set()
+"""The ids of running tasks that could not use the database. `tasks.metrics` counts them
+when they end."""
 
 
 @cache
@@ -42,4 +48,11 @@ def outages_logged(log: logging.Logger, message: str) -> Iterator[None]:
     except SQLAlchemyError as error:
         if not is_unavailable(error):
             raise
+        note_without_database()
         log.warning(message, error_text(error))
+
+
+def note_without_database() -> None:
+    """Note for /metrics that the current task could not use the database."""
+    if current_task:
+        without_database.add(current_task.request.id)

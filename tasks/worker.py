@@ -79,6 +79,7 @@ OUTAGES = {
     broadcast.LEASE_NOT_GIVEN_UP: STATE,
     broadcast.CROWDS_NOT_REQUESTED: BROKER,
     crowds.NOT_TOLD: STATE,
+    crowds.NEEDS_NEWER_WORKER: NEWER_WORKER,
     expiry.NOT_EXPIRED: STATE,
     announcements.NOT_ANNOUNCED: STATE,
     history.NOT_STORED: STATE,

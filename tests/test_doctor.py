@@ -2,23 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import os
+import re
 import resource
 import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 
+from app.doctor.http import STATUS_PATH
+from app.doctor.same_secrets import CALLS, USER, check_secrets_at
+from app.tokens import EXPIRED
 from config import PROJECT_ROOT, Settings
 from models.presence import Presence
 from tests.deploy.proxies import certificate
 from tests.docs.pages import Page
-from tests.system import System
+from tests.system import SERVICE_KEY, System
 from tests.webhooks.receiver import SECRETS
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -71,6 +79,9 @@ def test_a_deployment_that_is_right(deployed):
     assert found["problem"] == []
     (url,) = (text for text in found["ok"] if text.startswith("url: "))
     assert url.endswith("come through; allowed origins checked: 1")
+    same = "PRESENCE_JWT_SECRET, PRESENCE_SERVICE_KEY"
+    assert f"secrets: the same at {deployed.url()}: {same}" in found["ok"]
+    assert "web: gateways with the settings of this command: 1" in found["ok"]
     subjects = {text.split(":")[0] for text in found["ok"]}
     assert subjects == {
         *("secrets", "heartbeat", "files", "database", "redis"),
@@ -212,6 +223,125 @@ def test_an_origin_that_the_web_processes_do_not_know(deployed):
     assert text.startswith("a page of https://other.example.com may not call it")
 
 
+@contextmanager
+def serving(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The URL of a server that answers by `handler`."""
+    with HTTPServer(("127.0.0.1", 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+OTHER = "another-secret-with-more-than-32-characters"
+
+
+def test_a_secret_that_the_gateways_do_not_have(deployed):
+    url = deployed.url()
+    text = problem(deployed, "secrets", "--url", url, PRESENCE_JWT_SECRET=OTHER)
+    start = f"PRESENCE_JWT_SECRET differs in the web process at {url}: "
+    assert text.startswith(start)
+    assert "not signed with PRESENCE_JWT_SECRET" in text
+    assert OTHER not in text
+    path = f"/api/admin/users/{USER}"
+    status, _ = deployed.request("GET", path, token=SERVICE_KEY)
+    assert status == 404, "the token of the question has stored a user"
+
+
+@pytest.mark.slow
+def test_a_second_secret_that_a_gateway_lacks(deployed):
+    with deployed.another_web(PRESENCE_JWT_SECRET=OTHER) as number:
+        url = deployed.url(number)
+        both = f"{OTHER},{OTHER[::-1]}"
+        text = problem(deployed, "secrets", "--url", url, PRESENCE_JWT_SECRET=both)
+    assert text.startswith("secret 2 of PRESENCE_JWT_SECRET differs in the web process")
+
+
+@pytest.mark.parametrize(
+    ("there", "here", "why"),
+    [
+        pytest.param(SERVICE_KEY, OTHER, "it has another one", id="another one"),
+        pytest.param(
+            *(SERVICE_KEY, "", "it has one, and this command has none"),
+            marks=pytest.mark.slow,
+            id="none here",
+        ),
+        pytest.param("", OTHER, "it has none", marks=pytest.mark.slow, id="none there"),
+        pytest.param("", "", None, marks=pytest.mark.slow, id="none at all"),
+    ],
+)
+def test_a_service_key_that_differs(deployed, there, here, why):
+    with deployed.another_web(PRESENCE_SERVICE_KEY=there) as number:
+        url = deployed.url(number)
+        found = doctor(deployed, "--url", url, PRESENCE_SERVICE_KEY=here)
+    where = f"the web process at {url}"
+    expected = f"secrets: PRESENCE_SERVICE_KEY differs in {where}: {why}"
+    assert [one.startswith(expected) for one in found["problem"]] == [True] * bool(why)
+
+
+def test_settings_that_a_gateway_does_not_have(deployed):
+    environ = {"PRESENCE_TRUSTED_PROXIES": "1", "PRESENCE_JWT_ISSUER": "example"}
+    with deployed.another_web(**environ) as number:
+        found = doctor(deployed, "--url", deployed.url(number))["problem"]
+    first, second = found
+    process = r"[^, ]+\.\d+"
+    proxies = f"web: PRESENCE_TRUSTED_PROXIES is 1 in {process}, and 0 in this command"
+    issuer = f"web: PRESENCE_JWT_ISSUER is example in {process}, and not set in "
+    assert re.match(proxies, first)
+    assert re.match(issuer, second)
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Two gateways behind a URL. Only one of them has the secret. No page of operators
+    comes through."""
+
+    seen: ClassVar[list[str]] = []
+    messages = itertools.cycle([EXPIRED, "it is not signed with PRESENCE_JWT_SECRET"])
+
+    def do_GET(self):
+        self.seen.append(f"{self.path} {self.headers}")
+        status, error = 403, "<html>"
+        if self.path == STATUS_PATH:
+            message = next(self.messages)
+            status, code = 401, "not_authenticated"
+            error = json.dumps({"error": {"code": code, "message": message}})
+        self.send_response(status)
+        self.send_header("Content-Length", str(len(error)))
+        self.end_headers()
+        self.wfile.write(error.encode())
+
+    def log_message(self, *_arguments):
+        pass
+
+
+def secret_findings(url: str, **environ: str) -> list[str]:
+    given = {"PRESENCE_JWT_SECRET": OTHER, "PRESENCE_SERVICE_KEY": SERVICE_KEY}
+    settings = Settings.from_env({**given, **environ})
+    return [one.line for one in check_secrets_at(settings, url)]
+
+
+def test_some_of_several_gateways_have_another_secret():
+    with serving(Answers) as url:
+        jwt, key = secret_findings(url)
+    where = f"some of the web processes at {url}"
+    assert f"secrets: PRESENCE_JWT_SECRET differs in {where}" in jwt
+    assert "the own address of each as --url" in jwt
+    why = "PRESENCE_SERVICE_KEY (/admin/state answers 403)"
+    assert key.endswith(f"secrets: not compared with {url}: {why}")
+    assert len(Answers.seen) == 2 * CALLS
+    assert not any(SERVICE_KEY in one or OTHER in one for one in Answers.seen)
+
+
+def test_no_session_is_sent_where_others_can_read_it():
+    """Nothing listens there: the question is not even asked."""
+    (text,) = secret_findings("http://127.0.0.2:9")
+    assert "PRESENCE_JWT_SECRET (no answer: " in text
+    assert text.endswith("PRESENCE_SERVICE_KEY (the URL has no https)")
+
+
 class Proxy(BaseHTTPRequestHandler):
     """A proxy that passes no upgrade."""
 
@@ -233,15 +363,8 @@ class Proxy(BaseHTTPRequestHandler):
 
 
 def test_a_proxy_that_passes_no_websocket(deployed):
-    with HTTPServer(("127.0.0.1", 0), Proxy) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            url = f"http://127.0.0.1:{server.server_port}/"
-            text = problem(deployed, "url", "--url", url)
-        finally:
-            server.shutdown()
-            thread.join()
+    with serving(Proxy) as url:
+        text = problem(deployed, "url", "--url", f"{url}/")
     assert text.startswith("no WebSocket comes through: ")
 
 

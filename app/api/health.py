@@ -30,13 +30,14 @@ GOOD_FOR = 1.0
 
 
 class Check:
-    """A check of the database or of Redis. Two probes never run it at the same time."""
+    """A check of the database or of Redis. Two probes never run it at the same time.
+    If it fails, the log says `failed` and the reason, once a minute."""
 
-    def __init__(self, name: str, ask: Callable[[], None]) -> None:
+    def __init__(self, failed: str, ask: Callable[[], None]) -> None:
         self._ask = ask
         self._asked_at = 0.0
         self._greenlet: gevent.Greenlet[[], str | None] | None = None
-        self._outage = Outage(f"not ready, {name}", alone=True)
+        self._outage = Outage(failed, alone=True)
 
     def begin(self) -> None:
         """Start the check, unless it is still running or its last result is fresh."""
@@ -73,8 +74,8 @@ def register(app: Flask) -> None:
     with app.app_context():
         sessions, presence = services().sessions, services().presence
     app.extensions[EXTENSION] = {
-        "database": Check("database", lambda: check_writes(sessions)),
-        "redis": Check("redis", presence.check_writes),
+        "database": Check("not ready, database", lambda: check_writes(sessions)),
+        "redis": Check("not ready, redis", presence.check_writes),
     }
     app.register_blueprint(blueprint)
 

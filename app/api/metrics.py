@@ -1,8 +1,8 @@
 """`GET /metrics` for Prometheus: the system's state, and this web server's work.
 
 The state comes from Redis at the moment of the scrape, so every process gives the same
-answer. The work of this web server's gateways comes from `GatewayMetrics`, which needs
-no Redis.
+answer. At the same time the process asks the database whether it answers. The work of
+this web server's gateways comes from `GatewayMetrics`, which needs neither of the two.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import gevent
-from flask import Blueprint, Response
+from flask import Blueprint, Flask, Response, current_app
 from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -23,14 +23,17 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
+from app.api.health import Check
 from app.api.schema.operation import Response as Described
 from app.api.schema.operation import for_anyone
 from app.outages import Outage
 from app.services import services
 from models.presence import Overview, Presence, PresenceError, PresenceUnavailable
 from models.presence.webhooks import ReceiverState
+from models.sql.db import check_answers
 from models.worker_metrics import (
     AUDIENCE,
+    DATABASE_OUTAGES,
     FANOUT,
     STATUSES,
     TASK_FAILURES,
@@ -44,9 +47,10 @@ from tasks.celery_app import scheduled_tasks, short_name
 
 blueprint = Blueprint("metrics", __name__)
 
+EXTENSION = "greendot-database-answers"
 REDIS_SECONDS = 2.0
 """Seconds that Redis has to answer. Prometheus gives up after 10 s."""
-COUNTERS = (TRANSITIONS, TASK_FAILURES)
+COUNTERS = (TRANSITIONS, TASK_FAILURES, DATABASE_OUTAGES)
 HISTOGRAMS = (FANOUT, AUDIENCE, WEBHOOKS, TASKS)
 """What workers count."""
 
@@ -54,6 +58,16 @@ HISTOGRAMS = (FANOUT, AUDIENCE, WEBHOOKS, TASKS)
 # that Redis works again.
 _no_state = Outage("/metrics has no state", alone=True)
 _no_numbers = Outage("/metrics has no numbers of the workers", alone=True)
+
+
+def register(app: Flask) -> None:
+    """Serve /metrics."""
+    with app.app_context():
+        database = services().database
+    app.extensions[EXTENSION] = Check(
+        "/metrics asks the database", lambda: check_answers(database)
+    )
+    app.register_blueprint(blueprint)
 
 
 @blueprint.get("/metrics")
@@ -66,13 +80,16 @@ _no_numbers = Outage("/metrics has no numbers of the workers", alone=True)
     },
 )
 def metrics() -> Response:
-    """All metrics, as text. The answer is 200 even while Redis is down.
+    """All metrics, as text. The answer is 200 even while Redis or the database is down.
 
     docs/OPERATIONS.md has the list.
     """
     current = services()
+    database: Check = current_app.extensions[EXTENSION]
+    database.begin()
+    found = _read(current.presence)
     state = CollectorRegistry()
-    state.register(State(_read(current.presence)))
+    state.register(State(found, has_database=database.reason() is None))
     body = generate_latest(state) + generate_latest(current.gateway.metrics.collected())
     return Response(body, content_type=CONTENT_TYPE_LATEST)
 
@@ -126,10 +143,11 @@ def _work(presence: Presence) -> Mapping[str, int] | None:
 
 
 class State(Collector):
-    """The state of the whole system for Prometheus. If Redis is down, the only metric
-    is that it is down."""
+    """The state of the whole system for Prometheus. If Redis is down, the only metrics
+    are whether Redis and the database answer."""
 
-    def __init__(self, found: Found) -> None:
+    def __init__(self, found: Found, *, has_database: bool) -> None:
+        self._has_database = has_database
         self._overview = found.overview
         self._receivers = found.receivers
         self._work = found.work
@@ -138,6 +156,7 @@ class State(Collector):
         """All families of metrics."""
         one = self._overview
         yield _gauge("redis_up", "Whether any Redis answers", one is not None)
+        yield _gauge("database_up", "Whether the database answers", self._has_database)
         if one is None:
             return
         yield _gauge("shards_away", "Shards that do not answer", one.shards_away)

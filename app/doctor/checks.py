@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from app.doctor.findings import Finding
+from app.doctor.gateways import check_gateway_settings
 from app.doctor.processes import check_processes
 from app.doctor.public import check_public_url
 from app.doctor.settings import check_files, check_secrets, check_timings
@@ -22,6 +23,7 @@ def findings(services: Services, url: str | None) -> Iterator[Finding]:
     yield from check_database(settings, services.database, services.sessions)
     yield from check_redis(settings, presence)
     yield from check_processes(settings, presence)
+    yield from check_gateway_settings(settings, presence)
     yield from check_webhooks(presence)
     if url is not None:
         yield from check_public_url(settings, url)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from http import HTTPStatus
 from urllib.parse import urlsplit
 
@@ -15,13 +15,13 @@ from wsproto.events import CloseConnection, RejectConnection, Request
 from wsproto.utilities import RemoteProtocolError
 
 from app.doctor.findings import Finding, ok, problem, warning
+from app.doctor.http import SECONDS, STATUS_PATH, ask
+from app.doctor.same_secrets import check_secrets_at
 from config import Settings
 from models.events import CloseCode
 
 SUBJECT = "url"
-SECONDS = 10.0
 READ_BYTES = 65536
-STATUS_PATH = "/api/friends/online-status"
 NO_ANSWER = "Check whether the web processes run, and the proxy, if one is in front"
 UNTRUSTED = (
     "If the certificate is self-signed, run this with SSL_CERT_FILE=fullchain.pem, the "
@@ -34,7 +34,7 @@ def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
     """REST, WebSocket and origins through `url`, and what should be closed there."""
     base = url.rstrip("/")
     try:
-        status, _, body = _ask("GET", f"{base}/healthz")
+        status, _, body = ask("GET", f"{base}/healthz")
     except urllib3.exceptions.HTTPError as error:
         yield problem(
             SUBJECT,
@@ -52,7 +52,8 @@ def check_public_url(settings: Settings, url: str) -> Iterator[Finding]:
         return
     yield _socket(base, len(settings.allowed_origins))
     yield from _origins(settings, base)
-    if _ask("GET", f"{base}/metrics")[0] == HTTPStatus.OK:
+    yield from check_secrets_at(settings, base)
+    if ask("GET", f"{base}/metrics")[0] == HTTPStatus.OK:
         yield warning(
             SUBJECT,
             "/metrics is open to everybody, and says how many users are online",
@@ -126,7 +127,7 @@ def _answer_to_handshake(base: str) -> int | str:
 def _origins(settings: Settings, base: str) -> Iterator[Finding]:
     for origin in settings.allowed_origins:
         asked = {"Origin": origin, "Access-Control-Request-Method": "GET"}
-        _, headers, _ = _ask("OPTIONS", base + STATUS_PATH, asked)
+        _, headers, _ = ask("OPTIONS", base + STATUS_PATH, asked)
         if headers.get("Access-Control-Allow-Origin") != origin:
             yield problem(
                 SUBJECT,
@@ -134,12 +135,3 @@ def _origins(settings: Settings, base: str) -> Iterator[Finding]:
                 "Give the web processes the same PRESENCE_ALLOWED_ORIGINS, and let no "
                 "proxy answer OPTIONS itself",
             )
-
-
-def _ask(
-    method: str, url: str, headers: Mapping[str, str] | None = None
-) -> tuple[int, Mapping[str, str], bytes]:
-    answer = urllib3.request(
-        method, url, headers=headers, timeout=SECONDS, retries=False, redirect=False
-    )
-    return answer.status, answer.headers, answer.data

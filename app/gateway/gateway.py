@@ -42,6 +42,7 @@ from app.tokens import Identity, Tokens
 from config import Settings
 from models.events import VERSION, CloseCode
 from models.presence import Presence, PresenceUnavailable
+from models.presence.gateway_settings import PUBLISH_EVERY, published
 from models.presence.inspection import connection_id, new_number
 from models.presence.rules import retry_delay
 
@@ -142,6 +143,7 @@ class Gateway:
             "snapshots": self.snapshots.step,
             "metrics": self.metrics.step,
             "revocations": self._read_revocations,
+            "settings": self._publish_settings,
         }
         for number, session in enumerate(self.sessions):
             of_shard = f" of shard {number}" if len(self.sessions) > 1 else ""
@@ -151,6 +153,12 @@ class Gateway:
             steps["disconnects" + of_shard] = self.disconnects[number].step
             steps["drain requests" + of_shard] = session.drain_request_step
         return steps
+
+    def _publish_settings(self) -> None:
+        """Publish the settings that `flask doctor` compares, and wait."""
+        values = published(self._settings)
+        self._presence.gateway_settings.publish(self.id, values)
+        gevent.sleep(PUBLISH_EVERY)
 
     def _warn_of_eviction(self) -> None:
         """Log a warning if Redis may delete a part of the state."""

@@ -9,24 +9,19 @@ Another key ends all sessions.
 from __future__ import annotations
 
 import hmac
-import secrets
-from hashlib import sha256
 from ipaddress import IPv6Address, ip_address
 from typing import NamedTuple
 
 from flask import request
-from itsdangerous import BadSignature, URLSafeTimedSerializer
+from itsdangerous import BadSignature
 from werkzeug import Response
 
 from app.auth import is_own_origin
 from app.errors import ApiError
+from app.operator_sessions import COOKIE, PATH, SESSION_SECONDS, new_session, signer
 from app.services import services
 from config import Settings
 
-COOKIE = "greendot_operator"
-PATH = "/admin"
-SESSION_SECONDS = 8 * 3600
-"""Seconds after which an operator signs in again, and a form is too old."""
 MAX_NAME = 100
 
 
@@ -48,7 +43,8 @@ def operator() -> Operator | None:
     if cookie is None:
         return None
     try:
-        session = _signer("session").loads(cookie, max_age=SESSION_SECONDS)
+        sessions = signer(_service_key(), "session")
+        session = sessions.loads(cookie, max_age=SESSION_SECONDS)
     except BadSignature:
         return None
     return Operator(f"session:{session}", None)
@@ -63,7 +59,7 @@ def open_session(response: Response) -> None:
     """Set the cookie of a new session."""
     response.set_cookie(
         COOKIE,
-        _signer("session").dumps(secrets.token_hex(16)),
+        new_session(_service_key()),
         max_age=SESSION_SECONDS,
         path=PATH,
         httponly=True,
@@ -81,7 +77,7 @@ def end_session(response: Response) -> None:
 
 def form_token(who: Operator) -> str:
     """What a form of this operator must send back."""
-    return _signer("form").dumps(who.identity)
+    return signer(_service_key(), "form").dumps(who.identity)
 
 
 def check_form(who: Operator) -> None:
@@ -93,7 +89,7 @@ def check_form(who: Operator) -> None:
     check_origin()
     token = request.form.get("token", "")
     try:
-        identity = _signer("form").loads(token, max_age=SESSION_SECONDS)
+        identity = signer(_service_key(), "form").loads(token, max_age=SESSION_SECONDS)
     except BadSignature:
         identity = None
     if identity != who.identity:
@@ -124,14 +120,6 @@ def _named_by_proxy(settings: Settings) -> str | None:
     if isinstance(peer, IPv6Address) and peer.ipv4_mapped is not None:
         peer = peer.ipv4_mapped
     return name if name and any(peer in one for one in settings.admin_proxies) else None
-
-
-def _signer(purpose: str) -> URLSafeTimedSerializer:
-    return URLSafeTimedSerializer(
-        _service_key(),
-        salt=f"greendot operators {purpose}",
-        signer_kwargs={"key_derivation": "hmac", "digest_method": sha256},
-    )
 
 
 def _service_key() -> str:

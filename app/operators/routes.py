@@ -19,6 +19,7 @@ from app.announce import disconnect_user
 from app.api.presence_settings import change_presence
 from app.api.schema import bodies
 from app.errors import ApiError
+from app.operator_sessions import PATH
 from app.operators import access, words
 from app.operators.access import Operator
 from app.operators.charts import HEIGHT, WIDTH, charts
@@ -35,7 +36,7 @@ BODY_BYTES = 64 * 1024
 LATE_SWEEPS = 3
 """If no sweep ran for this many sweep intervals, the page says so."""
 
-blueprint = Blueprint("operators", __name__, url_prefix=access.PATH)
+blueprint = Blueprint("operators", __name__, url_prefix=PATH)
 
 
 @dataclass(frozen=True, slots=True)

@@ -160,5 +160,6 @@ class GatewayStore:
             ("DEL", keys.gateway_users(gateway_id)),
             ("DEL", keys.gateway_events(gateway_id)),
             ("DEL", keys.gateway_connections(gateway_id)),
+            ("DEL", keys.gateway_settings(gateway_id)),
         ]
         self._backend.run(keys.shard, commands)

@@ -119,6 +119,11 @@ class Keys:
         """String: how many open connections that gateway process has in this shard."""
         return f"{self.prefix}gateway:{gateway_id}:connections"
 
+    def gateway_settings(self, gateway_id: str) -> str:
+        """String: settings of that gateway process as JSON, see
+        `models.presence.gateway_settings`. In the shard of the gateway's own id."""
+        return f"{self.prefix}gateway:{gateway_id}:settings"
+
     def gateway_events(self, gateway_id: str) -> str:
         """Stream: messages for that gateway process."""
         return f"{self.prefix}gateway:{gateway_id}:events"

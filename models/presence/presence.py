@@ -20,6 +20,7 @@ from models.identifiers import joined_ids
 from models.presence.batches import LOOKUP_BATCH, by_shard
 from models.presence.crowds import Crowds
 from models.presence.errors import PresenceUnavailable
+from models.presence.gateway_settings import GatewaySettings
 from models.presence.gateway_streams import GatewayStreams
 from models.presence.gateways import GatewayStore
 from models.presence.inspection import MAX_WAITING, Inspection, inspection_of
@@ -208,6 +209,7 @@ class Presence:
         )
         self.shards = tuple(Shard.open(settings, backend, keys) for keys in self._keys)
         self.gateway_streams = GatewayStreams(backend, self._keys)
+        self.gateway_settings = GatewaySettings(backend, self._keys)
         self.tickets = Tickets(backend, self._keys)
         self.webhooks = Webhooks(backend, self._keys, settings.webhook_urls)
         self.limits = Limits(backend, self._keys)

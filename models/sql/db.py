@@ -240,6 +240,21 @@ def _drop_broken(context: ExceptionContext) -> None:
         context.is_disconnect = True
 
 
+def check_answers(engine: Engine) -> None:
+    """Check that the database answers a small query. It may still refuse writes.
+
+    Raises:
+        sqlalchemy.exc.SQLAlchemyError: it does not answer.
+    """
+    query = "SELECT 1"
+    if engine.dialect.name == "sqlite":
+        # SQLite answers the query above without a look at its file. If the file is
+        # gone, a new connection makes an empty one.
+        query = "SELECT 1 FROM users LIMIT 1"
+    with engine.connect() as connection:
+        connection.execute(text(query))
+
+
 def check_writes(sessions: sessionmaker[Session]) -> None:
     """Check that the database accepts writes. Changes no row.
 

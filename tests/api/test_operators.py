@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 from flask.testing import FlaskClient
 
+from app import operator_sessions
 from app.factory import create_app
 from app.operators import access
 from app.services import EXTENSION, Services
@@ -140,15 +141,15 @@ def test_the_session_is_a_careful_cookie(web):
     cookie = answer.headers["Set-Cookie"]
     for part in ("HttpOnly", "SameSite=Strict", "Path=/admin", "Secure"):
         assert part in cookie
-    assert f"Max-Age={access.SESSION_SECONDS}" in cookie
+    assert f"Max-Age={operator_sessions.SESSION_SECONDS}" in cookie
     assert KEY not in cookie
 
 
 def test_a_session_ends(signed_in, opened, monkeypatch):
     assert signed_in.get("/admin/state").status_code == 200
-    cookie = signed_in.get_cookie(access.COOKIE, path="/admin")
+    cookie = signed_in.get_cookie(operator_sessions.COOKIE, path="/admin")
     other = opened(service_key="another-service-key-with-enough-characters")
-    other.set_cookie(access.COOKIE, cookie.value, path="/admin")
+    other.set_cookie(operator_sessions.COOKIE, cookie.value, path="/admin")
     assert other.get("/admin/state").status_code == 401
     with monkeypatch.context() as later:
         later.setattr(access, "SESSION_SECONDS", -1)

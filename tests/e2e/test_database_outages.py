@@ -22,7 +22,8 @@ from sqlalchemy.exc import OperationalError
 from models.sql.audience import relevant_users
 from models.sql.db import make_engine
 from tests.clients import Client
-from tests.databases import alembic_config, empty_postgresql
+from tests.databases import PostgresqlServer, alembic_config, empty_postgresql
+from tests.figures import scrape
 from tests.needs import missing
 from tests.servers import free_port
 from tests.system import SERVICE_KEY, System, wait_until
@@ -70,6 +71,34 @@ def assert_that_strangers_are_stored(system: System, name: str) -> None:
     """Once it accepts writes again."""
     for user_id in (f"stranger-{name}", f"caller-{name}"):
         wait_until(lambda user_id=user_id: is_stored(system, user_id), 30)
+
+
+def assert_that_web_and_worker_lack_the_database(system: System, client: Client):
+    """They say so. Heartbeats are acknowledged as before, and the socket stays open."""
+    outages = "greendot_database_outages_total:end_due"
+    before = scrape(system)
+    wait_until(lambda: scrape(system)["greendot_database_up"] == 0, 30)
+    wait_until(lambda: scrape(system)[outages] > before[outages], 60)
+    client.send("heartbeat")
+    client.expect("heartbeat_ack", patience=3)
+    figures = scrape(system)
+    assert figures["greendot_redis_up"] == 1
+    assert figures["greendot_outbox"] <= 500, "the other alerts say nothing"
+    assert figures["greendot_task_failures_total:end_due"] == 0
+
+
+def assert_that_web_and_worker_have_the_database(system: System):
+    wait_until(lambda: scrape(system)["greendot_database_up"] == 1, 60)
+    ended = "greendot_task_seconds_count:end_due"
+    outages = "greendot_database_outages_total:end_due"
+
+    def succeeds() -> bool:
+        """Whether two tasks end, and none of them lacks the database."""
+        before = scrape(system)
+        wait_until(lambda: scrape(system)[ended] >= before[ended] + 2, 60)
+        return scrape(system)[outages] == before[outages]
+
+    wait_until(succeeds, 60)
 
 
 # SQLite
@@ -121,7 +150,54 @@ def test_a_locked_database_stops_no_heartbeat(own_system_of):
     assert len(changes) == 1  # bob's first
 
 
+def test_a_file_that_is_gone_is_seen_in_the_metrics(own_system_of, tmp_path: Path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    system = own_system_of(database_url=f"sqlite:///{folder / 'test.db'}")
+    assert scrape(system)["greendot_database_up"] == 1
+    with Client(system, "ann").opened() as ann:
+        folder.rename(tmp_path / "taken out")
+        assert_that_web_and_worker_lack_the_database(system, ann)
+        (tmp_path / "taken out").rename(folder)
+        assert_that_web_and_worker_have_the_database(system)
+    assert "Traceback" not in system.logs()
+
+
 # PostgreSQL
+
+
+@pytest.fixture
+def postgresql() -> Iterator[PostgresqlServer]:
+    """A server that a test may stop."""
+    with closing(PostgresqlServer()) as server:
+        yield server
+
+
+@pytest.mark.slow
+def test_a_database_that_is_stopped_is_seen_in_the_metrics(own_system_of, postgresql):
+    system = own_system_of(database_url=postgresql.url)
+    assert scrape(system)["greendot_database_up"] == 1
+    with Client(system, "ann").opened() as ann:
+        postgresql.stop()
+        assert_that_web_and_worker_lack_the_database(system, ann)
+        assert "/metrics asks the database: " in system.logs()
+        postgresql.start()
+        assert_that_web_and_worker_have_the_database(system)
+    assert "Traceback" not in system.logs()
+
+
+@pytest.mark.slow
+def test_a_database_that_stands_still_delays_no_scrape(own_system_of, postgresql):
+    system = own_system_of(database_url=postgresql.url)
+    with Client(system, "ann").opened() as ann:
+        postgresql.freeze()
+        try:
+            assert_that_web_and_worker_lack_the_database(system, ann)
+            assert "/metrics asks the database: no answer in 2 s" in system.logs()
+        finally:
+            postgresql.thaw()
+        assert_that_web_and_worker_have_the_database(system)
+    assert "Traceback" not in system.logs()
 
 
 @pytest.fixture

@@ -10,11 +10,15 @@ import redis
 from sqlalchemy import Engine
 from sqlalchemy.exc import OperationalError
 
+import models.events
+import models.presence.crowds
+from models.events import VERSION
 from models.identifiers import ids_in
 from models.presence import Presence
+from models.presence.crowds import FIRST, Crowds
 from models.sql.db import make_engine
 from tasks import broadcast, crowds, resources
-from tests.databases import friends_in
+from tests.databases import friends_in, statements
 from tests.presence.shard import GATEWAY, Shard
 from tests.servers import free_port
 
@@ -147,6 +151,85 @@ def test_a_worker_learns_which_audiences_are_large(
     crowds.tell_waiting(presence)
     assert "ann" not in broadcast.large_audiences
     assert "cid" in broadcast.large_audiences
+
+
+def add_newer(shard: Shard, *users: str) -> list[str]:
+    """Changes as a worker of the next version leaves them to this task."""
+    fields = {"status": "away", "timestamp": "9", "v": str(VERSION + 1)}
+    return [
+        shard.client.xadd(shard.keys.crowds, {"user_id": user, **fields})
+        for user in users
+    ]
+
+
+def ids_that_wait(shard: Shard) -> list[str]:
+    return [entry_id for entry_id, _ in shard.client.xrange(shard.keys.crowds)]
+
+
+def test_what_a_newer_version_wrote_is_left_and_what_is_behind_it_is_told(
+    presence, shard, engine, caplog
+):
+    newer = [f"newer-{number}" for number in range(crowds.BATCH + 5)]
+    before = add_newer(shard, *newer)
+    broadcast.drain(presence)
+    after = add_newer(shard, "dan")
+    with statements(engine) as sent:
+        crowds.tell_waiting(presence)
+    assert len(told(presence)) == 4
+    assert ids_that_wait(shard) == before + after
+    assert not shard.client.exists(shard.keys.crowds_lease), "the newer one may begin"
+    (line,) = (one for one in caplog.messages if "newer worker" in one)
+    assert f"({len(before + after)}, the first: version {VERSION + 1} is newer" in line
+    # The next task looks again, and has nothing to do.
+    asked = len(sent)
+    with statements(engine) as sent:
+        crowds.tell_waiting(presence)
+    assert asked > 0
+    assert sent == []
+    assert len(told(presence)) == 4
+    assert ids_that_wait(shard) == before + after
+
+
+def test_what_comes_while_a_task_passes_over_a_newer_change_is_told(
+    presence, shard, monkeypatch
+):
+    """It comes after the task has found nothing more, and before it gives up."""
+    add_newer(shard, "newer")
+    leave = Crowds.leave
+    drained = []
+
+    def drain_first(self: Crowds, after: str = FIRST) -> bool:
+        if not drained:
+            drained.append(after)
+            broadcast.drain(presence)
+        return leave(self, after)
+
+    monkeypatch.setattr(Crowds, "leave", drain_first)
+    crowds.tell_waiting(presence)
+    assert len(told(presence)) == 4
+    assert waiting(presence) == 1
+
+
+def test_a_newer_worker_tells_what_was_left(presence, shard, monkeypatch):
+    shard.client.delete(shard.keys.transitions)
+    fields = {"user_id": "ann", "status": "online", "timestamp": "9"}
+    shard.client.xadd(shard.keys.crowds, {**fields, "v": str(VERSION + 1)})
+    crowds.tell_waiting(presence)
+    assert told(presence) == []
+    monkeypatch.setattr(models.events, "VERSION", VERSION + 1)
+    crowds.tell_waiting(presence)
+    assert told(presence) == [("bob", "ann")]
+    assert waiting(presence) == 0
+
+
+def test_what_was_left_is_bounded(presence, shard, monkeypatch):
+    monkeypatch.setattr(models.presence.crowds, "MAX_ENTRIES", 3)
+    add_newer(shard, "one", "two", "three")
+    broadcast.drain(presence)
+    assert waiting(presence) == 3
+    crowds.tell_waiting(presence)
+    assert len(told(presence)) == 4
+    assert waiting(presence) == 1
 
 
 def test_a_redis_that_is_full_does_not_stop_the_others(presence, requested, shard):
