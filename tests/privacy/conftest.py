@@ -1,5 +1,5 @@
 """A whole Greendot for the tests of this folder, and another one for those that hurt
-it: after a loss of Redis, nobody is a user of whom nothing is known."""
+it. After a loss of Redis, users who were never online have the time of the loss."""
 
 from __future__ import annotations
 
