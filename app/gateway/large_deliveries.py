@@ -3,7 +3,7 @@
 Telling one friend takes about 15 us. A user whom 100,000 others may see would block the
 process for more than a second. Heartbeats and handshakes would wait. So an event for
 many recipients waits here. A loop writes to 50 recipients, then sleeps for as long as
-that took.
+that took. If it then wakes up late, the core has other work, and it sleeps longer.
 
 All events about one user keep their order: while one of them waits here, later ones
 wait behind it.
@@ -27,6 +27,11 @@ LARGE = 1_000
 """An event with more recipients waits here."""
 PIECE = 50
 """Recipients who are told in one step: less than 1 ms."""
+LATE_FACTOR = 2
+"""After a wake-up that was late, the next sleep is longer by so many times the delay.
+Several gateways on one core would otherwise take all of it for large audiences."""
+MAX_SLEEP = 0.05
+"""The longest sleep in seconds. So at least 1,000 recipients are told in a second."""
 MAX_WAITING = 1_000_000
 """The most recipients of all events that wait here. Beyond this limit, an event is
 delivered immediately, unless an earlier event of the same user waits. This limits
@@ -55,6 +60,7 @@ class LargeDeliveries:
         self._waiting_about: Counter[str] = Counter()
         self._size = 0
         self._has_work = Event()
+        self._due_at: float | None = None
 
     def queue_if_large(self, event: StatusEvent, recipients: str) -> bool:
         """Queue `event` for `recipients`, which have the form of `joined_ids`. Returns
@@ -71,9 +77,10 @@ class LargeDeliveries:
         return True
 
     def step(self) -> None:
-        """Wait for work, and tell one piece. Then sleep for as long as that took."""
+        """Wait for work, and tell one piece. Then sleep, so that other work goes on."""
         self._has_work.wait()
         started = time.monotonic()
+        late = 0.0 if self._due_at is None else started - self._due_at
         event, size, pieces = self._waiting[0]
         piece = next(pieces, [])
         is_last = len(piece) < PIECE
@@ -86,7 +93,10 @@ class LargeDeliveries:
             if not self._waiting:
                 self._has_work.clear()
         self._tell(event, piece, is_last)
-        gevent.sleep(time.monotonic() - started)
+        now = time.monotonic()
+        sleep = min(now - started + LATE_FACTOR * max(0.0, late), MAX_SLEEP)
+        self._due_at = now + sleep if self._waiting else None
+        gevent.sleep(sleep)
 
     def _pieces(self, recipients: str) -> Iterator[list[str]]:
         yield from batches(self._recipients_here(recipients), PIECE)
