@@ -8,6 +8,7 @@ real interval. A few users leave and come back meanwhile.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Iterator
 
 from bench.generator import held, run_load
@@ -54,6 +55,7 @@ def many(scale: Scale) -> Iterator[Row]:
     """Connect all, then measure while a few of them come and go."""
     size = scale.many
     with ManyGateways(size, Graph.ring(size, FRIENDS)) as target:
+        time.sleep(scale.settle_seconds)
         empty = target.sample()
         toggling = range(min(TOGGLING, size))
         with held(target, range(toggling.stop, size)) as others:

@@ -7,6 +7,7 @@ server anew; the same generator puts the same load on each.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -32,6 +33,9 @@ GENERATOR = Column("generator", "generator CPU", digits=2)
 class Scale:
     """How much load; `QUICK` only proves that the harness works."""
 
+    settle_seconds: float = 10.0
+    """Before the memory of a server without connections is measured. In this time all
+    of its regular tasks run for the first time."""
     crowds: tuple[int, ...] = (2_000, 10_000)
     idle_seconds: float = 40.0
     audiences: tuple[int, ...] = (20, 100, 500)
@@ -58,6 +62,7 @@ class Scale:
 
 FULL = Scale()
 QUICK = Scale(
+    settle_seconds=1.0,
     crowds=(200,),
     idle_seconds=5.0,
     audiences=(20,),
@@ -99,6 +104,7 @@ def idle(kind: TargetKind, scale: Scale) -> Iterator[Row]:
     server takes a path that it has for those without."""
     for size in scale.crowds:
         with kind(Graph.ring(size, 2)) as target:
+            time.sleep(scale.settle_seconds)
             run = run_load(target, "idle", seconds=scale.idle_seconds)
             empty, end = run.samples["empty"], run.samples["end"]
             # Those that are still there; of none at all nothing can be said.

@@ -552,6 +552,21 @@ def presence_snapshot_with_details(
     )
 
 
+_NO_STATUSES = presence_snapshot([])
+_STATUSES_END = b"}}}"
+_STATUSES_BEGIN = _NO_STATUSES.removesuffix(_STATUSES_END)
+
+
+def joined_snapshots(parts: Sequence[bytes]) -> bytes:
+    """One snapshot with the statuses of all `parts`. Each part is a snapshot of other
+    users, and has at least one. Without parts the snapshot is empty."""
+    if len(parts) == 1:
+        return parts[0]
+    start, end = len(_STATUSES_BEGIN), -len(_STATUSES_END)
+    entries = b",".join(part[start:end] for part in parts)
+    return b"".join((_STATUSES_BEGIN, entries, _STATUSES_END))
+
+
 def _snapshot_entry(status: UserStatus) -> dict[str, object]:
     return {
         "status": status.status,

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models import events
+from models.batches import batches
 from models.events import (
     RETRY,
     BadFrame,
@@ -75,6 +76,24 @@ def test_presence_snapshot():
         },
     )
     assert sent(events.presence_snapshot([])) == ("presence_snapshot", {"statuses": {}})
+
+
+@calm
+@given(st.lists(transitions, unique_by=lambda one: one.user_id), st.integers(1, 5))
+def test_parts_of_a_snapshot_are_joined(transitions, size):
+    statuses = [
+        UserStatus(one.user_id, one.status == "online", one.timestamp, last_seen=None)
+        for one in transitions
+    ]
+    parts = [events.presence_snapshot(part) for part in batches(statuses, size)]
+    assert events.joined_snapshots(parts) == events.presence_snapshot(statuses)
+    details = [(status, None) for status in statuses]
+    parts = [
+        events.presence_snapshot_with_details(part) for part in batches(details, size)
+    ]
+    assert events.joined_snapshots(parts) == (
+        events.presence_snapshot_with_details(details)
+    )
 
 
 @calm

@@ -12,6 +12,8 @@ import redis
 from gevent.event import Event
 from sqlalchemy import func, select, text
 
+from app.gateway import snapshots
+from models import events
 from models.events import Delivery, Transition
 from models.fanout import fan_out
 from models.presence import PresenceUnavailable
@@ -49,6 +51,25 @@ def redis_of(settings):
 def refresh(gateway):
     gateway.snapshots.request(gateway.hub.connections())
     gevent.with_timeout(3, gateway.snapshots.step)
+
+
+def test_the_process_serves_others_while_a_large_snapshot_is_made(
+    gateway, ann, monkeypatch
+):
+    monkeypatch.setattr(snapshots, "PIECE", 1)
+    encode, steps = events.presence_snapshot, []
+    spawned = []
+
+    def encoded(piece):
+        steps.append(len(piece))
+        spawned.append(gevent.spawn(steps.append, "another"))
+        return encode(piece)
+
+    monkeypatch.setattr(events, "presence_snapshot", encoded)
+    refresh(gateway)
+    assert steps[:3] == [1, "another", 1]
+    assert ann.statuses() == {BEFORE: "offline", AFTER: "offline"}
+    gevent.joinall(spawned)
 
 
 def introduce(gateway, transition=INTRODUCED):
