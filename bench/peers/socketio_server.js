@@ -4,6 +4,7 @@
 // and the friendships are kept in memory: the quickest way there is, and enough for one
 // process. It tells every client the same as Greendot does.
 
+import { createSecretKey } from "node:crypto";
 import { createServer } from "node:http";
 import { createAdapter } from "@socket.io/redis-adapter";
 import express from "express";
@@ -11,7 +12,8 @@ import jwt from "jsonwebtoken";
 import { createClient } from "redis";
 import { Server } from "socket.io";
 
-const { BENCH_SECRET: secret, BENCH_GRAPH, REDIS_URL: url, PORT } = process.env;
+const { BENCH_SECRET, BENCH_GRAPH, REDIS_URL: url, PORT } = process.env;
+const secret = createSecretKey(Buffer.from(BENCH_SECRET));
 const graph = JSON.parse(BENCH_GRAPH);
 
 function friendNumbers(user) {
