@@ -174,7 +174,7 @@ def test_the_pages_of_hosts_show_the_hosts_that_are_tested(site):
 def test_the_comparison_has_the_figures_of_the_benchmarks():
     rows = COMPARE.table("", "Greendot", "socket.io")
     figures = [re.sub(r"[^\d.,]", "", cell) for row in rows for cell in row[1:]]
-    assert len(figures) == 10
+    assert len(figures) == 12
     for figure in figures:
         assert re.search(rf"(?<![\d.,]){re.escape(figure)}(?![\d,])", BENCH.text), (
             figure
