@@ -31,7 +31,8 @@ LATE_FACTOR = 2
 """After a wake-up that was late, the next sleep is longer by so many times the delay.
 Several gateways on one core would otherwise take all of it for large audiences."""
 MAX_SLEEP = 0.05
-"""The longest sleep in seconds. So at least 1,000 recipients are told in a second."""
+"""The longest sleep in seconds. So about 1,000 recipients are told in a second even
+then."""
 MAX_WAITING = 1_000_000
 """The most recipients of all events that wait here. Beyond this limit, an event is
 delivered immediately, unless an earlier event of the same user waits. This limits

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import closing
+from types import SimpleNamespace
 
 import gevent
 import pytest
 
-from app.gateway.large_deliveries import LARGE
+from app.gateway import large_deliveries
+from app.gateway.large_deliveries import LARGE, LargeDeliveries
+from app.gateway.snapshot_filter import StatusEvent
 from models.events import Delivery, Detail, Transition
+from models.identifiers import ids_in, joined_ids
 from tests.gateway.client import BEFORE, Client, open_them
 
 pytestmark = pytest.mark.integration
@@ -92,8 +96,10 @@ def test_news_is_news_though_the_clock_of_redis_stepped_back(gateway, ann):
 
 
 @pytest.fixture
-def crowd(gateway):
-    """The clients of 450 users, who know nobody yet, and their ids in one text."""
+def crowd(gateway, monkeypatch):
+    """The clients of 450 users, who know nobody yet, and their ids in one text. Pieces
+    have 200 recipients."""
+    monkeypatch.setattr(large_deliveries, "PIECE", 200)
     clients = {f"c{number}": Client(gateway, f"c{number}") for number in range(450)}
     for client in clients.values():
         gateway.sessions[0].connect(client.connection)
@@ -192,3 +198,25 @@ def test_too_many_who_wait_are_told_at_once(gateway, crowd, monkeypatch):
     for _ in range(3):
         gateway.hub.large_deliveries.step()
     assert heard_by(clients) == {(("online", 7),): 450}
+
+
+def test_on_a_busy_core_large_deliveries_pause_longer(monkeypatch):
+    clock, slept = [100.0], []
+
+    def tell(*_):
+        clock[0] += 0.001
+
+    def sleep(seconds):
+        slept.append(round(seconds, 6))
+        clock[0] += seconds + late[len(slept) - 1]
+
+    late = [0.0, 0.004, 0.0, 5.0, 0.0]
+    time = SimpleNamespace(monotonic=lambda: clock[0])
+    monkeypatch.setattr(large_deliveries, "time", time)
+    monkeypatch.setattr(large_deliveries, "gevent", SimpleNamespace(sleep=sleep))
+    deliveries = LargeDeliveries(lambda ids: list(ids_in(ids)), tell)
+    recipients = joined_ids(f"user{number}" for number in range(LARGE + 1))
+    assert deliveries.queue_if_large(StatusEvent("ann", 1, b"frame"), recipients)
+    for _ in late:
+        deliveries.step()
+    assert slept == [0.001, 0.001, 0.009, 0.001, large_deliveries.MAX_SLEEP]
