@@ -43,6 +43,9 @@ CHECK_EVERY = 5_000
 _READS = ("SELECT", "PRAGMA")
 """Statements that may be stopped and repeated. All others must not be stopped: SQLite
 rolls back the transaction of a write that is stopped."""
+_ISOLATION = "PRAGMA read_uncommitted"
+"""SQLAlchemy begins with it before a transaction, and makes no error of its own from
+what it raises. It does not use the file, so no check of the file must fail here."""
 _PREPARATION = (
     "PRAGMA journal_mode = WAL",  # readers never wait for the writer
     "PRAGMA synchronous = NORMAL",  # safe with WAL, and much faster
@@ -158,8 +161,11 @@ class RetryingCursor(sqlite3.Cursor):
             sqlite3.Cursor.execute(self, sql, parameters)
             return sqlite3.Cursor.fetchall(self)
 
-        is_read = sql.startswith(_READS)
-        self._rows = iter(self._perform(execute, is_read=is_read))
+        if sql.startswith(_ISOLATION):
+            self._rows = iter(execute())
+        else:
+            is_read = sql.startswith(_READS)
+            self._rows = iter(self._perform(execute, is_read=is_read))
         return self
 
     def executemany(self, sql: str, parameters: Any, /) -> RetryingCursor:  # noqa: ANN401

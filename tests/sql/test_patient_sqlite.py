@@ -161,6 +161,21 @@ def test_a_file_that_was_replaced_is_not_written_to_any_more(
     other.dispose()
 
 
+def test_a_file_that_is_gone_is_an_error_of_sqlalchemy(
+    engine, file, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(sqlite, "FILE_CHECK", 0)
+    put_ann(engine)
+    away = tmp_path / "away.db"
+    Path(file).rename(away)
+    # The first statement of a transaction is one of SQLAlchemy's own.
+    with pytest.raises(OperationalError) as raised:
+        put_ann(engine)
+    assert is_unavailable(raised.value)
+    away.rename(file)
+    put_ann(engine)
+
+
 def test_readiness_leaves_nothing_behind(engine, file):
     check_writes(session_factory(engine))
     with closing(sqlite3.connect(file)) as other:
