@@ -51,13 +51,13 @@ def fan_out(
     presence: Presence,
     reader: Reader,
     changes: Iterable[EntryContent],
-    leave: Callable[[Mapping[Transition, int]], Collection[str]] | None = None,
+    hand_over: Callable[[Mapping[Transition, int]], Collection[str]] | None = None,
 ) -> dict[int, PresenceUnavailable]:
     """Send each transition and each change of detail to the users of its audience who
     may see it, and each change of visibility to its viewers. Only the newest transition
-    of each user is sent. `leave` is called with the number of users for each change
-    that anyone may see. A change of detail counts as a transition there. It returns the
-    users whose transitions and changes of detail must not be sent now.
+    of each user is sent. `hand_over` is called with the number of users for each
+    change that anyone may see. A change of detail counts as a transition there. It
+    returns the users whose transitions and changes of detail must not be sent now.
 
     Returns the shards that did not answer, and why. The users of these shards missed
     the transitions. So did the gateways whose streams are in these shards.
@@ -69,11 +69,11 @@ def fan_out(
     sizes: Counter[Transition] = Counter()  # a change may have several deliveries
     for delivery in deliveries:
         sizes[delivery.transition] += count_ids(delivery.recipients)
-    if leave is not None and (left := leave(sizes)):
+    if hand_over is not None and (handed_over := hand_over(sizes)):
         deliveries = [
             one
             for one in deliveries
-            if one.for_viewers or one.transition.user_id not in left
+            if one.for_viewers or one.transition.user_id not in handed_over
         ]
     ids = sum(count_ids(one.recipients) for one in deliveries)
     if presence.gateway_streams.is_cheaper_to_all(ids):

@@ -44,10 +44,10 @@ SHUTDOWN_CHECK_MS = 200
 """If a drainer stays, it waits this many milliseconds for an entry, and then checks
 whether its worker is shutting down."""
 LARGE = 5_000
-"""Users in a large audience. The task for large audiences (`tasks.crowds`) would take
-longer to start than it takes to tell a smaller one."""
+"""An audience with more users is large, and left to `tasks.crowds`. A smaller one is
+told faster than that task would start."""
 MAX_KNOWN = 10_000
-"""Users whom a process knows as those with large audiences."""
+"""The most users that `LargeAudiences` remembers. Beyond that, it forgets all."""
 CROWDS = "tasks.crowds.tell_crowds"
 CHECK_EVERY = 5.0
 """Seconds between two checks whether users missed transitions."""
@@ -169,22 +169,23 @@ def _publish(
 
     Raises:
         PresenceUnavailable: `shard` itself did not answer.
+        sqlalchemy.exc.SQLAlchemyError: the database is down.
     """
-    is_left = _leave_large(presence, shard, entries, large_audiences)
-    left = large_audiences if is_left else ()
+    were_known = _hand_over(presence, shard, entries, large_audiences)
+    known = large_audiences if were_known else ()
     changes = []
     unreadable = []
     for entry in entries:
         if isinstance(entry.content, UnreadableMessage):
             unreadable.append(entry)
-        elif not _is_left(entry.content, left):
+        elif not _is_change_of(entry.content, known):
             changes.append(entry.content)
 
-    def leave(sizes: Mapping[Transition, int]) -> Collection[str]:
+    def hand_over(sizes: Mapping[Transition, int]) -> Collection[str]:
         found = {one.user_id for one, size in sizes.items() if size > LARGE}
-        return found if _leave_large(presence, shard, entries, found) else ()
+        return found if _hand_over(presence, shard, entries, found) else ()
 
-    tell(presence, shard, database, changes, leave)
+    tell(presence, shard, database, changes, hand_over)
     if unreadable:
         first = unreadable[0]
         log.warning(UNREADABLE, len(unreadable), first.entry_id, first.content)
@@ -197,11 +198,11 @@ def tell(
     shard: int,
     database: PersistentReader,
     changes: list[EntryContent],
-    leave: Callable[[Mapping[Transition, int]], Collection[str]] | None = None,
+    hand_over: Callable[[Mapping[Transition, int]], Collection[str]] | None = None,
 ) -> None:
     """Send `changes` of the users of `shard` to all gateways that can be reached. If
     another shard does not answer, record this in the outbox, and do not wait for it.
-    `leave` is as for `fanout.fan_out`.
+    `hand_over` is as for `fanout.fan_out`.
 
     Raises:
         PresenceUnavailable: `shard` itself did not answer.
@@ -215,23 +216,25 @@ def tell(
                 for change, cause in zip(changes, causes_with_spans, strict=True)
             ]
         sizes: dict[Transition, int] = {}
-        left: Collection[str] = ()
+        handed_over: Collection[str] = ()
 
         def note(found: Mapping[Transition, int]) -> Collection[str]:
-            nonlocal left
+            nonlocal handed_over
             sizes.update(found)
             large_audiences.note(found)
-            left = leave(found) if leave is not None else ()
-            return left
+            handed_over = hand_over(found) if hand_over is not None else ()
+            return handed_over
 
         started = time.monotonic()
         failed_shards = database.read(
             lambda reader: fanout.fan_out(presence, reader, changes, note)
         )
         seconds = time.monotonic() - started
-    if left:
-        changes = [one for one in changes if not _is_left(one, left)]
-        sizes = {one: size for one, size in sizes.items() if one.user_id not in left}
+    if handed_over:
+        changes = [one for one in changes if not _is_change_of(one, handed_over)]
+        sizes = {
+            one: size for one, size in sizes.items() if one.user_id not in handed_over
+        }
     _count(shard, changes, sizes, seconds)
     if log.isEnabledFor(logging.DEBUG):
         for change in changes:
@@ -258,33 +261,32 @@ def _count(
     worker_metrics.note(shard, transitions)
 
 
-def _leave_large(
+def _hand_over(
     presence: Presence,
     shard: int,
     entries: Sequence[OutboxEntry],
     user_ids: Container[str],
 ) -> bool:
-    """Leave those of `entries` to `tasks.crowds` that are changes of `user_ids`, who
-    have large audiences. Returns False if none was left: there is none, or Redis takes
-    no more data. Then the caller tells all audiences itself."""
-    large = [entry for entry in entries if _is_left(entry.content, user_ids)]
+    """Hand those of `entries` over to `tasks.crowds` that are changes of `user_ids`.
+    Returns False if none was handed over: there is none, or Redis does not take it.
+    Then the caller tells all audiences itself."""
+    large = [entry for entry in entries if _is_change_of(entry.content, user_ids)]
     if not large:
         return False
     try:
         presence.shards[shard].crowds.add(large)
     except PresenceUnavailable as error:
-        log.warning("large audiences are told beside the others: %s", error)
+        log.warning("large audiences are told in this batch: %s", error)
         return False
     request_crowds(shard)
     return True
 
 
-def _is_left(
+def _is_change_of(
     content: EntryContent | UnreadableMessage, user_ids: Container[str]
 ) -> bool:
-    """Whether `content` is a change that the audience of one of `user_ids` hears of.
-    The viewers of a change of visibility are in the change itself, so it is told with
-    the others."""
+    """Whether `content` is a transition or a change of detail of one of `user_ids`. A
+    change of visibility names its viewers itself, so it is never handed over."""
     return (
         isinstance(content, Transition | DetailChange) and content.user_id in user_ids
     )

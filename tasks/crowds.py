@@ -2,9 +2,9 @@
 
 The drainer of a shard tells one batch after the other. To read an audience of 100,000,
 to find its gateways and to send it takes a second, and every other change of the shard
-would wait. So the drainer leaves changes of such users to the task `tell_crowds`. It
-knows the users from their last change in the same process. At a user's first change,
-the drainer reads the audience, and then leaves the change to the task.
+would wait. So the drainer hands changes of such users over to the task `tell_crowds`.
+It remembers the users whose last change had a large audience. At a user's first change,
+it reads the audience, and then hands the change over.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ NEEDS_NEWER_WORKER = (
 
 @celery.task(name=broadcast.CROWDS)
 def tell_crowds(shard: int = 0) -> None:
-    """Tell all large audiences of `shard` what was left to this task."""
+    """Tell all large audiences of `shard` the changes that drainers handed over."""
     with resources.outages_logged(log, NOT_TOLD):
         tell_waiting(resources.presence(), shard)
 
@@ -57,8 +57,8 @@ def tell_waiting(presence: Presence, shard: int = 0) -> None:
 
 
 def _tell_all(presence: Presence, shard: int, left: list[OutboxEntry]) -> None:
-    """Do the work of `tell_waiting`. Add to `left` what stays for a newer worker. This
-    passes over such entries, and reads only those behind them."""
+    """Do the work of `tell_waiting`. Add to `left` what stays for a newer worker. The
+    loop skips such entries, and goes on with those behind them."""
     crowds = presence.shards[shard].crowds
     token = secrets.token_hex(8)
     after = FIRST

@@ -3,10 +3,11 @@
 The command signs something with its own secret, and asks a gateway by HTTP whether it
 accepts that. Gateways could publish a hash of each secret in Redis instead. But then
 anybody who reads Redis could try weak secrets against the hash, for as long as they
-like. What is sent here is of no use to others:
+like. Nobody can sign in with what is sent here:
 
 - A token that expired in 1970. A gateway checks the signature first. So its answer says
-  whether the signature is wrong, or only the time.
+  whether the signature is wrong, or only the time. Over plain HTTP, a listener could
+  try weak secrets against it, as against the tokens of clients.
 - A session of the operators' page that ends soon. It is sent only if nobody can read it
   on the way. The service key itself is never sent.
 
@@ -102,7 +103,7 @@ def _difference(base: str, name: str, answers: list[Answer]) -> Finding:
     advice = "Give all processes the same value, and restart those with another one"
     if len(answers) < CALLS:
         where = f"some of the web processes at {base}"
-        advice += ". To find them, run this with the own address of each as --url"
+        advice += ". To find them, run this with each server's own address as --url"
     return problem(SUBJECT, f"{name} differs in {where}: {answers[0].why}", advice)
 
 

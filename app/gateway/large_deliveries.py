@@ -6,7 +6,8 @@ many recipients waits here. A loop writes to 50 recipients, then sleeps for as l
 that took. If it then wakes up late, the core has other work, and it sleeps longer.
 
 All events about one user keep their order: while one of them waits here, later ones
-wait behind it.
+wait behind it. If two changes of status would wait, only the newer one does. So a user
+who comes and goes faster than the audience can be told needs no more and more memory.
 """
 
 from __future__ import annotations
@@ -24,12 +25,14 @@ from models.batches import batches
 from models.identifiers import count_ids
 
 LARGE = 1_000
-"""An event with more recipients waits here."""
+"""An event whose message names more recipients waits here. With few gateways, a message
+names the recipients of all gateways."""
 PIECE = 50
 """Recipients who are told in one step: less than 1 ms."""
 LATE_FACTOR = 2
-"""After a wake-up that was late, the next sleep is longer by so many times the delay.
-Several gateways on one core would otherwise take all of it for large audiences."""
+"""If a wake-up is late by some time, the next sleep is longer by this many times that
+time. Several gateways on one core would otherwise take all of it for large
+audiences."""
 MAX_SLEEP = 0.05
 """The longest sleep in seconds. So about 1,000 recipients are told in a second even
 then."""
@@ -67,6 +70,8 @@ class LargeDeliveries:
         """Queue `event` for `recipients`, which have the form of `joined_ids`. Returns
         False if it was not queued. Then the caller delivers it now."""
         size = count_ids(recipients)
+        if self._replace(event, recipients, size):
+            return True
         if event.user_id not in self._waiting_about and (
             size <= LARGE or self._size + size > MAX_WAITING
         ):
@@ -99,5 +104,27 @@ class LargeDeliveries:
         self._due_at = now + sleep if self._waiting else None
         gevent.sleep(sleep)
 
+    def _replace(self, event: StatusEvent, recipients: str, size: int) -> bool:
+        """If the last waiting event of the same user is a change of status like
+        `event`, and nobody was told of it yet, put `event` in its place. Returns
+        whether that was so."""
+        if event.user_id not in self._waiting_about or not _is_plain(event):
+            return False
+        # The first one may have been told to some recipients.
+        for place in range(len(self._waiting) - 1, 0, -1):
+            older = self._waiting[place]
+            if older.event.user_id == event.user_id:
+                if not _is_plain(older.event):
+                    return False
+                self._waiting[place] = _Waiting(event, size, self._pieces(recipients))
+                self._size += size - older.size
+                return True
+        return False
+
     def _pieces(self, recipients: str) -> Iterator[list[str]]:
         yield from batches(self._recipients_here(recipients), PIECE)
+
+
+def _is_plain(event: StatusEvent) -> bool:
+    """Whether `event` is a change of status that the whole audience hears of."""
+    return not (event.is_detail_only or event.is_introduction or event.for_viewers)

@@ -21,7 +21,7 @@ from models.presence.redis.commands import Command
 PUBLISH_EVERY = 20.0
 """Seconds between two writes of a gateway."""
 EXPIRE_MS = 60_000
-"""Milliseconds after the last write."""
+"""The settings of a gateway expire this many milliseconds after its last write."""
 PUBLISHED = (
     *("trusted_proxies", "admin_proxies", "allowed_origins"),
     *("jwt_audience", "jwt_issuer", "allow_invisible"),

@@ -171,6 +171,31 @@ def test_later_events_of_the_same_user_wait_behind_a_crowd(gateway, crowd):
     }
 
 
+def test_of_the_changes_that_wait_for_a_crowd_only_the_newest_stays(gateway, crowd):
+    clients, ids = crowd
+    deliver = gateway.hub.deliver_transitions
+    step = gateway.hub.large_deliveries.step
+    deliver([Delivery(ONLINE, ids)])
+    step()
+    for number in range(20):
+        status = "online" if number % 2 else "offline"
+        deliver([Delivery(Transition(BEFORE, status, 1001 + number), ids)])
+    for _ in range(5):
+        step()
+    assert heard_by(clients) == {(("online", 1000), ("online", 1020)): 450}
+    # A change of visibility keeps its place between them.
+    hidden = Delivery(Transition(BEFORE, "offline", 1031), "c1", for_viewers=True)
+    deliver([Delivery(Transition(BEFORE, "offline", 1030), ids)])
+    deliver([hidden, Delivery(Transition(BEFORE, "online", 1032), ids)])
+    deliver([Delivery(Transition(BEFORE, "offline", 1033), ids)])
+    for _ in range(7):
+        step()
+    assert heard(clients["c1"]) == [
+        (one, at)
+        for one, at in (("offline", 1030), ("offline", 1031), ("offline", 1033))
+    ]
+
+
 def test_a_client_that_comes_meanwhile_is_not_told_what_its_snapshot_has(
     gateway, presence
 ):
