@@ -328,7 +328,7 @@ def test_some_of_several_gateways_have_another_secret():
         jwt, key = secret_findings(url)
     where = f"some of the web processes at {url}"
     assert f"secrets: PRESENCE_JWT_SECRET differs in {where}" in jwt
-    assert "the own address of each as --url" in jwt
+    assert "each server's own address as --url" in jwt
     why = "PRESENCE_SERVICE_KEY (/admin/state answers 403)"
     assert key.endswith(f"secrets: not compared with {url}: {why}")
     assert len(Answers.seen) == 2 * CALLS

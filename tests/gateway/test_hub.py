@@ -191,8 +191,9 @@ def test_of_the_changes_that_wait_for_a_crowd_only_the_newest_stays(gateway, cro
     for _ in range(7):
         step()
     assert heard(clients["c1"]) == [
-        (one, at)
-        for one, at in (("offline", 1030), ("offline", 1031), ("offline", 1033))
+        ("offline", 1030),
+        ("offline", 1031),
+        ("offline", 1033),
     ]
 
 
