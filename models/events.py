@@ -552,9 +552,8 @@ def presence_snapshot_with_details(
     )
 
 
-_NO_STATUSES = presence_snapshot([])
 _STATUSES_END = b"}}}"
-_STATUSES_BEGIN = _NO_STATUSES.removesuffix(_STATUSES_END)
+_STATUSES_BEGIN = presence_snapshot([]).removesuffix(_STATUSES_END)
 
 
 def joined_snapshots(parts: Sequence[bytes]) -> bytes:

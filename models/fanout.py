@@ -66,17 +66,15 @@ def fan_out(
         sqlalchemy.exc.SQLAlchemyError: the database is down; nothing was published.
     """
     deliveries = _deliveries(presence, reader, _Batch.of(changes))
-    sizes: Counter[Transition] = Counter()  # a change may have several deliveries
-    for delivery in deliveries:
-        sizes[delivery.transition] += count_ids(delivery.recipients)
+    sizes = _sizes(deliveries)
     if hand_over is not None and (handed_over := hand_over(sizes)):
         deliveries = [
             one
             for one in deliveries
             if one.for_viewers or one.transition.user_id not in handed_over
         ]
-    ids = sum(count_ids(one.recipients) for one in deliveries)
-    if presence.gateway_streams.is_cheaper_to_all(ids):
+        sizes = _sizes(deliveries)
+    if presence.gateway_streams.is_cheaper_to_all(sizes.total()):
         return presence.gateway_streams.publish_to_all(deliveries)
     addressed = [(one, set(ids_in(one.recipients))) for one in deliveries]
     held, failed_shards = presence.gateway_streams.holders_where_possible(
@@ -89,6 +87,14 @@ def fan_out(
         }
     )
     return {**failed_shards, **not_published}
+
+
+def _sizes(deliveries: Iterable[Delivery]) -> Counter[Transition]:
+    """The number of recipients of each transition. It may have several deliveries."""
+    sizes: Counter[Transition] = Counter()
+    for delivery in deliveries:
+        sizes[delivery.transition] += count_ids(delivery.recipients)
+    return sizes
 
 
 @dataclass(frozen=True, slots=True)

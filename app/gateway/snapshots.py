@@ -254,9 +254,11 @@ class Snapshots:
         if wants_detail:  # what was set after the layers were read is not in there
             read_at -= math.ceil((time.monotonic() - began) * 1000)
         missing = everybody - statuses.found.keys()
-        times: dict[str, int] = {}
-        for part in _pieces(statuses.found.values()):
-            times.update((one.user_id, one.updated_at) for one in part)
+        times = {
+            one.user_id: one.updated_at
+            for piece in _pieces(statuses.found.values())
+            for one in piece
+        }
         short = ShortFilter.of(times, read_at)
         shown = ShownStatuses(rules, statuses, layers)
         snapshots: dict[tuple[str, bool], Snapshot] = {}
@@ -275,9 +277,11 @@ class Snapshots:
                     shown, rules, user_id, present, read_at
                 )
             else:
-                in_order = []
-                for ids in _pieces(sorted(present)):
-                    in_order += [statuses.found[other] for other in ids]
+                in_order = [
+                    statuses.found[other]
+                    for piece in _pieces(sorted(present))
+                    for other in piece
+                ]
                 own_filter = SnapshotFilter(present, times, short)
             for with_detail in viewers[user_id]:
                 frame = text_frame(_encode(shown, in_order, with_detail=with_detail))
@@ -320,15 +324,15 @@ def _by_rules(
     shown: ShownStatuses, rules: Rules, viewer: str, users: set[str], read_at: int
 ) -> tuple[list[UserStatus], SnapshotFilter]:
     """The statuses and the filter of a viewer who is not shown all real statuses."""
-    known: list[UserStatus] = []
-    for ids in _pieces(sorted(users)):
-        known += [shown.known(viewer, user_id) for user_id in ids]
+    known = [
+        shown.known(viewer, user_id)
+        for piece in _pieces(sorted(users))
+        for user_id in piece
+    ]
     times = {one.user_id: one.updated_at for one in known}
     with_settings = rules.views.of.get(viewer, {}).keys()
     short = ShortFilter.of(times, read_at, keep=with_settings)
-    statuses: list[UserStatus] = []
-    for piece in _pieces(known):
-        statuses += [shown.to_send(viewer, one) for one in piece]
+    statuses = [shown.to_send(viewer, one) for piece in _pieces(known) for one in piece]
     read_times = {
         one.user_id: one.updated_at
         for one in statuses
