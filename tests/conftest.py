@@ -7,7 +7,7 @@ import shutil
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from xdist.scheduler import LoadFileScheduling
 
 from tests.needs import summary
 from tests.servers import RedisServer, any_server_command, running_server
-from tests.system import System
+from tests.system import System, started
 
 # Some containers forbid Python to keep what it compiles. The tests start hundreds of
 # Python processes, and each would compile all of our modules again.
@@ -128,7 +128,7 @@ def valkey_url() -> Iterator[str]:
 def system() -> Iterator[System]:
     """A whole running Greendot that the session shares: every test has users of its
     own, and leaves the processes alone."""
-    with _started(System()) as running:
+    with started(System()) as running:
         yield running
 
 
@@ -142,7 +142,7 @@ def own_web(system: System) -> Iterator[int]:
 @pytest.fixture
 def own_system() -> Iterator[System]:
     """A whole Greendot for one test that stops and kills its processes."""
-    with _started(System()) as running:
+    with started(System()) as running:
         yield running
 
 
@@ -155,20 +155,6 @@ def own_system_of() -> Iterator[Callable[..., System]]:
             *, webs: int = 1, files: tuple[int, int] | None = None, **environ: Any
         ) -> System:
             system = System(webs=webs, files=files, **environ)
-            return stack.enter_context(_started(system))
+            return stack.enter_context(started(system))
 
         yield start
-
-
-@contextmanager
-def _started(system: System) -> Iterator[System]:
-    """`system`, running. Where it does not come up, what it has written says why."""
-    try:
-        try:
-            system.start()
-        except BaseException:
-            sys.stderr.write(system.logs())
-            raise
-        yield system
-    finally:
-        system.close()

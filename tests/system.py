@@ -343,6 +343,20 @@ class System:
         return bool(self.redis.sismember("online_users", user_id))
 
 
+@contextlib.contextmanager
+def started(system: System) -> Iterator[System]:
+    """`system`, running. Where it does not come up, what it has written says why."""
+    try:
+        try:
+            system.start()
+        except BaseException:
+            sys.stderr.write(system.logs())
+            raise
+        yield system
+    finally:
+        system.close()
+
+
 def wait_until(condition: Any, patience: float = 10, every: float = 0.02) -> None:
     """Poll `condition` until it holds.
 
